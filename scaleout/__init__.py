@@ -1,0 +1,1 @@
+"""Simulate LLM training on many accelerators."""

@@ -1,0 +1,5 @@
+"""Collective operations as load on links and latency, one module a family of algorithms."""
+
+from scaleout.collectives.select import candidates, choose
+
+__all__ = ["candidates", "choose"]

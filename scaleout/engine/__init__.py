@@ -1,0 +1,27 @@
+"""Programs in time: folding, flows, accelerators, and the record of what happened."""
+
+from scaleout.engine.accelerator import run
+from scaleout.engine.folding import Partition, Quotient, discrete, equitable, quotient
+from scaleout.engine.hbm import Ledger, ledger, peak
+from scaleout.engine.program import Family, Job, Label, Mark, Message, Program, ticks
+from scaleout.engine.timeline import ClassTimeline, Timeline
+
+__all__ = [
+    "ClassTimeline",
+    "Family",
+    "Job",
+    "Label",
+    "Ledger",
+    "Mark",
+    "Message",
+    "Partition",
+    "Program",
+    "Quotient",
+    "Timeline",
+    "discrete",
+    "equitable",
+    "ledger",
+    "peak",
+    "quotient",
+    "run",
+]

@@ -1,0 +1,138 @@
+"""Accelerators: SimPy processes that carry out programs, one process a stream of each class."""
+
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+import simpy
+
+from scaleout.engine.flows import Done, FlowNetwork
+from scaleout.engine.folding import Quotient, Transfer
+from scaleout.engine.program import COMPUTE, STREAMS, Job
+from scaleout.engine.runs import Step, Track, compile_class
+from scaleout.engine.timeline import ClassTimeline, Timeline
+from scaleout.errors import WorkloadError
+
+__all__ = ["run"]
+
+
+class _Meetings:
+    """Where the members of a communicator meet: the transfer starts when the last has come.
+
+    Members match by order: the k-th operation of one is the k-th of all others.
+    """
+
+    def __init__(self, env: simpy.Environment, network: FlowNetwork, wiring: Quotient) -> None:
+        self.env, self.network = env, network
+        self._members = [len(orbit.members) for orbit in wiring.orbits]
+        self._arrived: dict[tuple[int, int, int], int] = {}
+        self._open: dict[tuple[int, int], tuple[Done, list[int]]] = {}
+
+    def arrive(self, cls: int, role: int, transfer: Transfer) -> Done:
+        """Report one member; the event fires, with the start of the transfer, when it is over."""
+        orbit = transfer.orbit
+        number = self._arrived.get((orbit, cls, role), 0)
+        self._arrived[orbit, cls, role] = number + 1
+        finished, present = self._open.get((orbit, number), (None, []))
+        if finished is None:
+            finished = Done(self.env)
+            self._open[orbit, number] = finished, present
+        present.append(cls)
+        if len(present) == self._members[orbit]:
+            del self._open[orbit, number]
+            self.network.start(transfer, finished)
+        return finished
+
+
+class Accelerator:
+    """One class of ranks: its streams, and when each operation arrived, started and ended."""
+
+    def __init__(self, env: simpy.Environment, cls: int, track: Track, ops: int, meetings: _Meetings) -> None:
+        self.env, self.cls, self.track, self.meetings = env, cls, track, meetings
+        self.arrived, self.started, self.ended = [-1] * ops, [-1] * ops, [-1] * ops
+        self.waiting: dict[int, simpy.Event] = {}
+        self.streams = [env.process(self.stream(steps)) for steps in track.steps if steps]
+
+    def stream(self, steps: tuple[Step, ...]) -> Generator[simpy.Event, Any, None]:
+        """Carry out the steps of one stream, in order."""
+        env, ended, signals = self.env, self.ended, self.track.signals
+        for step in steps:
+            for op in step.waits:
+                if ended[op] < 0:
+                    yield self._end_of(op)
+            op = step.op
+            self.arrived[op] = int(env.now)
+            if step.transfer is None:
+                self.started[op] = int(env.now)
+                yield env.timeout(step.duration)
+            else:
+                self.started[op] = yield self.meetings.arrive(self.cls, step.role, step.transfer)
+            ended[op] = int(env.now)
+            if op in signals and op in self.waiting:
+                self.waiting.pop(op).succeed()
+
+    def _end_of(self, op: int) -> simpy.Event:
+        if op not in self.waiting:
+            self.waiting[op] = self.env.event()
+        return self.waiting[op]
+
+    def record(self) -> ClassTimeline:
+        """Times of all operations, those inside runs filled in."""
+        arrived, started, ended = (np.array(t, dtype=np.int64) for t in (self.arrived, self.started, self.ended))
+        track = self.track
+        for index, (begin, end) in enumerate(track.patterns):
+            mine = [(low, high) for pattern, low, high in track.runs if pattern == index]
+            lows = np.array([low for low, _ in mine])
+            last = track.local[np.array([high - 1 for _, high in mine])]
+            ops = track.local[lows[:, None] + np.arange(len(begin))]
+            origin = (ended[last] - end[-1])[:, None]
+            arrived[ops] = started[ops] = origin + begin
+            ended[ops] = origin + end
+        return ClassTimeline(arrived, started, ended)
+
+
+def run(job: Job, wiring: Quotient, *, runs: bool = True) -> Timeline:
+    """Run every class to its end.
+
+    Parameters
+    ----------
+    runs
+        False makes an event of every operation instead of every run; the times are the same.
+
+    Raises
+    ------
+    WorkloadError
+        Some operations wait for each other for ever; the message names them.
+    """
+    env = simpy.Environment()
+    network = FlowNetwork(env, wiring)
+    meetings = _Meetings(env, network, wiring)
+    accelerators = []
+    for cls in range(wiring.classes):
+        program = job.programs[job.program_of[int(wiring.representatives[cls])]]
+        track = compile_class(job, wiring, cls, runs=runs)
+        accelerators.append(Accelerator(env, cls, track, len(program), meetings))
+    env.run()
+    _check_ended(job, wiring, accelerators)
+    events = next(env._eid)
+    return Timeline(tuple(a.record() for a in accelerators), events, network.solves)
+
+
+def _check_ended(job: Job, wiring: Quotient, accelerators: list[Accelerator]) -> None:
+    stuck = []
+    for accelerator in accelerators:
+        for steps in accelerator.track.steps:
+            first = next((step for step in steps if accelerator.ended[step.op] < 0), None)
+            if first is not None:
+                rank = int(wiring.representatives[accelerator.cls])
+                program = job.programs[job.program_of[rank]]
+                item = int(program.item[first.op])
+                what = (
+                    job.labels[item].name
+                    if program.kind[first.op] == COMPUTE
+                    else f"{job.messages[item].operation} on {job.messages[item].family}"
+                )
+                stuck.append(f"rank {rank}, stream {STREAMS[int(program.stream[first.op])]}: operation {first.op} ({what})")
+    if stuck:
+        shown = "\n  ".join(stuck[:8])
+        raise WorkloadError(f"operations wait for each other for ever; first of each stream:\n  {shown}")

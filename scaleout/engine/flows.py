@@ -1,0 +1,163 @@
+"""The flow network: one SimPy object that shares links fairly among all transfers under way.
+
+All changes at one instant make one solve, after everything else of that instant; only transfers
+that share links, directly or through others, with one that came or went are solved again; a
+transfer whose rate stays is not touched. Finish dates sit in a heap.
+"""
+
+import heapq
+from typing import Any
+
+import simpy
+
+from scaleout.engine.folding import Quotient, Transfer
+from scaleout.engine.program import ticks
+
+__all__ = ["Done", "FlowNetwork"]
+
+_LAST = 2
+"""Below SimPy's own priorities: after everything else of the instant."""
+
+
+class Done(simpy.Event):
+    """An event that can be triggered ahead of time."""
+
+    def succeed_after(self, delay: int, value: Any) -> None:
+        """Trigger the event `delay` ticks from now."""
+        self._ok = True
+        self._value = value
+        self.env.schedule(self, delay=delay)
+
+
+class _Flow:
+    """A transfer under way: its share done is brought up to date when its rate changes."""
+
+    __slots__ = ("done", "finish", "finished", "key", "rate", "since", "start", "total", "transfer")
+
+    def __init__(self, key: int, transfer: Transfer, finished: Done, start: int) -> None:
+        self.key, self.transfer, self.finished, self.start = key, transfer, finished, start
+        self.done, self.since, self.rate, self.finish = 0.0, start, 0.0, -1
+        self.total = 0
+        """Ticks of the whole transfer at the present rate."""
+
+
+class FlowNetwork:
+    """Transfers over shared links.
+
+    Parameters
+    ----------
+    env
+        Simulated time, in ticks.
+    wiring
+        Links, loads and rates.
+    """
+
+    def __init__(self, env: simpy.Environment, wiring: Quotient) -> None:
+        self.env, self.wiring = env, wiring
+        self.solves = 0
+        self._users: list[dict[int, _Flow]] = [{} for _ in wiring.capacity]
+        self._touched: dict[int, _Flow] = {}
+        self._heap: list[tuple[int, int, _Flow]] = []
+        self._rates: dict[tuple[int, ...], dict[int, float]] = {}
+        self._next_key = 0
+        self._wake_at = -1
+        self._solve_due = False
+
+    def start(self, transfer: Transfer, finished: Done) -> None:
+        """Begin a transfer; `finished` fires, with the time of this start, after its last byte and latency."""
+        now = int(self.env.now)
+        if not transfer.size:
+            finished.succeed_after(transfer.latency, now)
+            return
+        flow = _Flow(self._next_key, transfer, finished, now)
+        self._next_key += 1
+        for link in transfer.links:
+            self._users[link][flow.key] = flow
+        self._touched[flow.key] = flow
+        self._solve_later()
+
+    def _solve_later(self) -> None:
+        if not self._solve_due:
+            self._solve_due = True
+            event = simpy.Event(self.env)
+            event.callbacks.append(self._solve)
+            event._ok, event._value = True, None
+            self.env.schedule(event, priority=_LAST)
+
+    def _solve(self, _: simpy.Event) -> None:
+        """Give every transfer that was touched, and all that share links with it, its fair rate."""
+        self._solve_due = False
+        touched, self._touched = self._touched, {}
+        visited: set[int] = set()
+        for flow in touched.values():
+            if flow.key not in visited and flow.finish != -2:
+                component = self._component(flow)
+                visited.update(member.key for member in component)
+                self._share(component)
+        self._plan_wake()
+
+    def _component(self, flow: _Flow) -> list[_Flow]:
+        """All transfers that are linked to this one by shared links."""
+        found, queue = {flow.key: flow}, [flow]
+        for member in queue:
+            for link in member.transfer.links:
+                users = self._users[link]
+                if len(users) > 1:
+                    for key, other in users.items():
+                        if key not in found:
+                            found[key] = other
+                            queue.append(other)
+        return queue
+
+    def _share(self, component: list[_Flow]) -> None:
+        if len(component) == 1:
+            self._set_rate(component[0], component[0].transfer.alone)
+            return
+        active = tuple(sorted(flow.transfer.index for flow in component))
+        rates = self._rates.get(active)
+        if rates is None:
+            self.solves += 1
+            rates = dict(zip(active, self.wiring.rates(active).tolist(), strict=True))
+            self._rates[active] = rates
+        for flow in component:
+            self._set_rate(flow, rates[flow.transfer.index])
+
+    def _set_rate(self, flow: _Flow, rate: float) -> None:
+        if rate == flow.rate:
+            return
+        now = int(self.env.now)
+        if flow.total:
+            flow.done += (now - flow.since) / flow.total
+        flow.since, flow.rate = now, rate
+        seconds = flow.transfer.size / rate
+        flow.total = ticks(seconds)
+        flow.finish = now + ticks((1.0 - flow.done) * seconds)
+        heapq.heappush(self._heap, (flow.finish, flow.key, flow))
+
+    def _plan_wake(self) -> None:
+        heap = self._heap
+        while heap and heap[0][2].finish != heap[0][0]:
+            heapq.heappop(heap)
+        if heap and (self._wake_at < 0 or heap[0][0] < self._wake_at):
+            self._wake_at = heap[0][0]
+            self.env.timeout(self._wake_at - int(self.env.now)).callbacks.append(self._wake)
+
+    def _wake(self, _: simpy.Event) -> None:
+        """End the transfers whose date has come."""
+        now = int(self.env.now)
+        if self._wake_at == now:
+            self._wake_at = -1
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            date, key, flow = heapq.heappop(heap)
+            if flow.finish != date:
+                continue
+            flow.finish = -2
+            for link in flow.transfer.links:
+                users = self._users[link]
+                del users[key]
+                self._touched.update(users)
+            flow.finished.succeed_after(flow.transfer.latency, flow.start)
+        if self._touched:
+            self._solve_later()
+        self._plan_wake()

@@ -1,0 +1,187 @@
+"""Programs: what each rank executes, as arrays. The engine knows nothing of language models.
+
+A program is a list of operations on streams. A stream runs its operations in order; an operation
+starts when the one before it on its stream has ended and all its dependencies have. A compute
+operation spans all kernels between two communication points. A collective starts when its last
+member arrives, each holding its stream from its own arrival, and ends for all together.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "COLLECTIVE",
+    "COMPUTE",
+    "RECEIVE",
+    "SEND",
+    "STREAMS",
+    "TICKS_PER_SECOND",
+    "Family",
+    "Job",
+    "Label",
+    "Mark",
+    "Message",
+    "Program",
+    "ticks",
+]
+
+COMPUTE, COLLECTIVE, SEND, RECEIVE = range(4)
+STREAMS = ("compute", "tp", "send forward", "receive forward", "send backward", "receive backward", "dp")
+"""Streams of a rank; index 0 is the compute stream."""
+TICKS_PER_SECOND = 1_000_000_000_000
+
+
+def ticks(seconds: float) -> int:
+    """Seconds as whole picoseconds, the engine's unit of time."""
+    return round(seconds * TICKS_PER_SECOND)
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A kind of compute operation.
+
+    Parameters
+    ----------
+    name
+        For timelines, such as ``forward mlp``.
+    category
+        ``compute`` or ``optimizer``: where the breakdown puts it.
+    parts
+        What its time is made of [s]: ``matmul``, ``attention``, ``elementwise``.
+    """
+
+    name: str
+    category: str
+    parts: tuple[tuple[str, float], ...]
+
+    @property
+    def seconds(self) -> float:
+        """Time at the chip's nominal speed [s]."""
+        return sum(value for _, value in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A kind of communication operation.
+
+    Parameters
+    ----------
+    family
+        Name of the family of communicators.
+    operation
+        ``all_reduce``, ``all_gather``, ``reduce_scatter`` or ``send``.
+    nbytes
+        Size of the whole buffer [byte].
+    """
+
+    family: str
+    operation: str
+    nbytes: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Family:
+    """Communicators of one kind.
+
+    Parameters
+    ----------
+    name
+        Of the family, such as ``tp``.
+    category
+        Where the breakdown puts waiting for it: ``tp``, ``pp``, ``dp``.
+    groups
+        Ranks of each communicator, shape (groups, members); in a family of sends the first
+        member is the sender.
+    """
+
+    name: str
+    category: str
+    groups: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A stretch of a program with a name, for timelines: operations first to last."""
+
+    name: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Program:
+    """Operations of one rank, in the order in which each stream runs them.
+
+    Parameters
+    ----------
+    kind, stream
+        `COMPUTE`, `COLLECTIVE`, `SEND` or `RECEIVE`, and index into `STREAMS`. Shape (ops,).
+    item
+        Index into the job's labels (compute) or messages (the rest), shape (ops,).
+    after
+        Operations that must have ended, -1 for none, shape (ops, 3).
+    memory_op, memory_end, memory_kind, memory_bytes
+        HBM taken (positive) or given back (negative) at the start or the end of an operation
+        [byte], shape (changes,).
+    marks
+        Named stretches.
+    """
+
+    kind: npt.NDArray[np.int64]
+    stream: npt.NDArray[np.int64]
+    item: npt.NDArray[np.int64]
+    after: npt.NDArray[np.int64]
+    memory_op: npt.NDArray[np.int64]
+    memory_end: npt.NDArray[np.bool_]
+    memory_kind: npt.NDArray[np.int64]
+    memory_bytes: npt.NDArray[np.float64]
+    marks: Sequence[Mark] = ()
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    def meetings(self) -> list[tuple[int, int]]:
+        """The distinct (kind, message) of its communication operations, sorted."""
+        busy = self.kind != COMPUTE
+        codes = np.unique(self.kind[busy] << 32 | self.item[busy])
+        return [(code >> 32, code & 0xFFFFFFFF) for code in codes.tolist()]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Job:
+    """Everything the engine runs.
+
+    Parameters
+    ----------
+    programs
+        The distinct programs.
+    program_of
+        Program of each rank, shape (ranks,).
+    families
+        Communicators by name.
+    labels, messages
+        What the programs' `item` points to.
+    memory_kinds
+        Names of the kinds of memory.
+    static
+        HBM that is held all the time, of each program and kind [byte].
+    speed
+        Share of the nominal compute rate of ranks that are slow; 1 for the others.
+    """
+
+    programs: Sequence[Program]
+    program_of: npt.NDArray[np.int64]
+    families: Mapping[str, Family]
+    labels: Sequence[Label]
+    messages: Sequence[Message]
+    memory_kinds: Sequence[str]
+    static: Sequence[Mapping[str, float]]
+    speed: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def ranks(self) -> int:
+        """Ranks of the job."""
+        return len(self.program_of)

@@ -1,0 +1,190 @@
+"""Runs: stretches of a program that nothing outside can disturb, timed in closed form.
+
+A compute operation, or a collective whose links no other transfer loads and whose members are all
+of one class, takes the same time whenever it starts. A stretch of such operations, between two
+points where the program meets the rest of the machine, is one run: one event for the whole, the
+times inside it from a recurrence over its streams. Times are integers, so this is equal to
+simulating each operation, tick for tick.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from scaleout.engine.folding import Quotient, Transfer
+from scaleout.engine.program import COMPUTE, RECEIVE, STREAMS, Job, Program, ticks
+
+__all__ = ["Step", "Track", "compile_class"]
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one stream does next.
+
+    Parameters
+    ----------
+    op
+        Operation whose end the step reports: of a run, the last.
+    waits
+        Operations of other streams that must have ended.
+    duration
+        Of a compute operation or a run [tick].
+    transfer, role
+        Of a communication: what it carries, and which side this is.
+    """
+
+    op: int
+    waits: tuple[int, ...]
+    duration: int = 0
+    transfer: Transfer | None = None
+    role: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Track:
+    """A class's program, ready to run.
+
+    Parameters
+    ----------
+    steps
+        Per stream.
+    signals
+        Operations whose end another stream waits for.
+    runs
+        (pattern, first and last + 1 position in `local`) of each run.
+    patterns
+        Start and end of each operation of a run, relative to its start [tick].
+    local
+        Operations inside runs, in program order.
+    """
+
+    steps: tuple[tuple[Step, ...], ...]
+    signals: frozenset[int]
+    runs: tuple[tuple[int, int, int], ...]
+    patterns: tuple[tuple[Ints, Ints], ...]
+    local: Ints
+
+
+def durations(job: Job, wiring: Quotient, cls: int) -> tuple[Ints, npt.NDArray[np.bool_], dict[tuple[int, int], Transfer]]:
+    """Time of each operation of a class [tick], whether it never varies, and its transfers."""
+    rank = int(wiring.representatives[cls])
+    program = job.programs[job.program_of[rank]]
+    speed = job.speed.get(rank, 1.0)
+    compute = program.kind == COMPUTE
+    label_ticks = np.array([ticks(label.seconds / speed) for label in job.labels], dtype=np.int64)
+    taken = np.zeros(len(program), dtype=np.int64)
+    taken[compute] = label_ticks[program.item[compute]]
+    fixed = compute.copy()
+    transfers: dict[tuple[int, int], Transfer] = {}
+    for kind, message in program.meetings():
+        family = job.messages[message].family
+        transfer = wiring.transfers[wiring.orbit_of[family, int(kind == RECEIVE), cls], message]
+        transfers[kind, message] = transfer
+        if transfer.private:
+            mine = (program.kind == kind) & (program.item == message)
+            taken[mine], fixed[mine] = transfer.alone_ticks, True
+    return taken, fixed, transfers
+
+
+def compile_class(job: Job, wiring: Quotient, cls: int, *, runs: bool = True) -> Track:
+    """Steps of each stream of a class.
+
+    Parameters
+    ----------
+    runs
+        False makes a step of every operation; the times are the same.
+    """
+    program = job.programs[job.program_of[int(wiring.representatives[cls])]]
+    taken, fixed, transfers = durations(job, wiring, cls)
+    found = _find_runs(program, taken, fixed) if runs else None
+    steps: list[list[Step]] = [[] for _ in STREAMS]
+    local, bounds, patterns, kinds = found or (np.zeros(0, dtype=np.int64), [], [], [])
+    in_run = np.zeros(len(program), dtype=bool)
+    in_run[local] = True
+    kind, item, after, stream = (column.tolist() for column in (program.kind, program.item, program.after, program.stream))
+    taken_list = taken.tolist()
+    signals: set[int] = set()
+
+    def waits(op: int) -> tuple[int, ...]:
+        other = tuple(dep for dep in after[op] if dep >= 0 and stream[dep] != stream[op])
+        signals.update(other)
+        return other
+
+    table = []
+    for (low, high), pattern in zip(bounds, kinds, strict=True):
+        first, last = int(local[low]), int(local[high - 1])
+        outside = tuple(dep for dep in after[first] if dep >= 0 and not in_run[dep])
+        signals.update(outside)
+        steps[0].append(Step(last, outside, int(patterns[pattern][1][-1])))
+        table.append((pattern, low, high))
+    for op in np.flatnonzero(~in_run).tolist():
+        if kind[op] == COMPUTE:
+            steps[0].append(Step(op, waits(op), taken_list[op]))
+        else:
+            transfer = transfers[kind[op], item[op]]
+            steps[stream[op]].append(Step(op, waits(op), 0, transfer, int(kind[op] == RECEIVE)))
+    return Track(tuple(tuple(s) for s in steps), frozenset(signals), tuple(table), tuple(patterns), local)
+
+
+def _find_runs(
+    program: Program, taken: Ints, fixed: npt.NDArray[np.bool_]
+) -> tuple[Ints, list[tuple[int, int]], list[tuple[Ints, Ints]], list[int]] | None:
+    """Cut the fixed operations into runs; None where a run would not leave its streams idle.
+
+    A run begins at an operation that waits for something outside, and ends at one that something
+    outside waits for.
+    """
+    local = np.flatnonzero(fixed)
+    streams = set(program.stream[local].tolist())
+    if not len(local) or streams & set(program.stream[~fixed].tolist()):
+        return None
+    after = program.after
+    outside = (after >= 0) & ~fixed[after]
+    begins = outside.any(axis=1)[local]
+    heard = np.zeros(len(program), dtype=bool)
+    theirs = after[~fixed]
+    heard[theirs[theirs >= 0]] = True
+    begins[1:] |= heard[local[:-1]]
+    begins[0] = True
+    starts = np.flatnonzero(begins)
+    bounds = list(zip(starts.tolist(), [*starts[1:].tolist(), len(local)], strict=True))
+
+    # inside a run a dependency is a distance; what ended before the run does not matter
+    first_op = local[np.repeat(starts, np.diff(np.append(starts, len(local))))]
+    position = np.full(len(program) + 1, -1, dtype=np.int64)
+    position[local] = np.arange(len(local))
+    deps = after[local]
+    inside = (deps >= first_op[:, None]) & fixed[deps]
+    distance = np.where(inside, np.arange(len(local))[:, None] - position[deps], 0)
+    rows = np.column_stack((program.stream[local], taken[local], distance))
+
+    known: dict[bytes, int] = {}
+    patterns: list[tuple[Ints, Ints]] = []
+    kinds = []
+    for low, high in bounds:
+        key = rows[low:high].tobytes()
+        if key not in known:
+            timed = _time_run(rows[low:high])
+            if timed is None:
+                return None
+            known[key] = len(patterns)
+            patterns.append(timed)
+        kinds.append(known[key])
+    return local, bounds, patterns, kinds
+
+
+def _time_run(rows: Ints) -> tuple[Ints, Ints] | None:
+    """Start and end of each operation of a run, or None if its last does not end last."""
+    free: dict[int, int] = {}
+    begin, end = [], []
+    for index, (stream, taken, *distances) in enumerate(rows.tolist()):
+        start = max([free.get(stream, 0), *(end[index - d] for d in distances if d)])
+        begin.append(start)
+        end.append(start + taken)
+        free[stream] = end[-1]
+    if end[-1] != max(end) or rows[-1, 0] != 0:
+        return None
+    return np.array(begin, dtype=np.int64), np.array(end, dtype=np.int64)

@@ -1,0 +1,101 @@
+"""The event evaluator: build the step, fold it, run it in SimPy."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from scaleout.collectives import candidates, choose
+from scaleout.engine import Job, Message, Partition, Quotient, Timeline, discrete, equitable, quotient, run
+from scaleout.network import Fabric, rail_fat_tree
+from scaleout.network.pattern import Pattern
+from scaleout.specs import Slow, System, TrainingExperiment
+from scaleout.training.step import build
+
+__all__ = ["Recording", "evaluate"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recording:
+    """A simulated step with everything that happened in it.
+
+    Parameters
+    ----------
+    experiment
+        What was simulated.
+    job, wiring, timeline
+        Programs; classes, orbits and transfers; times of every operation of every class.
+    """
+
+    experiment: TrainingExperiment
+    job: Job
+    wiring: Quotient
+    timeline: Timeline
+
+    def class_program(self, cls: int) -> int:
+        """Index of the program of a class; for training, its pipeline stage."""
+        return int(self.job.program_of[int(self.wiring.representatives[cls])])
+
+
+def evaluate(experiment: TrainingExperiment, *, fold: bool = True, runs: bool = True, job: Job | None = None) -> Recording:
+    """Simulate one step.
+
+    Parameters
+    ----------
+    fold
+        False simulates every rank; the times are the same.
+    runs
+        False makes an event of every operation; the times are the same.
+    job
+        The experiment's programs, where they are built already.
+
+    Raises
+    ------
+    TopologyError
+        The system cannot be built at this size.
+    """
+    job = job or build(experiment)
+    layout = experiment.layout
+    site = _site(experiment.system, experiment.chips, experiment.slow, (layout.tp, layout.pp, layout.dp))
+    patterns = site.patterns(job)
+    partition = site.partition(job, patterns) if fold else discrete(job, site.fabric)
+    wiring = quotient(job, site.fabric, patterns, partition)
+    return Recording(experiment, job, wiring, run(job, wiring, runs=runs))
+
+
+class _Site:
+    """One machine under one layout: its fabric, and what was found out about it so far.
+
+    Patterns and partitions do not depend on the model, so they are made once for many experiments.
+    """
+
+    def __init__(self, system: System, chips: int, slow: Slow) -> None:
+        self.fabric: Fabric = rail_fat_tree(system, chips, slow)
+        self._patterns: dict[tuple[str, str, str], Pattern] = {}
+        self._choices: dict[tuple[str, str, float], str] = {}
+        self._partitions: dict[tuple[object, ...], Partition] = {}
+
+    def patterns(self, job: Job) -> dict[int, Pattern]:
+        """Pattern of every message, by the fastest algorithm."""
+        return {index: self._pattern(job, message) for index, message in enumerate(job.messages)}
+
+    def _pattern(self, job: Job, message: Message) -> Pattern:
+        groups = job.families[message.family].groups
+        choice = (message.family, message.operation, message.nbytes)
+        if choice not in self._choices:
+            self._choices[choice] = choose(self.fabric, groups, message.operation, message.nbytes)
+        key = (message.family, message.operation, self._choices[choice])
+        if key not in self._patterns:
+            self._patterns[key] = candidates(self.fabric, groups, message.operation)[key[2]](groups)
+        return self._patterns[key]
+
+    def partition(self, job: Job, patterns: dict[int, Pattern]) -> Partition:
+        """The coarsest equitable partition of a job on this machine."""
+        key = tuple((m.family, m.operation, patterns[i].algorithm, m.nbytes > 0) for i, m in enumerate(job.messages))
+        if key not in self._partitions:
+            self._partitions[key] = equitable(job, self.fabric, patterns)
+        return self._partitions[key]
+
+
+@lru_cache(maxsize=8)
+def _site(system: System, chips: int, slow: Slow, degrees: tuple[int, int, int]) -> _Site:
+    """The site of a layout; ranks and groups depend on its degrees (tp, pp, dp) alone."""
+    return _Site(system, chips, slow)

@@ -1,0 +1,1 @@
+"""The edge: files to specs and back."""

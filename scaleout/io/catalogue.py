@@ -1,0 +1,264 @@
+"""Where a name becomes a file, and a file a spec.
+
+A name such as ``dgx-h100`` is looked for in the working folder, in the folders of
+``$SCALEOUT_PATH``, then in the data that came with the package. A path ending in ``.yaml``
+is taken as it is.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from scaleout.errors import SpecError, near
+from scaleout.io.yaml import parse_value, read_mapping
+from scaleout.specs import Chip, Model, Stack, System, TrainingExperiment
+
+__all__ = ["FOLDERS", "experiment", "find", "list_names", "load", "read", "schema", "summary"]
+
+FOLDERS = {
+    "chip": "topologies/chips",
+    "system": "topologies/systems",
+    "model": "workloads/models",
+    "stack": "workloads/stacks",
+    "training": "workloads/training",
+}
+_CLASSES: dict[str, Any] = {
+    "chip": Chip, "system": System, "model": Model, "stack": Stack, "training": TrainingExperiment,
+}  # fmt: skip
+_REFERENCES = {("system",): "system", ("system", "chip"): "chip", ("chip",): "chip", ("model",): "model", ("stack",): "stack"}
+_DEFAULTS = {"stack": "megatron-lm"}
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def _roots() -> Iterator[Path]:
+    yield Path.cwd()
+    for folder in os.environ.get("SCALEOUT_PATH", "").split(os.pathsep):
+        if folder:
+            yield Path(folder)
+    packaged = _PACKAGE / "_data"
+    yield packaged if packaged.is_dir() else _PACKAGE.parent
+
+
+def list_names(kind: str) -> list[str]:
+    """Every name of a kind that can be found now, sorted."""
+    return sorted({path.stem for root in _roots() for path in (root / FOLDERS[kind]).glob("*.yaml")})
+
+
+def find(kind: str, name: str) -> Path:
+    """The file of a name or path.
+
+    Raises
+    ------
+    SpecError
+        Nothing of that kind has this name; the message lists near matches.
+    """
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise SpecError(f"{name}: no such file")
+        return path
+    if name and "/" not in name and "\\" not in name and not name.startswith("."):
+        for root in _roots():
+            path = root / FOLDERS[kind] / f"{name}.yaml"
+            if path.is_file():
+                return path
+    raise SpecError(f"unknown {kind} {name!r}; {near(name, list_names(kind))}")
+
+
+@cache
+def _adapter(kind: str) -> Any:
+    from pydantic import TypeAdapter
+
+    cls = _CLASSES[kind]
+    for part in {cls, *_parts(cls)}:
+        # slots=True leaves no room on the instance, but the class itself takes the setting
+        part.__pydantic_config__ = {"extra": "forbid"}
+    return TypeAdapter(cls)
+
+
+def _parts(cls: type) -> Iterator[type]:
+    """The dataclasses inside a dataclass, at any depth."""
+    for hint in get_type_hints(cls).values():
+        for part in (hint, *get_args(hint)):
+            if is_dataclass(part) and isinstance(part, type):
+                yield part
+                yield from _parts(part)
+
+
+def _keys_at(cls: Any, path: tuple[Any, ...]) -> list[str]:
+    """The keys that the object at a path takes."""
+    for step in path:
+        hint = get_type_hints(cls).get(str(step)) if is_dataclass(cls) else None
+        candidates = [part for part in (hint, *get_args(hint)) if is_dataclass(part)]
+        cls = candidates[0] if candidates else cls if hint is None else None
+    return [f.name.rstrip("_") for f in fields(cls)] if is_dataclass(cls) else []
+
+
+def _validate(kind: str, data: Mapping[str, Any], where: str) -> Any:
+    from pydantic import ValidationError
+
+    renamed = deepcopy(dict(data))
+    if isinstance(renamed.get("batch"), dict) and "global" in renamed["batch"]:
+        renamed["batch"]["global_"] = renamed["batch"].pop("global")
+    if isinstance(renamed.get("recompute"), str):
+        renamed["recompute"] = [renamed["recompute"]]
+    try:
+        return _adapter(kind).validate_python(renamed)
+    except ValidationError as error:
+        rows = [_explain(kind, row) for row in error.errors(include_url=False)]
+        raise SpecError("\n".join(f"{where}: {row}" for row in dict.fromkeys(rows))) from None
+    except SpecError as error:
+        raise type(error)(f"{where}: {error}") from None
+
+
+def _explain(kind: str, row: Mapping[str, Any]) -> str:
+    """One pydantic mistake as path, value, and what is accepted."""
+    path = tuple(str(step).rstrip("_") for step in row["loc"])
+    at = ".".join(path)
+    value = repr(row["input"])
+    shown = value if len(value) <= 60 else value[:57] + "..."
+    match row["type"]:
+        case "extra_forbidden" | "unexpected_keyword_argument":
+            return f"{at}: unknown key; {near(path[-1], _keys_at(_CLASSES[kind], row['loc'][:-1]))}"
+        case "missing" | "missing_keyword_only_argument":
+            return f"{at}: missing"
+        case "literal_error":
+            return f"{at}: {shown} is not accepted; expected {row['ctx']['expected']}"
+        case "value_error":
+            text = str(row["ctx"]["error"])
+            return text if "\n" in text or not at or text.startswith(f"{kind}.") else f"{at}: {text}"
+        case _:
+            return f"{at}: {shown} is not accepted; {row['msg'][0].lower()}{row['msg'][1:]}"
+
+
+def _document(kind: str, name: str) -> dict[str, Any]:
+    """A named file as a mapping, its own references resolved, checked on its own."""
+    path = find(kind, name)
+    data = read_mapping(path)
+    _resolve(data, str(path), kind)
+    _validate(kind, data, str(path))
+    return data
+
+
+def _resolve(data: dict[str, Any], where: str, kind: str) -> None:
+    """Replace the names of chip, system, model and stack by what they name."""
+    for key in ("chip",) if kind == "system" else ("system", "model", "stack") if kind == "training" else ():
+        if kind == "training" and key in _DEFAULTS:
+            data.setdefault(key, _DEFAULTS[key])
+        value = data.get(key)
+        if isinstance(value, str):
+            data[key] = _named(key, value, f"{where}: {key}")
+        elif key == "system" and isinstance(value, dict):
+            _resolve(value, where, "system")
+
+
+def _named(kind: str, name: str, where: str) -> dict[str, Any]:
+    try:
+        return _document(kind, name)
+    except SpecError as error:
+        raise SpecError(f"{where}: {error}") from None
+
+
+def _assign(data: dict[str, Any], setting: str) -> None:
+    """Carry out one ``key=value`` override; entering a named object loads it first."""
+    key, equals, text = setting.partition("=")
+    path = tuple(key.strip().split("."))
+    if not equals or not all(path):
+        raise SpecError(f"--set {setting!r}: expected key=value, for example layout.pp=4")
+    value = parse_value(text, f"--set {key}")
+    node: Any = data
+    for depth, step in enumerate(path[:-1]):
+        kind = _REFERENCES.get(path[: depth + 1])
+        if kind and step not in node and step in _DEFAULTS:
+            node[step] = _DEFAULTS[step]
+        if kind and isinstance(node.get(step), str):
+            node[step] = _named(kind, node[step], f"--set {key}")
+        node = node.setdefault(step, {})
+        if not isinstance(node, dict):
+            raise SpecError(f"--set {key}: {'.'.join(path[: depth + 1])} is a value, it has no key {path[depth + 1]!r}")
+    node[path[-1]] = value
+
+
+def load(kind: str, name: str) -> Any:
+    """A chip, system, model or stack by name or path, as a frozen spec."""
+    path = find(kind, name)
+    data = read_mapping(path)
+    _resolve(data, str(path), kind)
+    return _validate(kind, data, str(path))
+
+
+def experiment(source: str | Path | Mapping[str, Any], settings: tuple[str, ...] = ()) -> TrainingExperiment:
+    """An experiment from a file, a name of the catalogue, or a mapping of the same form.
+
+    Parameters
+    ----------
+    source
+        Path of a YAML file, name of a shipped experiment, or a mapping.
+    settings
+        Overrides ``key=value`` with dotted keys, as ``--set`` takes them.
+
+    Raises
+    ------
+    SpecError
+        Every mistake at once, one a line, with file, key, value and what is accepted.
+    PlanError
+        The layout does not divide.
+    """
+    from scaleout.errors import PlanError
+
+    if isinstance(source, Mapping):
+        where, data = "experiment", deepcopy(dict(source))
+    else:
+        path = find("training", str(source))
+        where, data = str(path), read_mapping(path)
+    kind = data.setdefault("kind", "training")
+    if kind != "training":
+        raise SpecError(f"{where}: kind: {kind!r} is not accepted; expected 'training'")
+    for setting in settings:
+        _assign(data, setting)
+    if settings:
+        where = f"{where} with --set"
+    _resolve(data, where, "training")
+    try:
+        spec: TrainingExperiment = _validate("training", data, where)
+    except PlanError as error:
+        raise PlanError("\n".join(f"{where}: {line}" for line in str(error).splitlines())) from None
+    return spec
+
+
+def read(kind: str, name: str) -> str:
+    """The text of a named file, comments and all."""
+    return find(kind, name).read_text(encoding="utf-8")
+
+
+def summary(kind: str) -> list[dict[str, Any]]:
+    """One row a name: the file's plain values, for listing."""
+    rows = []
+    for name in list_names(kind):
+        data = read_mapping(find(kind, name))
+        rows.append({"name": name, **{k: v for k, v in data.items() if isinstance(v, str | int | float) and k != "name"}})
+    return rows
+
+
+def schema(kind: str) -> dict[str, Any]:
+    """JSON Schema of a file of this kind, for editors; a reference may be a name.
+
+    References (``system: dgx-h100``) are shown as names, which is how files give them.
+    """
+    built: dict[str, Any] = _adapter(kind).json_schema(by_alias=False)
+    definitions = built.get("$defs", {})
+    for node in (built, *definitions.values()):
+        props = node.get("properties", {})
+        for key in [key for key in props if key.endswith("_")]:
+            props[key.rstrip("_")] = props.pop(key)
+            node["required"] = [name.rstrip("_") for name in node.get("required", [])]
+        for key in ("system", "model", "stack", "chip"):
+            if "$ref" in props.get(key, {}):
+                props[key] = {"anyOf": [{"type": "string", "description": f"name of a {key}"}, props[key]]}
+                if key in _DEFAULTS:
+                    node["required"] = [name for name in node.get("required", []) if name != key]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **built}

@@ -1,0 +1,55 @@
+"""How a collective operation loads the network: what algorithms make and the engine runs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from scaleout.network.topology import Fabric, Floats, Ints
+
+__all__ = ["Pattern", "tally"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Pattern:
+    """One operation by one algorithm, for every group of a family of communicators.
+
+    The operation is one transfer whose elementary flow carries ``share`` times the message; a
+    link is loaded by so many elementary flows (`weight`). Then comes the latency.
+
+    Parameters
+    ----------
+    algorithm
+        Name of the algorithm.
+    share
+        Bytes of an elementary flow over bytes of the message [1].
+    group, link, weight
+        One entry for each link that a group loads, sorted by group and link. Shape (entries,).
+    latency
+        Of the whole operation, launch included [s], shape (groups,).
+    """
+
+    algorithm: str
+    share: float
+    group: Ints
+    link: Ints
+    weight: Floats
+    latency: Floats
+
+    def alone(self, fabric: Fabric, nbytes: float, group: int = 0) -> float:
+        """Time of one group with the network to itself [s]."""
+        mine = self.group == group
+        if not mine.any() or nbytes == 0:
+            return float(self.latency[group])
+        rate = (fabric.topology.bandwidth[self.link[mine]] / self.weight[mine]).min()
+        return float(nbytes * self.share / rate + self.latency[group])
+
+
+def tally(group: Ints, link: Ints, weight: Floats, links: int) -> tuple[Ints, Ints, Floats]:
+    """Add up the flows of each group over each link; sorted by group, then link."""
+    if not len(group):
+        return group, link, weight
+    key = group * links + link
+    order = np.argsort(key, kind="stable")
+    key, weight = key[order], weight[order]
+    first = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
+    return key[first] // links, key[first] % links, np.add.reduceat(weight, first)

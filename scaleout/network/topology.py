@@ -1,0 +1,169 @@
+"""A network as arrays: vertices, directed links, and how to find a path.
+
+Vertices 0 to ``chips - 1`` are the chips; the rest are switches. A link goes one way; what it
+carries is payload: its bandwidth is the nominal rate times the payload efficiency, applied here
+and nowhere else. Parallel links between the same switches over which traffic is spread evenly
+are one link with the sum of their bandwidths (a bundle): with equal shares all of them carry the
+same load, so the bundle is exact.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from scaleout.errors import TopologyError
+from scaleout.specs import ALGORITHMS
+
+if TYPE_CHECKING:
+    import networkx
+
+__all__ = ["Fabric", "Floats", "Ints", "Routes", "Topology"]
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Topology:
+    """Vertices and directed links.
+
+    Parameters
+    ----------
+    chips
+        Number of chips; they are the first vertices.
+    vertices
+        Name of every kind of vertex and how many there are, chips first, in vertex order.
+    source, target
+        Vertices of each link, shape (links,).
+    bandwidth
+        Payload rate of each link [byte/s, per direction, over all parallel links of a bundle].
+    latency
+        Of each link, one way [s].
+    kind
+        Index of each link into `kinds`.
+    kinds
+        Names of the kinds of link.
+    """
+
+    name: str
+    chips: int
+    vertices: tuple[tuple[str, int], ...]
+    source: Ints
+    target: Ints
+    bandwidth: Floats
+    latency: Floats
+    kind: Ints
+    kinds: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.bandwidth).all() and (self.bandwidth > 0).all()):
+            raise TopologyError(f"{self.name}: every link needs a finite bandwidth above zero")
+        if not (np.isfinite(self.latency).all() and (self.latency >= 0).all()):
+            raise TopologyError(f"{self.name}: every link needs a finite latency of zero or more")
+
+    @property
+    def links(self) -> int:
+        """Number of directed links."""
+        return len(self.source)
+
+    def vertex_name(self, vertex: int) -> str:
+        """A vertex by name, such as ``leaf 3``."""
+        for kind, count in self.vertices:
+            if vertex < count:
+                return f"{kind} {vertex}"
+            vertex -= count
+        raise TopologyError(f"{self.name}: no vertex {vertex}")
+
+    def to_networkx(self) -> "networkx.DiGraph[int]":
+        """The same graph for networkx, with ``bandwidth`` [byte/s] and ``latency`` [s] on each edge."""
+        import networkx
+
+        graph: networkx.DiGraph[int] = networkx.DiGraph(name=self.name)
+        graph.add_nodes_from((v, {"name": self.vertex_name(v)}) for v in range(sum(n for _, n in self.vertices)))
+        for row in zip(self.source, self.target, self.bandwidth, self.latency, self.kind, strict=True):
+            u, v, bandwidth, latency, kind = row
+            graph.add_edge(
+                int(u), int(v), bandwidth=float(bandwidth), latency=float(latency), kind=self.kinds[int(kind)]
+            )
+        return graph
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Routes:
+    """Paths of many flows, in compressed rows.
+
+    Parameters
+    ----------
+    start
+        Where each flow's links begin in `link`, shape (flows + 1,).
+    link
+        Links in the order of travel.
+    latency
+        One way, along the path [s], shape (flows,).
+    networked
+        Whether the path leaves the node, shape (flows,).
+    """
+
+    start: Ints
+    link: Ints
+    latency: Floats
+    networked: npt.NDArray[np.bool_]
+
+    @property
+    def flow(self) -> Ints:
+        """Flow of each entry of `link`."""
+        return np.repeat(np.arange(len(self.start) - 1), np.diff(self.start))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fabric:
+    """A topology with its routing and what its communication library adds.
+
+    Parameters
+    ----------
+    topology
+        The graph.
+    chips_per_node
+        Chips that share scale-up links.
+    paths
+        Links from many sources to many targets: a matrix (flows, longest path), padded with -1.
+    algorithms
+        Collective algorithms that the library has.
+    launch, scale_up_step, network_step
+        Cost of an operation, and of one step of its algorithm inside a node and between nodes [s].
+    """
+
+    topology: Topology
+    chips_per_node: int
+    paths: Callable[[Ints, Ints], Ints]
+    algorithms: tuple[str, ...] = ALGORITHMS
+    launch: float = 0.0
+    scale_up_step: float = 0.0
+    network_step: float = 0.0
+
+    def route(self, source: Ints, target: Ints) -> Routes:
+        """Paths of the flows source[i] -> target[i].
+
+        Raises
+        ------
+        TopologyError
+            A rank is not a chip of this fabric.
+        """
+        chips = self.topology.chips
+        for ranks in (source, target):
+            if len(ranks) and not (0 <= ranks.min() and ranks.max() < chips):
+                raise TopologyError(f"{self.topology.name}: ranks must be 0 to {chips - 1}")
+        matrix = self.paths(source, target)
+        used = matrix >= 0
+        counts = used.sum(axis=1)
+        start = np.concatenate(([0], np.cumsum(counts)))
+        latency = np.where(used, self.topology.latency[matrix], 0.0).sum(axis=1)
+        networked = source // self.chips_per_node != target // self.chips_per_node
+        return Routes(start, matrix[used], latency, networked)
+
+    def step(self, routes: Routes) -> Floats:
+        """Latency of one algorithm step along each path: library and wires [s]."""
+        return routes.latency + np.where(routes.networked, self.network_step, self.scale_up_step)

@@ -1,0 +1,28 @@
+"""Specs: what a chip, a system, a model, a layout, an experiment *is*. Frozen, in SI units."""
+
+from scaleout.specs.chip import AttentionConstants, Chip, GemmConstants
+from scaleout.specs.experiment import MODULES, Slow, TrainingExperiment
+from scaleout.specs.fields import FrozenDict
+from scaleout.specs.layout import Batch, Layout
+from scaleout.specs.model import Model
+from scaleout.specs.stack import Stack
+from scaleout.specs.system import ALGORITHMS, CollectiveLibrary, Network, ScaleUp, System
+
+__all__ = [
+    "ALGORITHMS",
+    "MODULES",
+    "AttentionConstants",
+    "Batch",
+    "Chip",
+    "CollectiveLibrary",
+    "FrozenDict",
+    "GemmConstants",
+    "Layout",
+    "Model",
+    "Network",
+    "ScaleUp",
+    "Slow",
+    "Stack",
+    "System",
+    "TrainingExperiment",
+]

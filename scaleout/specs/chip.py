@@ -1,0 +1,132 @@
+"""A chip: what the data sheet says, and the constants of its kernels."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from scaleout.errors import SpecError, near
+from scaleout.specs.fields import check_fields, freeze
+from scaleout.units import Bytes, BytesPerSecond, Count, Flops, Fraction, Positive, Seconds, Watts
+
+__all__ = ["AttentionConstants", "Chip", "GemmConstants"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GemmConstants:
+    """Ten constants of a matrix multiplication, per chip and dtype; see ``docs/gemm.md``.
+
+    Parameters
+    ----------
+    compute_efficiency, hbm_efficiency
+        Reached share of the data sheet's dense rate and HBM bandwidth [1].
+    l2_ratio
+        L2 bandwidth as a multiple of HBM bandwidth [1]; None where it never binds.
+    launch, tile_overhead, split_overhead
+        Fixed time of a kernel, of one tile and of a split over k [s].
+    halo
+        Cost of a tile's edge, relative to a 64-wide tile [1].
+    wave_tail
+        1: a partial wave costs a whole one; 0: only its share (stream-K) [1].
+    norm
+        Exponent that joins compute, HBM and L2 time [1].
+    idle_cores
+        How much HBM bandwidth is lost per missing core [1].
+    """
+
+    compute_efficiency: Fraction
+    hbm_efficiency: Fraction
+    l2_ratio: Positive | None = None
+    launch: Seconds
+    tile_overhead: Seconds
+    split_overhead: Seconds
+    halo: float
+    wave_tail: Fraction
+    norm: Positive
+    idle_cores: float
+    source: str
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionConstants:
+    """Constants of a causal attention kernel in half precision, per chip; see ``docs/attention.md``.
+
+    Parameters
+    ----------
+    efficiency
+        Head size -> reached share of the dense rate [1], forward.
+    backward
+        Backward's share of the forward efficiency [1].
+    launch, wave_overhead
+        Fixed time of a kernel, and of one wave of tiles over the cores [s].
+    hbm_efficiency
+        Reached share of HBM bandwidth [1].
+    """
+
+    efficiency: Mapping[int, Fraction]
+    backward: Fraction
+    launch: Seconds
+    wave_overhead: Seconds
+    hbm_efficiency: Fraction
+    source: str
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        freeze(self, "efficiency")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chip:
+    """One accelerator, as its data sheet describes it.
+
+    Parameters
+    ----------
+    cores
+        Streaming multiprocessors, or whatever runs one tile at a time.
+    peak_flops
+        Dense rate per dtype [flop/s].
+    hbm_bytes, hbm_bandwidth
+        Capacity [byte] and peak rate [byte/s].
+    power
+        Board power limit [W].
+    sustained
+        Time of a compute-bound kernel in a long run over its time in a short burst [1]:
+        the clock falls under the power cap.
+    gemm, attention
+        Constants per dtype, and per kernel name.
+    source
+        Where the figures come from; a chip without a source is refused.
+    unverified
+        Fields that nobody has checked against a source.
+    """
+
+    name: str
+    vendor: str
+    cores: Count
+    peak_flops: Mapping[str, Flops]
+    hbm_bytes: Bytes
+    hbm_bandwidth: BytesPerSecond
+    power: Watts
+    sustained: Positive = 1.0
+    sustained_source: str = ""
+    gemm: Mapping[str, GemmConstants] = field(default_factory=dict)
+    attention: Mapping[str, AttentionConstants] = field(default_factory=dict)
+    source: str
+    unverified: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        freeze(self, "peak_flops", "gemm", "attention")
+        if not self.source.strip():
+            raise SpecError(f"chip.{self.name}.source: a chip needs a source for its figures")
+
+    def flops(self, dtype: str) -> float:
+        """Dense peak of a dtype [flop/s]."""
+        if dtype not in self.peak_flops:
+            raise SpecError(f"chip {self.name!r} has no rate for {dtype!r}; {near(dtype, self.peak_flops)}")
+        return self.peak_flops[dtype]
+
+    def ridge(self, dtype: str) -> float:
+        """Arithmetic intensity at which compute overtakes HBM [flop/byte]."""
+        return self.flops(dtype) / self.hbm_bandwidth

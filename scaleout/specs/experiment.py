@@ -1,0 +1,139 @@
+"""An experiment: everything that decides a result."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from scaleout.errors import PlanError, SpecError, near
+from scaleout.specs.fields import check_fields, freeze
+from scaleout.specs.layout import Batch, Layout
+from scaleout.specs.model import Model
+from scaleout.specs.stack import Stack
+from scaleout.specs.system import System
+from scaleout.units import Count, Fraction
+
+__all__ = ["MODULES", "Slow", "TrainingExperiment"]
+
+MODULES = ("norm", "mlp_product", "core_attention", "attention", "mlp", "full")
+"""What may be recomputed: ``core_attention`` is also called ``selective``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slow:
+    """Machines that are not perfect: share of the nominal rate that is left [1].
+
+    Parameters
+    ----------
+    chips
+        Rank -> share of its compute and HBM rate.
+    ports, scale_up
+        Rank -> share of the rate of its network port, and of its link into the node,
+        both directions.
+    """
+
+    chips: Mapping[int, Fraction] = field(default_factory=dict)
+    ports: Mapping[int, Fraction] = field(default_factory=dict)
+    scale_up: Mapping[int, Fraction] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        freeze(self, "chips", "ports", "scale_up")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingExperiment:
+    """One optimizer step of one model on one machine.
+
+    Parameters
+    ----------
+    chips
+        Chips of the job.
+    precision
+        Dtype of weights, activations and matrix multiplications.
+    gradients
+        Dtype in which gradients are kept and reduced.
+    recompute
+        Modules (`MODULES`) whose activations are dropped and computed again.
+    slow
+        Chips and links below their nominal rate.
+    """
+
+    kind: Literal["training"] = "training"
+    system: System
+    chips: Count
+    model: Model
+    layout: Layout
+    batch: Batch
+    precision: Literal["bf16", "fp16"] = "bf16"
+    gradients: Literal["fp32", "bf16"] = "fp32"
+    recompute: tuple[str, ...] = ()
+    stack: Stack
+    slow: Slow = field(default_factory=Slow)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        modules = tuple("core_attention" if name == "selective" else name for name in self.recompute)
+        object.__setattr__(self, "recompute", tuple(name for name in modules if name != "none"))
+        for name in self.recompute:
+            if name not in MODULES:
+                raise SpecError(f"recompute: unknown module {name!r}; {near(name, (*MODULES, 'selective', 'none'))}")
+        for part in ("chips", "ports", "scale_up"):
+            for rank in getattr(self.slow, part):
+                if not 0 <= rank < self.chips:
+                    raise SpecError(f"slow.{part}: rank {rank} is not one of the {self.chips} chips (0 to {self.chips - 1})")
+        self._check_division()
+
+    @property
+    def micro_batches(self) -> int:
+        """Micro-batches a dp rank works through in a step."""
+        return self.batch.global_ // (self.layout.dp * self.batch.micro)
+
+    def _check_division(self) -> None:
+        """Refuse, all at once, what does not divide."""
+        layout, model, batch = self.layout, self.model, self.batch
+        mistakes = []
+        if layout.chips != self.chips:
+            mistakes.append(
+                f"layout: tp {layout.tp} x pp {layout.pp} x dp {layout.dp} = {layout.chips} chips, "
+                f"but chips is {self.chips}{self._suggest_dp()}"
+            )
+        if self.chips > self.system.chips_per_node and self.chips % self.system.chips_per_node:
+            mistakes.append(
+                f"chips: {self.chips} is not a multiple of the {self.system.chips_per_node} chips "
+                f"of a {self.system.name} node"
+            )
+        if model.heads % layout.tp:
+            mistakes.append(
+                f"layout.tp: {layout.tp} does not divide the {model.heads} attention heads of {model.name}; "
+                f"accepted: {_divisors(model.heads)}"
+            )
+        if model.ffn % layout.tp:
+            mistakes.append(f"layout.tp: {layout.tp} does not divide the feed-forward width {model.ffn} of {model.name}")
+        if layout.sequence_parallel and batch.sequence % layout.tp:
+            mistakes.append(f"layout.tp: {layout.tp} does not divide the sequence of {batch.sequence} tokens")
+        if layout.pp * layout.vpp > model.layers + 2:
+            mistakes.append(
+                f"layout.pp: {layout.pp} stages x vpp {layout.vpp} = {layout.pp * layout.vpp} chunks, "
+                f"but {model.name} has {model.layers} layers (embedding and loss may take a chunk each)"
+            )
+        if batch.global_ % (layout.dp * batch.micro):
+            per = layout.dp * batch.micro
+            mistakes.append(
+                f"batch.global: {batch.global_} is not a multiple of dp {layout.dp} x micro {batch.micro} = {per}; "
+                f"nearest: {max(per, batch.global_ // per * per)}"
+            )
+        elif layout.vpp > 1 and self.micro_batches % layout.pp:
+            mistakes.append(
+                f"batch.global: {self.micro_batches} micro-batches a rank are not a multiple of pp {layout.pp}, "
+                "which the interleaved schedule (vpp above 1) needs"
+            )
+        if mistakes:
+            raise PlanError("\n".join(mistakes))
+
+    def _suggest_dp(self) -> str:
+        fixed = self.layout.tp * self.layout.pp
+        return f"; dp {self.chips // fixed} would fit" if self.chips % fixed == 0 else ""
+
+
+def _divisors(number: int) -> str:
+    return ", ".join(str(n) for n in range(1, number + 1) if number % n == 0)

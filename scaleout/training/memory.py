@@ -1,0 +1,89 @@
+"""Does it fit: peak HBM of every stage, and the nearest experiment that fits."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from scaleout.engine.hbm import peak
+from scaleout.engine.program import Job
+from scaleout.errors import PlanError, ScaleoutError
+from scaleout.specs import TrainingExperiment
+from scaleout.training.step import build
+from scaleout.units import describe
+
+__all__ = ["check_fits", "nearest_fit", "stage_peaks"]
+
+_LADDER: tuple[tuple[str, ...], ...] = (
+    ("norm",),
+    ("norm", "mlp_product"),
+    ("norm", "mlp_product", "core_attention"),
+    ("norm", "mlp"),
+    ("full",),
+)
+"""Recompute lists from light to heavy."""
+
+
+def stage_peaks(job: Job) -> list[dict[str, float]]:
+    """Peak HBM by kind of every program [byte]."""
+    return [
+        peak(program, static, job.memory_kinds) for program, static in zip(job.programs, job.static, strict=True)
+    ]
+
+
+def check_fits(experiment: TrainingExperiment, peaks: list[dict[str, float]]) -> None:
+    """Refuse a layout that does not fit in HBM.
+
+    Raises
+    ------
+    PlanError
+        With the stage, the shortfall, what fills it, and the nearest layout that fits.
+    """
+    capacity = experiment.system.chip.hbm_bytes
+    totals = [sum(kinds.values()) for kinds in peaks]
+    worst = max(range(len(totals)), key=totals.__getitem__)
+    if totals[worst] <= capacity:
+        return
+    parts = ", ".join(f"{kind} {describe(size, 'byte')}" for kind, size in peaks[worst].items() if size)
+    message = (
+        f"does not fit in HBM: stage {worst} of {len(totals)} needs {describe(totals[worst], 'byte')}, "
+        f"{describe(totals[worst] - capacity, 'byte')} more than the {describe(capacity, 'byte')} "
+        f"of {experiment.system.chip.name} ({parts})"
+    )
+    found = nearest_fit(experiment)
+    hint = f"nearest that fits: {found}" if found else "nothing near it fits; take more chips or a smaller model"
+    raise PlanError(f"{message}; {hint}")
+
+
+def nearest_fit(experiment: TrainingExperiment) -> str:
+    """The first change, from small to large, with which the experiment fits; "" for none."""
+    capacity = experiment.system.chip.hbm_bytes
+    for words, cut, modules in _neighbours(experiment):
+        try:
+            changed = replace(experiment, layout=replace(experiment.layout, **cut), recompute=modules)
+            worst = max(sum(kinds.values()) for kinds in stage_peaks(build(changed)))
+        except ScaleoutError:
+            continue
+        if worst <= capacity:
+            return words
+    return ""
+
+
+def _neighbours(experiment: TrainingExperiment) -> Iterator[tuple[str, dict[str, Any], tuple[str, ...]]]:
+    """Changes of layout and recompute list, nearest first."""
+    layout, now = experiment.layout, set(experiment.recompute)
+    cuts: list[dict[str, Any]] = [{}]
+    if layout.zero == 0 and layout.dp > 1:
+        cuts.append({"zero": 1})
+    for times in (2, 4, 8, 16, 32):
+        if layout.dp % times == 0:
+            cuts.append({"pp": layout.pp * times, "dp": layout.dp // times, "zero": 1})
+            if layout.tp * times <= experiment.system.chips_per_node:
+                cuts.append({"tp": layout.tp * times, "dp": layout.dp // times, "zero": 1, "sequence_parallel": True})
+    for cut in cuts:
+        for modules in (tuple(experiment.recompute), *_LADDER):
+            if set(modules) == now and not cut or (set(modules) < now):
+                continue
+            changes = [f"layout.{key}={value}" for key, value in cut.items() if getattr(layout, key) != value]
+            if modules != tuple(experiment.recompute):
+                changes.append(f"recompute=[{', '.join(modules)}]")
+            yield " ".join(f"--set {c!r}" if " " in c else f"--set {c}" for c in changes), cut, modules

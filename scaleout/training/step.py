@@ -1,0 +1,225 @@
+"""One optimizer step as programs: what every pipeline stage computes, sends and keeps.
+
+The period begins where all ranks meet: at the end of the all-reduce of the gradient norm. Then
+come the update, the gather of the parameters (ZeRO-1), the passes of the schedule with gradient
+buckets reduced beside the backward of the last micro-batch, and the next norm. All ranks leave
+that all-reduce together, so one period is the steady state exactly.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from scaleout.engine.program import COMPUTE, STREAMS, Job, Label, Message, Program
+from scaleout.hardware import Kernels
+from scaleout.parallel import KINDS, Block, Frozen, Layers, Shard, Tables, families, join, shard, stage_of
+from scaleout.specs import TrainingExperiment
+from scaleout.training.schedules import Pass, schedule
+from scaleout.training.stages import Chunk, deal
+
+__all__ = ["build", "stage_static"]
+
+_DP = STREAMS.index("dp")
+_STATE_BYTES = 12.0
+"""Adam in fp32: master weight, mean and variance [byte per parameter]."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A chunk's place: which stage and chunk, and whether something comes and goes."""
+
+    chunk: Chunk
+    first: bool
+    last: bool
+
+
+def build(experiment: TrainingExperiment) -> Job:
+    """The programs of one step.
+
+    Raises
+    ------
+    SpecError
+        The chip lacks constants for the precision or the stack's attention kernel.
+    """
+    layout, model = experiment.layout, experiment.model
+    tables = Tables()
+    mine = shard(experiment)
+    kernels = Kernels(experiment.system.chip, experiment.stack, experiment.precision)
+    layers = Layers(kernels, mine, experiment.recompute, overlap=experiment.stack.overlap_tensor_parallel)
+    chunks = deal(model.layers, layout.pp * layout.vpp)
+    writer = _StageWriter(experiment, mine, kernels, layers, tables)
+    programs, static = [], []
+    for stage in range(layout.pp):
+        places = [
+            _Place(chunks[at], at == 0, at == len(chunks) - 1)
+            for at in range(stage, len(chunks), layout.pp)
+        ]
+        programs.append(writer.program(stage, places))
+        static.append(stage_static(experiment, mine, [place.chunk for place in places]))
+    tied = model.tied_embeddings and layout.pp > 1
+    used = {message.family for message in tables.messages}
+    return Job(
+        programs=programs,
+        program_of=stage_of(layout),
+        families={k: f for k, f in families(layout, tied_embeddings=tied).items() if k in used},
+        labels=list(tables.labels),
+        messages=list(tables.messages),
+        memory_kinds=KINDS,
+        static=static,
+        speed=dict(experiment.slow.chips),
+    )
+
+
+def chunk_parameters(mine: Shard, chunk: Chunk, *, alone: bool) -> float:
+    """Parameters of a chunk on one rank; `alone`: embedding and tied head are one matrix on one stage."""
+    head = mine.head - (mine.vocabulary * mine.hidden if mine.tied and alone else 0)
+    return chunk.layers * mine.layer + chunk.embedding * mine.embedding + chunk.loss * head
+
+
+def stage_static(experiment: TrainingExperiment, mine: Shard, chunks: list[Chunk]) -> dict[str, float]:
+    """HBM that a stage holds all the time, by kind [byte]."""
+    alone = experiment.layout.pp == 1
+    held = sum(chunk_parameters(mine, chunk, alone=alone) for chunk in chunks)
+    parts = experiment.layout.dp if experiment.layout.zero else 1
+    return {
+        "weights": held * mine.width,
+        "gradients": held * mine.gradient_width,
+        "optimizer": held * _STATE_BYTES / parts,
+        "reserved": experiment.stack.reserved,
+    }
+
+
+class _StageWriter:
+    """Writes the program of each stage, each kind of pass once."""
+
+    def __init__(
+        self, experiment: TrainingExperiment, mine: Shard, kernels: Kernels, layers: Layers, tables: Tables
+    ) -> None:
+        self.experiment, self.mine, self.kernels, self.layers, self.tables = experiment, mine, kernels, layers, tables
+        self.layout, self.stack = experiment.layout, experiment.stack
+        self.count = partial(chunk_parameters, mine, alone=experiment.layout.pp == 1)
+        self._blocks: dict[tuple[object, ...], tuple[Frozen, int, int]] = {}
+
+    def program(self, stage: int, places: list[_Place]) -> Program:
+        """Update, passes in the schedule's order, and the meeting at the end."""
+        micro_batches = self.experiment.micro_batches
+        held = sum(self.count(place.chunk) for place in places)
+        opening, gathers = self._opening(held, places)
+        blocks, names, extra = [opening], [""], []
+        waiting = dict(enumerate(gathers)) if self.stack.overlap_parameter_gather else dict.fromkeys((0,), max(gathers, default=0))
+        if not gathers:
+            waiting = {}
+        reduced = computed = 0
+        size = len(opening)
+        for step in schedule(stage, self.layout.pp, self.layout.vpp, micro_batches):
+            last = step.backward and step.micro_batch == micro_batches - 1
+            block, first, reduction = self._pass(step, places[step.chunk], last)
+            if not step.backward and step.chunk in waiting:
+                extra.append((len(blocks), first, waiting.pop(step.chunk)))
+            computed = size + int(np.flatnonzero(block.ops[:, 0] == COMPUTE)[-1])
+            if reduction >= 0:
+                reduced = size + reduction
+            blocks.append(block)
+            names.append(f"{'B' if step.backward else 'F'}{step.micro_batch}" + (f".{step.chunk}" if self.layout.vpp > 1 else ""))
+            size += len(block)
+        closing, first = self._closing(held, places)
+        # the first operation that needs all gradients waits for the last kernel and the last bucket
+        extra += [(len(blocks), first, op) for op in (computed, reduced) if op]
+        return join([*blocks, closing], [*names, ""], extra)
+
+    def _opening(self, held: float, places: list[_Place]) -> tuple[Frozen, list[int]]:
+        """The update of this rank's part, then the gather of every chunk's parameters."""
+        block = Block(self.tables)
+        sharded = self.layout.zero == 1 and self.layout.dp > 1
+        part = held / (self.layout.dp if sharded else 1)
+        update = block.compute(self._optimizer("update", part * self.stack.optimizer_traffic))
+        gathers = []
+        if sharded:
+            for place in places:
+                nbytes = self.count(place.chunk) * self.mine.width
+                if nbytes:
+                    gathers.append(block.collective(Message("dp", "all_gather", nbytes), (update,), _DP))
+                else:
+                    gathers.append(gathers[-1] if gathers else update)
+        return block.freeze(), gathers
+
+    def _closing(self, held: float, places: list[_Place]) -> tuple[Frozen, int]:
+        """Tied embeddings are summed over the end stages; then the norm of all gradients.
+
+        Returns the block and its first operation that needs gradients.
+        """
+        block = Block(self.tables)
+        after: tuple[int, ...] = ()
+        ends = any(place.first or place.last for place in places)
+        if self.mine.tied and self.layout.pp > 1 and ends:
+            nbytes = self.mine.vocabulary * self.mine.hidden * self.mine.gradient_width
+            after = (block.collective(Message("embedding", "all_reduce", nbytes), (), _DP),)
+        part = held / (self.layout.dp if self.layout.zero else 1)
+        norm = block.compute(self._optimizer("gradient norm", part * self.mine.gradient_width), after)
+        if self.layout.chips > 1:
+            # eight bytes: latency alone, under a nanosecond of any link is left out
+            block.collective(Message("world", "all_reduce", 0.0), (norm,), _DP)
+        return block.freeze(), 0
+
+    def _optimizer(self, name: str, nbytes: float) -> Label:
+        return Label(name, "optimizer", (("elementwise", self.kernels.elementwise(nbytes)),))
+
+    def _pass(self, step: Pass, place: _Place, last: bool) -> tuple[Frozen, int, int]:
+        """The block of a pass, its first compute operation, and its last gradient reduction or -1."""
+        key = (step.backward, place, last)
+        if key not in self._blocks:
+            self._blocks[key] = self._backward(place, last) if step.backward else self._forward(place)
+        return self._blocks[key]
+
+    def _forward(self, place: _Place) -> tuple[Frozen, int, int]:
+        block, layers = Block(self.tables), self.layers
+        after: tuple[int, ...] = ()
+        if not place.first:
+            after = (block.receive(self._boundary("pp_forward"), "receive forward"),)
+            after = layers.enter(block, after)
+        first = block.last + 1
+        if place.first:
+            after = (layers.embed(block, after),)
+        for _ in range(place.chunk.layers):
+            after = (layers.forward(block, after),)
+        if place.last:
+            after = (layers.loss(block, after),)
+        else:
+            block.send(self._boundary("pp_forward"), "send forward", after)
+        return block.freeze(), first, -1
+
+    def _backward(self, place: _Place, reduce: bool) -> tuple[Frozen, int, int]:
+        block, layers = Block(self.tables), self.layers
+        after: tuple[int, ...] = ()
+        if not place.last:
+            after = (block.receive(self._boundary("pp_backward"), "receive backward"),)
+            after = layers.enter(block, after)
+        first, bucket, reduction = block.last + 1, 0.0, -1
+        if place.last:
+            after = (layers.loss_backward(block, after),)
+            bucket += self.count(Chunk(0, False, True))
+        for index in range(place.chunk.layers):
+            after = (layers.backward(block, after),)
+            bucket += self.mine.layer
+            full = bucket * self.mine.gradient_width >= self.stack.bucket
+            if reduce and full and (place.first or index < place.chunk.layers - 1):
+                reduction, bucket = self._reduce(block, bucket, after), 0.0
+        if place.first:
+            after = (layers.embed_backward(block, after),)
+            bucket += self.count(Chunk(0, True, False))
+        else:
+            block.send(self._boundary("pp_backward"), "send backward", after)
+        if reduce and bucket:
+            reduction = self._reduce(block, bucket, after)
+        return block.freeze(), first, reduction
+
+    def _reduce(self, block: Block, parameters: float, after: tuple[int, ...]) -> int:
+        """Gradients of a bucket over the dp group, beside what follows."""
+        if self.layout.dp == 1:
+            return -1
+        operation = "reduce_scatter" if self.layout.zero else "all_reduce"
+        return block.collective(Message("dp", operation, parameters * self.mine.gradient_width), after, _DP)
+
+    def _boundary(self, family: str) -> Message:
+        return Message(family, "send", self.mine.boundary)

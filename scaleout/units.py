@@ -1,0 +1,194 @@
+"""Units at the edge: strings such as "400 Gb/s" become SI floats, and back.
+
+Inside scaleout every quantity is an SI float: byte, byte/s, flop, flop/s, s, W, J, USD.
+Prefixes are decimal (k, M, G, T, P, E); only Ki, Mi, Gi, Ti are powers of 1,024.
+``b`` is a bit and ``B`` a byte; case matters.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from scaleout.errors import SpecError, near
+
+__all__ = [
+    "Bytes",
+    "BytesPerSecond",
+    "Count",
+    "Flops",
+    "Fraction",
+    "Number",
+    "Positive",
+    "Seconds",
+    "Watts",
+    "describe",
+    "parse",
+]
+
+_DECIMAL = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
+_BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
+
+
+def _units() -> dict[str, tuple[str, float]]:
+    """Every accepted unit: name -> (dimension, factor to SI)."""
+    table = {
+        "s": ("s", 1.0), "ms": ("s", 1e-3), "us": ("s", 1e-6), "µs": ("s", 1e-6),
+        "ns": ("s", 1e-9), "ps": ("s", 1e-12), "min": ("s", 60.0), "h": ("s", 3600.0),
+        "day": ("s", 86400.0),
+    }  # fmt: skip
+    for prefix, factor in {**_DECIMAL, **_BINARY}.items():
+        table[f"{prefix}B"] = ("byte", factor)
+        table[f"{prefix}b"] = ("byte", factor / 8)
+        table[f"{prefix}B/s"] = ("byte/s", factor)
+        table[f"{prefix}b/s"] = ("byte/s", factor / 8)
+    for prefix, factor in _DECIMAL.items():
+        for name in ("FLOP/s", "flop/s", "FLOPS"):
+            table[f"{prefix}{name}"] = ("flop/s", factor)
+        table[f"{prefix}W"] = ("W", factor)
+        table[f"{prefix}J"] = ("J", factor)
+    return table
+
+
+_TABLE = _units()
+_EXAMPLE = {
+    "s": "1.5 us", "byte": "80 GB", "byte/s": "400 Gb/s",
+    "flop/s": "989 TFLOP/s", "W": "700 W", "J": "3 kJ",
+}  # fmt: skip
+_NUMBER = re.compile(r"^\s*([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*$")
+
+
+def parse(text: str, dimension: str) -> float:
+    """Read a number with its unit as an SI float.
+
+    >>> parse("400 Gb/s", "byte/s")
+    50000000000.0
+
+    Raises
+    ------
+    SpecError
+        The text is no number, has no unit, or has a unit of another dimension.
+    """
+    accepted = f"expected a value such as {_EXAMPLE[dimension]!r}"
+    match = _NUMBER.match(text)
+    if match is None:
+        raise SpecError(f"{text!r} is not a number with a unit; {accepted}")
+    number, unit = match.groups()
+    if not unit:
+        raise SpecError(f"{text!r} has no unit; {accepted}")
+    if unit not in _TABLE:
+        same = [name for name, (kind, _) in _TABLE.items() if kind == dimension]
+        hint = near(unit, same) if len(unit) < 20 else ""
+        raise SpecError(f"unknown unit {unit!r} in {text!r}; {hint} ({accepted})")
+    kind, factor = _TABLE[unit]
+    if kind != dimension:
+        raise SpecError(f"{text!r} is in {kind}, not in {dimension}; {accepted}")
+    return float(number.replace("_", "")) * factor
+
+
+_READABLE = {
+    "byte": ("B", _DECIMAL), "byte/s": ("B/s", _DECIMAL), "flop/s": ("FLOP/s", _DECIMAL),
+    "W": ("W", _DECIMAL), "J": ("J", _DECIMAL),
+}  # fmt: skip
+_TIMES = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9))
+
+
+def describe(value: float, dimension: str) -> str:
+    """Write an SI float for a person.
+
+    >>> describe(5e10, "byte/s")
+    '50 GB/s'
+    """
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g} {dimension}"
+    if dimension == "s":
+        unit, factor = next((row for row in _TIMES if abs(value) >= row[1]), _TIMES[-1])
+        return f"{value / factor:.4g} {unit}"
+    base, prefixes = _READABLE[dimension]
+    prefix, factor = max(
+        ((name, size) for name, size in prefixes.items() if size <= max(abs(value), 1.0)),
+        key=lambda row: row[1],
+    )
+    return f"{value / factor:.4g} {prefix}{base}"
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """What a numeric field of a spec accepts; the one rule for files and for Python.
+
+    Parameters
+    ----------
+    dimension
+        SI unit; files then give a string with a unit. "" for a bare number.
+    low, high
+        Bounds; `low` itself is refused when `above` is true.
+    """
+
+    dimension: str = ""
+    low: float = 0.0
+    high: float = math.inf
+    above: bool = True
+    integer: bool = False
+
+    def accepts(self) -> str:
+        """The accepted range in words."""
+        kind = "a whole number" if self.integer else "a number"
+        if self.dimension:
+            kind = f"a value such as {_EXAMPLE[self.dimension]!r}"
+        low = f"{'above' if self.above else 'at least'} {self.low:g}"
+        high = "" if self.high == math.inf else f", at most {self.high:g}"
+        return f"{kind} {low}{high}"
+
+    def check(self, value: object) -> float:
+        """The value itself, or a `SpecError` that says what is accepted."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise SpecError(f"{value!r} is not {self.accepts()}")
+        if self.integer and value != int(value if math.isfinite(value) else 0):
+            raise SpecError(f"{value!r} is not {self.accepts()}")
+        below = value <= self.low if self.above else value < self.low
+        if not math.isfinite(value) or below or value > self.high:
+            raise SpecError(f"{value!r} is not {self.accepts()}")
+        return int(value) if self.integer else value
+
+    def read(self, value: object) -> float:
+        """A value as a file gives it: a string with a unit, or a bare number."""
+        if not self.dimension:
+            return self.check(_plain(value))
+        if not isinstance(value, str):
+            raise SpecError(f"{value!r} has no unit; expected {self.accepts()}")
+        number = parse(value, self.dimension)
+        try:
+            return self.check(number)
+        except SpecError:
+            raise SpecError(f"{value!r} is not {self.accepts()}") from None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_plain_validator_function(self.read)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        if self.dimension:
+            return {"type": "string", "description": f"[{self.dimension}]", "examples": [_EXAMPLE[self.dimension]]}
+        bound = "exclusiveMinimum" if self.above else "minimum"
+        return {"type": "integer" if self.integer else "number", bound: self.low}
+
+
+def _plain(value: object) -> object:
+    """YAML reads 1e9 as text: a string that is a number counts as one."""
+    if isinstance(value, str):
+        try:
+            return float(value.replace("_", ""))
+        except ValueError:
+            return value
+    return value
+
+
+Bytes = Annotated[float, Number("byte", above=False)]
+BytesPerSecond = Annotated[float, Number("byte/s")]
+Flops = Annotated[float, Number("flop/s")]
+Seconds = Annotated[float, Number("s", above=False)]
+Watts = Annotated[float, Number("W")]
+Count = Annotated[int, Number(low=1, above=False, integer=True)]
+Positive = Annotated[float, Number()]
+Fraction = Annotated[float, Number(high=1.0)]
