@@ -132,7 +132,7 @@ def compile_class(job: Job, wiring: Quotient, cls: int, *, runs: bool = True) ->
 def _find_runs(
     program: Program, taken: Ints, fixed: npt.NDArray[np.bool_]
 ) -> tuple[Ints, list[tuple[int, int]], list[tuple[Ints, Ints]], list[int]] | None:
-    """Cut the fixed operations into runs; None where a run would not leave its streams idle.
+    """Cut the fixed operations into runs; None where a run would not be equal to its operations.
 
     A run begins at an operation that waits for something outside, and ends at one that something
     outside waits for.
@@ -159,7 +159,10 @@ def _find_runs(
     deps = after[local]
     inside = (deps >= first_op[:, None]) & fixed[deps]
     distance = np.where(inside, np.arange(len(local))[:, None] - position[deps], 0)
-    rows = np.column_stack((program.stream[local], taken[local], distance))
+    # an operation of another stream must not be able to start before its run does
+    ended_by = np.where(first_op > local[0], local[np.maximum(position[first_op] - 1, 0)], -1)
+    anchored = (deps == ended_by[:, None]).any(axis=1) | (ended_by < 0)
+    rows = np.column_stack((program.stream[local], taken[local], anchored, distance))
 
     known: dict[bytes, int] = {}
     patterns: list[tuple[Ints, Ints]] = []
@@ -177,10 +180,16 @@ def _find_runs(
 
 
 def _time_run(rows: Ints) -> tuple[Ints, Ints] | None:
-    """Start and end of each operation of a run, or None if its last does not end last."""
+    """Start and end of each operation of a run.
+
+    None if its last operation does not end last, or if one could start before the run: that is
+    on another stream, is the first there, and waits for nothing that holds it back.
+    """
     free: dict[int, int] = {}
     begin, end = [], []
-    for index, (stream, taken, *distances) in enumerate(rows.tolist()):
+    for index, (stream, taken, anchored, *distances) in enumerate(rows.tolist()):
+        if stream and stream not in free and not anchored and not any(distances):
+            return None
         start = max([free.get(stream, 0), *(end[index - d] for d in distances if d)])
         begin.append(start)
         end.append(start + taken)

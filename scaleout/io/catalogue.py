@@ -30,7 +30,7 @@ _CLASSES: dict[str, Any] = {
     "chip": Chip, "system": System, "model": Model, "stack": Stack, "training": TrainingExperiment,
 }  # fmt: skip
 _REFERENCES = {("system",): "system", ("system", "chip"): "chip", ("chip",): "chip", ("model",): "model", ("stack",): "stack"}
-_DEFAULTS = {"stack": "megatron-lm"}
+_DEFAULTS = {"stack": "pytorch"}
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 

@@ -65,9 +65,13 @@ class Layers:
     def _matmul(self, m: int, n: int, k: int) -> tuple[str, float]:
         return "matmul", self.kernels.gemm(m, n, k)
 
-    def _weight_gradient(self, m: int, n: int, k: int) -> tuple[str, float]:
-        """Summed over micro-batches: read and written in the gradients' dtype."""
-        return "matmul", self.kernels.gemm(m, n, k, 2 * self.shard.gradient_width)
+    def _weight_gradient(self, m: int, n: int, k: int) -> tuple[tuple[str, float], ...]:
+        """Added to the sum over micro-batches: inside the kernel, or in a pass of its own."""
+        width = self.shard.gradient_width
+        if self.kernels.stack.fused_gradient_sum:
+            return (("matmul", self.kernels.gemm(m, n, k, 2 * width)),)
+        add = self.kernels.elementwise(m * n * (self.shard.width + 2 * width))
+        return ("matmul", self.kernels.gemm(m, n, k)), ("elementwise", add)
 
     def _core(self, *, backward: bool = False) -> tuple[str, float]:
         s = self.shard
@@ -108,19 +112,19 @@ class Layers:
             "mlp out, backward",
             *again,
             self._matmul(s.tokens, s.ffn, s.hidden),
-            self._weight_gradient(s.ffn, s.hidden, s.tokens),
+            *self._weight_gradient(s.ffn, s.hidden, s.tokens),
             self._passes(s.tokens * s.ffn, 2 * s.gates + 1),
             *bias,
             *(() if self.mlp else norm_again),
         )
         self.b_mlp_data = _label("mlp in, data gradient", self._matmul(s.tokens, s.hidden, inner))
-        self.b_mlp_weight = _label("mlp in, weight gradient", self._weight_gradient(s.hidden, inner, s.tokens))
+        self.b_mlp_weight = _label("mlp in, weight gradient", *self._weight_gradient(s.hidden, inner, s.tokens))
         self.b_norm = _label("norm, backward", self._passes(local, 3), self._passes(local, 3))
         self.b_attention = _label(
             "attention, backward",
             *((self._core(),) if self.core and not self.attention else ()),
             self._matmul(s.tokens, s.query, s.hidden),
-            self._weight_gradient(s.query, s.hidden, s.tokens),
+            *self._weight_gradient(s.query, s.hidden, s.tokens),
             self._core(backward=True),
             self._passes(rotated, 2),
             *((self._passes(s.tokens * (s.query + 2 * s.key + s.hidden), 1),) if s.bias else ()),
@@ -128,7 +132,7 @@ class Layers:
         )
         qkv = s.query + 2 * s.key
         self.b_qkv_data = _label("qkv, data gradient", self._matmul(s.tokens, s.hidden, qkv))
-        self.b_qkv_weight = _label("qkv, weight gradient", self._weight_gradient(s.hidden, qkv, s.tokens))
+        self.b_qkv_weight = _label("qkv, weight gradient", *self._weight_gradient(s.hidden, qkv, s.tokens))
 
     def _name_ends(self) -> None:
         s, kernels = self.shard, self.kernels
@@ -151,7 +155,7 @@ class Layers:
             ("elementwise", kernels.elementwise(logits * _LOSS_BACKWARD, kernels=2)),
             self._matmul(s.tokens, s.hidden, s.vocabulary),
         )
-        self.b_head_weight = _label("head, weight gradient", self._weight_gradient(s.hidden, s.vocabulary, s.tokens))
+        self.b_head_weight = _label("head, weight gradient", *self._weight_gradient(s.hidden, s.vocabulary, s.tokens))
         self.b_final_norm = _label("final norm, backward", self._passes(s.local_tokens * s.hidden, 3))
 
     # --- communication -----------------------------------------------------------------------

@@ -26,6 +26,9 @@ class Stack:
         multiplications that do not need them.
     overlap_parameter_gather
         Parameters are gathered beside the first forward passes; otherwise before them.
+    fused_gradient_sum
+        The kernel of a weight gradient adds to the sum over micro-batches; otherwise a pass
+        of its own reads and writes it.
     bucket
         Gradients are reduced in buckets of at least this size [byte].
     optimizer_traffic
@@ -41,6 +44,7 @@ class Stack:
     attention: str
     overlap_tensor_parallel: bool
     overlap_parameter_gather: bool
+    fused_gradient_sum: bool
     bucket: Bytes
     optimizer_traffic: Bytes
     reserved: Bytes

@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from scaleout.engine.program import COMPUTE, STREAMS, Job, Label, Message, Program
+from scaleout.engine.program import COMPUTE, RECEIVE, STREAMS, Job, Label, Message, Program
 from scaleout.hardware import Kernels
 from scaleout.parallel import KINDS, Block, Frozen, Layers, Shard, Tables, families, join, shard, stage_of
 from scaleout.specs import TrainingExperiment
@@ -32,6 +32,18 @@ class _Place:
     chunk: Chunk
     first: bool
     last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A pass as a block: its first operation that is no message from another stage, its first and
+    last kernel, and its last gradient reduction (-1 for none)."""
+
+    block: Frozen
+    first: int
+    kernel: int
+    last_kernel: int
+    reduction: int
 
 
 def build(experiment: TrainingExperiment) -> Job:
@@ -99,7 +111,7 @@ class _StageWriter:
         self.experiment, self.mine, self.kernels, self.layers, self.tables = experiment, mine, kernels, layers, tables
         self.layout, self.stack = experiment.layout, experiment.stack
         self.count = partial(chunk_parameters, mine, alone=experiment.layout.pp == 1)
-        self._blocks: dict[tuple[object, ...], tuple[Frozen, int, int]] = {}
+        self._blocks: dict[tuple[object, ...], _Written] = {}
 
     def program(self, stage: int, places: list[_Place]) -> Program:
         """Update, passes in the schedule's order, and the meeting at the end."""
@@ -114,12 +126,16 @@ class _StageWriter:
         size = len(opening)
         for step in schedule(stage, self.layout.pp, self.layout.vpp, micro_batches):
             last = step.backward and step.micro_batch == micro_batches - 1
-            block, first, reduction = self._pass(step, places[step.chunk], last)
+            written = self._pass(step, places[step.chunk], last)
+            block = written.block
             if not step.backward and step.chunk in waiting:
-                extra.append((len(blocks), first, waiting.pop(step.chunk)))
-            computed = size + int(np.flatnonzero(block.ops[:, 0] == COMPUTE)[-1])
-            if reduction >= 0:
-                reduced = size + reduction
+                extra.append((len(blocks), written.first, waiting.pop(step.chunk)))
+            if written.first < written.kernel:
+                # a collective is issued after the kernels before it, on whatever stream it runs
+                extra.append((len(blocks), written.first, computed))
+            computed = size + written.last_kernel
+            if written.reduction >= 0:
+                reduced = size + written.reduction
             blocks.append(block)
             names.append(f"{'B' if step.backward else 'F'}{step.micro_batch}" + (f".{step.chunk}" if self.layout.vpp > 1 else ""))
             size += len(block)
@@ -165,37 +181,44 @@ class _StageWriter:
     def _optimizer(self, name: str, nbytes: float) -> Label:
         return Label(name, "optimizer", (("elementwise", self.kernels.elementwise(nbytes)),))
 
-    def _pass(self, step: Pass, place: _Place, last: bool) -> tuple[Frozen, int, int]:
-        """The block of a pass, its first compute operation, and its last gradient reduction or -1."""
+    def _pass(self, step: Pass, place: _Place, last: bool) -> "_Written":
         key = (step.backward, place, last)
         if key not in self._blocks:
-            self._blocks[key] = self._backward(place, last) if step.backward else self._forward(place)
+            block, reduction = self._backward(place, last) if step.backward else (self._forward(place), -1)
+            kernels = np.flatnonzero(block.ops[:, 0] == COMPUTE)
+            self._blocks[key] = _Written(
+                block=block,
+                first=int(np.flatnonzero(block.ops[:, 0] != RECEIVE)[0]),
+                kernel=int(kernels[0]),
+                last_kernel=int(kernels[-1]),
+                reduction=reduction,
+            )
         return self._blocks[key]
 
-    def _forward(self, place: _Place) -> tuple[Frozen, int, int]:
+    def _forward(self, place: _Place) -> Frozen:
         block, layers = Block(self.tables), self.layers
         after: tuple[int, ...] = ()
         if not place.first:
             after = (block.receive(self._boundary("pp_forward"), "receive forward"),)
             after = layers.enter(block, after)
-        first = block.last + 1
         if place.first:
             after = (layers.embed(block, after),)
         for _ in range(place.chunk.layers):
             after = (layers.forward(block, after),)
         if place.last:
-            after = (layers.loss(block, after),)
+            layers.loss(block, after)
         else:
             block.send(self._boundary("pp_forward"), "send forward", after)
-        return block.freeze(), first, -1
+        return block.freeze()
 
-    def _backward(self, place: _Place, reduce: bool) -> tuple[Frozen, int, int]:
+    def _backward(self, place: _Place, reduce: bool) -> tuple[Frozen, int]:
+        """The block and its last gradient reduction, or -1."""
         block, layers = Block(self.tables), self.layers
         after: tuple[int, ...] = ()
         if not place.last:
             after = (block.receive(self._boundary("pp_backward"), "receive backward"),)
             after = layers.enter(block, after)
-        first, bucket, reduction = block.last + 1, 0.0, -1
+        bucket, reduction = 0.0, -1
         if place.last:
             after = (layers.loss_backward(block, after),)
             bucket += self.count(Chunk(0, False, True))
@@ -212,7 +235,7 @@ class _StageWriter:
             block.send(self._boundary("pp_backward"), "send backward", after)
         if reduce and bucket:
             reduction = self._reduce(block, bucket, after)
-        return block.freeze(), first, reduction
+        return block.freeze(), reduction
 
     def _reduce(self, block: Block, parameters: float, after: tuple[int, ...]) -> int:
         """Gradients of a bucket over the dp group, beside what follows."""

@@ -1,0 +1,167 @@
+"""A result: what came out of a simulation. Frozen, and without any clock of the simulator."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from scaleout.errors import SpecError
+from scaleout.specs import FrozenDict
+
+__all__ = ["FORMAT", "Assumption", "Memory", "Result"]
+
+FORMAT = 1
+"""Version of the JSON form; a reader refuses others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assumption:
+    """Something the result rests on.
+
+    Parameters
+    ----------
+    name, value
+        What, and which value, in words.
+    source
+        Where it comes from.
+    verified
+        False where nobody has checked it against a source or a measurement.
+    """
+
+    name: str
+    value: str
+    source: str
+    verified: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """HBM at the peak of the fullest pipeline stage.
+
+    Parameters
+    ----------
+    stage
+        The fullest stage.
+    peak
+        By kind, on one chip [byte].
+    capacity
+        Of one chip [byte].
+    stages
+        Peak of every stage, on one chip [byte].
+    """
+
+    stage: int
+    peak: Mapping[str, float]
+    capacity: float
+    stages: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "peak", FrozenDict(self.peak))
+
+    @property
+    def total(self) -> float:
+        """Sum of all kinds at the peak [byte]."""
+        return sum(self.peak.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One optimizer step.
+
+    Parameters
+    ----------
+    name
+        What was simulated, in words.
+    experiment
+        Its main settings.
+    chips
+        Chips of the job.
+    step_time, step_time_ps
+        Time of a step in the steady state [s], and exactly [ps].
+    tokens_per_second
+        Over all chips [token/s].
+    model_flops_per_chip
+        Model FLOPs of a step (Megatron-LM's formula, no recomputation) over time and chips [flop/s].
+    mfu
+        The same over the chip's dense peak [1].
+    breakdown, breakdown_ps
+        Parts of the step on the pipeline stage that ends last [s], and exactly [ps].
+    critical_path
+        What the longest chain of the step is made of, over all stages [s].
+    bound_by
+        The largest part of it.
+    memory
+        HBM of the fullest stage.
+    evaluator
+        What made the result.
+    classes
+        Classes of ranks that were simulated, each for all its ranks.
+    assumptions
+        What the result rests on, with sources.
+    """
+
+    name: str
+    experiment: Mapping[str, Any]
+    chips: int
+    step_time: float
+    step_time_ps: int
+    tokens_per_second: float
+    model_flops_per_chip: float
+    mfu: float
+    breakdown: Mapping[str, float]
+    breakdown_ps: Mapping[str, int]
+    critical_path: Mapping[str, float]
+    bound_by: str
+    memory: Memory
+    evaluator: str
+    classes: int
+    assumptions: tuple[Assumption, ...] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("experiment", "breakdown", "breakdown_ps", "critical_path"):
+            object.__setattr__(self, name, FrozenDict(getattr(self, name)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values only, SI units, ``format`` first."""
+        return {"format": FORMAT, **{f.name: _plain(getattr(self, f.name)) for f in fields(self)}}
+
+    def to_json(self) -> str:
+        """JSON text; equal results give equal text."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Result":
+        """Read what `to_json` wrote; a ``run`` block beside the result is left out.
+
+        Raises
+        ------
+        SpecError
+            The text is not JSON, not a result, or of another format.
+        """
+        try:
+            data = json.loads(text)
+            if data.get("format") != FORMAT:
+                raise SpecError(f"result: format {data.get('format')!r} is not readable; expected {FORMAT}")
+            known = {f.name for f in fields(cls)}
+            values = {key: value for key, value in data.items() if key in known}
+            memory = values["memory"]
+            values["memory"] = Memory(**{**memory, "stages": tuple(memory["stages"])})
+            values["assumptions"] = tuple(Assumption(**row) for row in values["assumptions"])
+            return cls(**values)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, SpecError):
+                raise
+            raise SpecError(f"result: not a scaleout result: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    """Plain containers and values."""
+    if isinstance(value, Memory):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Assumption):
+        return asdict(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,92 @@
+"""The facade: an experiment in, a frozen result out."""
+
+from scaleout.engine.program import TICKS_PER_SECOND
+from scaleout.evaluate.assumptions import assumptions
+from scaleout.evaluate.breakdown import breakdown, critical_path, ends_last
+from scaleout.evaluate.event import Recording, evaluate
+from scaleout.models import training_flops
+from scaleout.result import Memory, Result
+from scaleout.specs import TrainingExperiment
+from scaleout.training.memory import check_fits, stage_peaks
+from scaleout.training.step import build
+
+__all__ = ["record", "simulate"]
+
+
+def simulate(experiment: TrainingExperiment, *, fold: bool = True) -> Result:
+    """Simulate one optimizer step in the steady state.
+
+    Parameters
+    ----------
+    fold
+        False simulates every rank instead of one of each class; the result is the same.
+
+    Raises
+    ------
+    PlanError
+        The experiment does not fit in HBM: the message names stage, shortfall and what fits.
+    SpecError
+        The chip lacks constants for the precision or the attention kernel.
+    TopologyError
+        The machine cannot be built at this size.
+    """
+    return record(experiment, fold=fold)[0]
+
+
+def record(experiment: TrainingExperiment, *, fold: bool = True) -> tuple[Result, Recording]:
+    """As `simulate`, with the recording that figures and timelines are drawn from."""
+    job = build(experiment)
+    peaks = stage_peaks(job)
+    check_fits(experiment, peaks)
+    recording = evaluate(experiment, fold=fold, job=job)
+    return _summarise(recording, peaks), recording
+
+
+def _summarise(recording: Recording, peaks: list[dict[str, float]]) -> Result:
+    spec = recording.experiment
+    end = recording.timeline.end
+    seconds = end / TICKS_PER_SECOND
+    parts = breakdown(recording, ends_last(recording))
+    path = dict(sorted(critical_path(recording).items(), key=lambda row: -row[1]))
+    flops = training_flops(spec.model, spec.batch.global_, spec.batch.sequence) / spec.chips / seconds
+    totals = [sum(kinds.values()) for kinds in peaks]
+    fullest = max(range(len(totals)), key=totals.__getitem__)
+    layout = spec.layout
+    return Result(
+        name=f"{spec.model.name} on {spec.chips:,} {spec.system.chip.name} ({spec.system.name})",
+        experiment={
+            "kind": spec.kind,
+            "system": spec.system.name,
+            "chips": spec.chips,
+            "model": spec.model.name,
+            "stack": spec.stack.name,
+            "tp": layout.tp,
+            "pp": layout.pp,
+            "vpp": layout.vpp,
+            "dp": layout.dp,
+            "sequence_parallel": layout.sequence_parallel,
+            "zero": layout.zero,
+            "global_batch": spec.batch.global_,
+            "micro_batch": spec.batch.micro,
+            "sequence": spec.batch.sequence,
+            "precision": spec.precision,
+            "gradients": spec.gradients,
+            "recompute": ", ".join(spec.recompute) or "none",
+        },
+        chips=spec.chips,
+        step_time=seconds,
+        step_time_ps=end,
+        tokens_per_second=spec.batch.tokens / seconds,
+        model_flops_per_chip=flops,
+        mfu=flops / spec.system.chip.flops(spec.precision),
+        breakdown={name: value / TICKS_PER_SECOND for name, value in parts.items()},
+        breakdown_ps=parts,
+        critical_path={name: value / TICKS_PER_SECOND for name, value in path.items()},
+        bound_by=next(iter(path)),
+        memory=Memory(
+            stage=fullest, peak=peaks[fullest], capacity=spec.system.chip.hbm_bytes, stages=tuple(totals)
+        ),
+        evaluator="event" if recording.wiring.classes < spec.chips or spec.chips == 1 else "event, unfolded",
+        classes=recording.wiring.classes,
+        assumptions=assumptions(recording),
+    )
