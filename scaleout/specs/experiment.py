@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from scaleout.errors import PlanError, SpecError, near
 from scaleout.specs.fields import check_fields, freeze
@@ -10,10 +10,14 @@ from scaleout.specs.layout import Batch, Layout
 from scaleout.specs.model import Model
 from scaleout.specs.stack import Stack
 from scaleout.specs.system import System
-from scaleout.units import Count, Fraction
+from scaleout.units import Fraction, Number
 
 __all__ = ["MODULES", "Slow", "TrainingExperiment"]
 
+LARGEST_MACHINE = 1_048_576
+"""Chips of the largest machine that is simulated."""
+LARGEST_STEP = 200_000
+"""Passes of a layer that one chip is simulated for in a step."""
 MODULES = ("norm", "mlp_product", "core_attention", "attention", "mlp", "full")
 """What may be recomputed: ``core_attention`` is also called ``selective``."""
 
@@ -60,7 +64,7 @@ class TrainingExperiment:
 
     kind: Literal["training"] = "training"
     system: System
-    chips: Count
+    chips: Annotated[int, Number(low=1, high=LARGEST_MACHINE, above=False, integer=True)]
     model: Model
     layout: Layout
     batch: Batch
@@ -107,6 +111,11 @@ class TrainingExperiment:
                 f"layout.tp: {layout.tp} does not divide the {model.heads} attention heads of {model.name}; "
                 f"accepted: {_divisors(model.heads)}"
             )
+        elif model.kv_heads % layout.tp and layout.tp % model.kv_heads:
+            mistakes.append(
+                f"layout.tp: {layout.tp} neither divides the {model.kv_heads} key/value heads of {model.name} "
+                "nor is a multiple of them"
+            )
         if model.ffn % layout.tp:
             mistakes.append(f"layout.tp: {layout.tp} does not divide the feed-forward width {model.ffn} of {model.name}")
         if layout.sequence_parallel and batch.sequence % layout.tp:
@@ -126,6 +135,17 @@ class TrainingExperiment:
             mistakes.append(
                 f"batch.global: {self.micro_batches} micro-batches a rank are not a multiple of pp {layout.pp}, "
                 "which the interleaved schedule (vpp above 1) needs"
+            )
+        passes = self.micro_batches * -(-model.layers // layout.pp)
+        if passes > LARGEST_STEP:
+            mistakes.append(
+                f"batch.global: {self.micro_batches:,} micro-batches over {-(-model.layers // layout.pp)} layers a stage "
+                f"are {passes:,} passes of a layer on each chip; at most {LARGEST_STEP:,} are simulated"
+            )
+        if batch.sequence > model.max_sequence and model.positions == "learned":
+            mistakes.append(
+                f"batch.sequence: {batch.sequence} tokens are more than the {model.max_sequence} "
+                f"learned positions of {model.name}"
             )
         if mistakes:
             raise PlanError("\n".join(mistakes))

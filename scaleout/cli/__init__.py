@@ -1,0 +1,65 @@
+"""The command line: one file a verb, imported when it is called."""
+
+from importlib import import_module
+
+import click
+
+__all__ = ["main"]
+
+_VERBS = {"run": "Simulate one experiment.", "show": "What is known: chips, systems, models, stacks.", "schema": "JSON Schema of a spec file, for editors."}
+
+
+class _Lazy(click.Group):
+    """Finds a verb's module only when the verb is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _VERBS:
+            return None
+        command: click.Command = import_module(f"scaleout.cli.{name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in _VERBS:
+            from scaleout.errors import near
+
+            ctx.fail(f"no verb {args[0]!r}; {near(args[0], _VERBS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(_VERBS.items()))
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="scaleout")
+def cli() -> None:
+    """Simulate LLM training on many accelerators.
+
+    \b
+    Examples:
+      scaleout run
+      scaleout run experiment.yaml --set layout.pp=4 --set chips=128
+      scaleout show systems
+    """
+
+
+def main() -> None:
+    """Run the command line; bad input ends with one message and exit status 2."""
+    import sys
+
+    from scaleout.errors import ScaleoutError
+
+    try:
+        cli()
+    except ScaleoutError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    except BrokenPipeError:
+        # the reader of a pipe has gone; nothing is left to say
+        sys.stderr.close()
+        sys.exit(0)

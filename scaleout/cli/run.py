@@ -1,0 +1,82 @@
+"""``scaleout run``: simulate one experiment, print it, draw it."""
+
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from scaleout.evaluate.event import Recording
+from scaleout.io.catalogue import experiment
+from scaleout.report.files import prepare_folder, write_atomically
+from scaleout.result import Result
+from scaleout.simulate import record
+
+__all__ = ["command"]
+
+_DEFAULT = "llama-3.1-405b-16k"
+
+
+@click.command()
+@click.argument("file", default=_DEFAULT)
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key, such as layout.pp=4; may be repeated.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object (SI units) instead of tables.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for figure, timeline and result. [default: results/NAME; none with --json]")
+@click.option("--no-fold", is_flag=True, help="Simulate every rank; the result is the same.")
+def command(file: str, settings: tuple[str, ...], as_json: bool, out: Path | None, no_fold: bool) -> None:
+    """Simulate one training step of FILE: a YAML file or the name of a shipped experiment.
+
+    Without FILE: Llama-3.1 405B on 16,384 H100.
+
+    \b
+    Examples:
+      scaleout run
+      scaleout run --set batch.global=4096 --set recompute=[full]
+      scaleout run my.yaml --set layout.pp=4 --set chips=128 --json
+      scaleout run --set stack=megatron-lm --out plans/megatron
+    """
+    begun = time.perf_counter()
+    spec = experiment(file, settings)
+    folder = out or (None if as_json else Path("results") / Path(file).name.removesuffix(".yaml").removesuffix(".yml"))
+    if folder is not None:
+        prepare_folder(folder)
+    result, recording = record(spec, fold=not no_fold)
+    run: dict[str, Any] = {
+        "wall_time": time.perf_counter() - begun,
+        "events": recording.timeline.events,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    text = json.dumps({**result.to_dict(), "run": run}, indent=2)
+    files = _write(folder, text, result, recording) if folder is not None else []
+    if as_json:
+        click.echo(text)
+        return
+    from rich.console import Console
+
+    from scaleout.report.table import result_tables
+
+    console = Console(highlight=False)
+    console.print(result_tables(result, run["wall_time"], run["events"]))
+    console.print()
+    for path, what in files:
+        click.echo(f"wrote {path}  ({what})")
+
+
+def _write(folder: Path, text: str, result: Result, recording: Recording) -> list[tuple[Path, str]]:
+    """Figure, timeline and result into a folder, each whole."""
+    from scaleout.report.breakdown import breakdown_table, draw_breakdown
+    from scaleout.report.style import save
+    from scaleout.report.trace import trace_json
+
+    figure = draw_breakdown(breakdown_table(result, recording))
+    png, svg = save(figure, folder, "breakdown")
+    timeline = write_atomically(folder / "timeline.json", trace_json(recording))
+    data = write_atomically(folder / "result.json", (text + "\n").encode())
+    return [
+        (png, "where the step goes"),
+        (svg, "the same for print"),
+        (timeline, "open in https://ui.perfetto.dev"),
+        (data, "everything, in SI units"),
+    ]

@@ -1,0 +1,92 @@
+"""``scaleout show``: what is known, and what stands behind a name."""
+
+import json
+from typing import Any
+
+import click
+
+from scaleout.errors import SpecError, near
+from scaleout.io.catalogue import FOLDERS, find, list_names, load, read, summary
+from scaleout.models import parameters
+from scaleout.specs import Chip, Model
+from scaleout.units import describe
+
+__all__ = ["command"]
+
+_LISTS = {"chips": "chip", "systems": "system", "models": "model", "stacks": "stack", "experiments": "training"}
+
+
+@click.command()
+@click.argument("what")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(what: str, as_json: bool) -> None:
+    """List chips, systems, models, stacks or experiments, or print what a NAME stands for.
+
+    \b
+    Examples:
+      scaleout show chips
+      scaleout show dgx-h100
+      scaleout show llama-3.1-70b --json
+    """
+    if what in _LISTS:
+        _list(_LISTS[what], as_json)
+        return
+    kinds = [kind for kind in FOLDERS if what in list_names(kind)]
+    if not kinds:
+        names = [name for kind in FOLDERS for name in list_names(kind)]
+        raise SpecError(f"nothing is called {what!r}; {near(what, [*names, *_LISTS])}")
+    for kind in kinds:
+        _one(kind, what, as_json)
+
+
+def _list(kind: str, as_json: bool) -> None:
+    rows = summary(kind)
+    if kind == "model":
+        rows = [{**row, "parameters": parameters(load("model", row["name"]))} for row in rows]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    width = max((len(row["name"]) for row in rows), default=0)
+    for row in rows:
+        click.echo(f"{row['name']:<{width}}  {_line(kind, row)}".rstrip())
+
+
+def _line(kind: str, row: dict[str, Any]) -> str:
+    match kind:
+        case "model":
+            return f"{row['parameters'] / 1e9:8.2f} G parameters, {row['layers']} layers of {row['hidden']}"
+        case "chip":
+            return f"{row['vendor']}, {row['cores']} cores, {row['hbm_bytes']} at {row['hbm_bandwidth']}, {row['power']}"
+        case "system":
+            return f"{row['chips_per_node']} x {row['chip']} a node"
+        case "stack":
+            return str(row["version"])
+        case _:
+            return f"{row.get('model', '')} on {row.get('chips', 0):,} chips of {row.get('system', '')}"
+
+
+def _one(kind: str, name: str, as_json: bool) -> None:
+    if kind == "training":
+        click.echo(f"# {find(kind, name)}\n{read(kind, name)}".rstrip())
+        return
+    spec = load(kind, name)
+    if as_json:
+        from dataclasses import asdict
+
+        click.echo(json.dumps({**asdict(spec), **_derived(spec)}, indent=2, default=dict))
+        return
+    click.echo(f"# {kind}: {find(kind, name)}\n{read(kind, name)}".rstrip())
+    for key, value in _derived(spec).items():
+        click.echo(f"# {key}: {value}")
+
+
+def _derived(spec: object) -> dict[str, Any]:
+    """What follows from the figures."""
+    if isinstance(spec, Model):
+        return {"parameters": parameters(spec)}
+    if isinstance(spec, Chip):
+        return {
+            f"ridge_{dtype}": f"{spec.ridge(dtype):.0f} flop/byte ({describe(spec.flops(dtype), 'flop/s')})"
+            for dtype in spec.peak_flops
+        }
+    return {}

@@ -1,0 +1,116 @@
+"""The breakdown figure: where each pipeline stage's step goes, and what fills its HBM."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from scaleout.engine.program import TICKS_PER_SECOND
+from scaleout.evaluate.breakdown import CATEGORIES, per_class
+from scaleout.evaluate.event import Recording
+from scaleout.parallel import KINDS
+from scaleout.report.style import COLOURS, MEMORY_COLOURS, house_style, new_figure
+from scaleout.result import Result
+from scaleout.training.memory import stage_peaks
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["BreakdownTable", "breakdown_table", "draw_breakdown"]
+
+_MOST_BARS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class BreakdownTable:
+    """What the figure shows.
+
+    Parameters
+    ----------
+    labels
+        Of each bar.
+    seconds
+        Time by category [s], shape (bars, categories).
+    memory
+        HBM by kind at the peak [byte], shape (bars, kinds).
+    capacity
+        HBM of a chip [byte].
+    left_out
+        Classes that have no bar.
+    """
+
+    title: str
+    labels: tuple[str, ...]
+    seconds: npt.NDArray[np.float64]
+    memory: npt.NDArray[np.float64]
+    capacity: float
+    left_out: int
+
+
+def breakdown_table(result: Result, recording: Recording) -> BreakdownTable:
+    """One bar a class of ranks, at most 32, evenly spread over the classes."""
+    wiring = recording.wiring
+    shown = np.unique(np.linspace(0, wiring.classes - 1, min(wiring.classes, _MOST_BARS)).round().astype(int))
+    peaks = stage_peaks(recording.job)
+    stages = [recording.class_program(int(cls)) for cls in shown]
+    several = len(set(stages)) < len(stages)
+    labels = [
+        f"{stage} (rank {wiring.representatives[cls]} x {wiring.sizes[cls]})" if several else f"{stage}"
+        for stage, cls in zip(stages, shown, strict=True)
+    ]
+    return BreakdownTable(
+        title=f"{result.name}: {result.step_time:.3f} s a step, MFU {result.mfu:.1%}",
+        labels=tuple(labels),
+        seconds=per_class(recording)[shown] / TICKS_PER_SECOND,
+        memory=np.array([[peaks[stage][kind] for kind in KINDS] for stage in stages]),
+        capacity=result.memory.capacity,
+        left_out=wiring.classes - len(shown),
+    )
+
+
+def draw_breakdown(table: BreakdownTable) -> "Figure":
+    """Two panels that share their bars: time [s] and HBM [GB] of each pipeline stage."""
+    with house_style():
+        return _draw(table)
+
+
+def _draw(table: BreakdownTable) -> "Figure":
+    bars = len(table.labels)
+    figure = new_figure(11.0, 2.6 + 0.26 * bars)
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.5, 1.0))
+    figure.suptitle(table.title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    _bars(left, table.seconds, CATEGORIES, COLOURS, "time of one step [s]")
+    _bars(right, table.memory / 1e9, KINDS, MEMORY_COLOURS, "HBM at its peak, one chip [GB]")
+    right.axvline(table.capacity / 1e9, color="black", linestyle="--", linewidth=1.0)
+    right.text(
+        table.capacity / 1e9, -0.75, f"capacity {table.capacity / 1e9:.0f} GB ", ha="right", va="center", fontsize=8
+    )
+    right.set_xlim(0, max(table.capacity, table.memory.sum(axis=1).max()) / 1e9 * 1.04)
+    left.set_yticks(range(bars), table.labels)
+    left.set_ylabel("pipeline stage")
+    left.set_ylim(bars - 0.4, -1.1)
+    if table.left_out:
+        left.annotate(
+            f"{table.left_out} more classes of ranks are not shown", (0, 0), xycoords="axes fraction",
+            xytext=(0, -38), textcoords="offset points", fontsize=8,
+        )  # fmt: skip
+    return figure
+
+
+def _bars(
+    ax: "Axes", rows: npt.NDArray[np.float64], names: tuple[str, ...], colours: dict[str, str], xlabel: str
+) -> None:
+    """Stacked horizontal bars; parts that are nowhere to be seen get no entry in the legend."""
+    position, start = np.arange(len(rows)), np.zeros(len(rows))
+    whole = rows.sum(axis=1).max()
+    for index, name in enumerate(names):
+        part = rows[:, index]
+        if part.max() > whole * 1e-4:
+            words = name.replace("exposed_", "waiting for ")
+            ax.barh(position, part, left=start, height=0.82, color=colours[name], label=words, linewidth=0)
+        start = start + part
+    ax.set_xlabel(xlabel)
+    ax.tick_params(axis="y", length=0)
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, fontsize=8, handlelength=1.0, columnspacing=1.0)

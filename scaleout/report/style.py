@@ -1,0 +1,68 @@
+"""How figures look: one style, colours that colour-blind readers can tell apart, same bytes each time."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scaleout.report.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["COLOURS", "MEMORY_COLOURS", "house_style", "new_figure", "save"]
+
+# Okabe and Ito, Color Universal Design (2008); greys for time in which nothing moves
+COLOURS = {
+    "compute": "#0072B2",
+    "optimizer": "#56B4E9",
+    "exposed_tp": "#D55E00",
+    "exposed_cp": "#8C510A",
+    "exposed_ep": "#000000",
+    "exposed_pp": "#E69F00",
+    "exposed_dp": "#CC79A7",
+    "imbalance": "#999999",
+    "bubble": "#DDDDDD",
+}
+MEMORY_COLOURS = {
+    "weights": "#0072B2",
+    "gradients": "#009E73",
+    "optimizer": "#56B4E9",
+    "activations": "#E69F00",
+    "temporary": "#CC79A7",
+    "reserved": "#BBBBBB",
+}
+_STYLE = Path(__file__).parent / "scaleout.mplstyle"
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Draw inside this: every figure looks alike, whatever the user's settings are."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(matplotlib.rc_params_from_file(_STYLE, use_default_template=False))
+        yield
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty figure, known to nobody else [inch]."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: "Figure", folder: Path, name: str) -> list[Path]:
+    """Write PNG and SVG, whole or not at all; the same figure gives the same bytes."""
+    paths = []
+    with house_style():
+        for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, metadata=metadata)
+            paths.append(write_atomically(folder / f"{name}.{kind}", buffer.getvalue()))
+    return paths

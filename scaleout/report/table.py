@@ -1,0 +1,100 @@
+"""A result as a table for the terminal."""
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from scaleout.result import Result
+from scaleout.units import describe
+
+__all__ = ["result_tables"]
+
+_WORDS = {
+    "exposed_tp": "waiting for tensor-parallel transfers",
+    "exposed_cp": "waiting for context-parallel transfers",
+    "exposed_ep": "waiting for expert-parallel transfers",
+    "exposed_pp": "waiting for pipeline transfers",
+    "exposed_dp": "waiting for data-parallel transfers",
+    "imbalance": "waiting for a late peer",
+    "bubble": "pipeline bubble",
+}
+_BOUND = {
+    "matmul": "matrix multiplications",
+    "attention": "attention kernels",
+    "elementwise": "elementwise passes (HBM)",
+    "tp": "tensor-parallel communication",
+    "pp": "pipeline communication",
+    "dp": "data-parallel communication",
+}
+
+
+def result_tables(result: Result, wall_time: float, events: int) -> RenderableType:
+    """Headline, breakdown, HBM, and assumptions of a result."""
+    return Group(
+        _headline(result, wall_time, events), "", _breakdown(result), "", _memory(result), "", _assumptions(result)
+    )
+
+
+def _grid(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, show_header=bool(columns))
+    for name in columns:
+        table.add_column(name)
+    return table
+
+
+def _headline(result: Result, wall_time: float, events: int) -> Table:
+    path = sum(result.critical_path.values())
+    bound = result.bound_by
+    table = _grid(result.name)
+    setting = result.experiment
+    rows = {
+        "layout": (
+            f"tp {setting['tp']}, pp {setting['pp']}, vpp {setting['vpp']}, dp {setting['dp']}, "
+            f"ZeRO-{setting['zero']}, sequence parallel {'on' if setting['sequence_parallel'] else 'off'}"
+        ),
+        "batch": (
+            f"{setting['global_batch']:,} sequences of {setting['sequence']:,} tokens, micro-batch "
+            f"{setting['micro_batch']}, {setting['precision']}, recompute {setting['recompute']}"
+        ),
+        "step time": f"[bold]{describe(result.step_time, 's')}[/]",
+        "throughput": f"{result.tokens_per_second:,.0f} tokens/s",
+        "model FLOP/s per chip": f"[bold]{describe(result.model_flops_per_chip, 'flop/s')}[/]",
+        "MFU": f"[bold]{result.mfu:.1%}[/]",
+        "bound by": f"{_BOUND.get(bound, bound)} ({result.critical_path[bound] / path:.0%} of the longest chain)",
+        "evaluator": f"{result.evaluator}: {result.classes:,} classes for {result.chips:,} chips, {events:,} events",
+        "simulated in": describe(wall_time, "s"),
+    }
+    for name, value in rows.items():
+        table.add_row(f"[dim]{name}[/]", value)
+    return table
+
+
+def _breakdown(result: Result) -> Table:
+    table = _grid("Where the step goes (stage that ends last)", "part", "time", "share")
+    table.columns[1].justify = table.columns[2].justify = "right"
+    for name, seconds in result.breakdown.items():
+        if seconds:
+            table.add_row(_WORDS.get(name, name), describe(seconds, "s"), f"{seconds / result.step_time:.1%}")
+    return table
+
+
+def _memory(result: Result) -> Table:
+    memory = result.memory
+    table = _grid(
+        f"HBM of the fullest stage ({memory.stage} of {len(memory.stages)}), one chip", "kind", "size", "share"
+    )
+    table.columns[1].justify = table.columns[2].justify = "right"
+    for kind, size in memory.peak.items():
+        if size:
+            table.add_row(kind, describe(size, "byte"), f"{size / memory.capacity:.1%}")
+    table.add_row("[bold]sum[/]", f"[bold]{describe(memory.total, 'byte')}[/]", f"[bold]{memory.total / memory.capacity:.1%}[/]")
+    table.add_row("[dim]capacity[/]", describe(memory.capacity, "byte"), "")
+    return table
+
+
+def _assumptions(result: Result) -> Table:
+    table = _grid("Rests on (! marks what is unverified; sources below each)")
+    for row in result.assumptions:
+        mark = " " if row.verified else "[bold yellow]![/]"
+        table.add_row(mark, f"{escape(row.name)}: {escape(row.value)}\n[dim]{escape(row.source)}[/]")
+    return table

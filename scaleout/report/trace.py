@@ -1,0 +1,65 @@
+"""The timeline, in the Chrome trace format that ui.perfetto.dev and chrome://tracing open.
+
+One process a class of ranks, one thread a stream; a counter of its HBM. Times are microseconds
+from the beginning of the step.
+"""
+
+import json
+from collections.abc import Iterator
+
+from scaleout.engine.hbm import ledger
+from scaleout.engine.program import COMPUTE, RECEIVE, SEND, STREAMS
+from scaleout.evaluate.event import Recording
+from scaleout.units import describe
+
+__all__ = ["trace_json"]
+
+_MOST_CLASSES = 64
+
+
+def trace_json(recording: Recording) -> bytes:
+    """The whole timeline as JSON text; of more than 64 classes, the first 64."""
+    rows = [row for cls in range(min(recording.wiring.classes, _MOST_CLASSES)) for row in _class_rows(recording, cls)]
+    return ('{"displayTimeUnit": "ms", "traceEvents": [\n' + ",\n".join(rows) + "\n]}\n").encode()
+
+
+def _class_rows(recording: Recording, cls: int) -> Iterator[str]:
+    job, wiring = recording.job, recording.wiring
+    index = recording.class_program(cls)
+    program, times = job.programs[index], recording.timeline.classes[cls]
+    title = f"stage {index}: rank {wiring.representatives[cls]} and {wiring.sizes[cls] - 1:,} like it"
+    yield _meta("process_name", cls, 0, {"name": title})
+    yield _meta("process_sort_index", cls, 0, {"sort_index": cls})
+    for stream in sorted(set(program.stream.tolist())):
+        yield _meta("thread_name", cls, stream + 1, {"name": STREAMS[stream]})
+    if program.marks:
+        yield _meta("thread_name", cls, 0, {"name": "micro-batches"})
+
+    labels = [json.dumps(label.name) for label in job.labels]
+    messages = [json.dumps(f"{m.operation} {describe(m.nbytes, 'byte')}" if m.nbytes else m.operation) for m in job.messages]
+    columns = (program.kind, program.stream, program.item, times.arrived, times.started, times.ended)
+    for kind, stream, item, arrived, started, ended in zip(*(c.tolist() for c in columns), strict=True):
+        name = labels[item] if kind == COMPUTE else messages[item]
+        # a message waits for its other end without doing anything; a collective holds its cores
+        if arrived < started and kind not in (SEND, RECEIVE):
+            yield _slice('"wait for peers"', cls, stream + 1, arrived, started)
+        yield _slice(name, cls, stream + 1, started, ended)
+    arrived, ended = times.arrived, times.ended
+    for mark in program.marks:
+        span = slice(mark.first, mark.last + 1)
+        computing = program.kind[span] == COMPUTE
+        low, high = int(times.started[span][computing].min()), int(ended[span][computing].max())
+        yield _slice(json.dumps(mark.name), cls, 0, low, high)
+    book = ledger(program, job.static[index], job.memory_kinds, times)
+    for when, held in zip(book.time.tolist(), book.held.sum(axis=1).tolist(), strict=True):
+        yield f'{{"ph":"C","name":"HBM [GB]","pid":{cls},"ts":{when / 1e6:.3f},"args":{{"held":{held / 1e9:.3f}}}}}'
+
+
+def _slice(name: str, cls: int, thread: int, start: int, end: int) -> str:
+    return (
+        f'{{"ph":"X","name":{name},"pid":{cls},"tid":{thread},"ts":{start / 1e6:.3f},"dur":{(end - start) / 1e6:.3f}}}'
+    )
+
+
+def _meta(name: str, cls: int, thread: int, args: dict[str, object]) -> str:
+    return json.dumps({"ph": "M", "name": name, "pid": cls, "tid": thread, "args": args})
