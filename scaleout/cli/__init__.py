@@ -6,7 +6,11 @@ import click
 
 __all__ = ["main"]
 
-_VERBS = {"run": "Simulate one experiment.", "show": "What is known: chips, systems, models, stacks.", "schema": "JSON Schema of a spec file, for editors."}
+_VERBS = {
+    "run": "Simulate one experiment.",
+    "show": "What is known: chips, systems, models, stacks.",
+    "schema": "JSON Schema of a spec file, for editors.",
+}
 
 
 class _Lazy(click.Group):

@@ -21,9 +21,19 @@ _DEFAULT = "llama-3.1-405b-16k"
 
 @click.command()
 @click.argument("file", default=_DEFAULT)
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key, such as layout.pp=4; may be repeated.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key, such as layout.pp=4; may be repeated.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (SI units) instead of tables.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for figure, timeline and result. [default: results/NAME; none with --json]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for figure, timeline and result. [default: results/NAME; none with --json]",
+)
 @click.option("--no-fold", is_flag=True, help="Simulate every rank; the result is the same.")
 def command(file: str, settings: tuple[str, ...], as_json: bool, out: Path | None, no_fold: bool) -> None:
     """Simulate one training step of FILE: a YAML file or the name of a shipped experiment.

@@ -56,7 +56,9 @@ def _line(kind: str, row: dict[str, Any]) -> str:
         case "model":
             return f"{row['parameters'] / 1e9:8.2f} G parameters, {row['layers']} layers of {row['hidden']}"
         case "chip":
-            return f"{row['vendor']}, {row['cores']} cores, {row['hbm_bytes']} at {row['hbm_bandwidth']}, {row['power']}"
+            return (
+                f"{row['vendor']}, {row['cores']} cores, {row['hbm_bytes']} at {row['hbm_bandwidth']}, {row['power']}"
+            )
         case "system":
             return f"{row['chips_per_node']} x {row['chip']} a node"
         case "stack":

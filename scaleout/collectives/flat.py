@@ -35,9 +35,7 @@ def ring(fabric: Fabric, groups: Ints, operation: str) -> Pattern:
     """
     count, members = groups.shape
     routes = fabric.route(groups.ravel(), np.roll(groups, -1, axis=1).ravel())
-    group, link, weight = tally(
-        routes.flow // members, routes.link, np.ones(len(routes.link)), fabric.topology.links
-    )
+    group, link, weight = tally(routes.flow // members, routes.link, np.ones(len(routes.link)), fabric.topology.links)
     steps = fabric.step(routes).reshape(count, members)
     rounds = ROUNDS[operation]
     return Pattern(
@@ -77,9 +75,7 @@ def direct(fabric: Fabric, groups: Ints, operation: str) -> Pattern:
     count, members = groups.shape
     a, b = np.nonzero(~np.eye(members, dtype=bool))
     routes = fabric.route(groups[:, a].ravel(), groups[:, b].ravel())
-    group, link, weight = tally(
-        routes.flow // len(a), routes.link, np.ones(len(routes.link)), fabric.topology.links
-    )
+    group, link, weight = tally(routes.flow // len(a), routes.link, np.ones(len(routes.link)), fabric.topology.links)
     rounds = ROUNDS[operation]
     step = fabric.step(routes).reshape(count, len(a)).max(axis=1)
     return Pattern(

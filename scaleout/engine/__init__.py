@@ -3,7 +3,7 @@
 from scaleout.engine.accelerator import run
 from scaleout.engine.folding import Partition, Quotient, discrete, equitable, quotient
 from scaleout.engine.hbm import Ledger, ledger, peak
-from scaleout.engine.program import Family, Job, Label, Mark, Message, Program, ticks
+from scaleout.engine.program import Family, Job, Label, Mark, Message, Program
 from scaleout.engine.timeline import ClassTimeline, Timeline
 
 __all__ = [

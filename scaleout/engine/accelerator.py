@@ -132,7 +132,9 @@ def _check_ended(job: Job, wiring: Quotient, accelerators: list[Accelerator]) ->
                     if program.kind[first.op] == COMPUTE
                     else f"{job.messages[item].operation} on {job.messages[item].family}"
                 )
-                stuck.append(f"rank {rank}, stream {STREAMS[int(program.stream[first.op])]}: operation {first.op} ({what})")
+                stuck.append(
+                    f"rank {rank}, stream {STREAMS[int(program.stream[first.op])]}: operation {first.op} ({what})"
+                )
     if stuck:
         shown = "\n  ".join(stuck[:8])
         raise WorkloadError(f"operations wait for each other for ever; first of each stream:\n  {shown}")

@@ -9,13 +9,14 @@ import heapq
 from typing import Any
 
 import simpy
+from simpy.events import EventPriority
 
 from scaleout.engine.folding import Quotient, Transfer
 from scaleout.engine.program import ticks
 
 __all__ = ["Done", "FlowNetwork"]
 
-_LAST = 2
+_LAST = EventPriority(2)
 """Below SimPy's own priorities: after everything else of the instant."""
 
 

@@ -161,7 +161,7 @@ def _gather(size: int, where: Ints, what: Hashes) -> Hashes:
     return total
 
 
-def _compact(colours: Hashes) -> Ints:
+def _compact(colours: Hashes | Ints) -> Ints:
     """Small class numbers, in order of first appearance."""
     _, first, inverse = np.unique(colours, return_index=True, return_inverse=True)
     order = np.empty(len(first), dtype=np.int64)
@@ -330,9 +330,7 @@ def quotient(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], partitio
     )
 
 
-def _orbits(
-    job: Job, partition: Partition
-) -> tuple[list[Orbit], dict[tuple[str, int, int], int], dict[str, Ints]]:
+def _orbits(job: Job, partition: Partition) -> tuple[list[Orbit], dict[tuple[str, int, int], int], dict[str, Ints]]:
     """Orbits of all families, where each class finds its orbit, and the orbit of each group."""
     orbits: list[Orbit] = []
     orbit_of: dict[tuple[str, int, int], int] = {}

@@ -8,6 +8,7 @@ member arrives, each holding its stream from its own arrival, and ends for all t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -102,8 +103,7 @@ class Family:
     groups: npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """A stretch of a program with a name, for timelines: operations first to last."""
 
     name: str

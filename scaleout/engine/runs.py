@@ -8,6 +8,7 @@ simulating each operation, tick for tick.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +21,7 @@ __all__ = ["Step", "Track", "compile_class"]
 Ints = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """What one stream does next.
 
     Parameters
@@ -38,9 +38,9 @@ class Step:
 
     op: int
     waits: tuple[int, ...]
-    duration: int = 0
-    transfer: Transfer | None = None
-    role: int = 0
+    duration: int
+    transfer: Transfer | None
+    role: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +68,17 @@ class Track:
     local: Ints
 
 
-def durations(job: Job, wiring: Quotient, cls: int) -> tuple[Ints, npt.NDArray[np.bool_], dict[tuple[int, int], Transfer]]:
+_NO_RUNS: tuple[Ints, list[tuple[int, int]], list[tuple[Ints, Ints]], list[int]] = (
+    np.zeros(0, dtype=np.int64),
+    [],
+    [],
+    [],
+)
+
+
+def durations(
+    job: Job, wiring: Quotient, cls: int
+) -> tuple[Ints, npt.NDArray[np.bool_], dict[tuple[int, int], Transfer]]:
     """Time of each operation of a class [tick], whether it never varies, and its transfers."""
     rank = int(wiring.representatives[cls])
     program = job.programs[job.program_of[rank]]
@@ -99,40 +109,39 @@ def compile_class(job: Job, wiring: Quotient, cls: int, *, runs: bool = True) ->
     """
     program = job.programs[job.program_of[int(wiring.representatives[cls])]]
     taken, fixed, transfers = durations(job, wiring, cls)
-    found = _find_runs(program, taken, fixed) if runs else None
     steps: list[list[Step]] = [[] for _ in STREAMS]
-    local, bounds, patterns, kinds = found or (np.zeros(0, dtype=np.int64), [], [], [])
     in_run = np.zeros(len(program), dtype=bool)
-    in_run[local] = True
-    kind, item, after, stream = (column.tolist() for column in (program.kind, program.item, program.after, program.stream))
-    taken_list = taken.tolist()
-    signals: set[int] = set()
+    local, bounds, patterns, kinds = _NO_RUNS
+    if runs:
+        local, bounds, patterns, kinds = _find_runs(program, taken, fixed)
+        in_run[local] = True
 
-    def waits(op: int) -> tuple[int, ...]:
-        other = tuple(dep for dep in after[op] if dep >= 0 and stream[dep] != stream[op])
-        signals.update(other)
-        return other
-
-    table = []
-    for (low, high), pattern in zip(bounds, kinds, strict=True):
-        first, last = int(local[low]), int(local[high - 1])
-        outside = tuple(dep for dep in after[first] if dep >= 0 and not in_run[dep])
-        signals.update(outside)
-        steps[0].append(Step(last, outside, int(patterns[pattern][1][-1])))
-        table.append((pattern, low, high))
-    for op in np.flatnonzero(~in_run).tolist():
-        if kind[op] == COMPUTE:
-            steps[0].append(Step(op, waits(op), taken_list[op]))
-        else:
-            transfer = transfers[kind[op], item[op]]
-            steps[stream[op]].append(Step(op, waits(op), 0, transfer, int(kind[op] == RECEIVE)))
-    return Track(tuple(tuple(s) for s in steps), frozenset(signals), tuple(table), tuple(patterns), local)
+    # what each operation waits for on other streams; a run's first operation waits for the run
+    after = program.after
+    elsewhere = (after >= 0) & np.where(
+        in_run[:, None], ~in_run[after], program.stream[after] != program.stream[:, None]
+    )
+    waits = np.where(elsewhere, after, -1)
+    lows, highs = np.array(bounds, dtype=np.int64).reshape(-1, 2).T
+    spans = [int(end[-1]) for _, end in patterns]
+    last = local[highs - 1]
+    for op, waited, pattern in zip(last.tolist(), waits[local[lows]].tolist(), kinds, strict=True):
+        steps[0].append(Step(op, tuple(dep for dep in waited if dep >= 0), spans[pattern], None, 0))
+    alone = np.flatnonzero(~in_run)
+    columns = (alone, program.kind[alone], program.item[alone], program.stream[alone], taken[alone], waits[alone])
+    for op, kind, item, stream, time, waited in zip(*(column.tolist() for column in columns), strict=True):
+        transfer = None if kind == COMPUTE else transfers[kind, item]
+        others = tuple(dep for dep in waited if dep >= 0)
+        steps[stream].append(Step(op, others, time, transfer, int(kind == RECEIVE)))
+    table = tuple(zip(kinds, lows.tolist(), highs.tolist(), strict=True))
+    signals = frozenset(waits[waits >= 0].tolist())
+    return Track(tuple(tuple(s) for s in steps), signals, table, tuple(patterns), local)
 
 
 def _find_runs(
     program: Program, taken: Ints, fixed: npt.NDArray[np.bool_]
-) -> tuple[Ints, list[tuple[int, int]], list[tuple[Ints, Ints]], list[int]] | None:
-    """Cut the fixed operations into runs; None where a run would not be equal to its operations.
+) -> tuple[Ints, list[tuple[int, int]], list[tuple[Ints, Ints]], list[int]]:
+    """Cut the fixed operations into runs; none where a run would not be equal to its operations.
 
     A run begins at an operation that waits for something outside, and ends at one that something
     outside waits for.
@@ -140,10 +149,10 @@ def _find_runs(
     local = np.flatnonzero(fixed)
     streams = set(program.stream[local].tolist())
     if not len(local) or streams & set(program.stream[~fixed].tolist()):
-        return None
+        return _NO_RUNS
     after = program.after
     outside = (after >= 0) & ~fixed[after]
-    begins = outside.any(axis=1)[local]
+    begins = np.asarray(outside[local].any(axis=1))
     heard = np.zeros(len(program), dtype=bool)
     theirs = after[~fixed]
     heard[theirs[theirs >= 0]] = True
@@ -172,7 +181,7 @@ def _find_runs(
         if key not in known:
             timed = _time_run(rows[low:high])
             if timed is None:
-                return None
+                return _NO_RUNS
             known[key] = len(patterns)
             patterns.append(timed)
         kinds.append(known[key])
@@ -186,7 +195,8 @@ def _time_run(rows: Ints) -> tuple[Ints, Ints] | None:
     on another stream, is the first there, and waits for nothing that holds it back.
     """
     free: dict[int, int] = {}
-    begin, end = [], []
+    begin: list[int] = []
+    end: list[int] = []
     for index, (stream, taken, anchored, *distances) in enumerate(rows.tolist()):
         if stream and stream not in free and not anchored and not any(distances):
             return None

@@ -34,7 +34,7 @@ def assumptions(recording: Recording) -> tuple[Assumption, ...]:
         ),
         Assumption(
             f"{chip.name}: {stack.attention}",
-            f"{attention.efficiency[max(attention.efficiency)]:.0%} of peak, backward {attention.backward:g}x that rate",
+            f"{attention.efficiency[max(attention.efficiency)]:.0%} of peak, backward {attention.backward:g}x that",
             attention.source,
             checked("attention", chip.unverified),
         ),

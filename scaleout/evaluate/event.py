@@ -35,7 +35,9 @@ class Recording:
         return int(self.job.program_of[int(self.wiring.representatives[cls])])
 
 
-def evaluate(experiment: TrainingExperiment, *, fold: bool = True, runs: bool = True, job: Job | None = None) -> Recording:
+def evaluate(
+    experiment: TrainingExperiment, *, fold: bool = True, runs: bool = True, job: Job | None = None
+) -> Recording:
     """Simulate one step.
 
     Parameters

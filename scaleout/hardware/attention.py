@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 
 from scaleout.specs import AttentionConstants, Chip
 
@@ -52,7 +53,7 @@ def _at(table: Mapping[int, float], size: int) -> float:
     points = sorted(table.items())
     if size <= points[0][0]:
         return float(points[0][1])
-    for (low, a), (high, b) in zip(points, points[1:], strict=False):
+    for (low, a), (high, b) in pairwise(points):
         if size <= high:
             return float(a + (b - a) * (size - low) / (high - low))
     return float(points[-1][1])

@@ -29,7 +29,13 @@ FOLDERS = {
 _CLASSES: dict[str, Any] = {
     "chip": Chip, "system": System, "model": Model, "stack": Stack, "training": TrainingExperiment,
 }  # fmt: skip
-_REFERENCES = {("system",): "system", ("system", "chip"): "chip", ("chip",): "chip", ("model",): "model", ("stack",): "stack"}
+_REFERENCES = {
+    ("system",): "system",
+    ("system", "chip"): "chip",
+    ("chip",): "chip",
+    ("model",): "model",
+    ("stack",): "stack",
+}
 _DEFAULTS = {"stack": "pytorch"}
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -240,7 +246,9 @@ def summary(kind: str) -> list[dict[str, Any]]:
     rows = []
     for name in list_names(kind):
         data = read_mapping(find(kind, name))
-        rows.append({"name": name, **{k: v for k, v in data.items() if isinstance(v, str | int | float) and k != "name"}})
+        rows.append(
+            {"name": name, **{k: v for k, v in data.items() if isinstance(v, str | int | float) and k != "name"}}
+        )
     return rows
 
 

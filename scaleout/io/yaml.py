@@ -30,14 +30,14 @@ class _Loader(yaml.SafeLoader):
         self.depth += 1
         if self.depth > _DEEPEST:
             raise yaml.MarkedYAMLError(problem=f"nested deeper than {_DEEPEST} levels", problem_mark=event.start_mark)
-        node = super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+        node = super().compose_node(parent, index)
         self.depth -= 1
         return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node)
             if not isinstance(key, str | int | float):
                 raise yaml.MarkedYAMLError(problem="keys must be plain words", problem_mark=key_node.start_mark)
             if key in seen:

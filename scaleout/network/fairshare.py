@@ -18,9 +18,7 @@ from scaleout.network.topology import Floats, Ints
 __all__ = ["max_min"]
 
 
-def max_min(
-    capacity: Floats, link: Ints, flow: Ints, weight: Floats, count: Ints, cap: Floats
-) -> Floats:
+def max_min(capacity: Floats, link: Ints, flow: Ints, weight: Floats, count: Ints, cap: Floats) -> Floats:
     """Max-min fair rates.
 
     Parameters
@@ -79,4 +77,4 @@ def _collapsed_sum(link: Ints, value: Floats, count: Ints, links: int) -> Floats
     first = np.flatnonzero(new)
     totals = value[first] * np.add.reduceat(count, first)
     # bincount adds in order: the same sequence gives the same bits
-    return np.bincount(link[first], weights=totals, minlength=links)
+    return np.bincount(link[first], weights=totals, minlength=links).astype(np.float64, copy=False)

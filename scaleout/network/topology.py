@@ -154,7 +154,7 @@ class Fabric:
         """
         chips = self.topology.chips
         for ranks in (source, target):
-            if len(ranks) and not (0 <= ranks.min() and ranks.max() < chips):
+            if len(ranks) and not (ranks.min() >= 0 and ranks.max() < chips):
                 raise TopologyError(f"{self.topology.name}: ranks must be 0 to {chips - 1}")
         matrix = self.paths(source, target)
         used = matrix >= 0

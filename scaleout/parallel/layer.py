@@ -90,13 +90,9 @@ class Layers:
         self._qkv = (self._matmul(s.tokens, s.query + 2 * s.key, s.hidden), self._passes(rotated, 2))
         self._into_mlp = self._matmul(s.tokens, s.gates * s.ffn, s.hidden)
         self.f_norm = _label("norm", self._norm_pass)
-        self.f_attention = _label(
-            "attention", *self._qkv, self._core(), self._matmul(s.tokens, s.hidden, s.query)
-        )
+        self.f_attention = _label("attention", *self._qkv, self._core(), self._matmul(s.tokens, s.hidden, s.query))
         self.f_add_norm = _label("add, norm", self._passes(local, 3), self._norm_pass)
-        self.f_mlp = _label(
-            "mlp", self._into_mlp, self._product_pass, self._matmul(s.tokens, s.hidden, s.ffn)
-        )
+        self.f_mlp = _label("mlp", self._into_mlp, self._product_pass, self._matmul(s.tokens, s.hidden, s.ffn))
         self.f_add = _label("add", self._passes(local, 3))
         self.f_qkv_core = _label("recompute attention", *self._qkv, self._core())
         self.f_into_mlp = _label("recompute mlp", self._into_mlp, self._product_pass)
@@ -258,7 +254,7 @@ class Layers:
         blocking = not self.overlap
         grad = block.compute(data, whole if blocking else ())
         reduced = self._reduce(block, (grad,))
-        weights = block.compute(weight, {*whole, *(reduced if blocking else ())})
+        weights = block.compute(weight, (*whole, *(reduced if blocking else ())))
         self._borrow(block, weights, self.shard.activation)
         return block.compute(self.b_norm, reduced)
 

@@ -36,7 +36,9 @@ def result_tables(result: Result, wall_time: float, events: int) -> RenderableTy
 
 
 def _grid(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, show_header=bool(columns))
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, show_header=bool(columns)
+    )
     for name in columns:
         table.add_column(name)
     return table
@@ -87,7 +89,9 @@ def _memory(result: Result) -> Table:
     for kind, size in memory.peak.items():
         if size:
             table.add_row(kind, describe(size, "byte"), f"{size / memory.capacity:.1%}")
-    table.add_row("[bold]sum[/]", f"[bold]{describe(memory.total, 'byte')}[/]", f"[bold]{memory.total / memory.capacity:.1%}[/]")
+    table.add_row(
+        "[bold]sum[/]", f"[bold]{describe(memory.total, 'byte')}[/]", f"[bold]{memory.total / memory.capacity:.1%}[/]"
+    )
     table.add_row("[dim]capacity[/]", describe(memory.capacity, "byte"), "")
     return table
 

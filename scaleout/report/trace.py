@@ -36,7 +36,9 @@ def _class_rows(recording: Recording, cls: int) -> Iterator[str]:
         yield _meta("thread_name", cls, 0, {"name": "micro-batches"})
 
     labels = [json.dumps(label.name) for label in job.labels]
-    messages = [json.dumps(f"{m.operation} {describe(m.nbytes, 'byte')}" if m.nbytes else m.operation) for m in job.messages]
+    messages = [
+        json.dumps(f"{m.operation} {describe(m.nbytes, 'byte')}" if m.nbytes else m.operation) for m in job.messages
+    ]
     columns = (program.kind, program.stream, program.item, times.arrived, times.started, times.ended)
     for kind, stream, item, arrived, started, ended in zip(*(c.tolist() for c in columns), strict=True):
         name = labels[item] if kind == COMPUTE else messages[item]

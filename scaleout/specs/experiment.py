@@ -84,7 +84,9 @@ class TrainingExperiment:
         for part in ("chips", "ports", "scale_up"):
             for rank in getattr(self.slow, part):
                 if not 0 <= rank < self.chips:
-                    raise SpecError(f"slow.{part}: rank {rank} is not one of the {self.chips} chips (0 to {self.chips - 1})")
+                    raise SpecError(
+                        f"slow.{part}: rank {rank} is not one of the {self.chips} chips (0 to {self.chips - 1})"
+                    )
         self._check_division()
 
     @property
@@ -117,7 +119,9 @@ class TrainingExperiment:
                 "nor is a multiple of them"
             )
         if model.ffn % layout.tp:
-            mistakes.append(f"layout.tp: {layout.tp} does not divide the feed-forward width {model.ffn} of {model.name}")
+            mistakes.append(
+                f"layout.tp: {layout.tp} does not divide the feed-forward width {model.ffn} of {model.name}"
+            )
         if layout.sequence_parallel and batch.sequence % layout.tp:
             mistakes.append(f"layout.tp: {layout.tp} does not divide the sequence of {batch.sequence} tokens")
         if layout.pp * layout.vpp > model.layers + 2:
@@ -136,10 +140,11 @@ class TrainingExperiment:
                 f"batch.global: {self.micro_batches} micro-batches a rank are not a multiple of pp {layout.pp}, "
                 "which the interleaved schedule (vpp above 1) needs"
             )
-        passes = self.micro_batches * -(-model.layers // layout.pp)
+        layers = -(-model.layers // layout.pp)
+        passes = self.micro_batches * layers
         if passes > LARGEST_STEP:
             mistakes.append(
-                f"batch.global: {self.micro_batches:,} micro-batches over {-(-model.layers // layout.pp)} layers a stage "
+                f"batch.global: {self.micro_batches:,} micro-batches over {layers} layers a stage "
                 f"are {passes:,} passes of a layer on each chip; at most {LARGEST_STEP:,} are simulated"
             )
         if batch.sequence > model.max_sequence and model.positions == "learned":

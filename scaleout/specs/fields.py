@@ -59,7 +59,7 @@ def freeze(spec: object, *names: str) -> None:
 def _rules(cls: type) -> dict[str, tuple[Any, ...]]:
     """Field -> its `Number` rules, also of a mapping's values; cached per class."""
     hints = get_type_hints(cls, include_extras=True)
-    return {f.name: tuple(_numbers(hints[f.name])) for f in fields(cls)}  # type: ignore[arg-type]
+    return {f.name: tuple(_numbers(hints[f.name])) for f in fields(cls)}
 
 
 def _numbers(hint: Any) -> Iterator[tuple[str, Number]]:
@@ -75,7 +75,7 @@ def _numbers(hint: Any) -> Iterator[tuple[str, Number]]:
             yield "values", rule
 
 
-def check_fields(spec: object) -> None:
+def check_fields(spec: Any) -> None:
     """Refuse a field outside its annotated range, naming object, field and value.
 
     Raises
@@ -84,7 +84,7 @@ def check_fields(spec: object) -> None:
         With every mistake at once, one a line.
     """
     mistakes = []
-    for name, rules in _rules(type(spec)).items():
+    for name, rules in _rules(spec.__class__).items():
         value = getattr(spec, name)
         for where, rule in rules:
             rows = value.items() if where == "values" else [("", value)]

@@ -25,9 +25,7 @@ _LADDER: tuple[tuple[str, ...], ...] = (
 
 def stage_peaks(job: Job) -> list[dict[str, float]]:
     """Peak HBM by kind of every program [byte]."""
-    return [
-        peak(program, static, job.memory_kinds) for program, static in zip(job.programs, job.static, strict=True)
-    ]
+    return [peak(program, static, job.memory_kinds) for program, static in zip(job.programs, job.static, strict=True)]
 
 
 def check_fits(experiment: TrainingExperiment, peaks: list[dict[str, float]]) -> None:
@@ -81,7 +79,7 @@ def _neighbours(experiment: TrainingExperiment) -> Iterator[tuple[str, dict[str,
                 cuts.append({"tp": layout.tp * times, "dp": layout.dp // times, "zero": 1, "sequence_parallel": True})
     for cut in cuts:
         for modules in (tuple(experiment.recompute), *_LADDER):
-            if set(modules) == now and not cut or (set(modules) < now):
+            if (set(modules) == now and not cut) or (set(modules) < now):
                 continue
             changes = [f"layout.{key}={value}" for key, value in cut.items() if getattr(layout, key) != value]
             if modules != tuple(experiment.recompute):

@@ -63,10 +63,7 @@ def build(experiment: TrainingExperiment) -> Job:
     writer = _StageWriter(experiment, mine, kernels, layers, tables)
     programs, static = [], []
     for stage in range(layout.pp):
-        places = [
-            _Place(chunks[at], at == 0, at == len(chunks) - 1)
-            for at in range(stage, len(chunks), layout.pp)
-        ]
+        places = [_Place(chunks[at], at == 0, at == len(chunks) - 1) for at in range(stage, len(chunks), layout.pp)]
         programs.append(writer.program(stage, places))
         static.append(stage_static(experiment, mine, [place.chunk for place in places]))
     tied = model.tied_embeddings and layout.pp > 1
@@ -111,7 +108,8 @@ class _StageWriter:
         self.experiment, self.mine, self.kernels, self.layers, self.tables = experiment, mine, kernels, layers, tables
         self.layout, self.stack = experiment.layout, experiment.stack
         self.count = partial(chunk_parameters, mine, alone=experiment.layout.pp == 1)
-        self._blocks: dict[tuple[object, ...], _Written] = {}
+        self._blocks: dict[tuple[bool, int, bool], _Written] = {}
+        self._numbers: dict[_Place, int] = {}
 
     def program(self, stage: int, places: list[_Place]) -> Program:
         """Update, passes in the schedule's order, and the meeting at the end."""
@@ -119,7 +117,11 @@ class _StageWriter:
         held = sum(self.count(place.chunk) for place in places)
         opening, gathers = self._opening(held, places)
         blocks, names, extra = [opening], [""], []
-        waiting = dict(enumerate(gathers)) if self.stack.overlap_parameter_gather else dict.fromkeys((0,), max(gathers, default=0))
+        waiting = (
+            dict(enumerate(gathers))
+            if self.stack.overlap_parameter_gather
+            else dict.fromkeys((0,), max(gathers, default=0))
+        )
         if not gathers:
             waiting = {}
         reduced = computed = 0
@@ -137,7 +139,9 @@ class _StageWriter:
             if written.reduction >= 0:
                 reduced = size + written.reduction
             blocks.append(block)
-            names.append(f"{'B' if step.backward else 'F'}{step.micro_batch}" + (f".{step.chunk}" if self.layout.vpp > 1 else ""))
+            names.append(
+                f"{'B' if step.backward else 'F'}{step.micro_batch}" + (f".{step.chunk}" if self.layout.vpp > 1 else "")
+            )
             size += len(block)
         closing, first = self._closing(held, places)
         # the first operation that needs all gradients waits for the last kernel and the last bucket
@@ -182,7 +186,7 @@ class _StageWriter:
         return Label(name, "optimizer", (("elementwise", self.kernels.elementwise(nbytes)),))
 
     def _pass(self, step: Pass, place: _Place, last: bool) -> "_Written":
-        key = (step.backward, place, last)
+        key = (step.backward, self._numbers.setdefault(place, len(self._numbers)), last)
         if key not in self._blocks:
             block, reduction = self._backward(place, last) if step.backward else (self._forward(place), -1)
             kernels = np.flatnonzero(block.ops[:, 0] == COMPUTE)

@@ -67,16 +67,20 @@ def tree_shape(
     if tiers == 1 or (tiers is None and nodes <= down and rails == 1):
         if groups > 1:
             raise TopologyError(f"one tier of radix-{radix} leaves reaches {down} nodes, not {nodes}")
-        return TreeShape(
-            tiers=1, ports_down=down, leaves=leaves, pods=1, spines=0, cores=0, nodes_per_pod=nodes
-        )
+        return TreeShape(tiers=1, ports_down=down, leaves=leaves, pods=1, spines=0, cores=0, nodes_per_pod=nodes)
     if tiers == 2 or (tiers is None and leaves <= radix):
         if leaves > radix:
             raise TopologyError(
                 f"two tiers of radix {radix} join {radix} leaves; {nodes} nodes with {rails} rails need {leaves}"
             )
         return TreeShape(
-            tiers=2, ports_down=down, leaves=leaves, pods=1, spines=-(-leaves * up // radix), cores=0, nodes_per_pod=nodes
+            tiers=2,
+            ports_down=down,
+            leaves=leaves,
+            pods=1,
+            spines=-(-leaves * up // radix),
+            cores=0,
+            nodes_per_pod=nodes,
         )
     groups_per_pod = (radix // 2) // rails
     if groups_per_pod < 1:
