@@ -1,5 +1,6 @@
 """Where a step's time went: an exact partition of the compute stream, and what bounds the step."""
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -7,6 +8,8 @@ import numpy.typing as npt
 
 from scaleout.engine.program import COMPUTE, RECEIVE, SEND, STREAMS
 from scaleout.evaluate.event import Recording
+
+Ints = npt.NDArray[np.int64]
 
 __all__ = ["CATEGORIES", "breakdown", "critical_path", "ends_last"]
 
@@ -18,21 +21,20 @@ late; waiting when nothing has been sent."""
 
 
 class _Ops(NamedTuple):
-    """A class's operations, as lists that are quick to walk."""
+    """A class's operations: what they are, when they happened, and what each waited for."""
 
-    kind: list[int]
-    item: list[int]
-    after: list[list[int]]
-    before: list[int]
-    """The operation before on the same stream, -1 for none."""
-    arrived: list[int]
-    started: list[int]
-    ended: list[int]
+    kind: Ints
+    item: Ints
+    arrived: Ints
+    started: Ints
+    ended: Ints
+    releaser: Ints
+    """The dependency or stream neighbour that ended last before the operation arrived, -1 for none."""
 
-    def releaser(self, op: int) -> int:
-        """The dependency or stream neighbour that ended last before an operation arrived, -1 for none."""
-        candidates = [dep for dep in (*self.after[op], self.before[op]) if dep >= 0]
-        return max(candidates, key=lambda dep: (self.ended[dep], dep), default=-1)
+    @property
+    def last(self) -> int:
+        """The operation that ended last."""
+        return len(self.ended) - 1 - int(self.ended[::-1].argmax())
 
 
 def _ops(recording: Recording, cls: int) -> _Ops:
@@ -42,8 +44,12 @@ def _ops(recording: Recording, cls: int) -> _Ops:
     for stream in range(len(STREAMS)):
         mine = np.flatnonzero(program.stream == stream)
         before[mine[1:]] = mine[:-1]
-    columns = (program.kind, program.item, program.after, before, times.arrived, times.started, times.ended)
-    return _Ops(*(column.tolist() for column in columns))
+    waited = np.column_stack((program.after, before))
+    # of those that ended together, the latest in the program
+    when = np.where(waited >= 0, times.ended[waited], -1)
+    latest = when == when.max(axis=1, keepdims=True)
+    releaser = np.where(latest, waited, -1).max(axis=1)
+    return _Ops(program.kind, program.item, times.arrived, times.started, times.ended, releaser)
 
 
 def ends_last(recording: Recording) -> int:
@@ -59,37 +65,41 @@ def breakdown(recording: Recording, cls: int) -> dict[str, int]:
     program = job.programs[recording.class_program(cls)]
     total = dict.fromkeys(CATEGORIES, 0)
     computing = np.flatnonzero(program.kind == COMPUTE)
-    started, ended = np.array(ops.started)[computing], np.array(ops.ended)[computing]
+    started, ended = ops.started[computing], ops.ended[computing]
     optimizer = np.array([label.category == "optimizer" for label in job.labels])[program.item[computing]]
     total["optimizer"] = int((ended - started)[optimizer].sum())
     total["compute"] = int((ended - started)[~optimizer].sum())
 
-    # gaps: before each compute operation, and after the last one
+    # gaps: before each compute operation, and after the last one until the step's last operation
     low = np.concatenate(([0], ended))
     high = np.concatenate((started, [recording.timeline.end]))
-    final = max(range(len(ops.ended)), key=lambda op: (ops.ended[op], op))
-    for gap in np.flatnonzero(high > low).tolist():
-        # the operation that waited; of the last gap, the step's last operation is what was waited for
-        blocker = ops.releaser(int(computing[gap])) if gap < len(computing) else final
-        _attribute(recording, ops, int(low[gap]), int(high[gap]), blocker, total)
+    blocker = np.append(ops.releaser[computing], ops.last)
+    gaps = high > low
+    low, high, blocker = low[gaps], high[gaps], blocker[gaps]
+    # most gaps are one transfer from end to end
+    plain = (blocker >= 0) & (ops.kind[blocker] != COMPUTE) & (ops.started[blocker] <= low)
+    categories = [job.families[message.family].category for message in job.messages]
+    for message in np.unique(ops.item[blocker[plain]]).tolist():
+        mine = plain & (ops.item[blocker] == message)
+        total[f"exposed_{categories[message]}"] += int((high - low)[mine].sum())
+    for row in zip(low[~plain].tolist(), high[~plain].tolist(), blocker[~plain].tolist(), strict=True):
+        _attribute(ops, categories, *row, total)
     return total
 
 
-def _attribute(recording: Recording, ops: _Ops, low: int, high: int, blocker: int, total: dict[str, int]) -> None:
+def _attribute(ops: _Ops, categories: list[str], low: int, high: int, blocker: int, total: dict[str, int]) -> None:
     """Split the wait [low, high] over the operations that it was for, latest first."""
-    job = recording.job
     while high > low:
         if blocker < 0 or ops.kind[blocker] == COMPUTE:
             total["imbalance"] += high - low
             return
-        family = job.families[job.messages[ops.item[blocker]].family]
-        moving = max(0, high - max(low, ops.started[blocker]))
-        total[f"exposed_{family.category}"] += moving
+        moving = max(0, high - max(low, int(ops.started[blocker])))
+        total[f"exposed_{categories[int(ops.item[blocker])]}"] += moving
         high -= moving
-        absent = max(0, high - max(low, ops.arrived[blocker]))
+        absent = max(0, high - max(low, int(ops.arrived[blocker])))
         total["bubble" if ops.kind[blocker] in (SEND, RECEIVE) else "imbalance"] += absent
         high -= absent
-        blocker = ops.releaser(blocker)
+        blocker = int(ops.releaser[blocker])
 
 
 def critical_path(recording: Recording) -> dict[str, int]:
@@ -100,47 +110,44 @@ def critical_path(recording: Recording) -> dict[str, int]:
     count by their parts (``matmul``, ``attention``, ``elementwise``), transfers by category.
     """
     job, wiring = recording.job, recording.wiring
-    known: dict[int, _Ops] = {}
-    places: dict[tuple[int, int, int], tuple[dict[int, int], list[int]]] = {}
     total: dict[str, int] = {}
 
+    @cache
     def ops_of(cls: int) -> _Ops:
-        if cls not in known:
-            known[cls] = _ops(recording, cls)
-        return known[cls]
+        return _ops(recording, cls)
 
-    def sequence(cls: int, orbit: int, role: int) -> tuple[dict[int, int], list[int]]:
-        """A class's operations on an orbit: place of each, and each in order."""
-        if (cls, orbit, role) not in places:
-            program, family = job.programs[recording.class_program(cls)], wiring.orbits[orbit].family
-            ours = np.array([m.family == family for m in job.messages])
-            mine = (program.kind != COMPUTE) & ours[np.where(program.kind == COMPUTE, 0, program.item)]
-            mine &= (program.kind == RECEIVE) == bool(role)
-            order = np.flatnonzero(mine).tolist()
-            places[cls, orbit, role] = {op: place for place, op in enumerate(order)}, order
-        return places[cls, orbit, role]
+    @cache
+    def sequence(cls: int, family: str, receives: bool) -> Ints:
+        """A class's operations on a family, in order: the k-th meets the k-th of the others."""
+        ops = ops_of(cls)
+        ours = np.array([message.family == family for message in job.messages])
+        return np.flatnonzero((ops.kind != COMPUTE) & ((ops.kind == RECEIVE) == receives) & _pick(ours, ops))
 
     cls = ends_last(recording)
     ops = ops_of(cls)
-    op = max(range(len(ops.ended)), key=lambda index: (ops.ended[index], index))
+    op = ops.last
     while op >= 0:
-        taken = ops.ended[op] - ops.started[op]
-        if ops.kind[op] == COMPUTE:
-            _add_parts(total, job.labels[ops.item[op]].parts, taken)
+        taken, item, kind = int(ops.ended[op] - ops.started[op]), int(ops.item[op]), int(ops.kind[op])
+        if kind == COMPUTE:
+            _add_parts(total, job.labels[item].parts, taken)
         else:
-            message = job.messages[ops.item[op]]
-            name = job.families[message.family].category
+            family = job.messages[item].family
+            name = job.families[family].category
             total[name] = total.get(name, 0) + taken
-            role = int(ops.kind[op] == RECEIVE)
-            orbit = wiring.orbit_of[message.family, role, cls]
-            members = wiring.orbits[orbit].members
+            receives = kind == RECEIVE
+            members = wiring.orbits[wiring.orbit_of[family, int(receives), cls]].members
             if len(members) > 1:
-                place = sequence(cls, orbit, role)[0][op]
-                fellows = [(c, sequence(c, orbit, r)[1][place]) for c, r in members]
-                cls, op = max(fellows, key=lambda at: (ops_of(at[0]).arrived[at[1]], -at[0]))
+                place = int(np.searchsorted(sequence(cls, family, receives), op))
+                fellows = [(c, int(sequence(c, family, bool(role))[place])) for c, role in members]
+                cls, op = max(fellows, key=lambda at: (int(ops_of(at[0]).arrived[at[1]]), -at[0]))
                 ops = ops_of(cls)
-        op = ops.releaser(op)
+        op = int(ops.releaser[op])
     return total
+
+
+def _pick(wanted: npt.NDArray[np.bool_], ops: _Ops) -> npt.NDArray[np.bool_]:
+    """Whether each communication's message is wanted; compute operations point to no message."""
+    return np.asarray(wanted[np.where(ops.kind == COMPUTE, 0, ops.item)])
 
 
 def _add_parts(total: dict[str, int], parts: tuple[tuple[str, float], ...], taken: int) -> None:
