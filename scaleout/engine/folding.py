@@ -197,8 +197,10 @@ def equitable(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern]) -> Part
     ranks = _mix(job.program_of.astype(np.uint64)) + _bits(speed)
     link_colour = _mix(_bits(fabric.topology.bandwidth) + fabric.topology.kind.astype(np.uint64))
     group_colour = np.empty(groups, dtype=np.uint64)
-    member_group, member_rank, member_role = [], [], []
-    load_group, load_link, load_key = [], [], []
+    # what belongs to what: (group, rank, role) and (group, link, weight)
+    none = np.zeros(0, dtype=np.int64)
+    member_group, member_rank, member_role = [none], [none], [none.astype(np.uint64)]
+    load_group, load_link, load_key = [none], [none], [none.astype(np.uint64)]
     for number, name in enumerate(names):
         table = job.families[name].groups
         count, members = table.shape
@@ -222,11 +224,7 @@ def equitable(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern]) -> Part
             load_key.append(_bits(pattern.weight) + _mix(np.full(len(pattern.link), index, dtype=np.uint64)))
         group_colour[base : base + len(pattern.latency)] += _mix(_bits(pattern.latency) + np.uint64(index))
     m_group, m_rank, m_role = np.concatenate(member_group), np.concatenate(member_rank), np.concatenate(member_role)
-    l_group, l_link, l_key = (
-        np.concatenate(load_group) if load_group else np.zeros(0, dtype=np.int64),
-        np.concatenate(load_link) if load_link else np.zeros(0, dtype=np.int64),
-        np.concatenate(load_key) if load_key else np.zeros(0, dtype=np.uint64),
-    )
+    l_group, l_link, l_key = np.concatenate(load_group), np.concatenate(load_link), np.concatenate(load_key)
 
     counts: tuple[int, ...] = ()
     while True:

@@ -3,6 +3,7 @@
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from scaleout.result import Result
 from scaleout.units import describe
@@ -30,15 +31,21 @@ _BOUND = {
 
 def result_tables(result: Result, wall_time: float, events: int) -> RenderableType:
     """Headline, breakdown, HBM, and assumptions of a result."""
-    return Group(
-        _headline(result, wall_time, events), "", _breakdown(result), "", _memory(result), "", _assumptions(result)
-    )
+    memory = result.memory
+    parts = {
+        result.name: _headline(result, wall_time, events),
+        "Where the step goes (stage that ends last)": _breakdown(result),
+        f"HBM at its peak (stage {memory.stage}, the fullest of {len(memory.stages)}), one chip": _memory(result),
+        "Rests on (! marks what is unverified; the source below each)": _assumptions(result),
+    }
+    rows: list[RenderableType] = []
+    for title, table in parts.items():
+        rows += [Text(title, style="bold"), table, ""]
+    return Group(*rows[:-1])
 
 
-def _grid(title: str, *columns: str) -> Table:
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, show_header=bool(columns)
-    )
+def _grid(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=bool(columns))
     for name in columns:
         table.add_column(name)
     return table
@@ -47,7 +54,7 @@ def _grid(title: str, *columns: str) -> Table:
 def _headline(result: Result, wall_time: float, events: int) -> Table:
     path = sum(result.critical_path.values())
     bound = result.bound_by
-    table = _grid(result.name)
+    table = _grid()
     setting = result.experiment
     rows = {
         "layout": (
@@ -72,7 +79,7 @@ def _headline(result: Result, wall_time: float, events: int) -> Table:
 
 
 def _breakdown(result: Result) -> Table:
-    table = _grid("Where the step goes (stage that ends last)", "part", "time", "share")
+    table = _grid("part", "time", "share")
     table.columns[1].justify = table.columns[2].justify = "right"
     for name, seconds in result.breakdown.items():
         if seconds:
@@ -82,9 +89,7 @@ def _breakdown(result: Result) -> Table:
 
 def _memory(result: Result) -> Table:
     memory = result.memory
-    table = _grid(
-        f"HBM of the fullest stage ({memory.stage} of {len(memory.stages)}), one chip", "kind", "size", "share"
-    )
+    table = _grid("kind", "size", "share")
     table.columns[1].justify = table.columns[2].justify = "right"
     for kind, size in memory.peak.items():
         if size:
@@ -97,7 +102,7 @@ def _memory(result: Result) -> Table:
 
 
 def _assumptions(result: Result) -> Table:
-    table = _grid("Rests on (! marks what is unverified; sources below each)")
+    table = _grid()
     for row in result.assumptions:
         mark = " " if row.verified else "[bold yellow]![/]"
         table.add_row(mark, f"{escape(row.name)}: {escape(row.value)}\n[dim]{escape(row.source)}[/]")

@@ -1,0 +1,5 @@
+"""``python -m scaleout``."""
+
+from scaleout.cli import main
+
+main()

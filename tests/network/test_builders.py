@@ -1,0 +1,125 @@
+import networkx as nx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scaleout.errors import TopologyError
+from scaleout.io.catalogue import load
+from scaleout.network import Fabric, nvswitch_node, rail_fat_tree, ring, tree_shape
+from scaleout.specs import Slow
+
+H100 = load("system", "dgx-h100")
+
+
+def walk(fabric: Fabric, source: np.ndarray, target: np.ndarray) -> None:
+    """Every path is a walk from its source to its target."""
+    routes, topology = fabric.route(source, target), fabric.topology
+    for flow, (s, t) in enumerate(zip(source, target, strict=True)):
+        links = routes.link[routes.start[flow] : routes.start[flow + 1]]
+        assert topology.source[links[0]] == s
+        assert topology.target[links[-1]] == t
+        assert (topology.target[links[:-1]] == topology.source[links[1:]]).all()
+        assert routes.latency[flow] == pytest.approx(topology.latency[links].sum())
+
+
+@pytest.mark.parametrize("chips", [2, 8, 16, 64, 512, 4096])
+def test_paths_of_the_rail_tree_join_source_and_target_by_the_shortest_way(chips: int) -> None:
+    fabric = rail_fat_tree(H100, chips)
+    rng = np.random.default_rng(0)
+    source = rng.integers(0, chips, 50)
+    target = (source + rng.integers(1, chips, 50)) % chips
+    walk(fabric, source, target)
+    graph = fabric.topology.to_networkx()
+    routes = fabric.route(source, target)
+    for flow in range(0, 50, 7):
+        shortest = nx.shortest_path_length(graph, int(source[flow]), int(target[flow]))
+        assert routes.start[flow + 1] - routes.start[flow] == shortest
+
+
+@given(st.integers(2, 20), st.data())
+def test_ring_paths_are_shortest(chips: int, data: st.DataObject) -> None:
+    fabric = ring(chips, bandwidth=1e9, latency=1e-6)
+    source = data.draw(st.integers(0, chips - 1))
+    target = data.draw(st.integers(0, chips - 1).filter(lambda t: t != source))
+    walk(fabric, np.array([source]), np.array([target]))
+    around = (target - source) % chips
+    assert len(fabric.route(np.array([source]), np.array([target])).link) == min(around, chips - around)
+
+
+def test_the_tree_of_16384_chips() -> None:
+    # 64-port switches, half up: 2,048 nodes need 64 groups of 8 leaves, 16 pods of 32 leaves
+    shape = tree_shape(2048, 8, 64)
+    assert (shape.tiers, shape.leaves, shape.pods, shape.spines, shape.cores) == (3, 512, 16, 512, 256)
+    topology = rail_fat_tree(H100, 16384).topology
+    port = 50e9 * 0.97
+    for kind, factor in (("port", 1), ("leaf-spine", 1), ("spine-core", 1)):
+        mine = topology.kind == topology.kinds.index(kind)
+        # non-blocking: every tier carries all chips at full rate, each way
+        assert topology.bandwidth[mine].sum() == pytest.approx(2 * 16384 * port * factor)
+
+
+@pytest.mark.parametrize(("nodes", "tiers"), [(2, 2), (32, 2), (256, 2), (257, 3), (2048, 3), (8192, 3)])
+def test_tiers_grow_with_the_machine(nodes: int, tiers: int) -> None:
+    assert tree_shape(nodes, 8, 64).tiers == tiers
+
+
+@given(st.integers(1, 8192), st.sampled_from([32, 40, 64, 128]), st.sampled_from([1.0, 2.0, 3.0, 7.0]))
+def test_no_switch_has_more_links_than_ports(nodes: int, radix: int, oversubscription: float) -> None:
+    try:
+        shape = tree_shape(nodes, 8, radix, oversubscription)
+    except TopologyError:
+        return
+    up = radix - shape.ports_down
+    assert shape.leaves * shape.ports_down >= nodes * 8
+    if shape.tiers == 2:
+        assert shape.spines * radix >= shape.leaves * up
+        assert shape.leaves <= radix
+    if shape.tiers == 3:
+        assert shape.pods <= radix
+        assert shape.nodes_per_pod // shape.ports_down * 8 <= radix // 2
+        assert shape.cores * radix >= shape.spines * (radix // 2)
+
+
+def test_oversubscription_narrows_what_leaves_a_leaf() -> None:
+    def out_of_leaf(share: float) -> float:
+        document = H100.network.__class__
+        network = document(
+            **{name: getattr(H100.network, name) for name in document.__slots__} | {"oversubscription": share}
+        )
+        system = H100.__class__(**{name: getattr(H100, name) for name in H100.__slots__} | {"network": network})
+        topology = rail_fat_tree(system, 1024).topology
+        up = topology.bandwidth[topology.kind == topology.kinds.index("leaf-spine")]
+        down = topology.bandwidth[topology.kind == topology.kinds.index("port")]
+        return float(down.max() * tree_shape(128, 8, 64, share).ports_down / up.max())
+
+    assert out_of_leaf(1.0) == 1.0
+    assert out_of_leaf(3.0) == 3.0
+    assert out_of_leaf(7.0) == 7.0
+
+
+def test_slow_links_are_slow_both_ways_and_alone() -> None:
+    plain, slow = (rail_fat_tree(H100, 16, s).topology for s in (None, Slow(ports={5: 0.5}, scale_up={9: 0.25})))
+    changed = np.flatnonzero(plain.bandwidth != slow.bandwidth)
+    ends = {(int(slow.source[at]), int(slow.target[at])) for at in changed}
+    assert len(changed) == 4
+    assert {min(pair) for pair in ends} == {5, 9}
+    ratios = sorted((slow.bandwidth / plain.bandwidth)[changed].tolist())
+    assert ratios == [0.25, 0.25, 0.5, 0.5]
+
+
+def test_impossible_machines_are_refused_in_words() -> None:
+    with pytest.raises(TopologyError, match="three tiers of radix 4"):
+        tree_shape(5000, 1, 4)
+    with pytest.raises(TopologyError, match="one tier"):
+        tree_shape(100, 8, 64, tiers=1)
+    with pytest.raises(TopologyError, match="two tiers"):
+        tree_shape(1000, 8, 64, tiers=2)
+    with pytest.raises(TopologyError, match="at least 2 chips"):
+        ring(1, bandwidth=1.0, latency=0.0)
+    with pytest.raises(TopologyError, match="has 8 chips, not 9"):
+        nvswitch_node(H100, 9)
+    with pytest.raises(TopologyError, match="bandwidth above zero"):
+        ring(3, bandwidth=0.0, latency=0.0)
+    with pytest.raises(TopologyError, match="ranks must be 0 to 2"):
+        ring(3, bandwidth=1.0, latency=0.0).route(np.array([0]), np.array([3]))
