@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from scaleout.errors import SpecError
-from scaleout.specs import FrozenDict
+from scaleout.specs.fields import FrozenDict, plain
 
 __all__ = ["FORMAT", "Assumption", "Memory", "Result"]
 
@@ -123,7 +123,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only, SI units, ``format`` first."""
-        return {"format": FORMAT, **{f.name: _plain(getattr(self, f.name)) for f in fields(self)}}
+        return {"format": FORMAT, **plain(self)}
 
     def to_json(self) -> str:
         """JSON text; equal results give equal text."""
@@ -152,16 +152,3 @@ class Result:
             if isinstance(error, SpecError):
                 raise
             raise SpecError(f"result: not a scaleout result: {error}") from None
-
-
-def _plain(value: Any) -> Any:
-    """Plain containers and values."""
-    if isinstance(value, Memory):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, Assumption):
-        return asdict(value)
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return value

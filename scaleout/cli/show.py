@@ -9,6 +9,7 @@ from scaleout.errors import SpecError, near
 from scaleout.io.catalogue import FOLDERS, find, list_names, load, read, summary
 from scaleout.models import parameters
 from scaleout.specs import Chip, Model
+from scaleout.specs.fields import plain
 from scaleout.units import describe
 
 __all__ = ["command"]
@@ -73,9 +74,7 @@ def _one(kind: str, name: str, as_json: bool) -> None:
         return
     spec = load(kind, name)
     if as_json:
-        from dataclasses import asdict
-
-        click.echo(json.dumps({**asdict(spec), **_derived(spec)}, indent=2, default=dict))
+        click.echo(json.dumps({**plain(spec), **_derived(spec)}, indent=2))
         return
     click.echo(f"# {kind}: {find(kind, name)}\n{read(kind, name)}".rstrip())
     for key, value in _derived(spec).items():

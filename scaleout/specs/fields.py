@@ -5,7 +5,7 @@ the same annotations, so a spec built in Python and one read from YAML obey one 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_typ
 from scaleout.errors import SpecError
 from scaleout.units import Number
 
-__all__ = ["FrozenDict", "check_fields", "freeze"]
+__all__ = ["FrozenDict", "check_fields", "freeze", "plain"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -98,3 +98,14 @@ def check_fields(spec: Any) -> None:
                     mistakes.append(f"{type(spec).__name__.lower()}.{at}: {error}")
     if mistakes:
         raise SpecError("\n".join(mistakes))
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, mappings and tuples as the containers that JSON knows."""
+    if is_dataclass(value):
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    return value

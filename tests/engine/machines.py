@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from scaleout.collectives import candidates
-from scaleout.engine import Family, Job, Label, Message, Program, Timeline, discrete, equitable, quotient, run
+from scaleout.engine import Family, Job, Label, Message, Program, Timeline, equitable, quotient, run
 from scaleout.engine.program import COLLECTIVE, COMPUTE, RECEIVE, SEND, STREAMS
+from scaleout.evaluate.event import Recording
 from scaleout.network import Fabric, ring
 
 COMPUTE_STREAM, DP = STREAMS.index("compute"), STREAMS.index("dp")
@@ -50,15 +51,20 @@ def job(
     )
 
 
-def simulate(work: Job, fabric: Fabric, *, fold: bool = True, runs: bool = True) -> Timeline:
+def simulate(work: Job, fabric: Fabric) -> Timeline:
     """Run a job, every operation by the first algorithm that can do it."""
+    return record(work, fabric).timeline
+
+
+def record(work: Job, fabric: Fabric) -> Recording:
+    """The same, with everything that happened."""
     patterns = {}
     for index, message in enumerate(work.messages):
         groups = work.families[message.family].groups
         menu = candidates(fabric, groups, message.operation)
         patterns[index] = next(iter(menu.values()))(groups)
-    partition = equitable(work, fabric, patterns) if fold else discrete(work, fabric)
-    return run(work, quotient(work, fabric, patterns, partition), runs=runs)
+    wiring = quotient(work, fabric, patterns, equitable(work, fabric, patterns))
+    return Recording(None, work, wiring, run(work, wiring))  # type: ignore[arg-type]
 
 
 def line(chips: int, bandwidth: float = 1e9, latency: float = 0.0) -> Fabric:

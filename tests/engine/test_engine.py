@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
-from machines import job, line, program, simulate
+from machines import job, line, program, record, simulate
 
 from scaleout.engine import Family, Message
 from scaleout.engine.program import ticks
 from scaleout.errors import WorkloadError
+from scaleout.evaluate.breakdown import breakdown, ends_last
+from scaleout.evaluate.event import Recording
 
 SECOND = 1_000_000_000_000
 
@@ -88,8 +90,8 @@ def test_ranks_that_wait_for_each_other_for_ever_are_named() -> None:
 def test_bubble_of_1f1b_is_its_closed_form(stages: int, micro_batches: int) -> None:
     from scaleout.training import one_f_one_b
 
-    end = pipeline_end([list(one_f_one_b(s, stages, micro_batches)) for s in range(stages)], stages, 1)
-    assert end == (micro_batches + stages - 1) * (3 * SECOND)
+    recording = pipeline([list(one_f_one_b(s, stages, micro_batches)) for s in range(stages)], stages, 1)
+    check_bubble(recording, stages - 1, micro_batches)
 
 
 @pytest.mark.parametrize(("stages", "chunks", "micro_batches"), [(2, 2, 4), (4, 2, 8), (4, 4, 4), (3, 2, 6)])
@@ -98,11 +100,20 @@ def test_bubble_of_the_interleaved_schedule_is_its_closed_form(stages: int, chun
 
     plans = [list(interleaved(s, stages, chunks, micro_batches)) for s in range(stages)]
     # the pass of a chunk takes 1/chunks of a stage's; the bubble shrinks by as much
-    assert pipeline_end(plans, stages, chunks) == (micro_batches * chunks + stages - 1) * (3 * SECOND)
+    check_bubble(pipeline(plans, stages, chunks), stages - 1, micro_batches * chunks)
 
 
-def pipeline_end(plans: list[list[tuple[bool, int, int]]], stages: int, chunks: int) -> int:
-    """End of a pipeline of uniform stages, forward 1 s and backward 2 s a chunk, messages for free."""
+def check_bubble(recording: Recording, idle: int, busy: int) -> None:
+    """The step takes `busy` passes and `idle` more; the breakdown calls the rest of it bubble."""
+    assert recording.timeline.end == (busy + idle) * 3 * SECOND
+    first = recording.wiring.class_of[0]
+    parts = breakdown(recording, int(first))
+    assert ends_last(recording) == first
+    assert parts == {**dict.fromkeys(parts, 0), "compute": busy * 3 * SECOND, "bubble": idle * 3 * SECOND}
+
+
+def pipeline(plans: list[list[tuple[bool, int, int]]], stages: int, chunks: int) -> Recording:
+    """A pipeline of uniform stages, forward 1 s and backward 2 s a chunk, messages for free."""
     programs = []
     for stage, plan in enumerate(plans):
         ops: list[tuple[str, str, int, tuple[int, ...]]] = []
@@ -126,7 +137,7 @@ def pipeline_end(plans: list[list[tuple[bool, int, int]]], stages: int, chunks: 
     ]
     messages = [Message("f", "send", 0.0), Message("b", "send", 0.0)]
     work = job(programs, list(range(stages)), [1.0, 2.0], messages, families)
-    return simulate(work, line(max(2, stages))).end
+    return record(work, line(max(2, stages)))
 
 
 def test_ticks_are_whole_picoseconds() -> None:

@@ -1,0 +1,58 @@
+"""Time the budget's rows and print each figure beside its budget.
+
+Every row is the median of several runs in this process, after one to warm up. Machines differ:
+compare rows of one run.
+"""
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from scaleout.io.catalogue import experiment, load
+from scaleout.network import rail_fat_tree
+from scaleout.simulate import simulate
+
+
+def median(work: Callable[[], object], runs: int = 7) -> float:
+    """Median time of a call, after one to warm up [s]."""
+    work()
+    times = []
+    for _ in range(runs):
+        begun = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begun)
+    return statistics.median(times)
+
+
+def process(*args: str, runs: int = 3) -> float:
+    """Median time of a whole process [s]."""
+    return median(lambda: subprocess.run([sys.executable, *args], check=True, capture_output=True), runs)
+
+
+def main() -> None:
+    v8 = experiment("llama-3.1-405b-16k")
+    v1 = experiment("llama-3.1-405b-16k", ("layout.vpp=1",))
+    system = load("system", "dgx-h100")
+    rows = [
+        ("Llama-3.1 405B, 16,384 chips, folded, v=1", median(lambda: simulate(v1)), 0.100),
+        ("Llama-3.1 405B, 16,384 chips, folded, v=8", median(lambda: simulate(v8)), 0.200),
+        ("build a fabric of 65,536 chips", median(lambda: rail_fat_tree(system, 65_536)), 0.100),
+        ("scaleout --help", process("-m", "scaleout", "--help"), 0.5),
+        ("import and first folded result", process("-c", FIRST), 2.0),
+        (
+            "scaleout run, figure and timeline too",
+            process("-m", "scaleout", "run", "--out", "/tmp/scaleout-bench"),
+            5.0,
+        ),
+    ]
+    print(f"{'':45}{'measured':>12}{'budget':>12}{'share':>8}")
+    for name, seconds, budget in rows:
+        print(f"{name:45}{seconds * 1e3:9.1f} ms{budget * 1e3:9.1f} ms{seconds / budget:8.0%}")
+
+
+FIRST = "import scaleout; scaleout.simulate(scaleout.experiment('llama-3.1-405b-16k'))"
+
+if __name__ == "__main__":
+    main()

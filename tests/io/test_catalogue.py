@@ -1,0 +1,219 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scaleout.errors import PlanError, SpecError
+from scaleout.io.catalogue import FOLDERS, experiment, find, list_names, load, schema
+from scaleout.specs import Chip, Layout
+from scaleout.specs.experiment import LARGEST_MACHINE
+
+GOOD = """kind: training
+system: dgx-h100
+chips: 64
+model: llama-3.1-8b
+layout: {tp: 8, pp: 2, dp: 4, sequence_parallel: true, zero: 1}
+batch: {global: 64, micro: 1, sequence: 4096}
+"""
+
+
+def write(folder: Path, text: str, name: str = "x.yaml") -> str:
+    path = folder / name
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_everything_shipped_loads(kind: str) -> None:
+    for name in list_names(kind):
+        spec = experiment(name) if kind == "training" else load(kind, name)
+        assert kind == "training" or spec.name == name
+
+
+def test_a_file_and_the_same_in_python_are_equal(tmp_path: Path) -> None:
+    assert experiment(write(tmp_path, GOOD)) == experiment(
+        {
+            "system": "dgx-h100",
+            "chips": 64,
+            "model": "llama-3.1-8b",
+            "layout": {"tp": 8, "pp": 2, "dp": 4, "sequence_parallel": True, "zero": 1},
+            "batch": {"global": 64, "micro": 1, "sequence": 4096},
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "path", "value"),
+    [
+        (("layout.pp=4", "chips=128"), ("layout", "pp"), 4),
+        (("system.network.oversubscription=2",), ("system", "network", "oversubscription"), 2.0),
+        (("system.chip.hbm_bandwidth=5 TB/s",), ("system", "chip", "hbm_bandwidth"), 5e12),
+        (("stack=megatron-lm", "stack.kernel_gap=3 us"), ("stack", "kernel_gap"), 3e-6),
+        (("model.layers=64",), ("model", "layers"), 64),
+        (("recompute=[selective]",), ("recompute",), ("core_attention",)),
+        (("recompute=full",), ("recompute",), ("full",)),
+        (("batch.global=1e2", "layout.dp=2", "chips=32"), ("batch", "global_"), 100),
+        (("slow.chips={3: 0.9}",), ("slow", "chips"), {3: 0.9}),
+    ],
+)
+def test_settings_reach_any_key(tmp_path: Path, settings: tuple[str, ...], path: tuple[str, ...], value: Any) -> None:
+    spec: Any = experiment(write(tmp_path, GOOD), settings)
+    for step in path:
+        spec = getattr(spec, step)
+    assert spec == value
+
+
+def test_names_are_found_in_the_working_folder_then_on_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here" / FOLDERS["model"]).mkdir(parents=True)
+    (tmp_path / "there" / FOLDERS["model"]).mkdir(parents=True)
+    for place, layers in (("here", 2), ("there", 3)):
+        text = find("model", "llama-3.1-8b").read_text().replace("layers: 32", f"layers: {layers}")
+        (tmp_path / place / FOLDERS["model"] / "llama-3.1-8b.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SCALEOUT_PATH", str(tmp_path / "there"))
+    assert load("model", "llama-3.1-8b").layers == 3
+    monkeypatch.chdir(tmp_path / "here")
+    assert load("model", "llama-3.1-8b").layers == 2
+
+
+BAD: dict[str, tuple[str, tuple[str, ...]]] = {
+    "unknown name": (GOOD.replace("dgx-h100", "dgx-h10"), ("unknown system 'dgx-h10'", "did you mean 'dgx-h100'")),
+    "unknown key": (GOOD + "recompte: [norm]\n", ("recompte: unknown key", "did you mean 'recompute'")),
+    "unknown nested key": (GOOD.replace("tp: 8", "tq: 8"), ("layout.tq: unknown key", "'tp'")),
+    "missing key": (GOOD.replace("chips: 64\n", ""), ("chips: missing",)),
+    "missing nested key": (GOOD.replace(", sequence: 4096", ""), ("batch.sequence: missing",)),
+    "zero": (GOOD.replace("chips: 64", "chips: 0"), ("chips: 0 is not a whole number at least 1",)),
+    "negative": (GOOD.replace("pp: 2", "pp: -2"), ("layout.pp: -2 is not a whole number",)),
+    "fraction": (GOOD.replace("pp: 2", "pp: 1.5"), ("layout.pp: 1.5 is not a whole number",)),
+    "nan": (GOOD.replace("sequence: 4096", "sequence: .nan"), ("batch.sequence: nan is not",)),
+    "infinity": (GOOD.replace("chips: 64", "chips: .inf"), ("chips: inf is not",)),
+    "text for a number": (GOOD.replace("tp: 8", "tp: eight"), ("layout.tp: 'eight' is not a whole number",)),
+    "bool for a number": (GOOD.replace("tp: 8", "tp: on"), ("layout.tp: True is not",)),
+    "list for a mapping": (GOOD.replace("layout: {", "layout: [1]\nx: {"), ("layout", "x: unknown key")),
+    "wrong choice": (GOOD + "precision: int3\n", ("precision: 'int3' is not accepted; expected 'bf16' or 'fp16'",)),
+    "unknown module": (GOOD + "recompute: [nrom]\n", ("recompute: unknown module 'nrom'", "'norm'")),
+    "other kind": (GOOD.replace("kind: training", "kind: serving"), ("kind: 'serving' is not accepted",)),
+    "too large": (GOOD.replace("chips: 64", f"chips: {LARGEST_MACHINE + 1}"), ("at most 1.04858e+06",)),
+    "slow rank": (GOOD + "slow: {chips: {99: 0.5}}\n", ("slow.chips: rank 99",)),
+    "slow share": (GOOD + "slow: {chips: {3: 1.5}}\n", ("slow.chips", "1.5 is not a number above 0, at most 1")),
+    "a tag": ("!!python/object/apply:os.system ['true']", ("could not determine a constructor",)),
+    "an anchor": ("a: &a [1]\nb: *a\n", ("line 1: anchors and aliases are not accepted",)),
+    "a key twice": (GOOD + "chips: 65\n", ("line 7: key 'chips' is given twice",)),
+    "not a mapping": ("- 1\n- 2\n", ("is a list; expected one mapping",)),
+    "empty": ("", ("is empty; expected one mapping",)),
+    "broken": ("a: [1, 2\n", ("line",)),
+    "deep": ("a: " + "[" * 500 + "]" * 500, ("nested deeper than 20 levels",)),
+    "control characters": ("a: \x00\n", ("not readable as YAML",)),
+}
+PLANS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "degrees": (("layout.dp=3",), ("tp 8 x pp 2 x dp 3 = 48 chips, but chips is 64; dp 4 would fit",)),
+    "stages": (("layout.pp=64", "layout.dp=1", "layout.tp=1"), ("64 chunks, but llama-3.1-8b has 32 layers",)),
+    "heads": (("layout.tp=3", "layout.pp=1", "chips=12"), ("3 does not divide the 32 attention heads",)),
+    "batch": (("batch.global=63",), ("batch.global: 63 is not a multiple of dp 4 x micro 1 = 4; nearest: 60",)),
+    "interleaved": (("layout.vpp=2", "batch.global=4"), ("not a multiple of pp 2",)),
+    "nodes": (("chips=12", "layout.tp=1", "layout.pp=1", "layout.dp=12"), ("12 is not a multiple of the 8 chips",)),
+    "work": (("batch.global=4e7",), ("at most 200,000 are simulated",)),
+    "positions": (("model=gpt3-1.3b",), ("more than the 2048 learned positions",)),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files_are_refused_with_file_key_and_what_is_accepted(tmp_path: Path, name: str) -> None:
+    text, says = BAD[name]
+    path = write(tmp_path, text)
+    with pytest.raises(SpecError) as caught:
+        experiment(path)
+    message = str(caught.value)
+    assert message.startswith(path)
+    assert all(words in message for words in says), message
+    assert len(message) < 1200
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_layouts_that_do_not_divide_are_refused(tmp_path: Path, name: str) -> None:
+    settings, says = PLANS[name]
+    with pytest.raises(PlanError) as caught:
+        experiment(write(tmp_path, GOOD), settings)
+    assert all(words in str(caught.value) for words in says), str(caught.value)
+
+
+def test_all_mistakes_come_at_once(tmp_path: Path) -> None:
+    with pytest.raises(SpecError) as caught:
+        experiment(write(tmp_path, GOOD.replace("chips: 64", "chips: 0").replace("pp: 2", "pp: x") + "foo: 1\n"))
+    assert len(str(caught.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    "setting", ["layout.pp", "=4", "layout..pp=4", ".=1", "layout.pp.x=1", "layout.pp=[", "chip=3"]
+)
+def test_bad_settings_are_refused(tmp_path: Path, setting: str) -> None:
+    with pytest.raises(SpecError, match=r"--set|unknown key"):
+        experiment(write(tmp_path, GOOD), (setting,))
+
+
+@pytest.mark.parametrize("name", ["nothing.yaml", "no-such", "../secret", "/etc/passwd", "", ".", "a/b"])
+def test_names_and_paths_that_lead_nowhere(name: str) -> None:
+    with pytest.raises(SpecError, match=r"no such file|unknown training"):
+        experiment(name)
+
+
+def test_files_that_are_no_text_or_too_large(tmp_path: Path) -> None:
+    binary, folder, large = tmp_path / "b.yaml", tmp_path / "d.yaml", tmp_path / "l.yaml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    folder.mkdir()
+    large.write_text("a: 1\n" * 300_000)
+    for path, says in ((binary, "UTF-8"), (large, "larger than 1,000,000 bytes"), (folder, "no such file")):
+        with pytest.raises(SpecError, match=says):
+            experiment(str(path))
+
+
+def test_a_chip_needs_units_and_a_source(tmp_path: Path) -> None:
+    text = find("chip", "h100-sxm-80gb").read_text()
+    for change, says in (
+        (("3.35 TB/s", "3.35"), "hbm_bandwidth: 3.35 has no unit"),
+        (("3.35 TB/s", "3.35 TB"), "is in byte, not in byte/s"),
+        (("700 W", "-700 W"), "power: '-700 W' is not a value such as"),
+        (("norm: 3.2", "norm: 0"), "gemm.bf16.norm: 0 is not a number above 0"),
+        (("source: >-\n  NVIDIA", "sauce: >-\n  NVIDIA"), "source: missing"),
+    ):
+        assert change[0] in text
+        with pytest.raises(SpecError) as caught:
+            load("chip", write(tmp_path, text.replace(*change)))
+        assert says in str(caught.value)
+
+
+def test_a_mistake_in_a_named_file_names_that_file(tmp_path: Path) -> None:
+    chip = write(tmp_path, find("chip", "h100-sxm-80gb").read_text().replace("132", "zero"), "chip.yaml")
+    system = find("system", "dgx-h100").read_text().replace("chip: h100-sxm-80gb", f"chip: {chip}")
+    path = write(tmp_path, GOOD.replace("dgx-h100", write(tmp_path, system, "system.yaml")))
+    with pytest.raises(SpecError, match=r"x\.yaml: system: .*system\.yaml: chip: .*chip\.yaml: cores: 'zero'"):
+        experiment(path)
+
+
+def test_specs_made_in_python_obey_the_same_table() -> None:
+    with pytest.raises(SpecError, match=r"layout\.tp: 0 is not a whole number at least 1"):
+        Layout(tp=0)
+    with pytest.raises(SpecError, match="needs a source"):
+        Chip(
+            name="x", vendor="x", cores=1, peak_flops={}, hbm_bytes=1.0, hbm_bandwidth=1.0, power=1.0, source=" "
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_every_shipped_file_obeys_its_json_schema(kind: str) -> None:
+    import yaml
+    from jsonschema import validate
+
+    for name in list_names(kind):
+        validate(yaml.safe_load(find(kind, name).read_text()), schema(kind))
+
+
+def test_the_json_schema_refuses_what_is_refused() -> None:
+    import yaml
+    from jsonschema import ValidationError, validate
+
+    for text in (GOOD + "foo: 1\n", GOOD.replace("chips: 64", "chips: 0"), GOOD.replace("zero: 1", "zero: 7")):
+        with pytest.raises(ValidationError):
+            validate(yaml.safe_load(text), schema("training"))

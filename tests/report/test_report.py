@@ -1,0 +1,87 @@
+import json
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scaleout.errors import ScaleoutError
+from scaleout.report.breakdown import breakdown_table, draw_breakdown
+from scaleout.report.files import prepare_folder, write_atomically
+from scaleout.report.style import save
+from scaleout.report.trace import trace_json
+from scaleout.simulate import record
+from scaleout.specs import TrainingExperiment
+
+Make = Callable[..., TrainingExperiment]
+
+
+def test_the_breakdown_table_has_a_bar_a_class_that_sums_to_the_step(small: Make) -> None:
+    result, recording = record(small())
+    table = breakdown_table(result, recording)
+    assert table.labels == ("0", "1", "2", "3")
+    assert table.seconds.sum(axis=1) == pytest.approx(np.full(4, result.step_time))
+    assert table.memory.sum(axis=1) == pytest.approx(np.array(result.memory.stages))
+    assert table.left_out == 0
+
+
+def test_many_classes_are_thinned_out_and_say_so(small: Make) -> None:
+    result, recording = record(small(), fold=False)
+    table = breakdown_table(result, recording)
+    assert len(table.labels) == 32
+    assert table.left_out == 32
+    assert table.labels[0] == "0 (rank 0 x 1)"
+
+
+@pytest.mark.parametrize(
+    "case", [{}, {"chips": 1, "layout": {"tp": 1, "pp": 1, "dp": 1, "vpp": 1}, "model": "gpt3-125m"}]
+)
+def test_figures_are_the_same_bytes_each_time(small: Make, tmp_path: Path, case: dict[str, object]) -> None:
+    texts = []
+    for name in ("a", "b"):
+        figure = draw_breakdown(breakdown_table(*record(small(**case))))
+        png, svg = save(figure, prepare_folder(tmp_path / name), "breakdown")
+        texts.append((png.read_bytes(), svg.read_bytes()))
+    assert texts[0] == texts[1]
+    assert texts[0][0].startswith(b"\x89PNG")
+    assert b"time of one step [s]" in texts[0][1]
+
+
+def test_no_text_of_the_figure_overlaps_another(small: Make) -> None:
+    figure = draw_breakdown(breakdown_table(*record(small(slow={"chips": {5: 0.8}}))))
+    figure.canvas.draw()
+    for ax in figure.axes:
+        boxes = [label.get_window_extent() for label in ax.get_yticklabels() if label.get_visible()]
+        assert all(a.y0 >= b.y1 or b.y0 >= a.y1 for i, a in enumerate(boxes) for b in boxes[i + 1 :])
+        legend, title = ax.get_legend().get_window_extent(), figure._suptitle.get_window_extent()  # type: ignore[attr-defined]
+        assert legend.y1 <= title.y0
+
+
+def test_the_timeline_is_a_chrome_trace_of_the_step(small: Make) -> None:
+    result, recording = record(small())
+    trace = json.loads(trace_json(recording))
+    rows = trace["traceEvents"]
+    names = {row["args"]["name"] for row in rows if row["name"] == "process_name"}
+    assert names == {f"stage {s}: rank {16 * s} and 15 like it" for s in range(4)}
+    slices = [row for row in rows if row["ph"] == "X"]
+    assert {row["name"] for row in slices} >= {"attention", "mlp", "F0.0", "B7.1", "update", "gradient norm"}
+    assert max(row["ts"] + row["dur"] for row in slices) == pytest.approx(result.step_time * 1e6, abs=0.01)
+    # slices of one thread do not overlap, the property that a viewer needs
+    threads: dict[tuple[int, int], list[tuple[float, float]]] = {}
+    for row in slices:
+        threads.setdefault((row["pid"], row["tid"]), []).append((row["ts"], row["ts"] + row["dur"]))
+    for spans in threads.values():
+        spans.sort()
+        assert all(a[1] <= b[0] + 0.0011 for a, b in pairwise(spans))
+    held = [row["args"]["held"] for row in rows if row["ph"] == "C" and row["pid"] == 0]
+    assert max(held) == pytest.approx(result.memory.stages[0] / 1e9, rel=0.02)
+
+
+def test_files_are_whole_or_not_there(tmp_path: Path) -> None:
+    path = write_atomically(tmp_path / "a", b"one")
+    write_atomically(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    with pytest.raises(ScaleoutError, match="cannot be written"):
+        prepare_folder(path / "below")
