@@ -7,12 +7,16 @@ compare rows of one run.
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+
+import numpy as np
 
 from scaleout.io.catalogue import experiment, load
 from scaleout.network import rail_fat_tree
 from scaleout.simulate import simulate
+from scaleout.specs import System
 
 
 def median(work: Callable[[], object], runs: int = 7) -> float:
@@ -31,6 +35,13 @@ def process(*args: str, runs: int = 3) -> float:
     return median(lambda: subprocess.run([sys.executable, *args], check=True, capture_output=True), runs)
 
 
+def build_and_route(system: System) -> object:
+    """A fabric, and a path from every chip to the one half the machine away."""
+    fabric = rail_fat_tree(system, 65_536)
+    chips = np.arange(65_536)
+    return fabric.route(chips, (chips + 32_768) % 65_536)
+
+
 def main() -> None:
     v8 = experiment("llama-3.1-405b-16k")
     v1 = experiment("llama-3.1-405b-16k", ("layout.vpp=1",))
@@ -38,7 +49,7 @@ def main() -> None:
     rows = [
         ("Llama-3.1 405B, 16,384 chips, folded, v=1", median(lambda: simulate(v1)), 0.100),
         ("Llama-3.1 405B, 16,384 chips, folded, v=8", median(lambda: simulate(v8)), 0.200),
-        ("build a fabric of 65,536 chips", median(lambda: rail_fat_tree(system, 65_536)), 0.100),
+        ("build 65,536 chips, route one flow from each", median(lambda: build_and_route(system)), 0.100),
         ("scaleout --help", process("-m", "scaleout", "--help"), 0.5),
         ("import and first folded result", process("-c", FIRST), 2.0),
         (
@@ -52,6 +63,7 @@ def main() -> None:
         print(f"{name:45}{seconds * 1e3:9.1f} ms{budget * 1e3:9.1f} ms{seconds / budget:8.0%}")
 
 
+OUT = tempfile.mkdtemp(prefix="scaleout-bench-")
 FIRST = "import scaleout; scaleout.simulate(scaleout.experiment('llama-3.1-405b-16k'))"
 
 if __name__ == "__main__":

@@ -300,6 +300,7 @@ def quotient(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], partitio
         load = tables[id(pattern)].get(orbit, empty) if job.messages[message].nbytes else empty
         loads.append(load)
         members = {cls for cls, _ in orbits[orbit].members}
+        used_by = set().union(*(sharers[at] for at in rows[orbit, message].tolist()))
         alone = float(np.inf)
         if len(load[0]):
             flows = np.zeros(len(load[0]), dtype=np.int64)
@@ -313,7 +314,7 @@ def quotient(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], partitio
             links=tuple(rows[orbit, message].tolist()),
             alone=alone,
             latency=ticks(float(pattern.latency[orbits[orbit].group])),
-            private=len(members) == 1 and all(sharers[at] == {orbit} for at in rows[orbit, message].tolist()),
+            private=len(members) == 1 and bool(used_by) and used_by == {orbit},
         )
     return Quotient(
         representatives=representatives,

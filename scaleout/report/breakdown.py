@@ -50,9 +50,14 @@ class BreakdownTable:
 
 
 def breakdown_table(result: Result, recording: Recording) -> BreakdownTable:
-    """One bar a class of ranks, at most 32, evenly spread over the classes."""
+    """One bar a class of ranks, at most 32, evenly spread over the classes, the busiest among them."""
     wiring = recording.wiring
-    shown = np.unique(np.linspace(0, wiring.classes - 1, min(wiring.classes, _MOST_BARS)).round().astype(int))
+    rows = per_class(recording)
+    shown = np.linspace(0, wiring.classes - 1, min(wiring.classes, _MOST_BARS)).round().astype(int)
+    if wiring.classes > _MOST_BARS:
+        # the busiest class is the one that the others wait for
+        busiest = int(rows[:, CATEGORIES.index("compute")].argmax())
+        shown[np.abs(shown - busiest).argmin()] = busiest
     peaks = stage_peaks(recording.job)
     stages = [recording.class_program(int(cls)) for cls in shown]
     several = len(set(stages)) < len(stages)
@@ -63,7 +68,7 @@ def breakdown_table(result: Result, recording: Recording) -> BreakdownTable:
     return BreakdownTable(
         title=f"{result.name}: {result.step_time:.3f} s a step, MFU {result.mfu:.1%}",
         labels=tuple(labels),
-        seconds=per_class(recording)[shown] / TICKS_PER_SECOND,
+        seconds=rows[shown] / TICKS_PER_SECOND,
         memory=np.array([[peaks[stage][kind] for kind in KINDS] for stage in stages]),
         capacity=result.memory.capacity,
         left_out=wiring.classes - len(shown),

@@ -51,6 +51,10 @@ def _grid(*columns: str) -> Table:
     return table
 
 
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
+
+
 def _headline(result: Result, wall_time: float, events: int) -> Table:
     path = sum(result.critical_path.values())
     bound = result.bound_by
@@ -70,7 +74,7 @@ def _headline(result: Result, wall_time: float, events: int) -> Table:
         "model FLOP/s per chip": f"[bold]{describe(result.model_flops_per_chip, 'flop/s')}[/]",
         "MFU": f"[bold]{result.mfu:.1%}[/]",
         "bound by": f"{_BOUND.get(bound, bound)} ({result.critical_path[bound] / path:.0%} of the longest chain)",
-        "evaluator": f"{result.evaluator}: {result.classes:,} classes for {result.chips:,} chips, {events:,} events",
+        "evaluator": f"{result.evaluator}: {_count(result.classes, 'class', 'classes')} for {_count(result.chips, 'chip', 'chips')}, {events:,} events",
         "simulated in": describe(wall_time, "s"),
     }
     for name, value in rows.items():
