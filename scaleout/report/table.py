@@ -74,7 +74,10 @@ def _headline(result: Result, wall_time: float, events: int) -> Table:
         "model FLOP/s per chip": f"[bold]{describe(result.model_flops_per_chip, 'flop/s')}[/]",
         "MFU": f"[bold]{result.mfu:.1%}[/]",
         "bound by": f"{_BOUND.get(bound, bound)} ({result.critical_path[bound] / path:.0%} of the longest chain)",
-        "evaluator": f"{result.evaluator}: {_count(result.classes, 'class', 'classes')} for {_count(result.chips, 'chip', 'chips')}, {events:,} events",
+        "evaluator": (
+            f"{result.evaluator}: {_count(result.classes, 'class', 'classes')} "
+            f"for {_count(result.chips, 'chip', 'chips')}, {events:,} events"
+        ),
         "simulated in": describe(wall_time, "s"),
     }
     for name, value in rows.items():
