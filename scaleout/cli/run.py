@@ -1,7 +1,10 @@
 """``scaleout run``: simulate one experiment, print it, draw it."""
 
 import json
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -52,7 +55,8 @@ def command(file: str, settings: tuple[str, ...], as_json: bool, out: Path | Non
     folder = out or (None if as_json else Path("results") / Path(file).name.removesuffix(".yaml").removesuffix(".yml"))
     if folder is not None:
         prepare_folder(folder)
-    result, recording = record(spec, fold=not no_fold)
+    with _progress(f"simulating {spec.chips:,} chips" if no_fold else "simulating"):
+        result, recording = record(spec, fold=not no_fold)
     run: dict[str, Any] = {
         "wall_time": time.perf_counter() - begun,
         "events": recording.timeline.events,
@@ -72,6 +76,18 @@ def command(file: str, settings: tuple[str, ...], as_json: bool, out: Path | Non
     console.print()
     for path, what in files:
         click.echo(f"wrote {path}  ({what})")
+
+
+@contextmanager
+def _progress(words: str) -> Iterator[None]:
+    """A sign of life on the error stream, where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(words):
+        yield
 
 
 def _write(folder: Path, text: str, result: Result, recording: Recording) -> list[tuple[Path, str]]:

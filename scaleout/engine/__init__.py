@@ -1,9 +1,10 @@
 """Programs in time: folding, flows, accelerators, and the record of what happened."""
 
 from scaleout.engine.accelerator import run
-from scaleout.engine.folding import Partition, Quotient, discrete, equitable, quotient
 from scaleout.engine.hbm import Ledger, ledger, peak
+from scaleout.engine.partition import Partition, discrete, equitable
 from scaleout.engine.program import Family, Job, Label, Mark, Message, Program
+from scaleout.engine.quotient import Quotient, quotient
 from scaleout.engine.timeline import ClassTimeline, Timeline
 
 __all__ = [

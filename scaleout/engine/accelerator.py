@@ -7,8 +7,8 @@ import numpy as np
 import simpy
 
 from scaleout.engine.flows import Done, FlowNetwork
-from scaleout.engine.folding import Quotient, Transfer
 from scaleout.engine.program import COMPUTE, STREAMS, Job
+from scaleout.engine.quotient import Quotient, Transfer
 from scaleout.engine.runs import Step, Track, compile_class
 from scaleout.engine.timeline import ClassTimeline, Timeline
 from scaleout.errors import WorkloadError

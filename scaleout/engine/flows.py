@@ -11,8 +11,8 @@ from typing import Any
 import simpy
 from simpy.events import EventPriority
 
-from scaleout.engine.folding import Quotient, Transfer
 from scaleout.engine.program import ticks
+from scaleout.engine.quotient import Quotient, Transfer
 
 __all__ = ["Done", "FlowNetwork"]
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from scaleout.engine.folding import Quotient, Transfer
 from scaleout.engine.program import COMPUTE, RECEIVE, STREAMS, Job, Program, ticks
+from scaleout.engine.quotient import Quotient, Transfer
 
 __all__ = ["Step", "Track", "compile_class"]
 
