@@ -84,7 +84,7 @@ def _summarise(recording: Recording, peaks: list[dict[str, float]]) -> Result:
         critical_path={name: value / TICKS_PER_SECOND for name, value in path.items()},
         bound_by=next(iter(path)),
         memory=Memory(stage=fullest, peak=peaks[fullest], capacity=spec.system.chip.hbm_bytes, stages=tuple(totals)),
-        evaluator="event" if recording.wiring.classes < spec.chips or spec.chips == 1 else "event, unfolded",
+        evaluator="event" if recording.folded else "event, unfolded",
         classes=recording.wiring.classes,
         assumptions=assumptions(recording),
     )

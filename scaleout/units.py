@@ -18,9 +18,11 @@ __all__ = [
     "Count",
     "Flops",
     "Fraction",
+    "NotNegative",
     "Number",
     "Positive",
     "Seconds",
+    "Share",
     "Watts",
     "describe",
     "parse",
@@ -191,4 +193,6 @@ Seconds = Annotated[float, Number("s", above=False)]
 Watts = Annotated[float, Number("W")]
 Count = Annotated[int, Number(low=1, above=False, integer=True)]
 Positive = Annotated[float, Number()]
+NotNegative = Annotated[float, Number(above=False)]
 Fraction = Annotated[float, Number(high=1.0)]
+Share = Annotated[float, Number(high=1.0, above=False)]

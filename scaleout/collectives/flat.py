@@ -5,7 +5,7 @@ Closed forms for S bytes on n ranks, step latency a, bandwidth B per direction:
 ===============  =============================================
 ring             all-reduce 2(n-1)a + 2(n-1)/n S/B; all-gather and reduce-scatter half of it
 direct           all-reduce 2a + 2(n-1)/n S/B; all-gather and reduce-scatter half of it
-tree             all-reduce 2 d a + 2 S/B on an inner rank's link (d: depth)
+tree             all-reduce 2 d a + 3 S/B for n > 4 (d: depth): an inner rank has three neighbours
 point to point   a + S/B
 ===============  =============================================
 
@@ -89,7 +89,10 @@ def direct(fabric: Fabric, groups: Ints, operation: str) -> Pattern:
 
 
 def tree(fabric: Fabric, groups: Ints, operation: str) -> Pattern:
-    """A binary tree in rank order, reduced upward and broadcast downward in a pipeline."""
+    """A binary tree in rank order, reduced upward and broadcast downward in a pipeline.
+
+    One tree: two that complement each other, as NCCL has, would balance the load to 2 S/B.
+    """
     if operation != "all_reduce":
         raise ValueError(f"a tree does all_reduce, not {operation}")
     count, members = groups.shape

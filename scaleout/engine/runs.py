@@ -168,9 +168,10 @@ def _find_runs(
     deps = after[local]
     inside = (deps >= first_op[:, None]) & fixed[deps]
     distance = np.where(inside, np.arange(len(local))[:, None] - position[deps], 0)
-    # an operation of another stream must not be able to start before its run does
+    # only the first operation may be on another stream without a dependency in its run: it waits
+    # for the end of the run before, so it starts when its own run does
     ended_by = np.where(first_op > local[0], local[np.maximum(position[first_op] - 1, 0)], -1)
-    anchored = (deps == ended_by[:, None]).any(axis=1) | (ended_by < 0)
+    anchored = (local == first_op) & ((deps == ended_by[:, None]).any(axis=1) | (ended_by < 0))
     rows = np.column_stack((program.stream[local], taken[local], anchored, distance))
 
     known: dict[bytes, int] = {}
@@ -192,7 +193,7 @@ def _time_run(rows: Ints) -> tuple[Ints, Ints] | None:
     """Start and end of each operation of a run.
 
     None if its last operation does not end last, or if one could start before the run: that is
-    on another stream, is the first there, and waits for nothing that holds it back.
+    on another stream, is the first there, and waits for nothing inside the run.
     """
     free: dict[int, int] = {}
     begin: list[int] = []

@@ -2,6 +2,7 @@
 
 from scaleout.evaluate.event import Recording
 from scaleout.hardware import Kernels
+from scaleout.hardware.attention import efficiency_at
 from scaleout.result import Assumption
 from scaleout.training.stages import deal
 from scaleout.units import describe
@@ -34,7 +35,8 @@ def assumptions(recording: Recording) -> tuple[Assumption, ...]:
         ),
         Assumption(
             f"{chip.name}: {stack.attention}",
-            f"{attention.efficiency[max(attention.efficiency)]:.0%} of peak, backward {attention.backward:g}x that",
+            f"{efficiency_at(attention.efficiency, spec.model.head_size):.0%} of peak, "
+            f"backward {attention.backward:g}x that",
             attention.source,
             checked("attention", chip.unverified),
         ),
@@ -65,7 +67,8 @@ def assumptions(recording: Recording) -> tuple[Assumption, ...]:
         Assumption(
             "routing",
             f"adaptive, spread evenly over parallel switches; oversubscription {system.network.oversubscription:g}",
-            "docs/network.md",
+            "docs/network.md: hashing flows onto single paths may collide",
+            verified=False,
         ),
         Assumption(
             "overlap",

@@ -23,12 +23,15 @@ class Recording:
         What was simulated.
     job, wiring, timeline
         Programs; classes, orbits and transfers; times of every operation of every class.
+    folded
+        Whether ranks that behave alike are one class.
     """
 
     experiment: TrainingExperiment
     job: Job
     wiring: Quotient
     timeline: Timeline
+    folded: bool
 
     def class_program(self, cls: int) -> int:
         """Index of the program of a class; for training, its pipeline stage."""
@@ -60,7 +63,7 @@ def evaluate(
     patterns = site.patterns(job)
     partition = site.partition(job, patterns) if fold else discrete(job, site.fabric)
     wiring = quotient(job, site.fabric, patterns, partition)
-    return Recording(experiment, job, wiring, run(job, wiring, runs=runs))
+    return Recording(experiment, job, wiring, run(job, wiring, runs=runs), fold)
 
 
 class _Site:

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from scaleout.specs import AttentionConstants, Chip
 
-__all__ = ["attention_seconds"]
+__all__ = ["attention_seconds", "efficiency_at"]
 
 _TILE = 128
 _BACKWARD_WORK = 2.5
@@ -34,7 +34,7 @@ def attention_seconds(
         Dense rate of the chip for the dtype, which is two bytes wide [flop/s].
     """
     c = constants
-    rate = peak * _at(c.efficiency, head_size) / chip.sustained * (c.backward if backward else 1.0)
+    rate = peak * efficiency_at(c.efficiency, head_size) * (c.backward if backward else 1.0)
     rows = math.ceil(sequence / _TILE)
     work = _BACKWARD_WORK if backward else 1.0
     tile = 4.0 * _TILE * _TILE * head_size * work
@@ -48,7 +48,7 @@ def attention_seconds(
     return c.launch + c.wave_overhead * waves + joined
 
 
-def _at(table: Mapping[int, float], size: int) -> float:
+def efficiency_at(table: Mapping[int, float], size: int) -> float:
     """Efficiency at a head size, linear between the listed sizes and level outside."""
     points = sorted(table.items())
     if size <= points[0][0]:

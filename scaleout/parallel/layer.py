@@ -82,12 +82,17 @@ class Layers:
         """One kernel that reads or writes `elements` numbers `count` times."""
         return "elementwise", self.kernels.elementwise(elements * count * self.shard.width)
 
+    def _rotation(self) -> tuple[tuple[str, float], ...]:
+        """Rotary positions: queries and keys are read and written once more."""
+        s = self.shard
+        return (self._passes(s.tokens * (s.query + s.key), 2),) if s.rotary else ()
+
     def _name_forward(self) -> None:
         s = self.shard
-        local, rotated = s.local_tokens * s.hidden, s.tokens * (s.query + s.key)
+        local = s.local_tokens * s.hidden
         self._norm_pass = self._passes(local, 2)
         self._product_pass = self._passes(s.tokens * s.ffn, s.gates + 1)
-        self._qkv = (self._matmul(s.tokens, s.query + 2 * s.key, s.hidden), self._passes(rotated, 2))
+        self._qkv = (self._matmul(s.tokens, s.query + 2 * s.key, s.hidden), *self._rotation())
         self._into_mlp = self._matmul(s.tokens, s.gates * s.ffn, s.hidden)
         self.f_norm = _label("norm", self._norm_pass)
         self.f_attention = _label("attention", *self._qkv, self._core(), self._matmul(s.tokens, s.hidden, s.query))
@@ -99,10 +104,10 @@ class Layers:
 
     def _name_backward(self) -> None:
         s = self.shard
-        local, rotated = s.local_tokens * s.hidden, s.tokens * (s.query + s.key)
+        local = s.local_tokens * s.hidden
         inner = s.gates * s.ffn
         bias = (self._passes(s.tokens * (inner + s.hidden), 1),) if s.bias else ()
-        again = (self._product_pass,) if self.product and not self.mlp else ()
+        again = (self._product_pass,) if self.product and not (self.mlp or self.full) else ()
         norm_again = (self._norm_pass,) if self.norm and not self.full else ()
         self.b_mlp_out = _label(
             "mlp out, backward",
@@ -118,11 +123,11 @@ class Layers:
         self.b_norm = _label("norm, backward", self._passes(local, 3), self._passes(local, 3))
         self.b_attention = _label(
             "attention, backward",
-            *((self._core(),) if self.core and not self.attention else ()),
+            *((self._core(),) if self.core and not (self.attention or self.full) else ()),
             self._matmul(s.tokens, s.query, s.hidden),
             *self._weight_gradient(s.query, s.hidden, s.tokens),
             self._core(backward=True),
-            self._passes(rotated, 2),
+            *self._rotation(),
             *((self._passes(s.tokens * (s.query + 2 * s.key + s.hidden), 1),) if s.bias else ()),
             *(() if self.attention else norm_again),
         )
@@ -143,7 +148,7 @@ class Layers:
         self.f_logits = _label(
             "logits",
             self._matmul(s.tokens, s.vocabulary, s.hidden),
-            ("elementwise", kernels.elementwise(logits * _LOSS_FORWARD, kernels=7)),
+            ("elementwise", kernels.elementwise(logits * _LOSS_FORWARD, kernels=6)),
         )
         self.f_loss = _label("loss", ("elementwise", kernels.elementwise(s.tokens * 4.0, kernels=2)))
         self.b_logits = _label(
@@ -285,7 +290,7 @@ class Layers:
         grad = block.compute(self.b_logits, after)
         whole = self._gather(block, (grad,))
         reduced = self._reduce(block, (grad,))
-        weight = block.compute(self.b_head_weight, whole)
+        weight = block.compute(self.b_head_weight, (*whole, *(() if self.overlap else reduced)))
         block.hold(
             weight, ACTIVATIONS, -(s.tokens * s.vocabulary * (s.width + 4.0) + 2 * s.local_activation), at_end=True
         )

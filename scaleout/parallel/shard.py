@@ -26,6 +26,8 @@ class Shard:
         Bytes of a gradient [byte].
     layer, embedding, head
         Parameters of a layer, of the embedding and of norm and output head, on this rank.
+    rotary
+        Queries and keys are rotated in a pass of their own.
     """
 
     batch: int
@@ -49,6 +51,7 @@ class Shard:
     layer: float
     embedding: float
     head: float
+    rotary: bool
     tied: bool
 
     @property
@@ -103,5 +106,6 @@ def shard(experiment: TrainingExperiment) -> Shard:
         layer=matrices + biases + 2 * norm_parameters(model),
         embedding=vocabulary * h + positions,
         head=norm_parameters(model) + vocabulary * h,
+        rotary=model.positions == "rope",
         tied=model.tied_embeddings,
     )

@@ -5,7 +5,18 @@ from dataclasses import dataclass, field
 
 from scaleout.errors import SpecError, near
 from scaleout.specs.fields import check_fields, freeze
-from scaleout.units import Bytes, BytesPerSecond, Count, Flops, Fraction, Positive, Seconds, Watts
+from scaleout.units import (
+    Bytes,
+    BytesPerSecond,
+    Count,
+    Flops,
+    Fraction,
+    NotNegative,
+    Positive,
+    Seconds,
+    Share,
+    Watts,
+)
 
 __all__ = ["AttentionConstants", "Chip", "GemmConstants"]
 
@@ -21,7 +32,7 @@ class GemmConstants:
     l2_ratio
         L2 bandwidth as a multiple of HBM bandwidth [1]; None where it never binds.
     launch, tile_overhead, split_overhead
-        Fixed time of a kernel, of one tile and of a split over k [s].
+        Fixed time of a kernel, of its first tile and of a split over k [s].
     halo
         Cost of a tile's edge, relative to a 64-wide tile [1].
     wave_tail
@@ -38,10 +49,10 @@ class GemmConstants:
     launch: Seconds
     tile_overhead: Seconds
     split_overhead: Seconds
-    halo: float
-    wave_tail: Fraction
+    halo: NotNegative
+    wave_tail: Share
     norm: Positive
-    idle_cores: float
+    idle_cores: NotNegative
     source: str
 
     def __post_init__(self) -> None:
@@ -91,8 +102,8 @@ class Chip:
     power
         Board power limit [W].
     sustained
-        Time of a compute-bound kernel in a long run over its time in a short burst [1]:
-        the clock falls under the power cap.
+        Time of a compute-bound matrix multiplication in a long run over its time in a short
+        burst [1]: the clock falls under the power cap.
     gemm, attention
         Constants per dtype, and per kernel name.
     source

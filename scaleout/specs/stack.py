@@ -19,8 +19,7 @@ class Stack:
     elementwise_efficiency
         Share of HBM bandwidth that elementwise passes reach [1].
     attention
-        Name of the attention kernel, whose constants the chip holds; "unfused" writes and
-        keeps the attention matrix.
+        Name of the attention kernel, whose constants the chip holds.
     overlap_tensor_parallel
         Backward collectives of the tensor-parallel group run beside the matrix
         multiplications that do not need them.

@@ -28,7 +28,7 @@ class ScaleUp:
         One link, one way [s].
     """
 
-    kind: Literal["nvswitch", "ring"]
+    kind: Literal["nvswitch"]
     bandwidth: BytesPerSecond
     efficiency: Fraction
     latency: Seconds

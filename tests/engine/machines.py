@@ -56,7 +56,7 @@ def simulate(work: Job, fabric: Fabric) -> Timeline:
     return record(work, fabric).timeline
 
 
-def record(work: Job, fabric: Fabric) -> Recording:
+def record(work: Job, fabric: Fabric, *, runs: bool = True) -> Recording:
     """The same, with everything that happened."""
     patterns = {}
     for index, message in enumerate(work.messages):
@@ -64,7 +64,7 @@ def record(work: Job, fabric: Fabric) -> Recording:
         menu = candidates(fabric, groups, message.operation)
         patterns[index] = next(iter(menu.values()))(groups)
     wiring = quotient(work, fabric, patterns, equitable(work, fabric, patterns))
-    return Recording(None, work, wiring, run(work, wiring))  # type: ignore[arg-type]
+    return Recording(None, work, wiring, run(work, wiring, runs=runs), True)  # type: ignore[arg-type]
 
 
 def line(chips: int, bandwidth: float = 1e9, latency: float = 0.0) -> Fabric:

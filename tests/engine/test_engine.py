@@ -143,3 +143,21 @@ def pipeline(plans: list[list[tuple[bool, int, int]]], stages: int, chunks: int)
 def test_ticks_are_whole_picoseconds() -> None:
     assert ticks(1e-12) == 1
     assert ticks(2.28e-9) == 2280
+
+
+def test_an_operation_that_could_start_before_its_run_is_not_put_into_one() -> None:
+    # the collective waits for the first kernel only; the second kernel waits for a late message
+    family = Family("tp", "tp", np.array([[0, 1], [2, 3]]))
+    ops: list[tuple[str, str, int, tuple[int, ...]]] = [
+        ("compute", "compute", 0, ()),
+        ("receive", "receive forward", 1, ()),
+        ("compute", "compute", 0, (1,)),
+        ("collective", "tp", 0, (0,)),
+        ("compute", "compute", 0, (2, 3)),
+    ]
+    sender = program([("compute", "compute", 1, ()), ("send", "send forward", 1, (0,))])
+    messages = [Message("tp", "all_gather", 3e9), Message("p2p", "send", 0.0)]
+    work = job([program(ops), sender], [0, 0, 1, 1], [1.0, 5.0], messages, [family, sends((2, 0), (3, 1))])
+    fabric = line(4)
+    assert record(work, fabric).timeline.end == record(work, fabric, runs=False).timeline.end
+    assert record(work, fabric).timeline.classes[0].started[3] == SECOND

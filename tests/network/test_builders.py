@@ -70,7 +70,8 @@ def test_no_switch_has_more_links_than_ports(nodes: int, radix: int, oversubscri
         shape = tree_shape(nodes, 8, radix, oversubscription)
     except TopologyError:
         return
-    up = radix - shape.ports_down
+    up = shape.ports_up
+    assert up + shape.ports_down <= radix
     assert shape.leaves * shape.ports_down >= nodes * 8
     if shape.tiers == 2:
         assert shape.spines * radix >= shape.leaves * up

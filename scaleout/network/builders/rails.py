@@ -28,8 +28,8 @@ class TreeShape:
     ----------
     tiers
         Tiers of switches.
-    ports_down
-        Ports of a leaf that face chips.
+    ports_down, ports_up
+        Ports of a leaf that face chips, and spines.
     leaves, pods, spines, cores
         Switches of each tier (spines over all pods), and pods.
     nodes_per_pod
@@ -38,6 +38,7 @@ class TreeShape:
 
     tiers: int
     ports_down: int
+    ports_up: int
     leaves: int
     pods: int
     spines: int
@@ -56,18 +57,22 @@ def tree_shape(
         The machine is too large for three tiers of this radix, or for the tiers asked for.
 
     >>> tree_shape(2048, 8, 64)
-    TreeShape(tiers=3, ports_down=32, leaves=512, pods=16, spines=512, cores=256, nodes_per_pod=128)
+    TreeShape(tiers=3, ports_down=32, ports_up=32, leaves=512, pods=16, spines=512, cores=256, nodes_per_pod=128)
     """
-    down = int(radix * oversubscription / (1 + oversubscription))
-    up = radix - down
+    up = int(radix / (1 + oversubscription))
+    down = int(up * oversubscription)
     if down < 1 or up < 1:
         raise TopologyError(f"oversubscription {oversubscription:g} leaves a radix-{radix} leaf no port up or down")
     groups = -(-nodes // down)
     leaves = groups * rails
-    if tiers == 1 or (tiers is None and nodes <= down and rails == 1):
+    if tiers == 1 or (tiers is None and groups == 1 and rails == 1):
         if groups > 1:
             raise TopologyError(f"one tier of radix-{radix} leaves reaches {down} nodes, not {nodes}")
-        return TreeShape(tiers=1, ports_down=down, leaves=leaves, pods=1, spines=0, cores=0, nodes_per_pod=nodes)
+        if rails > 1:
+            raise TopologyError(f"one tier of switches does not join the {rails} rails of a node; take two")
+        return TreeShape(
+            tiers=1, ports_down=down, ports_up=up, leaves=leaves, pods=1, spines=0, cores=0, nodes_per_pod=nodes
+        )
     if tiers == 2 or (tiers is None and leaves <= radix):
         if leaves > radix:
             raise TopologyError(
@@ -76,6 +81,7 @@ def tree_shape(
         return TreeShape(
             tiers=2,
             ports_down=down,
+            ports_up=up,
             leaves=leaves,
             pods=1,
             spines=-(-leaves * up // radix),
@@ -94,6 +100,7 @@ def tree_shape(
     return TreeShape(
         tiers=3,
         ports_down=down,
+        ports_up=up,
         leaves=leaves,
         pods=pods,
         spines=spines,
@@ -160,12 +167,12 @@ def rail_fat_tree(system: System, chips: int, slow: Slow | None = None) -> Fabri
         if spines:
             leaf = np.arange(leaves)
             pod_of_group = (np.arange(groups) * shape.ports_down) // shape.nodes_per_pod
-            uplinks = net.radix - shape.ports_down
+            uplinks = shape.ports_up
             both(first_leaf + leaf, first_spine + pod_of_group[leaf // rails], port * uplinks, net.hop_latency, 2)
         if cores:
             pod = np.arange(spines)
             # every spine of a pod sends half its ports to the cores
-            bundle = port * (net.radix - shape.ports_down) * (net.radix // 2)
+            bundle = port * shape.ports_up * (net.radix // 2)
             both(first_spine + pod, np.full(spines, core), bundle, net.hop_latency, 3)
 
     offsets = np.concatenate(([0], np.cumsum([len(row[0]) for row in rows])))
@@ -207,8 +214,6 @@ def rail_fat_tree(system: System, chips: int, slow: Slow | None = None) -> Fabri
         rest[:, 5] = offsets[3] + t
         far = from_leaf != to_leaf
         if far.any():
-            if not spines:
-                raise TopologyError(f"{topology.name}: one tier of switches does not join different rails")
             rest[far, 1] = offsets[4] + from_leaf[far]
             rest[far, 4] = offsets[5] + to_leaf[far]
         farther = from_pod != to_pod
