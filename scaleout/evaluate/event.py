@@ -5,6 +5,7 @@ from functools import lru_cache
 
 from scaleout.collectives import candidates, choose
 from scaleout.engine import Job, Message, Partition, Quotient, Timeline, discrete, equitable, quotient, run
+from scaleout.errors import WorkloadError
 from scaleout.network import Fabric, rail_fat_tree
 from scaleout.network.pattern import Pattern
 from scaleout.specs import Slow, System, TrainingExperiment
@@ -56,8 +57,16 @@ def evaluate(
     ------
     TopologyError
         The system cannot be built at this size.
+    WorkloadError
+        The step is longer than the engine can count.
     """
-    job = job or build(experiment)
+    try:
+        return _evaluate(experiment, job or build(experiment), fold=fold, runs=runs)
+    except OverflowError:
+        raise WorkloadError("a step longer than 106 days, in picoseconds, is beyond 64-bit integers") from None
+
+
+def _evaluate(experiment: TrainingExperiment, job: Job, *, fold: bool, runs: bool) -> Recording:
     layout = experiment.layout
     site = _site(experiment.system, experiment.chips, experiment.slow, (layout.tp, layout.pp, layout.dp))
     patterns = site.patterns(job)

@@ -36,6 +36,14 @@ _REFERENCES = {
     ("model",): "model",
     ("stack",): "stack",
 }
+_EXPECTED = {
+    "tuple_type": "expected a list",
+    "mapping_type": "expected a mapping",
+    "dict_type": "expected a mapping",
+    "string_type": "expected text",
+    "bool_type": "expected true or false",
+    "bool_parsing": "expected true or false",
+}
 _DEFAULTS = {"stack": "pytorch"}
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -137,8 +145,12 @@ def _explain(kind: str, row: Mapping[str, Any]) -> str:
         case "value_error":
             text = str(row["ctx"]["error"])
             return text if "\n" in text or not at or text.startswith(f"{kind}.") else f"{at}: {text}"
-        case _:
-            return f"{at}: {shown} is not accepted; {row['msg'][0].lower()}{row['msg'][1:]}"
+        case "dataclass_type":
+            keys = ", ".join(_keys_at(_CLASSES[kind], row["loc"]))
+            return f"{at}: {shown} is not accepted; expected a mapping with the keys {keys}"
+        case other:
+            expected = _EXPECTED.get(other, f"{row['msg'][0].lower()}{row['msg'][1:]}")
+            return f"{at}: {shown} is not accepted; {expected}"
 
 
 def _document(kind: str, name: str) -> dict[str, Any]:

@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from scaleout.errors import SpecError, near
 from scaleout.specs.fields import check_fields, freeze
 from scaleout.units import (
     Bytes,
     BytesPerSecond,
-    Count,
     Flops,
     Fraction,
     NotNegative,
+    Number,
     Positive,
     Seconds,
     Share,
@@ -51,7 +52,7 @@ class GemmConstants:
     split_overhead: Seconds
     halo: NotNegative
     wave_tail: Share
-    norm: Positive
+    norm: Annotated[float, Number(low=1, high=100, above=False)]
     idle_cores: NotNegative
     source: str
 
@@ -114,7 +115,7 @@ class Chip:
 
     name: str
     vendor: str
-    cores: Count
+    cores: Annotated[int, Number(low=1, high=1_000_000, above=False, integer=True)]
     peak_flops: Mapping[str, Flops]
     hbm_bytes: Bytes
     hbm_bandwidth: BytesPerSecond

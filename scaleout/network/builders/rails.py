@@ -140,7 +140,12 @@ def rail_fat_tree(system: System, chips: int, slow: Slow | None = None) -> Fabri
     nodes = -(-chips // per_node)
     rails = per_node
     up, net = system.scale_up, system.network
-    shape = tree_shape(nodes, rails, net.radix, net.oversubscription, net.tiers) if nodes > 1 else None
+    shape = None
+    if nodes > 1:
+        try:
+            shape = tree_shape(nodes, rails, net.radix, net.oversubscription, net.tiers)
+        except TopologyError as error:
+            raise TopologyError(f"system.network of {system.name}, {nodes} nodes: {error}") from None
     groups = -(-nodes // shape.ports_down) if shape else 0
     leaves, pods = groups * rails, shape.pods if shape else 0
     cores = 1 if shape and shape.tiers == 3 else 0
