@@ -50,15 +50,15 @@ def command(file: str, settings: tuple[str, ...], as_json: bool, out: Path | Non
       scaleout run my.yaml --set layout.pp=4 --set chips=128 --json
       scaleout run --set stack=megatron-lm --out plans/megatron
     """
-    begun = time.perf_counter()
     spec = experiment(file, settings)
     folder = out or (None if as_json else Path("results") / Path(file).name.removesuffix(".yaml").removesuffix(".yml"))
     if folder is not None:
         prepare_folder(folder)
+    begun = time.perf_counter()
     with _progress(f"simulating {spec.chips:,} chips" if no_fold else "simulating"):
         result, recording = record(spec, fold=not no_fold)
     run: dict[str, Any] = {
-        "wall_time": time.perf_counter() - begun,
+        "wall_time": time.perf_counter() - begun,  # building and simulating [s]
         "events": recording.timeline.events,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
