@@ -52,7 +52,8 @@ class SweepError(ScaleoutError):
 def near(name: str, known: Iterable[str]) -> str:
     """A sentence with the closest known names, or all of them when none is close."""
     names = sorted(known)
-    matches = get_close_matches(name, names, n=3, cutoff=0.5)
+    inside = [known for known in names if len(name) > 1 and name in known]
+    matches = inside[:3] or get_close_matches(name[:60], names, n=3, cutoff=0.5)
     if matches:
         return f"did you mean {' or '.join(repr(match) for match in matches)}?"
     return f"known: {', '.join(names)}" if names else "none is known"

@@ -1,6 +1,7 @@
 """The facade: an experiment in, a frozen result out."""
 
 from scaleout.engine.program import TICKS_PER_SECOND
+from scaleout.errors import SpecError
 from scaleout.evaluate.assumptions import assumptions
 from scaleout.evaluate.breakdown import breakdown, critical_path, ends_last
 from scaleout.evaluate.event import Recording, evaluate
@@ -35,6 +36,8 @@ def simulate(experiment: TrainingExperiment, *, fold: bool = True) -> Result:
 
 def record(experiment: TrainingExperiment, *, fold: bool = True) -> tuple[Result, Recording]:
     """As `simulate`, with the recording that figures and timelines are drawn from."""
+    if not isinstance(experiment, TrainingExperiment):
+        raise SpecError(f"{experiment!r:.80} is no experiment; make one with scaleout.experiment()")
     job = build(experiment)
     peaks = stage_peaks(job)
     check_fits(experiment, peaks)
@@ -72,6 +75,7 @@ def _summarise(recording: Recording, peaks: list[dict[str, float]]) -> Result:
             "precision": spec.precision,
             "gradients": spec.gradients,
             "recompute": ", ".join(spec.recompute) or "none",
+            "settings": list(spec.settings),
         },
         chips=spec.chips,
         step_time=seconds,

@@ -8,6 +8,7 @@ Prefixes are decimal (k, M, G, T, P, E); only Ki, Mi, Gi, Ti are powers of 1,024
 import math
 import re
 from dataclasses import dataclass
+from numbers import Real
 from typing import Annotated, Any
 
 from scaleout.errors import SpecError, near
@@ -138,19 +139,18 @@ class Number:
         if self.dimension:
             kind = f"a value such as {_EXAMPLE[self.dimension]!r}"
         low = f"{'above' if self.above else 'at least'} {self.low:g}"
-        high = "" if self.high == math.inf else f", at most {self.high:g}"
+        high = "" if self.high == math.inf else f", at most {self.high:,.10g}"
         return f"{kind} {low}{high}"
 
-    def check(self, value: object) -> float:
+    def check(self, value: Any) -> float:
         """The value itself, or a `SpecError` that says what is accepted."""
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not issubclass(type(value), Real):
             raise SpecError(f"{value!r} is not {self.accepts()}")
-        if self.integer and value != int(value if math.isfinite(value) else 0):
-            raise SpecError(f"{value!r} is not {self.accepts()}")
-        below = value <= self.low if self.above else value < self.low
-        if not math.isfinite(value) or below or value > self.high:
-            raise SpecError(f"{value!r} is not {self.accepts()}")
-        return int(value) if self.integer else value
+        number = float(value) if -1e300 < value < 1e300 else math.inf
+        below = number <= self.low if self.above else number < self.low
+        if not math.isfinite(number) or below or number > self.high or (self.integer and number != int(number)):
+            raise SpecError(f"{str(value)[:40]} is not {self.accepts()}")
+        return int(value) if self.integer else value if isinstance(value, int) else number
 
     def read(self, value: object) -> float:
         """A value as a file gives it: a string with a unit, or a bare number."""
@@ -173,7 +173,8 @@ class Number:
         if self.dimension:
             return {"type": "string", "description": f"[{self.dimension}]", "examples": [_EXAMPLE[self.dimension]]}
         bound = "exclusiveMinimum" if self.above else "minimum"
-        return {"type": "integer" if self.integer else "number", bound: self.low}
+        top = {} if self.high == math.inf else {"maximum": self.high}
+        return {"type": "integer" if self.integer else "number", bound: self.low, **top}
 
 
 def _plain(value: object) -> object:
@@ -191,7 +192,7 @@ BytesPerSecond = Annotated[float, Number("byte/s")]
 Flops = Annotated[float, Number("flop/s")]
 Seconds = Annotated[float, Number("s", above=False)]
 Watts = Annotated[float, Number("W")]
-Count = Annotated[int, Number(low=1, above=False, integer=True)]
+Count = Annotated[int, Number(low=1, high=1e12, above=False, integer=True)]
 Positive = Annotated[float, Number()]
 NotNegative = Annotated[float, Number(above=False)]
 Fraction = Annotated[float, Number(high=1.0)]

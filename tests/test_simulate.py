@@ -123,6 +123,48 @@ def test_a_step_on_one_chip() -> None:
     assert 0.1 < result.mfu < 0.6
 
 
+def test_overrides_are_on_record_and_marked_unverified() -> None:
+    spec = experiment("llama-3.1-8b-1k", ("system.chip.power=900 W", "recompute=[norm]"))
+    result = simulate(spec)
+    assert result.experiment["settings"] == ["system.chip.power=900 W", "recompute=[norm]"]
+    first = result.assumptions[0]
+    assert (first.name, first.value, first.verified) == ("overridden", "system.chip.power=900 W", False)
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "says"),
+    [
+        ("layout", {"zero": 3}, "layout.zero: 3 is not accepted; expected 0 or 1"),
+        ("layout", {"sequence_parallel": "no"}, "sequence_parallel: 'no' is not of type bool"),
+        ("layout", {"tp": None}, "layout.tp: None is not a whole number"),
+        ("model", {"norm": "foo"}, "model.norm: 'foo' is not accepted"),
+        ("slow", {"chips": 3}, "slow.chips: 3 is not a mapping"),
+        ("slow", {"chips": {1.5: 0.5}}, "slow.chips.1.5: the key is not of type int"),
+        ("", {"precision": "fp8"}, "training.precision: 'fp8' is not accepted"),
+        ("", {"layout": None}, "training.layout: None is not of type Layout"),
+        ("", {"recompute": None}, "training.recompute: None is not a list of str"),
+    ],
+)
+def test_specs_in_python_refuse_wrong_types(small: Make, part: str, changes: dict[str, object], says: str) -> None:
+    spec = small()
+    with pytest.raises(SpecError, match=says.replace("(", r"\(")):
+        replace(getattr(spec, part) if part else spec, **changes)
+
+
+def test_numbers_are_brought_to_their_type(small: Make) -> None:
+    import numpy as np
+
+    spec = replace(small(), chips=np.int64(64), layout=replace(small().layout, tp=4.0))
+    assert (type(spec.chips), type(spec.layout.tp)) == (int, int)
+    assert spec == small()
+
+
+@pytest.mark.parametrize("what", ["llama-3.1-8b-1k", {}, None])
+def test_what_is_no_experiment_is_refused(what: object) -> None:
+    with pytest.raises(SpecError, match="is no experiment"):
+        simulate(what)  # type: ignore[arg-type]
+
+
 def test_specs_and_results_survive_pickling(headline: Result) -> None:
     import pickle
 

@@ -61,9 +61,10 @@ def main() -> None:
     try:
         cli()
     except ScaleoutError as error:
-        click.echo(f"Error: {error}", err=True)
+        lines = [line if len(line) <= 1000 else line[:997] + "..." for line in str(error).splitlines()]
+        click.echo("Error: " + "\n".join(lines), err=True)
         sys.exit(2)
-    except BrokenPipeError:
-        # the reader of a pipe has gone; nothing is left to say
-        sys.stderr.close()
-        sys.exit(0)
+    except OSError as error:
+        # nothing of ours: a full disk behind the output, say
+        click.echo(f"Error: {error.filename or 'output'}: {error.strerror}", err=True)
+        sys.exit(2)

@@ -1,10 +1,11 @@
 """``scaleout run``: simulate one experiment, print it, draw it."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,19 @@ import click
 
 from scaleout.evaluate.event import Recording
 from scaleout.io.catalogue import experiment
-from scaleout.report.files import prepare_folder, write_atomically
+from scaleout.report.files import output_folder, write_all
 from scaleout.result import Result
 from scaleout.simulate import record
 
 __all__ = ["command"]
 
 _DEFAULT = "llama-3.1-405b-16k"
+_WHAT = {
+    "breakdown.png": "where the step goes",
+    "breakdown.svg": "the same for print",
+    "timeline.json": "open in https://ui.perfetto.dev",
+    "result.json": "everything, in SI units",
+}
 
 
 @click.command()
@@ -52,18 +59,17 @@ def command(file: str, settings: tuple[str, ...], as_json: bool, out: Path | Non
     """
     spec = experiment(file, settings)
     folder = out or (None if as_json else Path("results") / Path(file).name.removesuffix(".yaml").removesuffix(".yml"))
-    if folder is not None:
-        prepare_folder(folder)
-    begun = time.perf_counter()
-    with _progress(f"simulating {spec.chips:,} chips" if no_fold else "simulating"):
-        result, recording = record(spec, fold=not no_fold)
-    run: dict[str, Any] = {
-        "wall_time": time.perf_counter() - begun,  # building and simulating [s]
-        "events": recording.timeline.events,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    text = json.dumps({**result.to_dict(), "run": run}, indent=2)
-    files = _write(folder, text, result, recording) if folder is not None else []
+    with output_folder(folder) if folder is not None else nullcontext():
+        begun = time.perf_counter()
+        with _progress(f"simulating {spec.chips:,} chips" if no_fold else "simulating"):
+            result, recording = record(spec, fold=not no_fold)
+        run: dict[str, Any] = {
+            "wall_time": time.perf_counter() - begun,  # building and simulating [s]
+            "events": recording.timeline.events,
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        text = json.dumps({**result.to_dict(), "run": run}, indent=2)
+        files = write_all(folder, _files(text, result, recording)) if folder is not None else []
     if as_json:
         click.echo(text)
         return
@@ -74,8 +80,8 @@ def command(file: str, settings: tuple[str, ...], as_json: bool, out: Path | Non
     console = Console(highlight=False)
     console.print(result_tables(result, run["wall_time"], run["events"]))
     console.print()
-    for path, what in files:
-        click.echo(f"wrote {path}  ({what})")
+    for path in files:
+        click.echo(f"wrote {path}  ({_WHAT[path.name]})")
 
 
 @contextmanager
@@ -90,19 +96,16 @@ def _progress(words: str) -> Iterator[None]:
         yield
 
 
-def _write(folder: Path, text: str, result: Result, recording: Recording) -> list[tuple[Path, str]]:
-    """Figure, timeline and result into a folder, each whole."""
+def _files(text: str, result: Result, recording: Recording) -> dict[str, bytes]:
+    """Figure, timeline and result, by file name."""
+    os.environ["MPLBACKEND"] = "agg"
     from scaleout.report.breakdown import breakdown_table, draw_breakdown
-    from scaleout.report.style import save
+    from scaleout.report.style import render
     from scaleout.report.trace import trace_json
 
     figure = draw_breakdown(breakdown_table(result, recording))
-    png, svg = save(figure, folder, "breakdown")
-    timeline = write_atomically(folder / "timeline.json", trace_json(recording))
-    data = write_atomically(folder / "result.json", (text + "\n").encode())
-    return [
-        (png, "where the step goes"),
-        (svg, "the same for print"),
-        (timeline, "open in https://ui.perfetto.dev"),
-        (data, "everything, in SI units"),
-    ]
+    return {
+        **render(figure, "breakdown"),
+        "timeline.json": trace_json(recording),
+        "result.json": (text + "\n").encode(),
+    }

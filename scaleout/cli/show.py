@@ -43,13 +43,24 @@ def command(what: str, as_json: bool) -> None:
 def _list(kind: str, as_json: bool) -> None:
     rows = summary(kind)
     if kind == "model":
-        rows = [{**row, "parameters": parameters(load("model", row["name"]))} for row in rows]
+        rows = [_count(row) for row in rows]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
-        click.echo(f"{row['name']:<{width}}  {_line(kind, row)}".rstrip())
+        try:
+            words = row.get("error") or _line(kind, row)
+        except (KeyError, ValueError) as error:
+            words = f"not a valid file: {error}"
+        click.echo(f"{row['name']:<{width}}  {words}".rstrip())
+
+
+def _count(row: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return {**row, "parameters": parameters(load("model", row["name"]))}
+    except SpecError as error:
+        return {"name": row["name"], "error": str(error).splitlines()[0]}
 
 
 def _line(kind: str, row: dict[str, Any]) -> str:

@@ -21,11 +21,17 @@ def assumptions(recording: Recording) -> tuple[Assumption, ...]:
         return not any(item == name or item.startswith(f"{name}.") for item in unverified)
 
     rows = [
-        Assumption(f"{chip.name}: {spec.precision} peak", describe(kernels.peak, "flop/s"), chip.source),
+        Assumption(
+            f"{chip.name}: {spec.precision} peak",
+            describe(kernels.peak, "flop/s"),
+            chip.source,
+            checked("peak_flops", chip.unverified),
+        ),
         Assumption(
             f"{chip.name}: matrix multiplication",
             f"{gemm.compute_efficiency:.0%} of peak in bursts, {gemm.hbm_efficiency:.0%} of HBM bandwidth",
             gemm.source,
+            checked("gemm", chip.unverified),
         ),
         Assumption(
             f"{chip.name}: sustained clock",
@@ -77,7 +83,11 @@ def assumptions(recording: Recording) -> tuple[Assumption, ...]:
             verified=False,
         ),
     ]  # fmt: skip
-    return tuple(rows)
+    overridden = [
+        Assumption("overridden", setting, "--set, in place of what the file or its source says", verified=False)
+        for setting in spec.settings
+    ]
+    return (*overridden, *rows)
 
 
 def _algorithms(recording: Recording) -> str:

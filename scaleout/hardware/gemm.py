@@ -45,9 +45,10 @@ def gemm_seconds(
     few = 1 + c.idle_cores * np.maximum(0.0, chip.cores / tiles - 1)
     hbm = traffic / (chip.hbm_bandwidth * c.hbm_efficiency) * few
 
-    joined = compute**c.norm + hbm**c.norm
+    terms = [compute, hbm]
     if c.l2_ratio is not None:
-        operands = tiles * (tile_m + tile_n) * depth * width
-        joined = joined + (operands / (chip.hbm_bandwidth * c.l2_ratio)) ** c.norm
-    times = joined ** (1 / c.norm) + (split > 1) * c.split_overhead
+        terms.append(tiles * (tile_m + tile_n) * depth * width / (chip.hbm_bandwidth * c.l2_ratio))
+    longest = np.maximum.reduce(terms)
+    joined = longest * sum((term / longest) ** c.norm for term in terms) ** (1 / c.norm)
+    times = joined + (split > 1) * c.split_overhead
     return float(c.launch + c.tile_overhead + times.min())

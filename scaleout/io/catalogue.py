@@ -7,6 +7,7 @@ is taken as it is.
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -44,12 +45,14 @@ _EXPECTED = {
     "bool_type": "expected true or false",
     "bool_parsing": "expected true or false",
 }
+_MOST = 10
+"""Mistakes that are listed."""
 _DEFAULTS = {"stack": "pytorch"}
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def _roots() -> Iterator[Path]:
-    yield Path.cwd()
+    yield Path()
     for folder in os.environ.get("SCALEOUT_PATH", "").split(os.pathsep):
         if folder:
             yield Path(folder)
@@ -59,7 +62,19 @@ def _roots() -> Iterator[Path]:
 
 def list_names(kind: str) -> list[str]:
     """Every name of a kind that can be found now, sorted."""
-    return sorted({path.stem for root in _roots() for path in (root / FOLDERS[kind]).glob("*.yaml")})
+    names: set[str] = set()
+    for root in _roots():
+        # a folder that may not be read holds no names
+        with suppress(OSError):
+            names |= {path.stem for path in (root / FOLDERS[_known(kind)]).glob("*.yaml") if path.is_file()}
+    return sorted(names)
+
+
+def _known(kind: str) -> str:
+    """The kind itself, or a `SpecError`."""
+    if kind not in FOLDERS:
+        raise SpecError(f"unknown kind {kind!r}; {near(kind, FOLDERS)}")
+    return kind
 
 
 def find(kind: str, name: str) -> Path:
@@ -70,17 +85,21 @@ def find(kind: str, name: str) -> Path:
     SpecError
         Nothing of that kind has this name; the message lists near matches.
     """
-    if name.endswith((".yaml", ".yml")):
-        path = Path(name)
-        if not path.is_file():
-            raise SpecError(f"{name}: no such file")
-        return path
-    if name and "/" not in name and "\\" not in name and not name.startswith("."):
-        for root in _roots():
-            path = root / FOLDERS[kind] / f"{name}.yaml"
-            if path.is_file():
-                return path
-    raise SpecError(f"unknown {kind} {name!r}; {near(name, list_names(kind))}")
+    folder, shown = FOLDERS[_known(kind)], name if len(name) <= 80 else name[:77] + "..."
+    # a name or path that the system refuses to look up is not there
+    with suppress(OSError):
+        if name.lower().endswith((".yaml", ".yml")):
+            if Path(name).is_file():
+                return Path(name)
+            raise SpecError(f"{shown}: no such file")
+        if name and "/" not in name and "\\" not in name and not name.startswith("."):
+            for root in _roots():
+                path = root / folder / f"{name}.yaml"
+                if path.is_file():
+                    return path
+    what = "experiment" if kind == "training" else kind
+    hint = "; a path ends in .yaml" if "/" in name or "." in name else ""
+    raise SpecError(f"unknown {what} {shown!r}; {near(name, list_names(kind))}{hint}")
 
 
 @cache
@@ -123,8 +142,9 @@ def _validate(kind: str, data: Mapping[str, Any], where: str) -> Any:
     try:
         return _adapter(kind).validate_python(renamed)
     except ValidationError as error:
-        rows = [_explain(kind, row) for row in error.errors(include_url=False)]
-        raise SpecError("\n".join(f"{where}: {row}" for row in dict.fromkeys(rows))) from None
+        rows = list(dict.fromkeys(_explain(kind, row) for row in error.errors(include_url=False)))
+        more = [f"and {len(rows) - _MOST} more mistakes"] if len(rows) > _MOST else []
+        raise SpecError("\n".join(f"{where}: {row}" for row in [*rows[:_MOST], *more])) from None
     except SpecError as error:
         raise type(error)(f"{where}: {error}") from None
 
@@ -203,7 +223,7 @@ def _assign(data: dict[str, Any], setting: str) -> None:
 
 def load(kind: str, name: str) -> Any:
     """A chip, system, model or stack by name or path, as a frozen spec."""
-    path = find(kind, name)
+    path = find(kind, str(name))
     data = read_mapping(path)
     _resolve(data, str(path), kind)
     return _validate(kind, data, str(path))
@@ -228,8 +248,11 @@ def experiment(source: str | Path | Mapping[str, Any], settings: tuple[str, ...]
     """
     from scaleout.errors import PlanError
 
+    settings = (settings,) if isinstance(settings, str) else tuple(settings)
     if isinstance(source, Mapping):
         where, data = "experiment", deepcopy(dict(source))
+    elif not isinstance(source, str | Path):
+        raise SpecError(f"{source!r:.60} is no experiment; expected a file, a name or a mapping")
     else:
         path = find("training", str(source))
         where, data = str(path), read_mapping(path)
@@ -237,8 +260,9 @@ def experiment(source: str | Path | Mapping[str, Any], settings: tuple[str, ...]
     if kind != "training":
         raise SpecError(f"{where}: kind: {kind!r} is not accepted; expected 'training'")
     for setting in settings:
-        _assign(data, setting)
+        _assign(data, str(setting))
     if settings:
+        data["settings"] = [*data.get("settings", ()), *settings]
         where = f"{where} with --set"
     _resolve(data, where, "training")
     try:
@@ -257,7 +281,10 @@ def summary(kind: str) -> list[dict[str, Any]]:
     """One row a name: the file's plain values, for listing."""
     rows = []
     for name in list_names(kind):
-        data = read_mapping(find(kind, name))
+        try:
+            data = read_mapping(find(kind, name))
+        except SpecError as error:
+            data = {"error": str(error)}
         rows.append(
             {"name": name, **{k: v for k, v in data.items() if isinstance(v, str | int | float) and k != "name"}}
         )

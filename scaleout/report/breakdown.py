@@ -13,6 +13,7 @@ from scaleout.parallel import KINDS
 from scaleout.report.style import COLOURS, MEMORY_COLOURS, house_style, new_figure
 from scaleout.result import Result
 from scaleout.training.memory import stage_peaks
+from scaleout.units import describe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["BreakdownTable", "breakdown_table", "draw_breakdown"]
 
 _MOST_BARS = 32
+_WORDS = {"imbalance": "waiting for a late peer", "bubble": "pipeline bubble"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,11 @@ def breakdown_table(result: Result, recording: Recording) -> BreakdownTable:
     stages = [recording.class_program(int(cls)) for cls in shown]
     several = len(set(stages)) < len(stages)
     labels = [
-        f"{stage} (rank {wiring.representatives[cls]} x {wiring.sizes[cls]})" if several else f"{stage}"
+        f"{stage} (rank {wiring.representatives[cls]} and {wiring.sizes[cls] - 1:,} like it)" if several else f"{stage}"
         for stage, cls in zip(stages, shown, strict=True)
     ]
     return BreakdownTable(
-        title=f"{result.name}: {result.step_time:.3f} s a step, MFU {result.mfu:.1%}",
+        title=f"{result.name}: {describe(result.step_time, 's')} a step, MFU {result.mfu:.1%}",
         labels=tuple(labels),
         seconds=rows[shown] / TICKS_PER_SECOND,
         memory=np.array([[peaks[stage][kind] for kind in KINDS] for stage in stages]),
@@ -113,7 +115,7 @@ def _bars(
     for index, name in enumerate(names):
         part = rows[:, index]
         if part.max() > whole * 1e-4:
-            words = name.replace("exposed_", "waiting for ")
+            words = _WORDS.get(name, name.replace("exposed_", "waiting for "))
             ax.barh(position, part, left=start, height=0.82, color=colours[name], label=words, linewidth=0)
         start = start + part
     ax.set_xlabel(xlabel)

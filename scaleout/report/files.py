@@ -2,33 +2,59 @@
 
 import os
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from scaleout.errors import ScaleoutError
 
-__all__ = ["prepare_folder", "write_atomically"]
+__all__ = ["output_folder", "write_all", "write_atomically"]
 
 
-def prepare_folder(folder: Path) -> Path:
-    """Make a folder for output.
+@contextmanager
+def output_folder(folder: Path) -> Iterator[Path]:
+    """A folder for output; what was made of it goes again where no output comes of it.
 
     Raises
     ------
     ScaleoutError
         It cannot be made, or not be written to.
     """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise ScaleoutError(f"{folder}: cannot be written to: {error.strerror}") from None
-    return folder
+    try:
+        yield folder
+    except BaseException:
+        for path in made:
+            with suppress(OSError):
+                path.rmdir()
+        raise
+
+
+def write_all(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
+    """Write files into a folder, each whole; where one fails, none of the new ones stays."""
+    written: list[Path] = []
+    try:
+        for name, data in contents.items():
+            written.append(write_atomically(folder / name, data))
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
+    return written
 
 
 def write_atomically(path: Path, data: bytes) -> Path:
     """Write a file beside its place, then move it there."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise ScaleoutError(f"{path}: cannot be written: {error.strerror}") from None
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)

@@ -6,12 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scaleout.report.files import write_atomically
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "MEMORY_COLOURS", "house_style", "new_figure", "save"]
+__all__ = ["COLOURS", "MEMORY_COLOURS", "house_style", "new_figure", "render"]
 
 # Okabe and Ito, Color Universal Design (2008); greys for time in which nothing moves
 COLOURS = {
@@ -57,12 +55,12 @@ def new_figure(width: float, height: float) -> "Figure":
     return figure
 
 
-def save(figure: "Figure", folder: Path, name: str) -> list[Path]:
-    """Write PNG and SVG, whole or not at all; the same figure gives the same bytes."""
-    paths = []
+def render(figure: "Figure", name: str) -> dict[str, bytes]:
+    """PNG and SVG by file name; the same figure gives the same bytes."""
+    files = {}
     with house_style():
         for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, metadata=metadata)
-            paths.append(write_atomically(folder / f"{name}.{kind}", buffer.getvalue()))
-    return paths
+            files[f"{name}.{kind}"] = buffer.getvalue()
+    return files

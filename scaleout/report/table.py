@@ -69,10 +69,11 @@ def _headline(result: Result, wall_time: float, events: int) -> Table:
             f"{setting['global_batch']:,} sequences of {setting['sequence']:,} tokens, micro-batch "
             f"{setting['micro_batch']}, {setting['precision']}, recompute {setting['recompute']}"
         ),
+        **({"overridden": escape("; ".join(setting["settings"]))} if setting["settings"] else {}),
         "step time": f"[bold]{describe(result.step_time, 's')}[/]",
         "throughput": f"{result.tokens_per_second:,.0f} tokens/s",
         "model FLOP/s per chip": f"[bold]{describe(result.model_flops_per_chip, 'flop/s')}[/]",
-        "MFU": f"[bold]{result.mfu:.1%}[/]",
+        "MFU": f"[bold]{result.mfu:.1%}[/] (attention counted whole, as Megatron-LM does, though half is masked)",
         "bound by": f"{_BOUND.get(bound, bound)} ({result.critical_path[bound] / path:.0%} of the longest chain)",
         "evaluator": (
             f"{result.evaluator}: {_count(result.classes, 'class', 'classes')} "

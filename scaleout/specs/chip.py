@@ -86,6 +86,8 @@ class AttentionConstants:
     def __post_init__(self) -> None:
         check_fields(self)
         freeze(self, "efficiency")
+        if not self.efficiency:
+            raise SpecError("attention.efficiency: is empty; expected a head size and its share, such as {128: 0.5}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ __all__ = ["MODULES", "Slow", "TrainingExperiment"]
 LARGEST_MACHINE = 1_048_576
 """Chips of the largest machine that is simulated."""
 LARGEST_STEP = 200_000
-"""Passes of a layer that one chip is simulated for in a step."""
+"""Passes of micro-batches through layers and chunks that are simulated: about half a minute."""
 MODULES = ("norm", "mlp_product", "core_attention", "attention", "mlp", "full")
 """What may be recomputed: ``core_attention`` is also called ``selective``."""
 
@@ -60,6 +60,8 @@ class TrainingExperiment:
         Modules (`MODULES`) whose activations are dropped and computed again.
     slow
         Chips and links below their nominal rate.
+    settings
+        Overrides ``key=value`` that were carried out, for the record.
     """
 
     kind: Literal["training"] = "training"
@@ -73,6 +75,7 @@ class TrainingExperiment:
     recompute: tuple[str, ...] = ()
     stack: Stack
     slow: Slow = field(default_factory=Slow)
+    settings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -131,21 +134,22 @@ class TrainingExperiment:
             )
         if batch.global_ % (layout.dp * batch.micro):
             per = layout.dp * batch.micro
+            below = batch.global_ // per * per
+            nearest = f"{below} or {below + per}" if below else f"{per}"
             mistakes.append(
                 f"batch.global: {batch.global_} is not a multiple of dp {layout.dp} x micro {batch.micro} = {per}; "
-                f"nearest: {max(per, batch.global_ // per * per)}"
+                f"nearest: {nearest}"
             )
         elif layout.vpp > 1 and self.micro_batches % layout.pp:
             mistakes.append(
                 f"batch.global: {self.micro_batches} micro-batches a rank are not a multiple of pp {layout.pp}, "
                 "which the interleaved schedule (vpp above 1) needs"
             )
-        layers = -(-model.layers // layout.pp)
-        passes = self.micro_batches * layers
+        passes = self.micro_batches * (model.layers + layout.pp * layout.vpp)
         if passes > LARGEST_STEP:
             mistakes.append(
-                f"batch.global: {self.micro_batches:,} micro-batches over {layers} layers a stage "
-                f"are {passes:,} passes of a layer on each chip; at most {LARGEST_STEP:,} are simulated"
+                f"batch.global, model.layers: {self.micro_batches:,} micro-batches a rank, {model.layers:,} layers "
+                f"on {layout.pp * layout.vpp:,} chunks are {passes:,} passes; at most {LARGEST_STEP:,} are simulated"
             )
         if batch.sequence > model.max_sequence and model.positions == "learned":
             mistakes.append(

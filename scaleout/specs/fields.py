@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from scaleout.errors import SpecError
 from scaleout.units import Number
@@ -56,27 +56,16 @@ def freeze(spec: object, *names: str) -> None:
 
 
 @cache
-def _rules(cls: type) -> dict[str, tuple[Any, ...]]:
-    """Field -> its `Number` rules, also of a mapping's values; cached per class."""
+def _hints(cls: type) -> dict[str, Any]:
+    """Annotation of each field; cached per class."""
     hints = get_type_hints(cls, include_extras=True)
-    return {f.name: tuple(_numbers(hints[f.name])) for f in fields(cls)}
-
-
-def _numbers(hint: Any) -> Iterator[tuple[str, Number]]:
-    if get_origin(hint) is Annotated:
-        for meta in get_args(hint)[1:]:
-            if isinstance(meta, Number):
-                yield "value", meta
-    elif get_origin(hint) in (Union, UnionType):
-        for part in get_args(hint):
-            yield from _numbers(part)
-    elif get_origin(hint) is Mapping:
-        for _, rule in _numbers(get_args(hint)[1]):
-            yield "values", rule
+    return {f.name: hints[f.name] for f in fields(cls)}
 
 
 def check_fields(spec: Any) -> None:
-    """Refuse a field outside its annotated range, naming object, field and value.
+    """Refuse a field outside its annotation, naming object, field and value.
+
+    Numbers are brought to their type (64.0 becomes 64 where whole numbers are asked for).
 
     Raises
     ------
@@ -84,20 +73,45 @@ def check_fields(spec: Any) -> None:
         With every mistake at once, one a line.
     """
     mistakes = []
-    for name, rules in _rules(spec.__class__).items():
-        value = getattr(spec, name)
-        for where, rule in rules:
-            rows = value.items() if where == "values" else [("", value)]
-            for key, item in rows:
-                if item is None:
-                    continue
-                try:
-                    rule.check(item)
-                except SpecError as error:
-                    at = f"{name}.{key}" if key != "" else name
-                    mistakes.append(f"{type(spec).__name__.lower()}.{at}: {error}")
+    for name, hint in _hints(spec.__class__).items():
+        try:
+            value = _conform(getattr(spec, name), hint)
+            object.__setattr__(spec, name, value)
+        except SpecError as error:
+            owner = type(spec).__name__.removesuffix("Experiment").lower()
+            mistakes.append(f"{owner}.{name.rstrip('_')}{'' if str(error).startswith('.') else ': '}{error}")
     if mistakes:
         raise SpecError("\n".join(mistakes))
+
+
+def _conform(value: Any, hint: Any) -> Any:
+    """The value in its annotated type, or a `SpecError` that says what is accepted."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        rule = next((meta for meta in args[1:] if isinstance(meta, Number)), None)
+        return rule.check(value) if rule else value
+    if origin in (Union, UnionType):
+        return None if value is None else _conform(value, next(part for part in args if part is not type(None)))
+    if origin is Literal:
+        if value not in args or type(value) not in {type(choice) for choice in args}:
+            raise SpecError(f"{value!r} is not accepted; expected {' or '.join(map(repr, args))}")
+    elif origin is Mapping:
+        if not isinstance(value, Mapping):
+            raise SpecError(f"{value!r} is not a mapping")
+        for key, item in value.items():
+            if type(key) is not args[0]:
+                raise SpecError(f".{key}: the key is not of type {args[0].__name__}")
+            try:
+                _conform(item, args[1])
+            except SpecError as error:
+                raise SpecError(f".{key}: {error}") from None
+    elif origin is tuple:
+        if not isinstance(value, tuple | list) or not all(isinstance(item, args[0]) for item in value):
+            raise SpecError(f"{value!r} is not a list of {args[0].__name__}")
+        return tuple(value)
+    elif isinstance(hint, type) and not isinstance(value, hint):
+        raise SpecError(f"{value!r} is not of type {hint.__name__}")
+    return value
 
 
 def plain(value: Any) -> Any:

@@ -33,6 +33,9 @@ class ScaleUp:
     efficiency: Fraction
     latency: Seconds
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
@@ -65,6 +68,9 @@ class Network:
     oversubscription: Positive = 1.0
     tiers: Literal[1, 2, 3] | None = None
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectiveLibrary:
@@ -87,6 +93,9 @@ class CollectiveLibrary:
     scale_up_step: Seconds
     network_step: Seconds
     source: str
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +126,5 @@ class System:
                 raise SpecError(f"system.library.algorithms: unknown {name!r}; {near(name, ALGORITHMS)}")
         if "ring" not in self.library.algorithms:
             raise SpecError("system.library.algorithms: 'ring' must be one of them, it works on every group")
-        for part in (self.scale_up, self.network, self.library):
-            check_fields(part)
         if not self.source.strip():
             raise SpecError(f"system.{self.name}.source: a system needs a source for its figures")

@@ -69,9 +69,8 @@ def nearest_fit(experiment: TrainingExperiment) -> str:
 def _neighbours(experiment: TrainingExperiment) -> Iterator[tuple[str, dict[str, Any], tuple[str, ...]]]:
     """Changes of layout and recompute list, nearest first."""
     layout, now = experiment.layout, set(experiment.recompute)
-    cuts: list[dict[str, Any]] = [{}]
-    if layout.zero == 0 and layout.dp > 1:
-        cuts.append({"zero": 1})
+    # dividing the optimizer costs nothing, recomputing does
+    cuts: list[dict[str, Any]] = [{"zero": 1}, {}] if layout.zero == 0 and layout.dp > 1 else [{}]
     for times in (2, 4, 8, 16, 32):
         if layout.dp % times == 0:
             cuts.append({"pp": layout.pp * times, "dp": layout.dp // times, "zero": 1})

@@ -100,7 +100,7 @@ def test_bad_input_ends_with_one_message_and_status_2(
     assert says in captured.err
     assert "Traceback" not in captured.err
     assert captured.out == ""
-    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("verb", [[], ["run"], ["show"], ["schema"]])

@@ -8,8 +8,8 @@ import pytest
 
 from scaleout.errors import ScaleoutError
 from scaleout.report.breakdown import breakdown_table, draw_breakdown
-from scaleout.report.files import prepare_folder, write_atomically
-from scaleout.report.style import save
+from scaleout.report.files import output_folder, write_all, write_atomically
+from scaleout.report.style import render
 from scaleout.report.trace import trace_json
 from scaleout.simulate import record
 from scaleout.specs import TrainingExperiment
@@ -31,21 +31,17 @@ def test_many_classes_are_thinned_out_and_say_so(small: Make) -> None:
     table = breakdown_table(result, recording)
     assert len(table.labels) == 32
     assert table.left_out == 32
-    assert table.labels[0] == "0 (rank 0 x 1)"
+    assert table.labels[0] == "0 (rank 0 and 0 like it)"
 
 
 @pytest.mark.parametrize(
     "case", [{}, {"chips": 1, "layout": {"tp": 1, "pp": 1, "dp": 1, "vpp": 1}, "model": "gpt3-125m"}]
 )
-def test_figures_are_the_same_bytes_each_time(small: Make, tmp_path: Path, case: dict[str, object]) -> None:
-    texts = []
-    for name in ("a", "b"):
-        figure = draw_breakdown(breakdown_table(*record(small(**case))))
-        png, svg = save(figure, prepare_folder(tmp_path / name), "breakdown")
-        texts.append((png.read_bytes(), svg.read_bytes()))
-    assert texts[0] == texts[1]
-    assert texts[0][0].startswith(b"\x89PNG")
-    assert b"time of one step [s]" in texts[0][1]
+def test_figures_are_the_same_bytes_each_time(small: Make, case: dict[str, object]) -> None:
+    files = [render(draw_breakdown(breakdown_table(*record(small(**case)))), "x") for _ in range(2)]
+    assert files[0] == files[1]
+    assert files[0]["x.png"].startswith(b"\x89PNG")
+    assert b"time of one step [s]" in files[0]["x.svg"]
 
 
 def test_no_text_of_the_figure_overlaps_another(small: Make) -> None:
@@ -73,7 +69,7 @@ def test_the_timeline_is_a_chrome_trace_of_the_step(small: Make) -> None:
         threads.setdefault((row["pid"], row["tid"]), []).append((row["ts"], row["ts"] + row["dur"]))
     for spans in threads.values():
         spans.sort()
-        assert all(a[1] <= b[0] + 0.0011 for a, b in pairwise(spans))
+        assert all(a[1] <= b[0] + 1e-6 for a, b in pairwise(spans))
     held = [row["args"]["held"] for row in rows if row["ph"] == "C" and row["pid"] == 0]
     assert max(held) == pytest.approx(result.memory.stages[0] / 1e9, rel=0.02)
 
@@ -83,5 +79,15 @@ def test_files_are_whole_or_not_there(tmp_path: Path) -> None:
     write_atomically(path, b"two")
     assert path.read_bytes() == b"two"
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    with pytest.raises(ScaleoutError, match="cannot be written"), output_folder(path / "below"):
+        pass
+    (tmp_path / "taken").mkdir()
     with pytest.raises(ScaleoutError, match="cannot be written"):
-        prepare_folder(path / "below")
+        write_all(tmp_path, {"b": b"1", "taken": b"2"})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "taken"]
+
+
+def test_a_folder_without_output_does_not_stay(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no luck"), output_folder(tmp_path / "a" / "b"):
+        raise ValueError("no luck")
+    assert list(tmp_path.iterdir()) == []
