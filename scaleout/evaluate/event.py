@@ -38,6 +38,11 @@ class Recording:
         """Index of the program of a class; for training, its pipeline stage."""
         return int(self.job.program_of[int(self.wiring.representatives[cls])])
 
+    def class_words(self, cls: int) -> str:
+        """A class in words: its representative, and how many ranks are like it."""
+        others = int(self.wiring.sizes[cls]) - 1
+        return f"rank {self.wiring.representatives[cls]}" + (f" and {others:,} like it" if others else "")
+
 
 def evaluate(
     experiment: TrainingExperiment, *, fold: bool = True, runs: bool = True, job: Job | None = None

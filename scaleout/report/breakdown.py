@@ -64,7 +64,7 @@ def breakdown_table(result: Result, recording: Recording) -> BreakdownTable:
     stages = [recording.class_program(int(cls)) for cls in shown]
     several = len(set(stages)) < len(stages)
     labels = [
-        f"{stage} (rank {wiring.representatives[cls]} and {wiring.sizes[cls] - 1:,} like it)" if several else f"{stage}"
+        f"{stage} ({recording.class_words(int(cls))})" if several else f"{stage}"
         for stage, cls in zip(stages, shown, strict=True)
     ]
     return BreakdownTable(

@@ -30,10 +30,10 @@ def trace_json(recording: Recording) -> bytes:
 
 
 def _class_rows(recording: Recording, cls: int) -> Iterator[str]:
-    job, wiring = recording.job, recording.wiring
+    job = recording.job
     index = recording.class_program(cls)
     program, times = job.programs[index], recording.timeline.classes[cls]
-    title = f"stage {index}: rank {wiring.representatives[cls]} and {wiring.sizes[cls] - 1:,} like it"
+    title = f"stage {index}: {recording.class_words(cls)}"
     yield _meta("process_name", cls, 0, {"name": title})
     yield _meta("process_sort_index", cls, 0, {"sort_index": cls})
     for stream in sorted(set(program.stream.tolist())):

@@ -117,13 +117,8 @@ class _StageWriter:
         held = sum(self.count(place.chunk) for place in places)
         opening, gathers = self._opening(held, places)
         blocks, names, extra = [opening], [""], []
-        waiting = (
-            dict(enumerate(gathers))
-            if self.stack.overlap_parameter_gather
-            else dict.fromkeys((0,), max(gathers, default=0))
-        )
-        if not gathers:
-            waiting = {}
+        # a chunk's first forward waits for its own gather, or the very first pass for all of them
+        waiting = dict(enumerate(gathers)) if self.stack.overlap_parameter_gather else dict(enumerate(gathers[-1:]))
         reduced = computed = 0
         size = len(opening)
         for step in schedule(stage, self.layout.pp, self.layout.vpp, micro_batches):
@@ -143,10 +138,9 @@ class _StageWriter:
                 f"{'B' if step.backward else 'F'}{step.micro_batch}" + (f".{step.chunk}" if self.layout.vpp > 1 else "")
             )
             size += len(block)
-        closing, first = self._closing(held, places)
-        # the first operation that needs all gradients waits for the last kernel and the last bucket
-        extra += [(len(blocks), first, op) for op in (computed, reduced) if op]
-        return join([*blocks, closing], [*names, ""], extra)
+        # the closing's first operation needs all gradients: it waits for the last kernel and the last bucket
+        extra += [(len(blocks), 0, op) for op in (computed, reduced) if op]
+        return join([*blocks, self._closing(held, places)], [*names, ""], extra)
 
     def _opening(self, held: float, places: list[_Place]) -> tuple[Frozen, list[int]]:
         """The update of this rank's part, then the gather of every chunk's parameters."""
@@ -164,11 +158,8 @@ class _StageWriter:
                     gathers.append(gathers[-1] if gathers else update)
         return block.freeze(), gathers
 
-    def _closing(self, held: float, places: list[_Place]) -> tuple[Frozen, int]:
-        """Tied embeddings are summed over the end stages; then the norm of all gradients.
-
-        Returns the block and its first operation that needs gradients.
-        """
+    def _closing(self, held: float, places: list[_Place]) -> Frozen:
+        """Tied embeddings are summed over the end stages; then the norm of all gradients."""
         block = Block(self.tables)
         after: tuple[int, ...] = ()
         ends = any(place.first or place.last for place in places)
@@ -180,7 +171,7 @@ class _StageWriter:
         if self.layout.chips > 1:
             # eight bytes: latency alone, under a nanosecond of any link is left out
             block.collective(Message("world", "all_reduce", 0.0), (norm,), _DP)
-        return block.freeze(), 0
+        return block.freeze()
 
     def _optimizer(self, name: str, nbytes: float) -> Label:
         return Label(name, "optimizer", (("elementwise", self.kernels.elementwise(nbytes)),))
