@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from scaleout.errors import SpecError, near
+from scaleout.errors import PlanError, SpecError, near
 from scaleout.io.yaml import parse_value, read_mapping
 from scaleout.specs import Chip, Model, Stack, System, TrainingExperiment
 
@@ -246,8 +246,6 @@ def experiment(source: str | Path | Mapping[str, Any], settings: tuple[str, ...]
     PlanError
         The layout does not divide.
     """
-    from scaleout.errors import PlanError
-
     settings = (settings,) if isinstance(settings, str) else tuple(settings)
     if isinstance(source, Mapping):
         where, data = "experiment", deepcopy(dict(source))
