@@ -1,0 +1,83 @@
+"""Functions that run as plain Python or, where it pays, compiled by numba from the same source.
+
+A function marked `compilable` is plain until somebody asks for its ``compiled`` twin: the first
+cold run never imports numba. Both give the same numbers: no fast-math, the same operations in
+the same order.
+"""
+
+import functools
+import hashlib
+from collections.abc import Callable
+from types import CodeType, FunctionType
+from typing import Any, Generic, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+__all__ = ["Compilable", "compilable"]
+
+
+class Compilable(Generic[P, R]):
+    """A plain function with a compiled twin; see `compilable`."""
+
+    def __init__(self, plain: Callable[P, R]) -> None:
+        if not isinstance(plain, FunctionType):
+            raise TypeError(f"{plain!r} is not a plain function")
+        self.plain: FunctionType = plain
+        functools.update_wrapper(self, plain)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run plain."""
+        result: R = self.plain(*args, **kwargs)
+        return result
+
+    def __reduce__(self) -> str:
+        return self.plain.__qualname__
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Of the function and of all that it calls: numba's cache on disk does not see into callees."""
+        parts = [_fingerprint(self.plain.__code__)]
+        parts += [value.digest for _, value in sorted(self._callees().items())]
+        constants = {n: v for n, v in self._used().items() if isinstance(v, int | float | str | tuple)}
+        parts.append(repr(sorted(constants.items())))
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+    @functools.cached_property
+    def compiled(self) -> Callable[P, R]:
+        """The same function, compiled; the machine code is kept on disk between processes."""
+        import numba
+
+        scope = dict(self.plain.__globals__)
+        scope |= {name: callee.compiled for name, callee in self._callees().items()}
+        twin = FunctionType(self.plain.__code__, scope, self.plain.__name__, self.plain.__defaults__)
+        twin.__module__ = self.plain.__module__
+        twin.__qualname__ = f"{self.plain.__qualname__}_{self.digest}"
+        compiled: Callable[P, R] = numba.njit(cache=True)(twin)
+        return compiled
+
+    def _used(self) -> dict[str, Any]:
+        scope = self.plain.__globals__
+        return {name: scope[name] for name in self.plain.__code__.co_names if name in scope}
+
+    def _callees(self) -> "dict[str, Compilable[Any, Any]]":
+        return {name: value for name, value in self._used().items() if isinstance(value, Compilable)}
+
+
+def compilable(plain: Callable[P, R]) -> Compilable[P, R]:
+    """Mark a function of numbers and arrays as one that numba can compile.
+
+    Call it as ever to run it plain; call its ``compiled`` to run machine code.
+
+    >>> @compilable
+    ... def twice(x):
+    ...     return 2 * x
+    >>> twice(2)
+    4
+    """
+    return Compilable(plain)
+
+
+def _fingerprint(code: CodeType) -> str:
+    constants = [_fingerprint(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
+    return f"{code.co_code.hex()} {code.co_names} {constants}"

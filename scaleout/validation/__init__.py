@@ -1,0 +1,1 @@
+"""Measured against simulated: one module for each kind of table."""

@@ -1,0 +1,54 @@
+"""A compilable function runs plain and compiled with the same numbers."""
+
+import math
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from scaleout.compiled import compilable
+
+EXPONENT = 1.5
+
+
+@compilable
+def power(x):
+    return x**EXPONENT + 1
+
+
+@compilable
+def total(values):
+    result = 0.0
+    for i in range(len(values)):
+        result += power(values[i])
+    return result
+
+
+def test_plain_and_compiled_agree_to_the_bit():
+    values = np.linspace(0.1, 1e6, 1000)
+    assert total(values) == total.compiled(values)
+    assert total(values) == pytest.approx(math.fsum(values**1.5 + 1), rel=1e-12)
+
+
+def test_a_change_in_a_callee_changes_the_digest(monkeypatch):
+    before = total.digest
+    monkeypatch.setitem(total.plain.__globals__, "power", compilable(lambda x: x * 2))
+    total.__dict__.pop("digest")
+    assert total.digest != before
+
+
+def test_it_pickles_by_name():
+    assert pickle.loads(pickle.dumps(power)) is power
+
+
+def test_only_functions_can_be_marked():
+    with pytest.raises(TypeError, match="not a plain function"):
+        compilable(len)
+
+
+def test_plain_runs_do_not_import_numba():
+    code = "import sys, scaleout.compiled as c; c.compilable(lambda x: x)(1); print('numba' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "False"
