@@ -107,6 +107,8 @@ class Layers:
         local = s.local_tokens * s.hidden
         inner = s.gates * s.ffn
         bias = (self._passes(s.tokens * (inner + s.hidden), 1),) if s.bias else ()
+        biased = (s.query + 2 * s.key) * s.qkv_bias + s.hidden * s.bias
+        attention_bias = (self._passes(s.tokens * biased, 1),) if biased else ()
         again = (self._product_pass,) if self.product and not (self.mlp or self.full) else ()
         norm_again = (self._norm_pass,) if self.norm and not self.full else ()
         self.b_mlp_out = _label(
@@ -128,7 +130,7 @@ class Layers:
             *self._weight_gradient(s.query, s.hidden, s.tokens),
             self._core(backward=True),
             *self._rotation(),
-            *((self._passes(s.tokens * (s.query + 2 * s.key + s.hidden), 1),) if s.bias else ()),
+            *attention_bias,
             *(() if self.attention else norm_again),
         )
         qkv = s.query + 2 * s.key
@@ -140,10 +142,14 @@ class Layers:
         logits = s.tokens * s.vocabulary
         whole = s.tokens * s.hidden
         self.f_embedding = _label("embedding", self._passes(whole, 2))
-        self.f_embedded = _label("embedding out", self._passes(s.local_tokens * s.hidden, 2))
+        local = s.local_tokens * s.hidden
+        norm = (self._norm_pass,) if s.embedding_norm else ()
+        norm_backward = (self._passes(local, 3),) if s.embedding_norm else ()
+        self.f_embedded = _label("embedding out", self._passes(local, 2), *norm)
         self.b_embedding = _label(
             "embedding, backward",
             ("elementwise", kernels.elementwise(whole * (s.width + 2 * s.gradient_width))),
+            *norm_backward,
         )
         self.f_logits = _label(
             "logits",
@@ -264,13 +270,19 @@ class Layers:
         return block.compute(self.b_norm, reduced)
 
     def embed(self, block: Block, after: Sequence[int]) -> int:
-        """Embedding forward."""
+        """Embedding forward; a norm after it keeps its input."""
         lookup = block.compute(self.f_embedding, after)
-        return block.compute(self.f_embedded, self._reduce(block, (lookup,)))
+        embedded = block.compute(self.f_embedded, self._reduce(block, (lookup,)))
+        if self.shard.embedding_norm:
+            block.hold(embedded, ACTIVATIONS, self.shard.local_activation)
+        return embedded
 
     def embed_backward(self, block: Block, after: Sequence[int]) -> int:
         """Embedding backward."""
-        return block.compute(self.b_embedding, self._gather(block, after))
+        last = block.compute(self.b_embedding, self._gather(block, after))
+        if self.shard.embedding_norm:
+            block.hold(last, ACTIVATIONS, -self.shard.local_activation, at_end=True)
+        return last
 
     def loss(self, block: Block, after: Sequence[int]) -> int:
         """Final norm, logits and cross-entropy over the tp group's parts of the vocabulary."""
