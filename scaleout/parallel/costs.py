@@ -51,8 +51,9 @@ class Shape(NamedTuple):
         Sequences of a micro-batch, tokens of each and of all; those of norms and residuals.
     hidden, heads, kv_heads, head_size, query, key, ffn, gates, vocabulary
         Widths on this rank, as in `Shard`.
-    bias, rotary
-        Matrices carry biases; queries and keys are rotated.
+    bias, qkv_bias, embedding_norm, rotary
+        All matrices carry biases; those of queries, keys and values do; a norm follows the
+        embedding; queries and keys are rotated.
     gradient_width
         Bytes of a gradient [byte].
     core_again, product_again, norm_1_again, norm_2_again
@@ -73,6 +74,8 @@ class Shape(NamedTuple):
     gates: float
     vocabulary: float
     bias: float
+    qkv_bias: float
+    embedding_norm: float
     rotary: float
     gradient_width: float
     core_again: float
@@ -210,8 +213,8 @@ def _backward_costs(s, rates, out):  # type: ignore[no-untyped-def]
     _weight_gradient(out, B_ATTENTION, s.query, s.hidden, s.tokens, s.gradient_width, rates)
     _core(out, B_ATTENTION, s, rates, True)
     _rotation(out, B_ATTENTION, s, rates)
-    if s.bias > 0.0:
-        _passes(out, B_ATTENTION, 2.0 * s.tokens * (s.query + 2.0 * s.key + s.hidden), rates)
+    if s.qkv_bias > 0.0:
+        _passes(out, B_ATTENTION, 2.0 * s.tokens * (s.query + 2.0 * s.key + s.hidden * s.bias), rates)
     if s.norm_1_again > 0.0:
         _passes(out, B_ATTENTION, 4.0 * local, rates)
     qkv = s.query + 2.0 * s.key
@@ -227,6 +230,9 @@ def _end_costs(s, rates, out):  # type: ignore[no-untyped-def]
     logits = s.tokens * s.vocabulary
     _passes(out, F_EMBEDDING, 4.0 * whole, rates)
     _passes(out, F_EMBEDDED, 4.0 * local, rates)
+    if s.embedding_norm > 0.0:
+        _passes(out, F_EMBEDDED, 4.0 * local, rates)
+        _passes(out, B_EMBEDDING, 6.0 * local, rates)
     _passes(out, B_EMBEDDING, whole * (2.0 + 2.0 * s.gradient_width), rates)
     out[F_LOGITS, MATMUL] += matmuls(1.0, s.tokens, s.vocabulary, s.hidden, rates)
     out[F_LOGITS, ELEMENTWISE] += logits * LOSS_FORWARD / rates.elementwise

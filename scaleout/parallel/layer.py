@@ -166,13 +166,19 @@ class Layers:
         return block.compute(self.labels[costs.B_NORM], reduced)
 
     def embed(self, block: Block, after: Sequence[int]) -> int:
-        """Embedding forward."""
+        """Embedding forward; a norm after it keeps its input."""
         lookup = block.compute(self.labels[costs.F_EMBEDDING], after)
-        return block.compute(self.labels[costs.F_EMBEDDED], self._reduce(block, (lookup,)))
+        embedded = block.compute(self.labels[costs.F_EMBEDDED], self._reduce(block, (lookup,)))
+        if self.shard.embedding_norm:
+            block.hold(embedded, ACTIVATIONS, self.shard.local_activation)
+        return embedded
 
     def embed_backward(self, block: Block, after: Sequence[int]) -> int:
         """Embedding backward."""
-        return block.compute(self.labels[costs.B_EMBEDDING], self._gather(block, after))
+        last = block.compute(self.labels[costs.B_EMBEDDING], self._gather(block, after))
+        if self.shard.embedding_norm:
+            block.hold(last, ACTIVATIONS, -self.shard.local_activation, at_end=True)
+        return last
 
     def loss(self, block: Block, after: Sequence[int]) -> int:
         """Final norm, logits and cross-entropy over the tp group's parts of the vocabulary."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from scaleout.models import norm_parameters
+from scaleout.models import bias_parameters, norm_parameters
 from scaleout.parallel.costs import Shape
 from scaleout.specs import TrainingExperiment
 
@@ -30,8 +30,12 @@ class Shard:
         Bytes of a gradient [byte].
     layer, embedding, head
         Parameters of a layer, of the embedding and of norm and output head, on this rank.
+    bias, qkv_bias
+        Output and feed-forward matrices carry a bias; those of queries, keys and values do.
     rotary
         Queries and keys are rotated in a pass of their own.
+    embedding_norm
+        A norm follows the token embedding.
     """
 
     batch: int
@@ -48,6 +52,7 @@ class Shard:
     gates: int
     vocabulary: int
     bias: bool
+    qkv_bias: bool
     width: float
     gradient_width: float
     tp: int
@@ -58,6 +63,7 @@ class Shard:
     rotary: bool
     tied: bool
     split_sends: bool
+    embedding_norm: bool
 
     @property
     def activation(self) -> float:
@@ -86,7 +92,6 @@ def shard(experiment: TrainingExperiment) -> Shard:
     h = model.hidden
     vocabulary = -(-model.vocabulary // tp)
     matrices = h * (query + 2 * key) + query * h + gates * h * ffn + ffn * h
-    biases = (query + 2 * key) + h + gates * ffn + h if model.bias else 0
     tokens = batch.micro * batch.sequence
     positions = model.max_sequence * h if model.positions == "learned" else 0
     return Shard(
@@ -103,17 +108,19 @@ def shard(experiment: TrainingExperiment) -> Shard:
         ffn=ffn,
         gates=gates,
         vocabulary=vocabulary,
-        bias=model.bias,
+        bias=model.bias is True,
+        qkv_bias=bool(model.bias),
         # linear layers may be narrower; what is kept and sent has 16 bits
         width=2.0,
         gradient_width=WIDTH[experiment.gradients],
         tp=tp,
         sequence_parallel=sequence_parallel,
-        layer=matrices + biases + 2 * norm_parameters(model),
-        embedding=vocabulary * h + positions,
+        layer=matrices + bias_parameters(model, query, key, ffn) + 2 * norm_parameters(model),
+        embedding=vocabulary * h + positions + (norm_parameters(model) if model.embedding_norm else 0),
         head=norm_parameters(model) + vocabulary * h,
         rotary=model.positions == "rope",
         tied=model.tied_embeddings,
+        embedding_norm=model.embedding_norm,
         split_sends=experiment.stack.split_sends,
     )
 
@@ -140,6 +147,8 @@ def shape(mine: Shard, recompute: Iterable[str]) -> Shape:
         gates=float(mine.gates),
         vocabulary=float(mine.vocabulary),
         bias=float(mine.bias),
+        qkv_bias=float(mine.qkv_bias),
+        embedding_norm=float(mine.embedding_norm),
         rotary=float(mine.rotary),
         gradient_width=mine.gradient_width,
         core_again=float(core),
