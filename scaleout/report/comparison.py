@@ -203,7 +203,7 @@ def draw_scatter(table: ScatterTable) -> "Figure":
         _points(left, table, colours)
         _within(right, table, colours)
         handles, labels = left.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower left", ncols=1, fontsize=8, markerscale=1.5)
+        figure.legend(handles, labels, loc="outside lower left", ncols=1, fontsize=8)
         return figure
 
 
@@ -219,8 +219,9 @@ def _points(ax: "Axes", table: ScatterTable, colours: Sequence[str]) -> None:
     for points, colour, label in zip(table.groups, colours, table.labels, strict=True):
         ax.plot(
             *points.T, "o", color=colour, markersize=1.8 if many else 4.0, alpha=0.4 if many else 0.8,
-            markeredgewidth=0, rasterized=many, label=label,
+            markeredgewidth=0, rasterized=many,
         )  # fmt: skip
+        ax.plot([], [], "o", color=colour, markersize=4.0, markeredgewidth=0, label=label)
     ax.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
     ax.set_xlabel(f"measured [{table.unit}]")
     ax.set_ylabel(f"simulated [{table.unit}]")
