@@ -12,18 +12,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scaleout.errors import PlanError, ScaleoutError, SpecError, SweepError, TopologyError, WorkloadError
+    from scaleout.errors import (
+        MeasurementError,
+        PlanError,
+        ScaleoutError,
+        SpecError,
+        SweepError,
+        TopologyError,
+        WorkloadError,
+    )
     from scaleout.io.catalogue import experiment, list_names, load, schema
     from scaleout.result import Result
     from scaleout.simulate import record, simulate
     from scaleout.specs import Batch, Chip, Layout, Model, Slow, Stack, System, TrainingExperiment
+    from scaleout.validation.comparison import Comparison
+    from scaleout.validation.kinds import validate
 
 _HOMES = {
-    "scaleout.errors": ("PlanError", "ScaleoutError", "SpecError", "SweepError", "TopologyError", "WorkloadError"),
+    "scaleout.errors": (
+        "MeasurementError",
+        "PlanError",
+        "ScaleoutError",
+        "SpecError",
+        "SweepError",
+        "TopologyError",
+        "WorkloadError",
+    ),
     "scaleout.io.catalogue": ("experiment", "list_names", "load", "schema"),
     "scaleout.result": ("Result",),
     "scaleout.simulate": ("record", "simulate"),
     "scaleout.specs": ("Batch", "Chip", "Layout", "Model", "Slow", "Stack", "System", "TrainingExperiment"),
+    "scaleout.validation.comparison": ("Comparison",),
+    "scaleout.validation.kinds": ("validate",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -31,7 +51,9 @@ __version__ = "0.1.0"
 __all__ = [
     "Batch",
     "Chip",
+    "Comparison",
     "Layout",
+    "MeasurementError",
     "Model",
     "PlanError",
     "Result",
@@ -50,6 +72,7 @@ __all__ = [
     "record",
     "schema",
     "simulate",
+    "validate",
 ]
 
 

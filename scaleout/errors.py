@@ -1,11 +1,12 @@
 """What can go wrong, as a tree.
 
     ScaleoutError
-    |-- SpecError       a description is wrong: unknown name, bad unit, missing key
-    |-- TopologyError   a network cannot be built or a path does not exist
-    |-- PlanError       a layout does not divide, or does not fit in HBM
-    |-- WorkloadError   a program cannot run to its end
-    `-- SweepError      a sweep or its store cannot go on
+    |-- SpecError         a description is wrong: unknown name, bad unit, missing key
+    |-- TopologyError     a network cannot be built or a path does not exist
+    |-- PlanError         a layout does not divide, or does not fit in HBM
+    |-- WorkloadError     a program cannot run to its end
+    |-- MeasurementError  a table of measurements is malformed
+    `-- SweepError        a sweep or its store cannot go on
 
 Every error is constructible from its ``args`` (SimPy and pickle rebuild it so) and
 carries one message for a person: what, where, the value, what is accepted.
@@ -15,6 +16,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 __all__ = [
+    "MeasurementError",
     "PlanError",
     "ScaleoutError",
     "SpecError",
@@ -43,6 +45,10 @@ class PlanError(ScaleoutError):
 
 class WorkloadError(ScaleoutError):
     """A program cannot run to its end."""
+
+
+class MeasurementError(ScaleoutError, ValueError):
+    """A table of measurements cannot be read, or rows of it are malformed."""
 
 
 class SweepError(ScaleoutError):

@@ -96,6 +96,8 @@ class Chip:
 
     Parameters
     ----------
+    aliases
+        Other names under which published tables know it.
     cores
         Streaming multiprocessors, or whatever runs one tile at a time.
     peak_flops
@@ -116,6 +118,7 @@ class Chip:
     """
 
     name: str
+    aliases: tuple[str, ...] = ()
     vendor: str
     cores: Annotated[int, Number(low=1, high=1_000_000, above=False, integer=True)]
     peak_flops: Mapping[str, Flops]

@@ -1,0 +1,60 @@
+"""The kinds of tables, each a module that compares a row at a time."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, cast
+
+from scaleout.errors import MeasurementError, near
+from scaleout.validation.comparison import Comparison
+from scaleout.validation.table import Watch
+
+__all__ = ["KINDS", "Kind", "kind_module", "validate"]
+
+KINDS = {
+    "gemm": "scaleout.validation.gemm",
+    "memory": "scaleout.validation.memory",
+}
+"""Name of a kind -> its module, which is imported when it is used."""
+
+
+class Kind(Protocol):
+    """What the module of a kind holds."""
+
+    COLUMNS: tuple[str, ...]
+    """Columns that a table must have."""
+
+    def compare(self, path: Path, watch: Watch | None = None) -> Comparison:
+        """Every row of a table, simulated."""
+
+
+def kind_module(kind: str) -> Kind:
+    """The module of a kind.
+
+    Raises
+    ------
+    MeasurementError
+        There is no such kind.
+    """
+    if kind not in KINDS:
+        raise MeasurementError(f"unknown kind of table {kind!r}; {near(kind, KINDS)}")
+    return cast(Kind, import_module(KINDS[kind]))
+
+
+def validate(kind: str, path: str | Path, watch: Watch | None = None) -> Comparison:
+    """Compare every row of a table of measurements with the simulator.
+
+    Parameters
+    ----------
+    kind
+        Form of the table; ``scaleout validate --help`` lists them.
+    path
+        A CSV file.
+    watch
+        Is told how many bytes of the file are read, of how many.
+
+    Raises
+    ------
+    MeasurementError
+        Unknown kind, a file that is no such table, or malformed rows, all of them at once.
+    """
+    return kind_module(kind).compare(Path(path), watch)

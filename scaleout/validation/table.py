@@ -1,0 +1,173 @@
+"""Tables of measurements: CSV read a row at a time, every malformed row found before anything is said.
+
+A row that is malformed (text where a number belongs, a negative time) makes the whole table an
+error; a well-formed row that cannot be compared is a `Skipped`, which the kind returns itself.
+"""
+
+import csv
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from scaleout.errors import MeasurementError, near
+
+__all__ = ["Row", "Watch", "take_rows"]
+
+T = TypeVar("T")
+Watch = Callable[[int, int], None]
+"""Is told how many bytes are read, of how many."""
+
+_LONGEST = 100_000
+"""Characters of a line; a table of measurements has a few hundred."""
+_MOST = 20
+"""Malformed rows that are listed; the others are counted."""
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: its line in the file, counted from 1, and its cells by column.
+
+    Every reader of a cell raises `MeasurementError` with line, column, value and what is accepted.
+    """
+
+    line: int
+    cells: Mapping[str, str]
+
+    def text(self, column: str, known: Sequence[str] = ()) -> str:
+        """A cell that is not empty; one of `known`, where that is given."""
+        value = self.cells[column].strip()
+        if not value:
+            raise self._refuse(column, f"is empty; expected {' or '.join(map(repr, known)) or 'text'}")
+        if known and value not in known:
+            raise self._refuse(column, f"{_short(value)} is not accepted; {near(value, known)}")
+        return value
+
+    def optional(self, column: str) -> str:
+        """A cell, or "" where the cell is empty or the table has no such column."""
+        return self.cells.get(column, "").strip()
+
+    def number(self, column: str, low: float = 0.0, high: float = 1e18, *, above: bool = True) -> float:
+        """A number above `low` (at least `low` where not `above`), at most `high`."""
+        value = self.cells[column].strip()
+        number = float(value) if len(value) < 60 and _NUMBER.fullmatch(value) else math.nan
+        if not ((number > low) if above else (number >= low)) or not number <= high:
+            accepted = f"expected a number {'above' if above else 'at least'} {low:g}, at most {high:g}"
+            raise self._refuse(column, f"{_short(value)} is not accepted; {accepted}")
+        return number
+
+    def whole(self, column: str, low: int = 1, high: int = 10**12) -> int:
+        """A whole number from `low` to `high`."""
+        value = self.cells[column].strip()
+        number = float(value) if len(value) < 60 and _NUMBER.fullmatch(value) else math.nan
+        if not low <= number <= high or number != int(number):
+            accepted = f"expected a whole number from {low:,} to {high:,}"
+            raise self._refuse(column, f"{_short(value)} is not accepted; {accepted}")
+        return int(number)
+
+    def optional_number(self, column: str, low: float = 0.0, high: float = 1e18, *, above: bool = True) -> float | None:
+        """As `number`; None where the cell is empty or there is no such column."""
+        return self.number(column, low, high, above=above) if self.optional(column) else None
+
+    def optional_whole(self, column: str, low: int = 1, high: int = 10**12) -> int | None:
+        """As `whole`; None where the cell is empty or there is no such column."""
+        return self.whole(column, low, high) if self.optional(column) else None
+
+    def _refuse(self, column: str, words: str) -> MeasurementError:
+        return MeasurementError(f"line {self.line}, column {column!r}: {words}")
+
+
+def _short(value: str) -> str:
+    text = repr(value)
+    return text if len(text) <= 42 else f"{text[:39]}...'"
+
+
+def take_rows(path: Path, columns: Sequence[str], take: Callable[[Row], T], watch: Watch | None = None) -> list[T]:
+    """What `take` makes of every row, in the order of the file.
+
+    Parameters
+    ----------
+    columns
+        That the table must have; others may be there too.
+    take
+        Reads a row; raises `MeasurementError` where it is malformed.
+    watch
+        Is told of the progress.
+
+    Raises
+    ------
+    MeasurementError
+        The file cannot be read, lacks a column, has no rows, or has malformed rows: all of them
+        are found; the first are listed, the others counted.
+    """
+    taken: list[T] = []
+    mistakes: list[str] = []
+    found = 0
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            for row in _rows(file, columns):
+                try:
+                    if isinstance(row, MeasurementError):
+                        raise row
+                    taken.append(take(row))
+                except MeasurementError as error:
+                    found += 1
+                    if found <= _MOST:
+                        mistakes.append(str(error))
+                if watch is not None:
+                    watch(file.tell(), size)
+    except OSError as error:
+        raise MeasurementError(f"{path}: cannot be read: {error.strerror}") from None
+    except (MeasurementError, csv.Error) as error:
+        # what was found before belongs to the message too
+        mistakes.append(str(error))
+        found += 1
+    if found > _MOST:
+        mistakes.append(f"and {found - _MOST:,} more malformed rows")
+    if mistakes:
+        raise MeasurementError("\n".join(f"{path}: {words}" for words in mistakes))
+    if not taken:
+        raise MeasurementError(f"{path}: has a header, but no rows")
+    return taken
+
+
+def _lines(file: BinaryIO) -> Iterator[str]:
+    """Lines of UTF-8 text, of bounded length; a byte order mark is dropped."""
+    line = 0
+    while data := file.readline(_LONGEST):
+        line += 1
+        if len(data) >= _LONGEST:
+            raise MeasurementError(f"line {line}: longer than {_LONGEST:,} characters; expected CSV")
+        try:
+            text = data.decode("utf-8-sig" if line == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise MeasurementError(f"line {line}: not UTF-8 text at byte {error.start}; expected CSV") from None
+        if "\0" in text:
+            raise MeasurementError(f"line {line}: holds a zero byte; expected CSV")
+        yield text
+
+
+def _rows(file: BinaryIO, columns: Sequence[str]) -> Iterator[Row | MeasurementError]:
+    """Rows below the header, or what is wrong with them; blank lines are passed over."""
+    reader = csv.reader(_lines(file), strict=True)
+    header = [name.strip() for name in next(reader, [])]
+    if not header:
+        raise MeasurementError(f"is empty; expected a header with the columns {', '.join(columns)}")
+    mistakes = [f"column {name!r} is missing; {near(name, header)}" for name in columns if name not in header]
+    mistakes += [f"column {name!r} is there twice" for name in sorted(set(header)) if header.count(name) > 1 and name]
+    if mistakes:
+        raise MeasurementError(f"line 1: {'; '.join(mistakes)}")
+    before = reader.line_num
+    for cells in reader:
+        # a quoted cell may go over several lines
+        line, before = before + 1, reader.line_num
+        if not cells:
+            continue
+        if len(cells) != len(header):
+            yield MeasurementError(f"line {line}: {len(cells)} cells; expected {len(header)}, as the header has")
+        else:
+            yield Row(line, dict(zip(header, cells, strict=True)))
