@@ -1,7 +1,6 @@
 """What a training result rests on, with sources, for the reader of the result."""
 
 from scaleout.evaluate.event import Recording
-from scaleout.hardware import Kernels
 from scaleout.hardware.attention import efficiency_at
 from scaleout.result import Assumption
 from scaleout.training.stages import deal
@@ -14,8 +13,8 @@ def assumptions(recording: Recording) -> tuple[Assumption, ...]:
     """Constants of chip, stack and system, chosen algorithms, and what the model leaves out."""
     spec = recording.experiment
     chip, stack, system = spec.system.chip, spec.stack, spec.system
-    kernels = Kernels(chip, stack, spec.precision)
-    gemm, attention = kernels.gemm_constants, kernels.attention_constants
+    gemm = chip.gemm.get(spec.precision) or chip.gemm["bf16"]
+    attention = chip.attention.get(stack.attention)
 
     def checked(name: str, unverified: tuple[str, ...]) -> bool:
         return not any(item == name or item.startswith(f"{name}.") for item in unverified)
@@ -23,7 +22,7 @@ def assumptions(recording: Recording) -> tuple[Assumption, ...]:
     rows = [
         Assumption(
             f"{chip.name}: {spec.precision} peak",
-            describe(kernels.peak, "flop/s"),
+            describe(chip.flops(spec.precision), "flop/s"),
             chip.source,
             checked("peak_flops", chip.unverified),
         ),
@@ -42,8 +41,8 @@ def assumptions(recording: Recording) -> tuple[Assumption, ...]:
         Assumption(
             f"{chip.name}: {stack.attention}",
             f"{efficiency_at(attention.efficiency, spec.model.head_size):.0%} of peak, "
-            f"backward {attention.backward:g}x that",
-            attention.source,
+            f"backward {attention.backward:g}x that" if attention else "products and passes over scores in HBM",
+            attention.source if attention else gemm.source,
             checked("attention", chip.unverified),
         ),
         Assumption(

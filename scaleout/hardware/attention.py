@@ -1,54 +1,9 @@
-"""Time of causal attention on one chip, forward and backward; see ``docs/attention.md``."""
-
+"""Attention"""
 import math
-from collections.abc import Mapping
+import numpy as np
 from itertools import pairwise
-
-from scaleout.specs import AttentionConstants, Chip
-
-__all__ = ["attention_seconds", "efficiency_at"]
-
-_TILE = 128
-_BACKWARD_WORK = 2.5
-"""Five matrix products backward (one of them recomputed) for two forward."""
-
-
-def attention_seconds(
-    chip: Chip,
-    constants: AttentionConstants,
-    peak: float,
-    batch: int,
-    sequence: int,
-    heads: int,
-    kv_heads: int,
-    head_size: int,
-    backward: bool,
-) -> float:
-    """Time of causal self-attention over whole sequences [s].
-
-    Parameters
-    ----------
-    batch, sequence, heads, kv_heads, head_size
-        Sequences, tokens of each, query heads and key/value heads on this chip, their size.
-    peak
-        Dense rate of the chip for the dtype, which is two bytes wide [flop/s].
-    """
-    c = constants
-    rate = peak * efficiency_at(c.efficiency, head_size) * (c.backward if backward else 1.0)
-    rows = math.ceil(sequence / _TILE)
-    work = _BACKWARD_WORK if backward else 1.0
-    tile = 4.0 * _TILE * _TILE * head_size * work
-    compute = batch * heads * rows * (rows + 1) / 2 * tile / rate
-    longest = rows * tile / (rate / chip.cores)
-    passes = 3 if backward else 1
-    elements = batch * sequence * head_size * (2 * heads + 2 * kv_heads) * passes
-    hbm = 2.0 * elements / (chip.hbm_bandwidth * c.hbm_efficiency)
-    waves = math.ceil(batch * heads * rows / chip.cores)
-    joined: float = (max(compute, longest) ** 3 + hbm**3) ** (1 / 3)
-    return c.launch + c.wave_overhead * waves + joined
-
-
-def efficiency_at(table: Mapping[int, float], size: int) -> float:
+from scaleout.compiled import compilable
+def efficiency_at(table, size: int) -> float:
     """Efficiency at a head size, linear between the listed sizes and level outside."""
     points = sorted(table.items())
     if size <= points[0][0]:
@@ -57,3 +12,22 @@ def efficiency_at(table: Mapping[int, float], size: int) -> float:
         if size <= high:
             return float(a + (b - a) * (size - low) / (high - low))
     return float(points[-1][1])
+
+
+def attention_vector(chip, kernel):
+    c = chip.attention[kernel]
+    return np.array([chip.flops("bf16"), chip.cores, chip.hbm_bandwidth*c.hbm_efficiency, efficiency_at(c.efficiency,64), efficiency_at(c.efficiency,128), c.backward, c.launch, c.wave_overhead])
+
+@compilable
+def prefill_seconds(batch, q_len, kv_len, heads, kv_heads, head_size, backward, c):
+    e = c[3]+(c[4]-c[3])*min(1.0,max(0.0,(head_size-64)/64))
+    rate = c[0]*e*(c[5] if backward else 1.0)
+    rows = math.ceil(q_len/128)
+    work = 2.5 if backward else 1.0
+    tile = 4.0*128*128*head_size*work
+    compute = batch*heads*rows*(rows+1)/2*tile/rate
+    longest = rows*tile/(rate/c[1])
+    passes = 3.0 if backward else 1.0
+    hbm = 2.0*batch*q_len*head_size*(2*heads+2*kv_heads)*passes/c[2]
+    waves = math.ceil(batch*heads*rows/c[1])
+    return c[6]+c[7]*waves+(max(compute,longest)**3+hbm**3)**(1/3)

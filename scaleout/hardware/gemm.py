@@ -1,54 +1,49 @@
-"""Time of one matrix multiplication on one chip: tiles, waves, HBM and L2.
-
-The library's choice of tile and split is stood in for by the best of a small menu. Equations
-and validity are in ``docs/gemm.md``.
-"""
-
+"""Time of one matrix multiplication on one chip: tiles, waves, HBM and L2."""
+import math
 import numpy as np
+from scaleout.compiled import compilable
+from scaleout.specs import Chip
+from scaleout.errors import SpecError, near
 
-from scaleout.specs import Chip, GemmConstants
+def gemm_vector(chip, dtype, sustained=1.0):
+    for name in (dtype, {"fp16": "bf16", "bf16": "fp16"}.get(dtype, dtype)):
+        if name in chip.gemm:
+            c = chip.gemm[name]
+            return np.array([chip.flops(dtype)*c.compute_efficiency/chip.cores, chip.cores, chip.hbm_bandwidth*c.hbm_efficiency,
+              0.0 if c.l2_ratio is None else chip.hbm_bandwidth*c.l2_ratio, c.launch, c.tile_overhead, c.split_overhead, c.halo, c.wave_tail, c.norm, c.idle_cores, sustained])
+    raise SpecError(f"chip {chip.name!r} has no gemm constants for {dtype!r}; {near(dtype, chip.gemm)}")
 
-__all__ = ["gemm_seconds"]
+@compilable
+def gemm_seconds(m, n, k, out_bytes, c):
+    rate, cores, bw, l2, launch, tile_o, split_o, halo, tail, p, idle, sus = c[0],c[1],c[2],c[3],c[4],c[5],c[6],c[7],c[8],c[9],c[10],c[11]
+    traffic = (m*k+k*n)*2.0+m*n*out_bytes
+    best = 1e30
+    for tm in (64.0,128.0,256.0):
+        for tn in (64.0,128.0,256.0):
+            for sp in (1.0,2.0,4.0,8.0,16.0):
+                depth = math.ceil(k/sp)
+                tiles = math.ceil(m/tm)*math.ceil(n/tn)*sp
+                full = math.floor(tiles/cores)
+                rest = tiles-full*cores
+                waves = full
+                if rest > 0:
+                    waves += tail+(1-tail)*rest/cores
+                waves = max(1.0, waves)
+                comp = sus*waves*2*tm*tn*depth/rate*(1+halo*64*(1/tm+1/tn))
+                over = split_o if sp > 1.0 else 0.0
+                hbm = traffic/bw*(1+idle*max(0.0,cores/tiles-1))
+                l2t = tiles*(tm+tn)*depth*2.0/l2 if l2 > 0 else 0.0
+                longest = max(comp,hbm,l2t)
+                if longest+over >= best:
+                    continue
+                t = longest*((comp/longest)**p+(hbm/longest)**p+(l2t/longest)**p)**(1/p)+over
+                if t < best:
+                    best = t
+    return launch+tile_o+best
 
-_SIDES = (64, 128, 256)
-_SPLITS = (1, 2, 4, 8, 16)
-_MENU = np.array([(m, n, s) for m in _SIDES for n in _SIDES for s in _SPLITS], dtype=np.float64).T
+def quantise_vector(chip, dtype):
+    return np.array([chip.hbm_bandwidth*0.4, 2e-6])
 
-
-def gemm_seconds(
-    chip: Chip, constants: GemmConstants, peak: float, m: int, n: int, k: int, width: float, out_bytes: float
-) -> float:
-    """Time of C[m, n] = A[m, k] B[k, n] [s], in a long run of such kernels.
-
-    Parameters
-    ----------
-    peak
-        Dense rate of the chip for this dtype [flop/s].
-    width
-        Bytes of one element of A and of B [byte].
-    out_bytes
-        Traffic of one element of C [byte]: 2 for bf16, 8 for an fp32 sum read and written.
-    """
-    c = constants
-    tile_m, tile_n, split = _MENU
-    depth = np.ceil(k / split)
-    tiles = np.ceil(m / tile_m) * np.ceil(n / tile_n) * split
-    full = np.floor(tiles / chip.cores)
-    rest = tiles - full * chip.cores
-    waves = np.maximum(1.0, full + (rest > 0) * (c.wave_tail + (1 - c.wave_tail) * rest / chip.cores))
-
-    core_rate = peak * c.compute_efficiency / chip.cores
-    edge = 1 + c.halo * 64 * (1 / tile_m + 1 / tile_n)
-    compute = chip.sustained * waves * 2 * tile_m * tile_n * depth / core_rate * edge
-
-    traffic = float(m * k + k * n) * width + float(m * n) * out_bytes
-    few = 1 + c.idle_cores * np.maximum(0.0, chip.cores / tiles - 1)
-    hbm = traffic / (chip.hbm_bandwidth * c.hbm_efficiency) * few
-
-    terms = [compute, hbm]
-    if c.l2_ratio is not None:
-        terms.append(tiles * (tile_m + tile_n) * depth * width / (chip.hbm_bandwidth * c.l2_ratio))
-    longest = np.maximum.reduce(terms)
-    joined = longest * sum((term / longest) ** c.norm for term in terms) ** (1 / c.norm)
-    times = joined + (split > 1) * c.split_overhead
-    return float(c.launch + c.tile_overhead + times.min())
+@compilable
+def quantise_seconds(elements, c):
+    return elements*3.0/c[0]+c[1]

@@ -1,12 +1,16 @@
 """One rank's share of a model: shapes, parameters, and the sizes of what it passes on."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from scaleout.hardware import WIDTH
 from scaleout.models import norm_parameters
+from scaleout.parallel.costs import Shape
 from scaleout.specs import TrainingExperiment
 
-__all__ = ["Shard", "shard"]
+WIDTH = {"bf16": 2.0, "fp16": 2.0, "fp32": 4.0}
+"""Bytes of an element of weights, activations and gradients."""
+
+__all__ = ["WIDTH", "Shard", "shape", "shard"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +57,7 @@ class Shard:
     head: float
     rotary: bool
     tied: bool
+    split_sends: bool
 
     @property
     def activation(self) -> float:
@@ -66,8 +71,8 @@ class Shard:
 
     @property
     def boundary(self) -> float:
-        """What a rank sends to the next stage: 1/tp of the activation [byte]."""
-        return self.activation / self.tp
+        """What a rank sends to the next stage: its part of the activation, or all of it [byte]."""
+        return self.activation / (self.tp if self.split_sends or self.sequence_parallel else 1)
 
 
 def shard(experiment: TrainingExperiment) -> Shard:
@@ -99,7 +104,8 @@ def shard(experiment: TrainingExperiment) -> Shard:
         gates=gates,
         vocabulary=vocabulary,
         bias=model.bias,
-        width=WIDTH[experiment.precision],
+        # linear layers may be narrower; what is kept and sent has 16 bits
+        width=2.0,
         gradient_width=WIDTH[experiment.gradients],
         tp=tp,
         sequence_parallel=sequence_parallel,
@@ -108,4 +114,36 @@ def shard(experiment: TrainingExperiment) -> Shard:
         head=norm_parameters(model) + vocabulary * h,
         rotary=model.positions == "rope",
         tied=model.tied_embeddings,
+        split_sends=experiment.stack.split_sends,
+    )
+
+
+def shape(mine: Shard, recompute: Iterable[str]) -> Shape:
+    """The numbers that kernels need of a shard."""
+    modules = set(recompute)
+    full = "full" in modules
+    core = "core_attention" in modules and not modules & {"full", "attention"}
+    product = "mlp_product" in modules and not modules & {"full", "mlp"}
+    norm = "norm" in modules and not full
+    return Shape(
+        batch=float(mine.batch),
+        sequence=float(mine.sequence),
+        tokens=float(mine.tokens),
+        local=float(mine.local_tokens),
+        hidden=float(mine.hidden),
+        heads=float(mine.heads),
+        kv_heads=float(mine.kv_heads),
+        head_size=float(mine.head_size),
+        query=float(mine.query),
+        key=float(mine.key),
+        ffn=float(mine.ffn),
+        gates=float(mine.gates),
+        vocabulary=float(mine.vocabulary),
+        bias=float(mine.bias),
+        rotary=float(mine.rotary),
+        gradient_width=mine.gradient_width,
+        core_again=float(core),
+        product_again=float(product),
+        norm_1_again=float(norm and "attention" not in modules),
+        norm_2_again=float(norm and "mlp" not in modules),
     )

@@ -70,8 +70,8 @@ class TrainingExperiment:
     model: Model
     layout: Layout
     batch: Batch
-    precision: Literal["bf16", "fp16"] = "bf16"
-    gradients: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["bf16", "fp16", "fp8", "nvfp4"] = "bf16"
+    gradients: Literal["fp32", "bf16", "fp16"] = "fp32"
     recompute: tuple[str, ...] = ()
     stack: Stack
     slow: Slow = field(default_factory=Slow)

@@ -14,12 +14,13 @@ class Chunk:
     loss: bool
 
 
-def deal(layers: int, chunks: int) -> list[Chunk]:
+def deal(layers: int, chunks: int, *, balanced: bool = True) -> list[Chunk]:
     """Chunks in the order of the model.
 
     Where layers do not divide evenly, embedding and loss take the place of a layer each if that
     evens it out (126 layers and 2 on 128 chunks); then the loss alone; otherwise the layers that
-    are left over go to chunks after the first, one each, so that the ends stay light.
+    are left over go to chunks after the first, one each, so that the ends stay light. Not
+    `balanced`, every chunk takes as many as the fullest must, and the last what is left.
 
     >>> [chunk.layers for chunk in deal(126, 128)][:3]
     [0, 1, 1]
@@ -28,6 +29,9 @@ def deal(layers: int, chunks: int) -> list[Chunk]:
     """
     if layers % chunks == 0:
         counts = [layers // chunks] * chunks
+    elif not balanced:
+        full = -(-layers // chunks)
+        counts = [max(0, min(full, layers - full * index)) for index in range(chunks)]
     elif (layers + 2) % chunks == 0 and chunks > 1:
         counts = [(layers + 2) // chunks] * chunks
         counts[0] -= 1

@@ -12,8 +12,10 @@ from functools import partial
 import numpy as np
 
 from scaleout.engine.program import COMPUTE, RECEIVE, STREAMS, Job, Label, Message, Program
-from scaleout.hardware import Kernels
-from scaleout.parallel import KINDS, Block, Frozen, Layers, Shard, Tables, families, join, shard, stage_of
+from scaleout.hardware import Rates, pack
+from scaleout.parallel import (
+    KINDS, Block, Frozen, Layers, Shard, Tables, families, join, layer_costs, shape, shard, stage_of,
+)  # fmt: skip
 from scaleout.specs import TrainingExperiment
 from scaleout.training.schedules import Pass, schedule
 from scaleout.training.stages import Chunk, deal
@@ -57,10 +59,11 @@ def build(experiment: TrainingExperiment) -> Job:
     layout, model = experiment.layout, experiment.model
     tables = Tables()
     mine = shard(experiment)
-    kernels = Kernels(experiment.system.chip, experiment.stack, experiment.precision)
-    layers = Layers(kernels, mine, experiment.recompute, overlap=experiment.stack.overlap_tensor_parallel)
-    chunks = deal(model.layers, layout.pp * layout.vpp)
-    writer = _StageWriter(experiment, mine, kernels, layers, tables)
+    rates = pack(experiment.system.chip, experiment.stack, experiment.precision)
+    times = layer_costs(shape(mine, experiment.recompute), rates)
+    layers = Layers(times, mine, experiment.recompute, experiment.stack)
+    chunks = deal(model.layers, layout.pp * layout.vpp, balanced=experiment.stack.stages == "balanced")
+    writer = _StageWriter(experiment, mine, rates, layers, tables)
     programs, static = [], []
     for stage in range(layout.pp):
         places = [_Place(chunks[at], at == 0, at == len(chunks) - 1) for at in range(stage, len(chunks), layout.pp)]
@@ -103,9 +106,9 @@ class _StageWriter:
     """Writes the program of each stage, each kind of pass once."""
 
     def __init__(
-        self, experiment: TrainingExperiment, mine: Shard, kernels: Kernels, layers: Layers, tables: Tables
+        self, experiment: TrainingExperiment, mine: Shard, rates: Rates, layers: Layers, tables: Tables
     ) -> None:
-        self.experiment, self.mine, self.kernels, self.layers, self.tables = experiment, mine, kernels, layers, tables
+        self.experiment, self.mine, self.rates, self.layers, self.tables = experiment, mine, rates, layers, tables
         self.layout, self.stack = experiment.layout, experiment.stack
         self.count = partial(chunk_parameters, mine, alone=experiment.layout.pp == 1)
         self._blocks: dict[tuple[bool, int, bool], _Written] = {}
@@ -159,13 +162,15 @@ class _StageWriter:
         return block.freeze(), gathers
 
     def _closing(self, held: float, places: list[_Place]) -> Frozen:
-        """Tied embeddings are summed over the end stages; then the norm of all gradients."""
+        """Gradients that are still to be reduced; tied embeddings are summed over the end stages; then the norm."""
         block = Block(self.tables)
         after: tuple[int, ...] = ()
+        if not self.stack.overlap_gradient_reduction and self.layout.dp > 1:
+            after = (self._reduce(block, held, ()),)
         ends = any(place.first or place.last for place in places)
         if self.mine.tied and self.layout.pp > 1 and ends:
             nbytes = self.mine.vocabulary * self.mine.hidden * self.mine.gradient_width
-            after = (block.collective(Message("embedding", "all_reduce", nbytes), (), _DP),)
+            after = (block.collective(Message("embedding", "all_reduce", nbytes), after, _DP),)
         part = held / (self.layout.dp if self.layout.zero else 1)
         norm = block.compute(self._optimizer("gradient norm", part * self.mine.gradient_width), after)
         if self.layout.chips > 1:
@@ -174,7 +179,8 @@ class _StageWriter:
         return block.freeze()
 
     def _optimizer(self, name: str, nbytes: float) -> Label:
-        return Label(name, "optimizer", (("elementwise", self.kernels.elementwise(nbytes)),))
+        parts = (("elementwise", nbytes / self.rates.elementwise), ("launch", self.rates.gap))
+        return Label(name, "optimizer", parts)
 
     def _pass(self, step: Pass, place: _Place, last: bool) -> "_Written":
         key = (step.backward, self._numbers.setdefault(place, len(self._numbers)), last)
@@ -213,6 +219,7 @@ class _StageWriter:
         if not place.last:
             after = (block.receive(self._boundary("pp_backward"), "receive backward"),)
             after = layers.enter(block, after)
+        overlapped = reduce and self.stack.overlap_gradient_reduction
         bucket, reduction = 0.0, -1
         if place.last:
             after = (layers.loss_backward(block, after),)
@@ -221,14 +228,14 @@ class _StageWriter:
             after = (layers.backward(block, after),)
             bucket += self.mine.layer
             full = bucket * self.mine.gradient_width >= self.stack.bucket
-            if reduce and full and (place.first or index < place.chunk.layers - 1):
+            if overlapped and full and (place.first or index < place.chunk.layers - 1):
                 reduction, bucket = self._reduce(block, bucket, after), 0.0
         if place.first:
             after = (layers.embed_backward(block, after),)
             bucket += self.count(Chunk(0, True, False))
         else:
             block.send(self._boundary("pp_backward"), "send backward", after)
-        if reduce and bucket:
+        if overlapped and bucket:
             reduction = self._reduce(block, bucket, after)
         return block.freeze(), reduction
 
