@@ -96,6 +96,8 @@ class Quotient:
         A link of each link class, by index into the topology.
     loads
         Per transfer, by index: link classes, weight and number of its elementary flows there.
+    caps
+        Per transfer, by index: largest rate of its elementary flow [byte/s].
     capacity
         Of each link class [byte/s].
     """
@@ -108,6 +110,7 @@ class Quotient:
     transfers: Mapping[tuple[int, int], Transfer]
     link_names: Ints
     loads: tuple[tuple[Ints, npt.NDArray[np.float64], Ints], ...]
+    caps: npt.NDArray[np.float64]
     capacity: npt.NDArray[np.float64]
 
     @property
@@ -126,7 +129,7 @@ class Quotient:
             np.repeat(np.arange(len(active)), [len(row[0]) for row in rows]),
             np.concatenate([row[1] for row in rows]),
             np.concatenate([row[2] for row in rows]),
-            np.full(len(active), np.inf),
+            self.caps[list(active)],
         )
 
 
@@ -170,7 +173,7 @@ def quotient(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], partitio
 
     capacity = fabric.topology.bandwidth[chosen]
     transfers: dict[tuple[int, int], Transfer] = {}
-    loads = []
+    loads, caps = [], []
     empty = (np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=np.int64))
     for index, (orbit, message) in enumerate(pairs):
         pattern = patterns[message]
@@ -178,10 +181,11 @@ def quotient(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], partitio
         loads.append(load)
         members = {cls for cls, _ in orbits[orbit].members}
         used_by = set().union(*(sharers[at] for at in rows[orbit, message].tolist()))
-        alone = float(np.inf)
+        alone, cap = float(np.inf), pattern.cap[orbits[orbit].group : orbits[orbit].group + 1]
+        caps.append(cap)
         if len(load[0]):
             flows = np.zeros(len(load[0]), dtype=np.int64)
-            alone = float(max_min(capacity, load[0], flows, load[1], load[2], np.full(1, np.inf))[0])
+            alone = float(max_min(capacity, load[0], flows, load[1], load[2], cap)[0])
         transfers[orbit, message] = Transfer(
             index=index,
             orbit=orbit,
@@ -202,6 +206,7 @@ def quotient(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], partitio
         transfers=transfers,
         link_names=np.array(chosen, dtype=np.int64),
         loads=tuple(loads),
+        caps=np.concatenate(caps) if caps else np.zeros(0),
         capacity=capacity,
     )
 

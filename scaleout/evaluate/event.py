@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
-from scaleout.collectives import candidates, choose
+from scaleout.collectives import candidates, fastest, trials
 from scaleout.engine import Job, Message, Partition, Quotient, Timeline, discrete, equitable, quotient, run
 from scaleout.errors import WorkloadError
 from scaleout.network import Fabric, rail_fat_tree
@@ -89,6 +89,7 @@ class _Site:
     def __init__(self, system: System, chips: int, slow: Slow) -> None:
         self.fabric: Fabric = rail_fat_tree(system, chips, slow)
         self._patterns: dict[tuple[str, str, str], Pattern] = {}
+        self._trials: dict[tuple[str, str], dict[str, Pattern]] = {}
         self._choices: dict[tuple[str, str, float], str] = {}
         self._partitions: dict[tuple[object, ...], Partition] = {}
 
@@ -100,7 +101,9 @@ class _Site:
         groups = job.families[message.family].groups
         choice = (message.family, message.operation, message.nbytes)
         if choice not in self._choices:
-            self._choices[choice] = choose(self.fabric, groups, message.operation, message.nbytes)
+            if choice[:2] not in self._trials:
+                self._trials[choice[:2]] = trials(self.fabric, groups, message.operation)
+            self._choices[choice] = fastest(self.fabric, self._trials[choice[:2]], message.nbytes)
         key = (message.family, message.operation, self._choices[choice])
         if key not in self._patterns:
             self._patterns[key] = candidates(self.fabric, groups, message.operation)[key[2]](groups)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "MEMORY_COLOURS", "house_style", "new_figure", "render"]
+__all__ = ["COLOURS", "GROUP_COLOURS", "MEMORY_COLOURS", "OTHER_COLOUR", "house_style", "new_figure", "render"]
 
 # Okabe and Ito, Color Universal Design (2008); greys for time in which nothing moves
 COLOURS = {
@@ -31,6 +31,8 @@ MEMORY_COLOURS = {
     "temporary": "#CC79A7",
     "reserved": "#BBBBBB",
 }
+GROUP_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C510A", "#000000")
+OTHER_COLOUR = "#999999"
 _STYLE = Path(__file__).parent / "scaleout.mplstyle"
 
 

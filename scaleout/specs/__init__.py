@@ -6,7 +6,7 @@ from scaleout.specs.fields import FrozenDict
 from scaleout.specs.layout import Batch, Layout
 from scaleout.specs.model import Model
 from scaleout.specs.stack import Stack
-from scaleout.specs.system import ALGORITHMS, CollectiveLibrary, Network, ScaleUp, System
+from scaleout.specs.system import ALGORITHMS, CollectiveLibrary, Network, Protocol, ScaleUp, System
 
 __all__ = [
     "ALGORITHMS",
@@ -20,6 +20,7 @@ __all__ = [
     "Layout",
     "Model",
     "Network",
+    "Protocol",
     "ScaleUp",
     "Slow",
     "Stack",

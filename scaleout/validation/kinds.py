@@ -12,6 +12,7 @@ __all__ = ["KINDS", "Kind", "kind_module", "validate"]
 
 KINDS = {
     "gemm": "scaleout.validation.gemm",
+    "memory": "scaleout.validation.memory",
 }
 """Name of a kind -> its module, which is imported when it is used."""
 
