@@ -2,13 +2,11 @@
 
 from scaleout.errors import SpecError, near
 from scaleout.hardware.attention import attention_seconds
-from scaleout.hardware.gemm import gemm_seconds
-from scaleout.specs import Chip, GemmConstants, Stack
+from scaleout.hardware.formats import WIDTH
+from scaleout.hardware.gemm import gemm_constants, gemm_seconds, gemm_vector
+from scaleout.specs import Chip, Stack
 
-__all__ = ["WIDTH", "Kernels"]
-
-WIDTH = {"bf16": 2.0, "fp16": 2.0, "fp32": 4.0}
-"""Bytes of an element."""
+__all__ = ["Kernels"]
 
 
 class Kernels:
@@ -32,7 +30,8 @@ class Kernels:
     def __init__(self, chip: Chip, stack: Stack, dtype: str) -> None:
         self.chip, self.stack, self.dtype = chip, stack, dtype
         self.peak = chip.flops(dtype)
-        self.gemm_constants = _constants(chip, dtype)
+        self.gemm_constants = gemm_constants(chip, dtype)
+        self.gemm_vector = gemm_vector(chip, dtype, sustained=chip.sustained)
         if stack.attention not in chip.attention:
             raise SpecError(
                 f"chip {chip.name!r} has no constants for the attention kernel {stack.attention!r} "
@@ -43,13 +42,10 @@ class Kernels:
 
     def gemm(self, m: int, n: int, k: int, out_bytes: float | None = None) -> float:
         """C[m, n] = A[m, k] B[k, n]; `out_bytes` is the traffic per element of C [byte]."""
-        width = WIDTH[self.dtype]
         key = ("gemm", m, n, k, out_bytes)
         if key not in self._times:
-            seconds = gemm_seconds(
-                self.chip, self.gemm_constants, self.peak, m, n, k, width, width if out_bytes is None else out_bytes
-            )
-            self._times[key] = seconds + self.stack.kernel_gap
+            width = WIDTH.get(self.dtype, 2.0) if out_bytes is None else out_bytes
+            self._times[key] = gemm_seconds(m, n, k, width, self.gemm_vector) + self.stack.kernel_gap
         return self._times[key]
 
     def attention(
@@ -69,10 +65,3 @@ class Kernels:
         rate = self.chip.hbm_bandwidth * self.stack.elementwise_efficiency
         return nbytes / rate + kernels * self.stack.kernel_gap
 
-
-def _constants(chip: Chip, dtype: str) -> GemmConstants:
-    """Constants of a dtype; the two 16-bit formats run on the same units at the same rate."""
-    for name in (dtype, {"fp16": "bf16", "bf16": "fp16"}.get(dtype, dtype)):
-        if name in chip.gemm:
-            return chip.gemm[name]
-    raise SpecError(f"chip {chip.name!r} has no gemm constants for {dtype!r}; {near(dtype, chip.gemm)}")
