@@ -1,8 +1,9 @@
 """Specs: what a chip, a system, a model, a layout, an experiment *is*. Frozen, in SI units."""
 
-from scaleout.specs.chip import AttentionConstants, Chip, GemmConstants
+from scaleout.specs.chip import AttentionConstants, Chip
 from scaleout.specs.experiment import MODULES, Slow, TrainingExperiment
 from scaleout.specs.fields import FrozenDict
+from scaleout.specs.gemm import GemmConstants, QuantiseConstants
 from scaleout.specs.layout import Batch, Layout
 from scaleout.specs.model import Model
 from scaleout.specs.stack import Stack
@@ -21,6 +22,7 @@ __all__ = [
     "Model",
     "Network",
     "Protocol",
+    "QuantiseConstants",
     "ScaleUp",
     "Slow",
     "Stack",
