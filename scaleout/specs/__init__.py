@@ -1,6 +1,8 @@
 """Specs: what a chip, a system, a model, a layout, an experiment *is*. Frozen, in SI units."""
 
-from scaleout.specs.chip import AttentionConstants, Chip, GemmConstants
+from scaleout.specs.attention import AttentionConstants, DecodeConstants, PrefillConstants
+from scaleout.specs.chip import Chip, GemmConstants
+from scaleout.specs.elementwise import ElementwiseConstants
 from scaleout.specs.experiment import MODULES, Slow, TrainingExperiment
 from scaleout.specs.fields import FrozenDict
 from scaleout.specs.layout import Batch, Layout
@@ -15,11 +17,14 @@ __all__ = [
     "Batch",
     "Chip",
     "CollectiveLibrary",
+    "DecodeConstants",
+    "ElementwiseConstants",
     "FrozenDict",
     "GemmConstants",
     "Layout",
     "Model",
     "Network",
+    "PrefillConstants",
     "ScaleUp",
     "Slow",
     "Stack",
