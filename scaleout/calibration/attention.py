@@ -10,7 +10,7 @@ import datetime
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,12 @@ import numpy.typing as npt
 
 from scaleout.calibration.files import write_section
 from scaleout.calibration.fit import Fit, best_fit, held_out, summary
+from scaleout.calibration.text import indented, lines_of
 from scaleout.compiled import compilable
 from scaleout.errors import ScaleoutError, SpecError
 from scaleout.hardware.attention import decode_seconds, decode_vector, kernel_of, prefill_seconds, prefill_vector
 from scaleout.io.catalogue import find, list_names, load
 from scaleout.specs import Chip, DecodeConstants, PrefillConstants
-from scaleout.units import describe
 
 __all__ = ["fit_decode", "fit_prefill", "main", "measurements"]
 
@@ -197,34 +197,12 @@ def _regimes(rows: Measurements, fit: Fit, phase: str) -> Iterator[str]:
                 yield f"      {name} {low} to {high}: {summary(part)}"
 
 
-def _text(constants: Any) -> Iterator[str]:
-    """Fields that are set, one a line, as YAML with units."""
-    for field in fields(constants):
-        value = getattr(constants, field.name)
-        if value in (None, "", 0.0) or (field.name == "rows_per_core" and value == 1):
-            continue
-        if field.name == "calibrated":
-            spans = ", ".join(f"{name}: [{low:g}, {high:.10g}]" for name, (low, high) in value.items())
-            yield f"calibrated: {{{spans}}}"
-        elif "Seconds" in str(field.type) or field.name in _TIMES:
-            yield f"{field.name}: {describe(value, 's')}"
-        elif field.name == "fitted":
-            yield f'fitted: "{value}"'
-        else:
-            yield f"{field.name}: {value:.4g}"
-
-
-_TIMES = {name for name in (*_FREE_PREFILL, *_FREE_DECODE) if name.endswith(("launch", "overhead", "tile"))} | {
-    "reduction"
-}
-
-
 def _section(parts: dict[str, dict[str, Any]], source: str) -> str:
     lines = []
     for phase, by_dtype in parts.items():
         lines.append(f"{phase}:")
         for dtype, constants in by_dtype.items():
-            lines += [f"  {dtype}:", *(f"    {line}" for line in _text(constants))]
+            lines += indented([f"{dtype}:", *indented(lines_of(constants))])
     return "\n".join([*lines, "source: >-", f"  fit to {source}, the kernel alone"])
 
 

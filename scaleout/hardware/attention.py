@@ -176,7 +176,9 @@ def prefill_seconds(
         parts = max(1.0, min(math.floor(slots / blocks), float(columns)))
     waves = blocks * parts / slots
     partial = max(1.0, math.ceil(waves) / waves)
-    compute = (blocks * parts * row_overhead + batch * heads * tiles * one) / cores * (1.0 + wave_tail * (partial - 1.0))
+    compute = (
+        (blocks * parts * row_overhead + batch * heads * tiles * one) / cores * (1.0 + wave_tail * (partial - 1.0))
+    )
     compute = max(compute, row_overhead + math.ceil(columns / parts) * one)
 
     queries, cached = batch * q_len * heads * head_size, batch * kv_len * kv_heads * head_size

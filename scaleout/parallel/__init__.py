@@ -6,4 +6,18 @@ from scaleout.parallel.layer import KINDS, Layers
 from scaleout.parallel.ranks import families, stage_of
 from scaleout.parallel.shard import Shard, shape, shard
 
-__all__ = ["KINDS", "Block", "Frozen", "Layers", "Shape", "Shard", "Tables", "families", "join", "layer_costs", "shape", "shard", "stage_of"]
+__all__ = [
+    "KINDS",
+    "Block",
+    "Frozen",
+    "Layers",
+    "Shape",
+    "Shard",
+    "Tables",
+    "families",
+    "join",
+    "layer_costs",
+    "shape",
+    "shard",
+    "stage_of",
+]
