@@ -1,10 +1,11 @@
 """Specs: what a chip, a system, a model, a layout, an experiment *is*. Frozen, in SI units."""
 
 from scaleout.specs.attention import AttentionConstants, DecodeConstants, PrefillConstants
-from scaleout.specs.chip import Chip, GemmConstants
+from scaleout.specs.chip import Chip
 from scaleout.specs.elementwise import ElementwiseConstants
 from scaleout.specs.experiment import MODULES, Slow, TrainingExperiment
 from scaleout.specs.fields import FrozenDict
+from scaleout.specs.gemm import GemmConstants, QuantiseConstants
 from scaleout.specs.layout import Batch, Layout
 from scaleout.specs.model import Model
 from scaleout.specs.stack import Stack
@@ -25,6 +26,7 @@ __all__ = [
     "Model",
     "Network",
     "PrefillConstants",
+    "QuantiseConstants",
     "ScaleUp",
     "Slow",
     "Stack",

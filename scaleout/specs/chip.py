@@ -8,58 +8,19 @@ from scaleout.errors import SpecError, near
 from scaleout.specs.attention import AttentionConstants
 from scaleout.specs.elementwise import ElementwiseConstants
 from scaleout.specs.fields import check_fields, freeze
+from scaleout.specs.gemm import GemmConstants
 from scaleout.units import (
     Bytes,
     BytesPerSecond,
     Flops,
     Fraction,
-    NotNegative,
     Number,
     Positive,
     Seconds,
-    Share,
     Watts,
 )
 
-__all__ = ["Chip", "GemmConstants"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GemmConstants:
-    """Ten constants of a matrix multiplication, per chip and dtype; see ``docs/gemm.md``.
-
-    Parameters
-    ----------
-    compute_efficiency, hbm_efficiency
-        Reached share of the data sheet's dense rate and HBM bandwidth [1].
-    l2_ratio
-        L2 bandwidth as a multiple of HBM bandwidth [1]; None where it never binds.
-    launch, tile_overhead, split_overhead
-        Fixed time of a kernel, of its first tile and of a split over k [s].
-    halo
-        Cost of a tile's edge, relative to a 64-wide tile [1].
-    wave_tail
-        1: a partial wave costs a whole one; 0: only its share (stream-K) [1].
-    norm
-        Exponent that joins compute, HBM and L2 time [1].
-    idle_cores
-        How much HBM bandwidth is lost per missing core [1].
-    """
-
-    compute_efficiency: Fraction
-    hbm_efficiency: Fraction
-    l2_ratio: Positive | None = None
-    launch: Seconds
-    tile_overhead: Seconds
-    split_overhead: Seconds
-    halo: NotNegative
-    wave_tail: Share
-    norm: Annotated[float, Number(low=1, high=100, above=False)]
-    idle_cores: NotNegative
-    source: str
-
-    def __post_init__(self) -> None:
-        check_fields(self)
+__all__ = ["Chip"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
