@@ -21,6 +21,7 @@ KINDS = ("weights", "gradients", "optimizer", "activations", "temporary", "reser
 """Kinds of memory."""
 ACTIVATIONS, TEMPORARY = KINDS.index("activations"), KINDS.index("temporary")
 
+
 class Layers:
     """Writes layers, embedding and loss of one rank into blocks.
 
@@ -45,7 +46,9 @@ class Layers:
         self.core = "core_attention" in modules
         self.norm, self.product = "norm" in modules, "mlp_product" in modules
         self.labels = [
-            Label(title, "compute", tuple((part, value) for part, value in zip(costs.PARTS, row, strict=False) if value))
+            Label(
+                title, "compute", tuple((part, value) for part, value in zip(costs.PARTS, row, strict=False) if value)
+            )
             for title, row in zip(costs.LABELS, times.tolist(), strict=True)
         ]
 

@@ -1,6 +1,8 @@
 """Specs: what a chip, a system, a model, a layout, an experiment *is*. Frozen, in SI units."""
 
-from scaleout.specs.chip import AttentionConstants, Chip
+from scaleout.specs.attention import AttentionConstants, DecodeConstants, PrefillConstants
+from scaleout.specs.chip import Chip
+from scaleout.specs.elementwise import ElementwiseConstants
 from scaleout.specs.experiment import MODULES, Slow, TrainingExperiment
 from scaleout.specs.fields import FrozenDict
 from scaleout.specs.gemm import GemmConstants, QuantiseConstants
@@ -16,11 +18,14 @@ __all__ = [
     "Batch",
     "Chip",
     "CollectiveLibrary",
+    "DecodeConstants",
+    "ElementwiseConstants",
     "FrozenDict",
     "GemmConstants",
     "Layout",
     "Model",
     "Network",
+    "PrefillConstants",
     "Protocol",
     "QuantiseConstants",
     "ScaleUp",

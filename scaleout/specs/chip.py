@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from scaleout.errors import SpecError, near
+from scaleout.specs.attention import AttentionConstants
+from scaleout.specs.elementwise import ElementwiseConstants
 from scaleout.specs.fields import check_fields, freeze
 from scaleout.specs.gemm import GemmConstants
 from scaleout.units import (
@@ -18,37 +20,7 @@ from scaleout.units import (
     Watts,
 )
 
-__all__ = ["AttentionConstants", "Chip"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttentionConstants:
-    """Constants of a causal attention kernel in half precision, per chip; see ``docs/attention.md``.
-
-    Parameters
-    ----------
-    efficiency
-        Head size -> reached share of the dense rate [1], forward.
-    backward
-        Backward's share of the forward efficiency [1].
-    launch, wave_overhead
-        Fixed time of a kernel, and of one wave of tiles over the cores [s].
-    hbm_efficiency
-        Reached share of HBM bandwidth [1].
-    """
-
-    efficiency: Mapping[int, Fraction]
-    backward: Fraction
-    launch: Seconds
-    wave_overhead: Seconds
-    hbm_efficiency: Fraction
-    source: str
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        freeze(self, "efficiency")
-        if not self.efficiency:
-            raise SpecError("attention.efficiency: is empty; expected a head size and its share, such as {128: 0.5}")
+__all__ = ["Chip"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +42,12 @@ class Chip:
     sustained
         Time of a compute-bound matrix multiplication in a long run over its time in a short
         burst [1]: the clock falls under the power cap.
-    gemm, attention
-        Constants per dtype, and per kernel name.
+    l2_bytes
+        Capacity of the cache that all cores share [byte]; None where unknown.
+    exponentials
+        Exponentials that all cores compute [1/s]; None where unknown.
+    gemm, attention, elementwise
+        Constants per dtype, per kernel name, and per operation.
     source
         Where the figures come from; a chip without a source is refused.
     unverified
@@ -85,17 +61,20 @@ class Chip:
     peak_flops: Mapping[str, Flops]
     hbm_bytes: Bytes
     hbm_bandwidth: BytesPerSecond
+    l2_bytes: Bytes | None = None
+    exponentials: Positive | None = None
     power: Watts
     sustained: Positive = 1.0
     sustained_source: str = ""
     gemm: Mapping[str, GemmConstants] = field(default_factory=dict)
     attention: Mapping[str, AttentionConstants] = field(default_factory=dict)
+    elementwise: Mapping[str, ElementwiseConstants] = field(default_factory=dict)
     source: str
     unverified: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self)
-        freeze(self, "peak_flops", "gemm", "attention")
+        freeze(self, "peak_flops", "gemm", "attention", "elementwise")
         if not self.source.strip():
             raise SpecError(f"chip.{self.name}.source: a chip needs a source for its figures")
 

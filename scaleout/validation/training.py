@@ -195,7 +195,9 @@ def _model(row: Row, models: Mapping[str, Model], flags: list[str]) -> Model | s
     name = row.optional("model")
     if not all(row.optional(column) for column in ("layers", "hidden", "heads")):
         plain = _plain(name)
-        model = models.get(plain) or next((models[part] for part in sorted(models, key=len, reverse=True) if plain.startswith(part)), None)
+        model = models.get(plain) or next(
+            (models[part] for part in sorted(models, key=len, reverse=True) if plain.startswith(part)), None
+        )
         return model or (f"no architecture (layers, hidden, heads), and unknown model {name!r:.60}")
     heads, hidden = row.whole("heads"), row.whole("hidden")
     if not row.optional("vocab"):
