@@ -12,16 +12,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scaleout.comparison import Comparison, compare
     from scaleout.errors import PlanError, ScaleoutError, SpecError, SweepError, TopologyError, WorkloadError
     from scaleout.io.catalogue import experiment, list_names, load, schema
+    from scaleout.io.huggingface import read_huggingface
     from scaleout.result import Result
+    from scaleout.scaling import Scaling, scaling_table
     from scaleout.simulate import record, simulate
     from scaleout.specs import Batch, Chip, Layout, Model, Slow, Stack, System, TrainingExperiment
 
 _HOMES = {
+    "scaleout.comparison": ("Comparison", "compare"),
     "scaleout.errors": ("PlanError", "ScaleoutError", "SpecError", "SweepError", "TopologyError", "WorkloadError"),
     "scaleout.io.catalogue": ("experiment", "list_names", "load", "schema"),
+    "scaleout.io.huggingface": ("read_huggingface",),
     "scaleout.result": ("Result",),
+    "scaleout.scaling": ("Scaling", "scaling_table"),
     "scaleout.simulate": ("record", "simulate"),
     "scaleout.specs": ("Batch", "Chip", "Layout", "Model", "Slow", "Stack", "System", "TrainingExperiment"),
 }
@@ -31,11 +37,13 @@ __version__ = "0.1.0"
 __all__ = [
     "Batch",
     "Chip",
+    "Comparison",
     "Layout",
     "Model",
     "PlanError",
     "Result",
     "ScaleoutError",
+    "Scaling",
     "Slow",
     "SpecError",
     "Stack",
@@ -44,10 +52,13 @@ __all__ = [
     "TopologyError",
     "TrainingExperiment",
     "WorkloadError",
+    "compare",
     "experiment",
     "list_names",
     "load",
+    "read_huggingface",
     "record",
+    "scaling_table",
     "schema",
     "simulate",
 ]

@@ -8,6 +8,7 @@ __all__ = ["main"]
 
 _VERBS = {
     "run": "Simulate one experiment.",
+    "compare": "Two experiments or results side by side.",
     "show": "What is known: chips, systems, models, stacks.",
     "schema": "JSON Schema of a spec file, for editors.",
 }
@@ -48,6 +49,7 @@ def cli() -> None:
     Examples:
       scaleout run
       scaleout run experiment.yaml --set layout.pp=4 --set chips=128
+      scaleout compare before.yaml after.yaml
       scaleout show systems
     """
 
