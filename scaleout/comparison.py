@@ -13,6 +13,7 @@ from scaleout.units import describe
 
 __all__ = ["Comparison", "Part", "compare"]
 
+_WHERE = {"compute": "in kernels", "optimizer": "in the optimizer", "bubble": "in the pipeline bubble"}
 _HEADLINE = ("name", "chips", "step_time", "tokens_per_second", "model_flops_per_chip", "mfu", "bound_by")
 
 
@@ -151,16 +152,21 @@ def _differences(a: Mapping[str, Any], b: Mapping[str, Any], at: str = "") -> di
 
 def _sentence(a: Result, b: Result, parts: tuple[Part, ...], per_token: bool) -> str:
     """What explains most of the difference."""
-    speed_up = b.tokens_per_second / a.tokens_per_second
     if all(not part.share for part in parts):
         return "Both take the same time, in every part."
-    rate = f"{describe(b.step_time, 's')} a step against {describe(a.step_time, 's')}"
+    speed_up = b.tokens_per_second / a.tokens_per_second
     faster = f"B is {speed_up:.4g} times as fast" if speed_up >= 1 else f"B takes {1 / speed_up:.4g} times as long"
     main = max(parts, key=lambda part: part.share or 0.0)
     share = main.share or 0.0
-    words = PART_WORDS.get(main.name, main.name)
-    less = "less" if speed_up >= 1 else "more"
     # opposite changes elsewhere make a share larger than the whole
-    most = f"{share:.0%} of the difference is" if share <= 1 else "the whole difference, partly undone elsewhere, is"
-    token = ", token for token" if per_token else ""
-    return f"{faster} ({rate}): {most} {less} {words}{token} ({describe(main.a, 's')} before, {describe(main.b, 's')})."
+    most = f"{share:.0%} of it is" if share <= 1 else "all of it and more, partly undone elsewhere, is"
+    where = _WHERE.get(main.name, PART_WORDS.get(main.name, main.name))
+    less = "less" if speed_up >= 1 else "more"
+    if per_token:
+        whole = f"{b.tokens_per_second:,.0f} token/s against {a.tokens_per_second:,.0f}"
+        scales = [1e6 / (result.tokens_per_second * result.step_time) for result in (a, b)]
+    else:
+        whole, scales = f"{describe(b.step_time, 's')} a step against {describe(a.step_time, 's')}", [1.0, 1.0]
+    times = f"{describe(main.a * scales[0], 's')} in A, {describe(main.b * scales[1], 's')} in B"
+    each = " for a million tokens" if per_token else ""
+    return f"{faster} ({whole}): {most} {less} time {where} ({times}{each})."

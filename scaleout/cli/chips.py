@@ -1,7 +1,9 @@
 """The scaling table of ``scaleout run --chips``."""
 
 import json
+import os
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -45,12 +47,12 @@ def print_scaling(
     spec: TrainingExperiment, chips: list[int], *, weak: bool, fold: bool, folder: Path | None, as_json: bool
 ) -> None:
     """Simulate, print the table, and write it with its figure into a folder."""
-    with progress(f"simulating {len(chips)} numbers of chips"):
-        scaling = scaling_table(spec, chips, weak=weak, fold=fold)
-    text = json.dumps(scaling.to_dict(), indent=2)
-    files = []
-    if folder is not None:
-        with output_folder(folder):
+    files: list[Path] = []
+    with output_folder(folder) if folder is not None else nullcontext():
+        with progress(f"simulating {len(chips)} numbers of chips"):
+            scaling = scaling_table(spec, chips, weak=weak, fold=fold)
+        text = json.dumps(scaling.to_dict(), indent=2)
+        if folder is not None:
             files = write_all(folder, _files(scaling, text))
     if as_json:
         click.echo(text)
@@ -66,6 +68,7 @@ def print_scaling(
 
 def _files(scaling: Scaling, text: str) -> dict[str, bytes]:
     """Figure and table, by file name."""
+    os.environ["MPLBACKEND"] = "agg"
     from scaleout.report.scaling import draw_scaling
     from scaleout.report.style import render
 

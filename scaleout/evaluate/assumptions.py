@@ -3,6 +3,7 @@
 from scaleout.evaluate.event import Recording
 from scaleout.hardware import Kernels
 from scaleout.hardware.attention import efficiency_at
+from scaleout.models import parameters
 from scaleout.result import Assumption
 from scaleout.training.stages import deal
 from scaleout.units import describe
@@ -21,6 +22,7 @@ def assumptions(recording: Recording) -> tuple[Assumption, ...]:
         return not any(item == name or item.startswith(f"{name}.") for item in unverified)
 
     rows = [
+        Assumption(f"model {spec.model.name}", f"{parameters(spec.model):,} parameters", spec.model.source),
         Assumption(
             f"{chip.name}: {spec.precision} peak",
             describe(kernels.peak, "flop/s"),

@@ -83,14 +83,14 @@ def _headline(comparison: Comparison) -> Table:
 
 
 def _parts(comparison: Comparison) -> Table:
-    share = "share of the difference" + (" a token" if comparison.per_token else "")
-    table = _grid("part of the step", "A", "B", "B - A", share)
+    table = _grid("part of the step", "A", "B", "B - A", "share a token" if comparison.per_token else "share")
     for column in table.columns[1:]:
         column.justify = "right"
+        column.no_wrap = True
     whole = comparison.b.step_time - comparison.a.step_time
     for part in comparison.parts:
         words = escape(PART_WORDS.get(part.name, part.name))
-        of_whole = "" if part.share is None else f"{part.share:.1%}"
+        of_whole = "" if part.share is None else f"{round(part.share, 3) + 0.0:.1%}"
         table.add_row(words, describe(part.a, "s"), describe(part.b, "s"), _signed(part.difference), of_whole)
     table.add_row(
         "[bold]step[/]",
