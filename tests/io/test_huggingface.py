@@ -224,6 +224,6 @@ def test_a_sequence_beyond_the_window_is_refused_and_one_within_is_not(tmp_path:
         "batch": {"global": 8, "sequence": 4096},
     }  # fmt: skip
     assert experiment(document).model.window == 4096
-    with pytest.raises(PlanError, match="4097 tokens are more than the attention window of 4096 of mistral-7b-v0.1"):
+    with pytest.raises(PlanError, match=r"4097 tokens are more than the attention window of 4096 of mistral-7b-v0\.1"):
         experiment(document, ("batch.sequence=4097",))
     assert experiment(document, ("batch.sequence=8192", "model.window=null")).model.window is None
