@@ -1,8 +1,10 @@
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from scaleout.io.catalogue import load
+from scaleout.io.catalogue import list_names, load
 from scaleout.models import layer_parameters, parameters, training_flops
 
 PUBLISHED = {
@@ -144,3 +146,11 @@ def test_a_norm_on_the_embedding_and_norms_without_shift_count() -> None:
 def test_only_learned_positions_have_parameters(positions: str) -> None:
     model = load("model", "gpt2")
     assert parameters(model) - parameters(replace(model, positions=positions)) == 1024 * 768
+
+
+def test_the_page_on_models_lists_all_of_them_with_their_counts() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    rows = dict(re.findall(r"^\| `(\S+)` \|.*\| ([\d,]+) \|$", page, re.MULTILINE))
+    assert {name: int(count.replace(",", "")) for name, count in rows.items()} == {
+        name: parameters(load("model", name)) for name in list_names("model")
+    }
