@@ -52,7 +52,7 @@ def command(kind: str, file: Path, as_json: bool, plot: Path | None, rows: int, 
     else:
         from rich.console import Console
 
-        from scaleout.report.comparison import comparison_tables
+        from scaleout.report.agreement import comparison_tables
 
         Console(highlight=False).print(comparison_tables(comparison, rows=rows, all_lines=everything))
     for words in drawn:
@@ -75,7 +75,7 @@ def _draw(comparison: Comparison, plot: Path | None) -> list[str]:
     if not comparison.compared:
         return [f"no figure: no row of {comparison.kind} was compared"]
     os.environ["MPLBACKEND"] = "agg"
-    from scaleout.report.comparison import draw_scatter, scatter_table
+    from scaleout.report.agreement import draw_scatter, scatter_table
     from scaleout.report.files import write_atomically
     from scaleout.report.style import render
 

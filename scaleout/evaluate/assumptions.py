@@ -1,6 +1,7 @@
 """What a training result rests on, with sources, for the reader of the result."""
 
 from scaleout.evaluate.event import Recording
+from scaleout.models import parameters
 from scaleout.result import Assumption
 from scaleout.training.stages import deal
 from scaleout.units import describe
@@ -20,6 +21,7 @@ def assumptions(recording: Recording) -> tuple[Assumption, ...]:
         return not any(item == name or item.startswith(f"{name}.") for item in unverified)
 
     rows = [
+        Assumption(f"model {spec.model.name}", f"{parameters(spec.model):,} parameters", spec.model.source),
         Assumption(
             f"{chip.name}: {spec.precision} peak",
             describe(chip.flops(spec.precision), "flop/s"),
