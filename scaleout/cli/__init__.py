@@ -10,6 +10,7 @@ _VERBS = {
     "run": "Simulate one experiment.",
     "show": "What is known: chips, systems, models, stacks.",
     "validate": "Compare the simulator with a table of measurements.",
+    "accuracy": "Compare every table of a folder, as a page with figures.",
     "schema": "JSON Schema of a spec file, for editors.",
 }
 

@@ -1,11 +1,8 @@
 """Matrix multiplications: C[m, n] = A[m, k] B[k, n] of one dtype on one chip."""
 
-from functools import partial
 from pathlib import Path
 
-from scaleout.hardware.gemm import gemm_seconds
-from scaleout.hardware.kernels import WIDTH
-from scaleout.specs import Chip
+from scaleout.hardware.gemm import gemm_seconds, gemm_vector
 from scaleout.validation.comparison import Compared, Comparison, Skipped
 from scaleout.validation.names import known_chips, unknown
 from scaleout.validation.table import Row, Watch, take_rows
@@ -18,21 +15,20 @@ _DTYPES = {"bfloat16": "bf16", "float16": "fp16"}
 
 def compare(path: Path, watch: Watch | None = None) -> Comparison:
     """Every row, simulated alone."""
-    rows = take_rows(path, COLUMNS, partial(_compare_row, known_chips()), watch)
-    return Comparison.of("gemm", rows, combined=[("chip", "dtype")])
+    chips = known_chips()
+    vectors = {(name, dtype): gemm_vector(chip, dtype) for name, chip in chips.items() for dtype in chip.gemm}
 
+    def take(row: Row) -> Compared | Skipped:
+        chip, written = row.text("chip"), row.text("dtype")
+        m, n, k = row.whole("m"), row.whole("n"), row.whole("k")
+        measured = row.number("time_us") * 1e-6
+        if chip not in chips:
+            return Skipped(row.line, unknown("chip", chip, chips))
+        vector = vectors.get((chip, _DTYPES.get(written, written)))
+        if vector is None:
+            return Skipped(row.line, f"chip {chip!r} has no gemm constants for {written!r}")
+        simulated = gemm_seconds.compiled(float(m), float(n), float(k), 2.0, vector)
+        keys = {"source": row.optional("source"), "chip": chip, "dtype": written}
+        return Compared(row.line, keys, measured, simulated)
 
-def _compare_row(chips: dict[str, Chip], row: Row) -> Compared | Skipped:
-    name, written = row.text("chip"), row.text("dtype")
-    m, n, k = row.whole("m"), row.whole("n"), row.whole("k")
-    measured = row.number("time_us") * 1e-6
-    dtype = _DTYPES.get(written, written)
-    if name not in chips:
-        return Skipped(row.line, unknown("chip", name, chips))
-    chip = chips[name]
-    if dtype not in chip.gemm or dtype not in WIDTH:
-        return Skipped(row.line, f"chip {chip.name!r} has no gemm constants for {written!r}")
-    width = WIDTH[dtype]
-    simulated = gemm_seconds(chip, chip.gemm[dtype], chip.flops(dtype), m, n, k, width, width)
-    keys = {"source": row.optional("source"), "chip": name, "dtype": written}
-    return Compared(row.line, keys, measured, simulated)
+    return Comparison.of("gemm", take_rows(path, COLUMNS, take, watch), combined=[("chip", "dtype")])
