@@ -189,7 +189,8 @@ def scatter_table(comparison: Comparison) -> ScatterTable:
 
 
 def _words(errors: dict[str, Any]) -> str:
-    return f"{errors['n']:,} rows, MAPE {percent(errors['mape'])}, bias {percent(errors['bias'], sign=True)}"
+    rows = "row" if errors["n"] == 1 else "rows"
+    return f"{errors['n']:,} {rows}, MAPE {percent(errors['mape'])}, bias {percent(errors['bias'], sign=True)}"
 
 
 def _clip(text: str, most: int = 44) -> str:

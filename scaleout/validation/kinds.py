@@ -12,14 +12,13 @@ __all__ = ["KINDS", "TABLES", "Kind", "kind_module", "validate"]
 
 KINDS = {
     "gemm": "scaleout.validation.gemm",
+    "training": "scaleout.validation.training",
     "memory": "scaleout.validation.memory",
 }
 """Name of a kind -> its module, which is imported when it is used."""
 
 TABLES = {
     "gemm.csv": "gemm",
-    "attention.csv": "attention",
-    "elementwise.csv": "elementwise",
     "training.csv": "training",
     "training_single_node.csv": "training",
     "memory.csv": "memory",
