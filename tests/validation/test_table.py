@@ -88,7 +88,9 @@ def test_every_malformed_row_is_found_and_counted(tmp_path: Path) -> None:
 
 
 def test_a_word_outside_the_known_ones_names_the_near_one() -> None:
-    with pytest.raises(MeasurementError, match=r"line 7, column 'op': 'rmsnrom' is not accepted; did you mean 'rmsnorm'"):
+    with pytest.raises(
+        MeasurementError, match=r"line 7, column 'op': 'rmsnrom' is not accepted; did you mean 'rmsnorm'"
+    ):
         Row(7, {"op": "rmsnrom"}).text("op", ("rmsnorm", "rope"))
 
 
