@@ -11,6 +11,7 @@ _VERBS = {
     "compare": "Two experiments or results side by side.",
     "show": "What is known: chips, systems, models, stacks.",
     "validate": "Compare the simulator with a table of measurements.",
+    "accuracy": "Compare every table of a folder, as a page with figures.",
     "schema": "JSON Schema of a spec file, for editors.",
 }
 

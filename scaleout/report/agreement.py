@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["ScatterTable", "comparison_tables", "draw_scatter", "line_ranges", "scatter_table"]
+__all__ = ["ScatterTable", "comparison_tables", "draw_scatter", "line_ranges", "percent", "scatter_table"]
 
 _FEW_LINES = 60
 """Characters of line numbers that are shown for a reason, unless all are asked for."""
@@ -62,8 +62,8 @@ _WORDS = ("rows of", "reason", "lines", "row", "assumed")
 def _errors(groups: dict[str, Any]) -> Table:
     table = _grid("rows of", "n", "MAPE", "median", "p90", "bias")
     for name, values in groups.items():
-        sizes = [f"{values[key]:.1%}" if values["n"] else "-" for key in ("mape", "median", "p90")]
-        bias = f"{values['bias']:+.1%}" if values["n"] else "-"
+        sizes = [percent(values[key]) for key in ("mape", "median", "p90")]
+        bias = percent(values["bias"], sign=True)
         table.add_row(escape(name), f"{values['n']:,}", *sizes, bias)
     return table
 
@@ -76,7 +76,12 @@ def _worst(rows: Sequence[Compared], comparison: Comparison) -> Table:
     assumed = any(row.flags for row in rows)
     table = _grid("line", "measured", "simulated", "error", "row", *(["assumed"] if assumed else []))
     for row in rows:
-        cells = [f"{row.line:,}", describe(row.measured, unit), describe(row.simulated, unit), f"{row.error:+.1%}"]
+        cells = [
+            f"{row.line:,}",
+            describe(row.measured, unit),
+            describe(row.simulated, unit),
+            percent(row.error, sign=True),
+        ]
         cells.append(", ".join(f"{key} {row.keys[key]}" for key in telling if row.keys.get(key)))
         table.add_row(*map(escape, [*cells, *([", ".join(row.flags)] if assumed else [])]))
     return table
@@ -90,6 +95,18 @@ def _skipped(comparison: Comparison, all_lines: bool) -> Table:
             text = f"{text[:_FEW_LINES].rpartition(', ')[0]}, ... (--all lists them)"
         table.add_row(f"{len(lines):,}", escape(reason), text)
     return table
+
+
+def percent(error: float | None, *, sign: bool = False) -> str:
+    """A fraction as per cent, to a tenth, below one per cent to a hundredth.
+
+    >>> percent(-0.25, sign=True), percent(0.0031)
+    ('-25.0%', '0.31%')
+    """
+    if error is None:
+        return "-"
+    digits = 1 if abs(error) >= 0.01 else 2
+    return f"{error:{'+' if sign else ''}.{digits}%}"
 
 
 def line_ranges(lines: Sequence[int]) -> str:
@@ -172,7 +189,8 @@ def scatter_table(comparison: Comparison) -> ScatterTable:
 
 
 def _words(errors: dict[str, Any]) -> str:
-    return f"{errors['n']:,} rows, MAPE {errors['mape']:.1%}, bias {errors['bias']:+.1%}"
+    rows = "row" if errors["n"] == 1 else "rows"
+    return f"{errors['n']:,} {rows}, MAPE {percent(errors['mape'])}, bias {percent(errors['bias'], sign=True)}"
 
 
 def _clip(text: str, most: int = 44) -> str:
@@ -232,11 +250,13 @@ def _points(ax: "Axes", table: ScatterTable, colours: Sequence[str]) -> None:
 
 def _within(ax: "Axes", table: ScatterTable, colours: Sequence[str]) -> None:
     """Share of each group's rows whose error is at most so large."""
-    for points, colour in zip(table.groups, colours, strict=True):
-        size = np.sort(np.abs(points[:, 1] / points[:, 0] - 1)) * 100
+    sizes = [np.sort(np.abs(points[:, 1] / points[:, 0] - 1)) * 100 for points in table.groups]
+    # a few rows far off must not press all others against the axis
+    right = min(100.0, max(1.5 * _BAND * 100, 1.2 * float(np.percentile(np.concatenate(sizes), 95))))
+    for size, colour in zip(sizes, colours, strict=True):
         share = np.arange(1, len(size) + 1) / len(size) * 100
         ax.step([0, *size, 1e9], [0, *share, 100], where="post", color=colour, linewidth=1.2)
     ax.axvline(_BAND * 100, color="#BBBBBB", linewidth=0.8, zorder=0)
-    ax.set(xlim=(0, 50), ylim=(0, 102))
+    ax.set(xlim=(0, right), ylim=(0, 102))
     ax.set_xlabel("absolute error [%]")
     ax.set_ylabel("rows with at most that error [%]")
