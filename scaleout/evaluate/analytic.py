@@ -4,12 +4,10 @@ It reads the same costs as the event evaluator and is never above it; see ``docs
 """
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
 from scaleout.collectives import trials
-from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.evaluate.event import Site, site
 from scaleout.hardware import Rates, pack
 from scaleout.hardware.rates import Floats
@@ -87,7 +85,7 @@ def _wires_of(place: Site, tp: int, pp: int, dp: int) -> Wires:
     tp_groups, dp_groups = grid[:, 0, :], grid[:, :, 0]
     firsts = grid[:, 0, 0]
     pairs = [(firsts, np.roll(firsts, -1)), (firsts, np.roll(firsts, 1))] if pp > 1 else []
-    sends = [row for a, b in pairs for pair in zip(a, b, strict=True) for row in _rows(place, np.array(pair), "send")]
+    sends = [_rows(place, np.array(pair), "send") for a, b in pairs for pair in zip(a, b, strict=True)]
     return Wires(
         tp_all_gather=rows(tp_groups, "all_gather"),
         tp_reduce_scatter=rows(tp_groups, "reduce_scatter"),
@@ -95,7 +93,13 @@ def _wires_of(place: Site, tp: int, pp: int, dp: int) -> Wires:
         dp_all_gather=rows(dp_groups, "all_gather"),
         dp_reduce_scatter=rows(dp_groups, "reduce_scatter"),
         dp_all_reduce=rows(dp_groups, "all_reduce"),
-        send=np.array(sends).reshape(-1, 3),
+        send=np.array(sends).reshape(len(sends), -1, 3) if sends else np.zeros((2, 0, 3)),
         embedding=rows(grid[[0, -1], 0, 0][None, :], "all_reduce") if pp > 1 else np.zeros((0, 3)),
         world=rows(grid.reshape(1, -1), "all_reduce"),
     )
+
+
+def _rows(place: Site, group: Ints, operation: str) -> list[tuple[float, float, float]]:
+    """Latency [s], share [1] and rate alone [byte/s] by everything that can do an operation."""
+    tried = trials(place.fabric, group[None, :], operation).values()
+    return [(float(pattern.latency[0]), pattern.share, pattern.rate(place.fabric)) for pattern in tried]

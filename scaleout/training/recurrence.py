@@ -65,8 +65,8 @@ class Wires(NamedTuple):
     """Times alone of operations: rows of latency [s], share of the message that is moved [1] and rate
     [byte/s]; the fastest row is taken.
 
-    `send` has a row for each stage, to the next and (second half) to the one before; no rows
-    mean that nobody is spoken to.
+    `send` has rows for each stage, to the next and (second half) to the one before; no rows mean
+    that nobody is spoken to.
     """
 
     tp_all_gather: Floats
@@ -207,7 +207,7 @@ def step_ticks(s: Shard, times: Floats, rates: Rates, wires: Wires, plan: Plan) 
     backward_kernels = _backward_layer(t, nothing, nothing, plan, 0.0)
     send = np.empty(2 * pp, dtype=np.int64)
     for p in range(2 * pp):
-        send[p] = _least(wires.send[p : p + 1], s.boundary)
+        send[p] = _least(wires.send[p], s.boundary)
 
     chunks = pp * vpp
     layers = layers_of(plan.layers, chunks, plan.balanced)

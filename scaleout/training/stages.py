@@ -29,8 +29,12 @@ def layers_of(layers: int, chunks: int, balanced: float) -> Floats:
         counts[:] = layers // chunks
     elif balanced == 0.0:
         full = (layers + chunks - 1) // chunks
+        greedy = full * (chunks - 1) < layers
         for index in range(chunks):
-            counts[index] = max(0, min(full, layers - full * index))
+            if greedy:
+                counts[index] = min(full, layers - full * index)
+            else:
+                counts[index] = layers // chunks + (1 if index < layers % chunks else 0)
     elif (layers + 2) % chunks == 0 and chunks > 1:
         counts[:] = (layers + 2) // chunks
         counts[0] -= 1
@@ -51,7 +55,8 @@ def deal(layers: int, chunks: int, *, balanced: bool = True) -> list[Chunk]:
     Where layers do not divide evenly, embedding and loss take the place of a layer each if that
     evens it out (126 layers and 2 on 128 chunks); then the loss alone; otherwise the layers that
     are left over go to chunks after the first, one each, so that the ends stay light. Not
-    `balanced`, every chunk takes as many as the fullest must, and the last what is left.
+    `balanced`, every chunk takes as many as the fullest must, and the last what is left (if
+    anything is; otherwise the first chunks take one more).
 
     >>> [chunk.layers for chunk in deal(126, 128)][:3]
     [0, 1, 1]
