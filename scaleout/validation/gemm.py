@@ -29,6 +29,6 @@ def compare(path: Path, watch: Watch | None = None) -> Comparison:
             return Skipped(row.line, f"chip {chip!r} has no gemm constants for {written!r}")
         simulated = gemm_seconds.compiled(float(m), float(n), float(k), 2.0, vector)
         keys = {"source": row.optional("source"), "chip": chip, "dtype": written}
-        return Compared(row.line, keys, measured, simulated)
+        return Compared(row.line, keys, measured, simulated, label=f"{m} x {n} x {k}")
 
     return Comparison.of("gemm", take_rows(path, COLUMNS, take, watch), combined=[("chip", "dtype")])
