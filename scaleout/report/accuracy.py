@@ -108,7 +108,8 @@ def _section(name: str, table: Measured, note: str, figures: str) -> list[str]:
 
 
 def _worst(comparison: Comparison) -> list[tuple[str, ...]]:
-    unit, rows = comparison.unit, []
+    unit = comparison.unit
+    rows: list[tuple[str, ...]] = []
     for row in comparison.worst(_WORST):
         words = [row.label, *(f"{key} {value}" for key, value in row.keys.items() if value and key != "source")]
         sizes = describe(row.measured, unit), describe(row.simulated, unit), percent(row.error, sign=True)

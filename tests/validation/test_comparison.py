@@ -59,7 +59,7 @@ def test_the_summary_has_the_keys_of_the_contract_and_no_others() -> None:
     ("measured", "simulated"), [(0.0, 1.0), (1.0, 0.0), (1.0, math.nan), (math.inf, 1.0), (-1.0, 1.0)]
 )
 def test_what_has_no_error_is_refused(measured: float, simulated: float) -> None:
-    with pytest.raises(MeasurementError, match="line 7: measured .*; expected finite numbers above 0"):
+    with pytest.raises(MeasurementError, match=r"line 7: measured .*; expected finite numbers above 0"):
         Compared(7, {}, measured, simulated)
 
 
