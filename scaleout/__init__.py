@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scaleout.comparison import Comparison, compare
     from scaleout.errors import (
         MeasurementError,
         PlanError,
@@ -22,13 +23,15 @@ if TYPE_CHECKING:
         WorkloadError,
     )
     from scaleout.io.catalogue import experiment, list_names, load, schema
+    from scaleout.io.huggingface import read_huggingface
     from scaleout.result import Result
+    from scaleout.scaling import Scaling, scaling_table
     from scaleout.simulate import record, simulate
     from scaleout.specs import Batch, Chip, Layout, Model, Slow, Stack, System, TrainingExperiment
-    from scaleout.validation.comparison import Comparison
     from scaleout.validation.kinds import validate
 
 _HOMES = {
+    "scaleout.comparison": ("Comparison", "compare"),
     "scaleout.errors": (
         "MeasurementError",
         "PlanError",
@@ -39,10 +42,11 @@ _HOMES = {
         "WorkloadError",
     ),
     "scaleout.io.catalogue": ("experiment", "list_names", "load", "schema"),
+    "scaleout.io.huggingface": ("read_huggingface",),
     "scaleout.result": ("Result",),
+    "scaleout.scaling": ("Scaling", "scaling_table"),
     "scaleout.simulate": ("record", "simulate"),
     "scaleout.specs": ("Batch", "Chip", "Layout", "Model", "Slow", "Stack", "System", "TrainingExperiment"),
-    "scaleout.validation.comparison": ("Comparison",),
     "scaleout.validation.kinds": ("validate",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -58,6 +62,7 @@ __all__ = [
     "PlanError",
     "Result",
     "ScaleoutError",
+    "Scaling",
     "Slow",
     "SpecError",
     "Stack",
@@ -66,10 +71,13 @@ __all__ = [
     "TopologyError",
     "TrainingExperiment",
     "WorkloadError",
+    "compare",
     "experiment",
     "list_names",
     "load",
+    "read_huggingface",
     "record",
+    "scaling_table",
     "schema",
     "simulate",
     "validate",

@@ -16,7 +16,7 @@ from scaleout.validation.comparison import Comparison
 from scaleout.validation.kinds import KINDS, kind_module, validate
 from scaleout.validation.table import Watch
 
-__all__ = ["command"]
+__all__ = ["command", "progress"]
 
 _FORMATS = (".png", ".svg")
 
@@ -44,7 +44,7 @@ def command(kind: str, file: Path, as_json: bool, plot: Path | None, rows: int, 
     if plot is not None and plot.suffix.lower() not in _FORMATS:
         raise SpecError(f"--plot {plot}: a figure is written as {' or '.join(_FORMATS)}")
     with _output(plot):
-        with _progress(f"{kind} {file.name}") as watch:
+        with progress(f"{kind} {file.name}") as watch:
             comparison = validate(kind, file, watch)
         drawn = _draw(comparison, plot)
     if as_json:
@@ -52,7 +52,7 @@ def command(kind: str, file: Path, as_json: bool, plot: Path | None, rows: int, 
     else:
         from rich.console import Console
 
-        from scaleout.report.comparison import comparison_tables
+        from scaleout.report.agreement import comparison_tables
 
         Console(highlight=False).print(comparison_tables(comparison, rows=rows, all_lines=everything))
     for words in drawn:
@@ -75,7 +75,7 @@ def _draw(comparison: Comparison, plot: Path | None) -> list[str]:
     if not comparison.compared:
         return [f"no figure: no row of {comparison.kind} was compared"]
     os.environ["MPLBACKEND"] = "agg"
-    from scaleout.report.comparison import draw_scatter, scatter_table
+    from scaleout.report.agreement import draw_scatter, scatter_table
     from scaleout.report.files import write_atomically
     from scaleout.report.style import render
 
@@ -91,7 +91,7 @@ def _rows(comparison: Comparison) -> dict[str, Any]:
 
 
 @contextmanager
-def _progress(words: str) -> Iterator[Watch | None]:
+def progress(words: str) -> Iterator[Watch | None]:
     """A bar on the error stream, where that is a terminal."""
     if not sys.stderr.isatty():
         yield None

@@ -1,7 +1,7 @@
 """What a training result rests on, with sources, for the reader of the result."""
 
 from scaleout.evaluate.event import Recording
-from scaleout.hardware.attention import efficiency_at
+from scaleout.models import parameters
 from scaleout.result import Assumption
 from scaleout.training.stages import deal
 from scaleout.units import describe
@@ -15,11 +15,13 @@ def assumptions(recording: Recording) -> tuple[Assumption, ...]:
     chip, stack, system = spec.system.chip, spec.stack, spec.system
     gemm = chip.gemm.get(spec.precision) or chip.gemm["bf16"]
     attention = chip.attention.get(stack.attention)
+    prefill = attention.for_prefill("bf16") if attention else None
 
     def checked(name: str, unverified: tuple[str, ...]) -> bool:
         return not any(item == name or item.startswith(f"{name}.") for item in unverified)
 
     rows = [
+        Assumption(f"model {spec.model.name}", f"{parameters(spec.model):,} parameters", spec.model.source),
         Assumption(
             f"{chip.name}: {spec.precision} peak",
             describe(chip.flops(spec.precision), "flop/s"),
@@ -40,8 +42,9 @@ def assumptions(recording: Recording) -> tuple[Assumption, ...]:
         ),
         Assumption(
             f"{chip.name}: {stack.attention}",
-            f"{efficiency_at(attention.efficiency, spec.model.head_size):.0%} of peak, "
-            f"backward {attention.backward:g}x that" if attention else "products and passes over scores in HBM",
+            f"{prefill.efficiency:.0%} of peak, backward {prefill.backward:g}x that"
+            if prefill
+            else "products and passes over scores in HBM",
             attention.source if attention else gemm.source,
             checked("attention", chip.unverified),
         ),

@@ -72,15 +72,14 @@ def evaluate(
 
 
 def _evaluate(experiment: TrainingExperiment, job: Job, *, fold: bool, runs: bool) -> Recording:
-    layout = experiment.layout
-    site = _site(experiment.system, experiment.chips, experiment.slow, (layout.tp, layout.pp, layout.dp))
-    patterns = site.patterns(job)
-    partition = site.partition(job, patterns) if fold else discrete(job, site.fabric)
-    wiring = quotient(job, site.fabric, patterns, partition)
+    place = site(experiment)
+    patterns = place.patterns(job)
+    partition = place.partition(job, patterns) if fold else discrete(job, place.fabric)
+    wiring = quotient(job, place.fabric, patterns, partition)
     return Recording(experiment, job, wiring, run(job, wiring, runs=runs), fold)
 
 
-class _Site:
+class Site:
     """One machine under one layout: its fabric, and what was found out about it so far.
 
     Patterns and partitions do not depend on the model, so they are made once for many experiments.
@@ -117,7 +116,12 @@ class _Site:
         return self._partitions[key]
 
 
+def site(experiment: TrainingExperiment) -> Site:
+    """The site of an experiment; ranks and groups depend on its degrees (tp, pp, dp) alone."""
+    layout = experiment.layout
+    return _site(experiment.system, experiment.chips, experiment.slow, (layout.tp, layout.pp, layout.dp))
+
+
 @lru_cache(maxsize=8)
-def _site(system: System, chips: int, slow: Slow, degrees: tuple[int, int, int]) -> _Site:
-    """The site of a layout; ranks and groups depend on its degrees (tp, pp, dp) alone."""
-    return _Site(system, chips, slow)
+def _site(system: System, chips: int, slow: Slow, degrees: tuple[int, int, int]) -> Site:
+    return Site(system, chips, slow)

@@ -1,49 +1,140 @@
-"""Time of one matrix multiplication on one chip: tiles, waves, HBM and L2."""
-import math
-import numpy as np
-from scaleout.compiled import compilable
-from scaleout.specs import Chip
-from scaleout.errors import SpecError, near
+"""Time of one matrix multiplication on one chip: tiles, waves, HBM and L2; and of the cast before it.
 
-def gemm_vector(chip, dtype, sustained=1.0):
+The library's choice of kernel is stood in for by the best of a small menu. A chip's constants are
+packed into a vector once; a shape is then a function of numbers, plain or compiled. Equations,
+constants and validity are in ``docs/gemm.md``.
+"""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from scaleout.compiled import compilable
+from scaleout.errors import SpecError, near
+from scaleout.hardware.formats import format_of
+from scaleout.specs import Chip, GemmConstants
+
+__all__ = ["gemm_constants", "gemm_seconds", "gemm_vector", "quantise_seconds", "quantise_vector"]
+
+Floats = npt.NDArray[np.float64]
+
+# slots of the vector of `gemm_vector`
+_CORES, _HBM, _LEFT, _RIGHT, _NORM, _LAUNCH, _TILE, _SPLIT, _PARTS = 0, 1, 2, 3, 4, 5, 6, 7, 8
+_TAIL, _IDLE, _VECTOR, _VECTOR_LAUNCH, _RESIDENT, _TILES, _SPLITS, _MENU = 9, 10, 11, 12, 13, 14, 15, 16
+
+_WIDE = 1 / 128 + 1 / 256
+"""Edge over area of the tile whose efficiency is `compute_efficiency`."""
+
+
+def gemm_constants(chip: Chip, dtype: str) -> GemmConstants:
+    """Constants of a dtype; the two 16-bit formats run on the same units.
+
+    Raises
+    ------
+    SpecError
+        The chip has none.
+    """
     for name in (dtype, {"fp16": "bf16", "bf16": "fp16"}.get(dtype, dtype)):
         if name in chip.gemm:
-            c = chip.gemm[name]
-            return np.array([chip.flops(dtype)*c.compute_efficiency/chip.cores, chip.cores, chip.hbm_bandwidth*c.hbm_efficiency,
-              0.0 if c.l2_ratio is None else chip.hbm_bandwidth*c.l2_ratio, c.launch, c.tile_overhead, c.split_overhead, c.halo, c.wave_tail, c.norm, c.idle_cores, sustained])
+            return chip.gemm[name]
     raise SpecError(f"chip {chip.name!r} has no gemm constants for {dtype!r}; {near(dtype, chip.gemm)}")
 
-@compilable
-def gemm_seconds(m, n, k, out_bytes, c):
-    rate, cores, bw, l2, launch, tile_o, split_o, halo, tail, p, idle, sus = c[0],c[1],c[2],c[3],c[4],c[5],c[6],c[7],c[8],c[9],c[10],c[11]
-    traffic = (m*k+k*n)*2.0+m*n*out_bytes
-    best = 1e30
-    for tm in (64.0,128.0,256.0):
-        for tn in (64.0,128.0,256.0):
-            for sp in (1.0,2.0,4.0,8.0,16.0):
-                depth = math.ceil(k/sp)
-                tiles = math.ceil(m/tm)*math.ceil(n/tn)*sp
-                full = math.floor(tiles/cores)
-                rest = tiles-full*cores
-                waves = full
-                if rest > 0:
-                    waves += tail+(1-tail)*rest/cores
-                waves = max(1.0, waves)
-                comp = sus*waves*2*tm*tn*depth/rate*(1+halo*64*(1/tm+1/tn))
-                over = split_o if sp > 1.0 else 0.0
-                hbm = traffic/bw*(1+idle*max(0.0,cores/tiles-1))
-                l2t = tiles*(tm+tn)*depth*2.0/l2 if l2 > 0 else 0.0
-                longest = max(comp,hbm,l2t)
-                if longest+over >= best:
-                    continue
-                t = longest*((comp/longest)**p+(hbm/longest)**p+(l2t/longest)**p)**(1/p)+over
-                if t < best:
-                    best = t
-    return launch+tile_o+best
 
-def quantise_vector(chip, dtype):
-    return np.array([chip.hbm_bandwidth*0.4, 2e-6])
+def gemm_vector(chip: Chip, dtype: str, *, sustained: float = 1.0, warm: bool = False) -> Floats:
+    """Constants of `gemm_seconds`, packed.
+
+    Parameters
+    ----------
+    sustained
+        Time of compute-bound work over that in a short burst [1]; `Chip.sustained` in long runs.
+    warm
+        The same operands were used just before, as in the loop of a benchmark.
+
+    Raises
+    ------
+    SpecError
+        The chip has no rate or no constants for the dtype.
+    """
+    c, shape = gemm_constants(chip, dtype), format_of(dtype)
+    rate = chip.flops(shape.rate) * c.compute_efficiency / chip.cores / sustained
+    vector = 0.0 if c.vector_efficiency is None else chip.flops("fp32") * c.vector_efficiency
+    head = [
+        chip.cores, chip.hbm_bandwidth * c.hbm_efficiency, shape.left, shape.right, c.norm, c.launch, c.tile_overhead,
+        c.split_overhead, 8.0 * c.split_traffic / chip.hbm_bandwidth, c.wave_tail, c.idle_cores, vector,
+        c.vector_launch, c.l2_resident if warm else 0.0, len(c.tiles), len(c.splits),
+    ]  # fmt: skip
+    menu = []
+    for rows, columns in c.sides():
+        edge = max(0.0, 1.0 / rows + 1.0 / columns - _WIDE)
+        work = 2.0 * rows * columns / rate * (1.0 + 64.0 * c.halo * edge)
+        loads = 0.0
+        if c.l2_ratio is not None:
+            loads = (rows * shape.left + columns * shape.right) * chip.cores / (chip.hbm_bandwidth * c.l2_ratio)
+        menu += [rows, columns, _joined(work, loads, c.norm)]
+    return np.array([*head, *c.splits, *menu], dtype=np.float64)
+
 
 @compilable
-def quantise_seconds(elements, c):
-    return elements*3.0/c[0]+c[1]
+def _joined(a: float, b: float, norm: float) -> float:
+    """Time of two kinds of work that partly hide each other [s]."""
+    longest = max(a, b)
+    return longest * (1.0 + (min(a, b) / longest) ** norm) ** (1.0 / norm)
+
+
+@compilable
+def gemm_seconds(m: float, n: float, k: float, out_bytes: float, c: Floats) -> float:
+    """Time of C[m, n] = A[m, k] B[k, n] [s].
+
+    Parameters
+    ----------
+    out_bytes
+        Traffic of an element of C [byte]: 2 for bf16, 8 for an fp32 sum read and written.
+    c
+        From `gemm_vector`.
+    """
+    cores, norm, tail, idle = float(c[_CORES]), float(c[_NORM]), float(c[_TAIL]), float(c[_IDLE])
+    tile_overhead, splits = float(c[_TILE]), int(c[_SPLITS])
+    traffic = m * k * float(c[_LEFT]) + k * n * float(c[_RIGHT]) + m * n * out_bytes
+    hbm = traffic / float(c[_HBM])
+    if c[_RESIDENT] > 0.0:
+        # least recently used: a set that does not fit is thrown out before it is read again
+        hbm *= 1.0 - min(1.0, (float(c[_RESIDENT]) / traffic) ** 3)
+    best = math.inf
+    if c[_VECTOR] > 0.0:
+        best = float(c[_VECTOR_LAUNCH]) + _joined(2.0 * m * n * k / float(c[_VECTOR]), hbm, norm)
+    for tile in range(int(c[_TILES])):
+        at = _MENU + splits + 3 * tile
+        grid = math.ceil(m / float(c[at])) * math.ceil(n / float(c[at + 1]))
+        unit = float(c[at + 2])
+        for choice in range(splits):
+            split = float(c[_MENU + choice])
+            tiles = grid * split
+            full = math.floor(tiles / cores)
+            part = tiles / cores - full
+            waves = full + (tail + (1.0 - tail) * part if part > 0.0 else 0.0)
+            work = max(1.0, waves) * math.ceil(k / split) * unit
+            extra = tile_overhead * max(0.0, math.ceil(tiles / cores) - 1.0)
+            if choice > 0:
+                extra += float(c[_SPLIT]) + m * n * split * float(c[_PARTS])
+            starved = hbm * (1.0 + idle * max(0.0, cores / tiles - 1.0))
+            if max(work, starved) + extra < best:
+                best = min(best, extra + _joined(work, starved, norm))
+            if tiles >= cores:
+                # every core has work: the library splits no further
+                break
+    return float(c[_LAUNCH]) + best
+
+
+def quantise_vector(chip: Chip, dtype: str) -> Floats:
+    """Constants of `quantise_seconds`, packed; zeros where the dtype needs no pass of its own."""
+    c, shape = gemm_constants(chip, dtype).quantise, format_of(dtype)
+    if c is None:
+        return np.zeros(2)
+    return np.array([c.launch, (2.0 + shape.left) / (chip.hbm_bandwidth * c.hbm_efficiency)], dtype=np.float64)
+
+
+@compilable
+def quantise_seconds(elements: float, c: Floats) -> float:
+    """Time to bring so many 16-bit activations to the narrow format [s]; `c` from `quantise_vector`."""
+    return float(c[0]) + elements * float(c[1])

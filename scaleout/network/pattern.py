@@ -38,13 +38,15 @@ class Pattern:
     latency: Floats
     cap: Floats
 
+    def rate(self, fabric: Fabric, group: int = 0) -> float:
+        """Rate of an elementary flow with the network to itself [byte/s]."""
+        mine = self.group == group
+        links = fabric.topology.bandwidth[self.link[mine]] / self.weight[mine]
+        return float(min(links.min(initial=np.inf), self.cap[group]))
+
     def per_byte(self, fabric: Fabric, group: int = 0) -> float:
         """Time of one more byte of message with the network to itself [s/byte]."""
-        mine = self.group == group
-        if not mine.any():
-            return 0.0
-        rate = min((fabric.topology.bandwidth[self.link[mine]] / self.weight[mine]).min(), self.cap[group])
-        return float(self.share / rate)
+        return self.share / self.rate(fabric, group)
 
     def alone(self, fabric: Fabric, nbytes: float, group: int = 0) -> float:
         """Time of one group with the network to itself [s]."""

@@ -5,14 +5,13 @@ two communication points; its row holds the time of its matrix multiplications, 
 and of elementwise passes [s], and the number of its kernels. ``docs/training.md`` lists them.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from scaleout.compiled import compilable
 from scaleout.hardware.rates import Floats, Rates, attend, matmul, matmuls, quantise
+from scaleout.parallel.shard import Shard
 
-__all__ = ["LABELS", "Shape", "layer_costs"]
+__all__ = ["LABELS", "layer_costs"]
 
 PARTS = ("matmul", "attention", "elementwise", "launch")
 """What an operation's time is made of; the last is time between kernels."""
@@ -40,45 +39,6 @@ LOSS_FORWARD = 38.0
 divide 8 [byte per logit]."""
 LOSS_BACKWARD = 14.0
 """Gradient in place 8, cast 4 + 2 [byte per logit]."""
-
-
-class Shape(NamedTuple):
-    """One rank's share of a model as numbers; flags are 0 or 1.
-
-    Parameters
-    ----------
-    batch, sequence, tokens, local
-        Sequences of a micro-batch, tokens of each and of all; those of norms and residuals.
-    hidden, heads, kv_heads, head_size, query, key, ffn, gates, vocabulary
-        Widths on this rank, as in `Shard`.
-    bias, rotary
-        Matrices carry biases; queries and keys are rotated.
-    gradient_width
-        Bytes of a gradient [byte].
-    core_again, product_again, norm_1_again, norm_2_again
-        Recomputed in the backward pass, outside of larger recomputed blocks.
-    """
-
-    batch: float
-    sequence: float
-    tokens: float
-    local: float
-    hidden: float
-    heads: float
-    kv_heads: float
-    head_size: float
-    query: float
-    key: float
-    ffn: float
-    gates: float
-    vocabulary: float
-    bias: float
-    rotary: float
-    gradient_width: float
-    core_again: float
-    product_again: float
-    norm_1_again: float
-    norm_2_again: float
 
 
 @compilable
@@ -165,12 +125,12 @@ def _into_mlp(out, row, s, rates):  # type: ignore[no-untyped-def]
 @compilable
 def _add(out, row, s, rates):  # type: ignore[no-untyped-def]
     """Residual: read two, write one; a dropout mask is one byte."""
-    _passes(out, row, (6.0 + rates.dropout) * s.local * s.hidden, rates)
+    _passes(out, row, (6.0 + rates.dropout) * s.local_tokens * s.hidden, rates)
 
 
 @compilable
 def _forward_costs(s, rates, out):  # type: ignore[no-untyped-def]
-    local = s.local * s.hidden
+    local = s.local_tokens * s.hidden
     _passes(out, F_NORM, 4.0 * local, rates)
     _qkv(out, F_ATTENTION, s, rates)
     _linear(out, F_ATTENTION, s.tokens, s.hidden, s.query, rates, s.tokens * s.query)
@@ -185,7 +145,7 @@ def _forward_costs(s, rates, out):  # type: ignore[no-untyped-def]
 
 @compilable
 def _backward_costs(s, rates, out):  # type: ignore[no-untyped-def]
-    local = s.local * s.hidden
+    local = s.local_tokens * s.hidden
     inner = s.gates * s.ffn
     if s.product_again > 0.0:
         _passes(out, B_MLP_OUT, 2.0 * s.tokens * s.ffn * (s.gates + 1.0), rates)
@@ -210,8 +170,8 @@ def _backward_costs(s, rates, out):  # type: ignore[no-untyped-def]
     _weight_gradient(out, B_ATTENTION, s.query, s.hidden, s.tokens, s.gradient_width, rates)
     _core(out, B_ATTENTION, s, rates, True)
     _rotation(out, B_ATTENTION, s, rates)
-    if s.bias > 0.0:
-        _passes(out, B_ATTENTION, 2.0 * s.tokens * (s.query + 2.0 * s.key + s.hidden), rates)
+    if s.qkv_bias > 0.0:
+        _passes(out, B_ATTENTION, 2.0 * s.tokens * (s.query + 2.0 * s.key + s.hidden * s.bias), rates)
     if s.norm_1_again > 0.0:
         _passes(out, B_ATTENTION, 4.0 * local, rates)
     qkv = s.query + 2.0 * s.key
@@ -223,10 +183,13 @@ def _backward_costs(s, rates, out):  # type: ignore[no-untyped-def]
 def _end_costs(s, rates, out):  # type: ignore[no-untyped-def]
     """Embedding and loss, in 16 bits whatever the linear layers use."""
     whole = s.tokens * s.hidden
-    local = s.local * s.hidden
+    local = s.local_tokens * s.hidden
     logits = s.tokens * s.vocabulary
     _passes(out, F_EMBEDDING, 4.0 * whole, rates)
     _passes(out, F_EMBEDDED, 4.0 * local, rates)
+    if s.embedding_norm > 0.0:
+        _passes(out, F_EMBEDDED, 4.0 * local, rates)
+        _passes(out, B_EMBEDDING, 6.0 * local, rates)
     _passes(out, B_EMBEDDING, whole * (2.0 + 2.0 * s.gradient_width), rates)
     out[F_LOGITS, MATMUL] += matmuls(1.0, s.tokens, s.vocabulary, s.hidden, rates)
     out[F_LOGITS, ELEMENTWISE] += logits * LOSS_FORWARD / rates.elementwise
@@ -245,7 +208,7 @@ def _end_costs(s, rates, out):  # type: ignore[no-untyped-def]
 
 
 @compilable
-def layer_costs(s: Shape, rates: Rates) -> Floats:
+def layer_costs(s: Shard, rates: Rates) -> Floats:
     """Rows of `LABELS`: the four `PARTS` [s], then kernels. Shape (rows, 5).
 
     Where the host launches more slowly than the chip computes, the chip waits for it.

@@ -21,6 +21,7 @@ KINDS = ("weights", "gradients", "optimizer", "activations", "temporary", "reser
 """Kinds of memory."""
 ACTIVATIONS, TEMPORARY = KINDS.index("activations"), KINDS.index("temporary")
 
+
 class Layers:
     """Writes layers, embedding and loss of one rank into blocks.
 
@@ -45,7 +46,9 @@ class Layers:
         self.core = "core_attention" in modules
         self.norm, self.product = "norm" in modules, "mlp_product" in modules
         self.labels = [
-            Label(title, "compute", tuple((part, value) for part, value in zip(costs.PARTS, row, strict=False) if value))
+            Label(
+                title, "compute", tuple((part, value) for part, value in zip(costs.PARTS, row, strict=False) if value)
+            )
             for title, row in zip(costs.LABELS, times.tolist(), strict=True)
         ]
 
@@ -166,13 +169,19 @@ class Layers:
         return block.compute(self.labels[costs.B_NORM], reduced)
 
     def embed(self, block: Block, after: Sequence[int]) -> int:
-        """Embedding forward."""
+        """Embedding forward; a norm after it keeps its input."""
         lookup = block.compute(self.labels[costs.F_EMBEDDING], after)
-        return block.compute(self.labels[costs.F_EMBEDDED], self._reduce(block, (lookup,)))
+        embedded = block.compute(self.labels[costs.F_EMBEDDED], self._reduce(block, (lookup,)))
+        if self.shard.embedding_norm:
+            block.hold(embedded, ACTIVATIONS, self.shard.local_activation)
+        return embedded
 
     def embed_backward(self, block: Block, after: Sequence[int]) -> int:
         """Embedding backward."""
-        return block.compute(self.labels[costs.B_EMBEDDING], self._gather(block, after))
+        last = block.compute(self.labels[costs.B_EMBEDDING], self._gather(block, after))
+        if self.shard.embedding_norm:
+            block.hold(last, ACTIVATIONS, -self.shard.local_activation, at_end=True)
+        return last
 
     def loss(self, block: Block, after: Sequence[int]) -> int:
         """Final norm, logits and cross-entropy over the tp group's parts of the vocabulary."""

@@ -1,242 +1,121 @@
-"""A comparison with measurements: tables for the terminal, and the figure."""
+"""A comparison as a table for the terminal, and as a figure of two bars."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from scaleout.report.style import GROUP_COLOURS, OTHER_COLOUR, house_style, new_figure
+from scaleout.comparison import Comparison
+from scaleout.evaluate.breakdown import CATEGORIES
+from scaleout.report.breakdown import stacked_bars
+from scaleout.report.style import COLOURS, house_style, new_figure
+from scaleout.result import PART_WORDS, Result
 from scaleout.units import describe
-from scaleout.validation.comparison import Compared, Comparison, statistics
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["ScatterTable", "comparison_tables", "draw_scatter", "line_ranges", "scatter_table"]
-
-_FEW_LINES = 60
-"""Characters of line numbers that are shown for a reason, unless all are asked for."""
-_MANY_POINTS = 2000
-"""From here on points are drawn as pixels, also in SVG."""
-_BAND = 0.10
+__all__ = ["comparison_tables", "draw_comparison"]
 
 
-# --- tables --------------------------------------------------------------------------------------
+def comparison_tables(comparison: Comparison, a: str, b: str) -> RenderableType:
+    """What differs, headline figures and parts of the step side by side, then the sentence.
 
-
-def comparison_tables(comparison: Comparison, *, rows: int, all_lines: bool = False) -> RenderableType:
-    """Errors overall and by group, the rows that are furthest off, and the rows that were left out."""
-    summary = comparison.summary()
-    parts: dict[str, RenderableType] = {
-        f"{comparison.kind}: simulated / measured - 1": _errors({"all rows": summary, **summary["groups"]})
-    }
-    worst = comparison.worst(rows)
-    if worst:
-        parts[f"Furthest off ({len(worst)} of {summary['n']:,} rows)"] = _worst(worst, comparison)
-    if comparison.skipped:
-        parts[f"Left out ({len(comparison.skipped):,} rows)"] = _skipped(comparison, all_lines)
-    shown: list[RenderableType] = []
-    for title, table in parts.items():
-        shown += [Text(title, style="bold"), table, ""]
-    return Group(*shown[:-1])
+    Parameters
+    ----------
+    a, b
+        What the two are called.
+    """
+    rows: list[RenderableType] = [Text("A  ", style="bold") + Text(f"{a}: {comparison.a.name}", style="not bold")]
+    rows += [Text("B  ", style="bold") + Text(f"{b}: {comparison.b.name}", style="not bold"), ""]
+    if comparison.settings:
+        table = _grid("what differs", "A", "B")
+        for key, (x, y) in comparison.settings.items():
+            table.add_row(f"[dim]{escape(key)}[/]", escape(_value(x)), escape(_value(y)))
+        rows += [table, ""]
+    else:
+        rows += ["No setting on record differs.", ""]
+    rows += [_headline(comparison), "", _parts(comparison), "", Text(comparison.words, style="bold")]
+    return Group(*rows)
 
 
 def _grid(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in columns:
-        table.add_column(name, justify="left" if name in _WORDS else "right", overflow="fold")
+        table.add_column(name)
     return table
 
 
-_WORDS = ("rows of", "reason", "lines", "row", "assumed")
+def _value(value: Any) -> str:
+    """A setting in words."""
+    if value is None:
+        return "-"
+    if isinstance(value, tuple | list):
+        return "; ".join(map(str, value)) or "none"
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _errors(groups: dict[str, Any]) -> Table:
-    table = _grid("rows of", "n", "MAPE", "median", "p90", "bias")
-    for name, values in groups.items():
-        sizes = [f"{values[key]:.1%}" if values["n"] else "-" for key in ("mape", "median", "p90")]
-        bias = f"{values['bias']:+.1%}" if values["n"] else "-"
-        table.add_row(escape(name), f"{values['n']:,}", *sizes, bias)
+def _headline(comparison: Comparison) -> Table:
+    def ratio(x: float, y: float) -> str:
+        return f"{y / x:.3g}x" if x else ""
+
+    def memory(result: Result) -> str:
+        return f"{describe(result.memory.total, 'byte')} ({result.memory.total / result.memory.capacity:.0%})"
+
+    a, b = comparison.a, comparison.b
+    table = _grid("", "A", "B", "B / A")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    table.add_row("chips", f"{a.chips:,}", f"{b.chips:,}", ratio(a.chips, b.chips))
+    table.add_row("step time", describe(a.step_time, "s"), describe(b.step_time, "s"), ratio(a.step_time, b.step_time))
+    rates = a.tokens_per_second, b.tokens_per_second
+    table.add_row("tokens/s", *(f"{rate:,.0f}" for rate in rates), ratio(*rates))
+    flops = a.model_flops_per_chip, b.model_flops_per_chip
+    table.add_row("model FLOP/s per chip", *(describe(rate, "flop/s") for rate in flops), ratio(*flops))
+    table.add_row("MFU", f"{a.mfu:.1%}", f"{b.mfu:.1%}", ratio(a.mfu, b.mfu))
+    table.add_row("HBM at its peak", memory(a), memory(b), ratio(a.memory.total, b.memory.total))
+    table.add_row("bound by", escape(a.bound_by), escape(b.bound_by), "")
     return table
 
 
-def _worst(rows: Sequence[Compared], comparison: Comparison) -> Table:
-    unit, everything = comparison.unit, comparison.compared
-    # what all rows share tells nothing about one of them
-    keys = dict.fromkeys(key for row in everything for key in row.keys)
-    telling = [key for key in keys if len({row.keys.get(key) for row in everything}) > 1]
-    assumed = any(row.flags for row in rows)
-    table = _grid("line", "measured", "simulated", "error", "row", *(["assumed"] if assumed else []))
-    for row in rows:
-        cells = [f"{row.line:,}", describe(row.measured, unit), describe(row.simulated, unit), f"{row.error:+.1%}"]
-        cells.append(", ".join(f"{key} {row.keys[key]}" for key in telling if row.keys.get(key)))
-        table.add_row(*map(escape, [*cells, *([", ".join(row.flags)] if assumed else [])]))
-    return table
-
-
-def _skipped(comparison: Comparison, all_lines: bool) -> Table:
-    table = _grid("n", "reason", "lines")
-    for reason, lines in comparison.reasons().items():
-        text = line_ranges(lines)
-        if len(text) > _FEW_LINES and not all_lines:
-            text = f"{text[:_FEW_LINES].rpartition(', ')[0]}, ... (--all lists them)"
-        table.add_row(f"{len(lines):,}", escape(reason), text)
-    return table
-
-
-def line_ranges(lines: Sequence[int]) -> str:
-    """Line numbers, those in a row as a range.
-
-    >>> line_ranges([2, 5, 6, 7])
-    '2, 5-7'
-    """
-    runs = [
-        [line for _, line in run]
-        for _, run in groupby(enumerate(sorted(set(lines))), key=lambda pair: pair[1] - pair[0])
-    ]
-    return ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
-
-
-# --- figure --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class ScatterTable:
-    """What the figure shows.
-
-    Parameters
-    ----------
-    title
-        Of the figure.
-    unit
-        Of measured and simulated, scaled so that the numbers are easy to read.
-    labels
-        Of each group: its value and its errors in words.
-    groups
-        Measured and simulated of each group [unit], shape (rows, 2); the largest groups first, the rest
-        of them together as the last.
-    other
-        Whether the last group is what is left of many.
-    """
-
-    title: str
-    unit: str
-    labels: tuple[str, ...]
-    groups: tuple[npt.NDArray[np.float64], ...]
-    other: bool
-
-
-_SCALES = {"s": (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)), "byte": (("GiB", 2.0**30), ("MiB", 2.0**20), ("byte", 1.0))}
-
-
-def scatter_table(comparison: Comparison) -> ScatterTable:
-    """Rows by the keys that tell most apart with no more groups than there are colours.
-
-    Raises
-    ------
-    ValueError
-        No row was compared.
-    """
-    rows = comparison.compared
-    if not rows:
-        raise ValueError("no row was compared")
-    middle = float(np.median([row.measured for row in rows]))
-    scales = _SCALES.get(comparison.unit, ((comparison.unit, 1.0),))
-    unit, factor = next((scale for scale in scales if middle >= scale[1]), scales[-1])
-    keys = _colour_keys(comparison)
-    parts: dict[str, list[Compared]] = {}
-    for row in rows:
-        parts.setdefault(", ".join(row.keys.get(key, "") or "unknown" for key in keys) or "all rows", []).append(row)
-    ordered = sorted(parts.items(), key=lambda item: (-len(item[1]), item[0]))
-    most = len(GROUP_COLOURS)
-    other = len(ordered) > most
-    if other:
-        rest = [row for _, part in ordered[most - 1 :] for row in part]
-        ordered = [*ordered[: most - 1], (f"{len(ordered) - most + 1} others", rest)]
-    errors = statistics(rows)
-    return ScatterTable(
-        title=f"{comparison.kind}: {_words(errors)}",
-        unit=unit,
-        labels=tuple(f"{_clip(name)}: {_words(statistics(part))}" for name, part in ordered),
-        groups=tuple(np.array([(row.measured, row.simulated) for row in part]) / factor for _, part in ordered),
-        other=other,
+def _parts(comparison: Comparison) -> Table:
+    table = _grid("part of the step", "A", "B", "B - A", "share a token" if comparison.per_token else "share")
+    for column in table.columns[1:]:
+        column.justify = "right"
+        column.no_wrap = True
+    whole = comparison.b.step_time - comparison.a.step_time
+    for part in comparison.parts:
+        words = escape(PART_WORDS.get(part.name, part.name))
+        of_whole = "" if part.share is None else f"{round(part.share, 3) + 0.0:.1%}"
+        table.add_row(words, describe(part.a, "s"), describe(part.b, "s"), _signed(part.difference), of_whole)
+    table.add_row(
+        "[bold]step[/]",
+        describe(comparison.a.step_time, "s"),
+        describe(comparison.b.step_time, "s"),
+        _signed(whole),
+        "",
     )
+    return table
 
 
-def _words(errors: dict[str, Any]) -> str:
-    return f"{errors['n']:,} rows, MAPE {errors['mape']:.1%}, bias {errors['bias']:+.1%}"
+def _signed(seconds: float) -> str:
+    return f"{'+' if seconds > 0 else ''}{describe(seconds, 's')}"
 
 
-def _clip(text: str, most: int = 44) -> str:
-    return text if len(text) <= most else f"{text[: most - 3]}..."
-
-
-def _colour_keys(comparison: Comparison) -> tuple[str, ...]:
-    """Of the keys, alone or combined, those that make most groups without running out of colours."""
-    rows = comparison.compared
-    names = dict.fromkeys(key for row in rows for key in row.keys)
-    candidates = [*comparison.combined, *((key,) for key in names)]
-    counts = [len({tuple(row.keys.get(key, "") for key in keys) for row in rows}) for keys in candidates]
-    fitting = [index for index, count in enumerate(counts) if 1 < count <= len(GROUP_COLOURS)]
-    if fitting:
-        return candidates[max(fitting, key=lambda index: (counts[index], -index))]
-    return candidates[0] if candidates else ()
-
-
-def draw_scatter(table: ScatterTable) -> "Figure":
-    """Simulated against measured, and how many rows are within which error."""
+def draw_comparison(comparison: Comparison, a: str, b: str) -> "Figure":
+    """Two stacked bars that share their axis: the parts of the step [s]."""
+    results = (comparison.a, comparison.b)
+    seconds = np.array([[result.breakdown.get(name, 0.0) for name in CATEGORIES] for result in results])
     with house_style():
-        figure = new_figure(10.0, 5.2 + 0.2 * len(table.groups))
-        figure.suptitle(table.title, x=0.01, ha="left", fontsize=12, fontweight="bold")
-        left, right = figure.subplots(1, 2, width_ratios=(1.15, 1.0))
-        colours = list(GROUP_COLOURS[: len(table.groups)])
-        if table.other:
-            colours[-1] = OTHER_COLOUR
-        _points(left, table, colours)
-        _within(right, table, colours)
-        handles, labels = left.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower left", ncols=1, fontsize=8)
+        figure = new_figure(9.0, 2.8)
+        ax = figure.subplots()
+        title = f"{describe(results[0].step_time, 's')} and {describe(results[1].step_time, 's')} a step"
+        figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+        stacked_bars(ax, seconds, CATEGORIES, COLOURS, "time of one step [s]")
+        ax.set_yticks(range(2), [f"{letter}: {name[-40:]}" for letter, name in (("A", a), ("B", b))])
+        ax.set_ylim(1.6, -0.9)
         return figure
-
-
-def _points(ax: "Axes", table: ScatterTable, colours: Sequence[str]) -> None:
-    whole = np.concatenate(table.groups)
-    low, high = whole.min() / 1.5, whole.max() * 1.5
-    many = len(whole) > _MANY_POINTS
-    ends = np.array([low, high])
-    ax.fill_between(
-        ends, ends * (1 - _BAND), ends * (1 + _BAND), color="#DDDDDD", linewidth=0, label=f"within ±{_BAND:.0%}"
-    )
-    ax.plot(ends, ends, color="black", linewidth=0.8, zorder=1, label="equal")
-    for points, colour, label in zip(table.groups, colours, table.labels, strict=True):
-        ax.plot(
-            *points.T, "o", color=colour, markersize=1.8 if many else 4.0, alpha=0.4 if many else 0.8,
-            markeredgewidth=0, rasterized=many,
-        )  # fmt: skip
-        ax.plot([], [], "o", color=colour, markersize=4.0, markeredgewidth=0, label=label)
-    ax.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
-    ax.set_xlabel(f"measured [{table.unit}]")
-    ax.set_ylabel(f"simulated [{table.unit}]")
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter("{x:,.10g}")
-        axis.set_minor_formatter("")
-
-
-def _within(ax: "Axes", table: ScatterTable, colours: Sequence[str]) -> None:
-    """Share of each group's rows whose error is at most so large."""
-    for points, colour in zip(table.groups, colours, strict=True):
-        size = np.sort(np.abs(points[:, 1] / points[:, 0] - 1)) * 100
-        share = np.arange(1, len(size) + 1) / len(size) * 100
-        ax.step([0, *size, 1e9], [0, *share, 100], where="post", color=colour, linewidth=1.2)
-    ax.axvline(_BAND * 100, color="#BBBBBB", linewidth=0.8, zorder=0)
-    ax.set(xlim=(0, 50), ylim=(0, 102))
-    ax.set_xlabel("absolute error [%]")
-    ax.set_ylabel("rows with at most that error [%]")

@@ -156,6 +156,12 @@ class TrainingExperiment:
                 f"batch.sequence: {batch.sequence} tokens are more than the {model.max_sequence} "
                 f"learned positions of {model.name}"
             )
+        if model.window is not None and batch.sequence > model.window:
+            mistakes.append(
+                f"batch.sequence: {batch.sequence} tokens are more than the attention window of {model.window} of "
+                f"{model.name}, and no time model of windows exists; accepted: up to {model.window}, or "
+                "--set model.window=null for attention over all tokens"
+            )
         if mistakes:
             raise PlanError("\n".join(mistakes))
 

@@ -14,7 +14,7 @@ import numpy as np
 from scaleout.engine.program import COMPUTE, RECEIVE, STREAMS, Job, Label, Message, Program
 from scaleout.hardware import Rates, pack
 from scaleout.parallel import (
-    KINDS, Block, Frozen, Layers, Shard, Tables, families, join, layer_costs, shape, shard, stage_of,
+    KINDS, Block, Frozen, Layers, Shard, Tables, families, join, layer_costs, shard, stage_of,
 )  # fmt: skip
 from scaleout.specs import TrainingExperiment
 from scaleout.training.schedules import Pass, schedule
@@ -60,7 +60,7 @@ def build(experiment: TrainingExperiment) -> Job:
     tables = Tables()
     mine = shard(experiment)
     rates = pack(experiment.system.chip, experiment.stack, experiment.precision)
-    times = layer_costs(shape(mine, experiment.recompute), rates)
+    times = layer_costs(mine, rates)
     layers = Layers(times, mine, experiment.recompute, experiment.stack)
     chunks = deal(model.layers, layout.pp * layout.vpp, balanced=experiment.stack.stages == "balanced")
     writer = _StageWriter(experiment, mine, rates, layers, tables)

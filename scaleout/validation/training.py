@@ -6,7 +6,7 @@ measurement. What else is missing is assumed as its framework does it, and flagg
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -41,7 +41,9 @@ class Framework:
     recompute, zero, sequence_parallel
         As in an experiment.
     gradients
-        Dtype of gradients by precision: of 16-bit floats, of bf16 and narrower ones.
+        Dtype of gradients by precision: with fp16, with bf16 and narrower ones.
+    systems
+        Systems that had other chips at the time.
     """
 
     pattern: str
@@ -51,12 +53,17 @@ class Framework:
     zero: int
     sequence_parallel: bool
     gradients: tuple[str, str]
+    systems: Mapping[str, str] = field(default_factory=dict)
 
 
 FRAMEWORKS = (
     Framework("Megatron-DeepSpeed", "jean-zay-a100", "megatron-deepspeed-pipeline", "full", 1, False, ("fp16", "fp32")),
     Framework("Megatron-DeepSpeed", "", "megatron-deepspeed", "full", 0, False, ("fp16", "fp32")),
-    Framework("Megatron-LM v1 2020", "", "megatron-lm-2020", "full", 0, False, ("fp16", "fp32")),
+    Framework(
+        "Megatron-LM v1 2020", "", "megatron-lm-2020", "full", 0, False, ("fp16", "fp32"),
+        # the A100 with 80 GB came in November 2020
+        {"dgx-a100": "dgx-a100-40gb"},
+    ),
     Framework("Megatron-LM", "", "megatron-lm-2021", "full", 0, False, ("fp16", "fp32")),
     Framework("Megatron-Core", "", "megatron-lm", "none", 1, True, ("fp32", "fp32")),
     Framework("NeMo|Megatron-Bridge", "", "nemo", "none", 1, True, ("bf16", "bf16")),
@@ -127,9 +134,10 @@ def experiment_of(
     framework = _framework(row)
     if framework is None:
         return Skipped(row.line, f"unknown framework {row.optional('framework')!r:.60}")
-    system = systems.get(row.text("system"))
+    name = row.text("system")
+    system = systems.get(framework.systems.get(name, name))
     if system is None:
-        return Skipped(row.line, f"unknown system {row.text('system')!r:.60}")
+        return Skipped(row.line, f"unknown system {name!r:.60}")
     model = _model(row, models, flags)
     if isinstance(model, str):
         return Skipped(row.line, model)
@@ -187,7 +195,9 @@ def _model(row: Row, models: Mapping[str, Model], flags: list[str]) -> Model | s
     name = row.optional("model")
     if not all(row.optional(column) for column in ("layers", "hidden", "heads")):
         plain = _plain(name)
-        model = models.get(plain) or next((models[part] for part in sorted(models, key=len, reverse=True) if plain.startswith(part)), None)
+        model = models.get(plain) or next(
+            (models[part] for part in sorted(models, key=len, reverse=True) if plain.startswith(part)), None
+        )
         return model or (f"no architecture (layers, hidden, heads), and unknown model {name!r:.60}")
     heads, hidden = row.whole("heads"), row.whole("hidden")
     if not row.optional("vocab"):

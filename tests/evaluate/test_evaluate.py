@@ -80,6 +80,7 @@ def test_rates_times_c_and_latencies_over_c_divide_the_time_by_c(small: Make, ca
     chip, stack = spec.system.chip, spec.stack
     gemm = chip.gemm["bf16"]
     attention = chip.attention["flash-attention-2"]
+    forward = attention.for_prefill("bf16")
     faster = replace(
         chip,
         peak_flops=FrozenDict({k: v * c for k, v in chip.peak_flops.items()}),
@@ -94,7 +95,8 @@ def test_rates_times_c_and_latencies_over_c_divide_the_time_by_c(small: Make, ca
         },
         attention={
             "flash-attention-2": replace(
-                attention, launch=attention.launch / c, wave_overhead=attention.wave_overhead / c
+                attention,
+                prefill={"bf16": replace(forward, launch=forward.launch / c, row_overhead=forward.row_overhead / c)},
             )
         },
     )
