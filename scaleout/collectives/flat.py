@@ -5,7 +5,7 @@ Closed forms for S bytes on n ranks, step latency a, bandwidth B per direction:
 ===============  =============================================
 ring             all-reduce 2(n-1)a + 2(n-1)/n S/B; all-gather and reduce-scatter half of it
 direct           all-reduce 2a + 2(n-1)/n S/B; all-gather, reduce-scatter, all-to-all half of it
-tree             all-reduce 2 d a + 2 S/B for n > 4 (d: depth)
+tree             all-reduce 2 d a + 2 S/B for n > 2 (d: depth)
 in the switch    all-reduce 2a + (n+1)/n S/B
 point to point   a + S/B
 ===============  =============================================
@@ -129,7 +129,8 @@ def tree(fabric: Fabric, groups: Ints, operation: str, protocol: str) -> Pattern
     count, members = groups.shape
     rules = fabric.protocols[protocol]
     child = np.arange(1, members)
-    parent = (child - 1) // 2
+    # rank 0 above a heap of the others
+    parent = child // 2
     both = np.stack((groups, groups[:, ::-1]), axis=1)
     up = both[:, :, child], both[:, :, parent]
     routes = fabric.route(np.stack(up, axis=2).ravel(), np.stack(up[::-1], axis=2).ravel())
@@ -142,9 +143,9 @@ def tree(fabric: Fabric, groups: Ints, operation: str, protocol: str) -> Pattern
     depth = np.zeros((count, 2, 2, members))
     first = 1
     while first < members:
-        level = np.arange(first, min(2 * first + 1, members))
-        depth[..., level] = depth[..., (level - 1) // 2] + steps[..., level - 1]
-        first = 2 * first + 1
+        level = np.arange(first, min(2 * first, members))
+        depth[..., level] = depth[..., level // 2] + steps[..., level - 1]
+        first = 2 * first
     return Pattern(
         algorithm=f"tree/{protocol}",
         share=0.5,

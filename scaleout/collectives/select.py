@@ -45,7 +45,7 @@ def _makers(fabric: Fabric, groups: Ints, operation: str) -> dict[str, Maker]:
         menu["direct"] = direct
     if one_node and reduce and members > 1:
         menu["nvls"] = nvls
-    if reduce and not one_node:
+    if reduce and per_node < 2 and members > 1:
         menu["tree"] = tree
     if 1 < per_node < members:
         menu |= {

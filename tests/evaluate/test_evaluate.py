@@ -61,9 +61,15 @@ def scaled(spec: TrainingExperiment, *, network: float = 1.0, latency: float = 1
         ),
         library=replace(
             system.library,
-            launch=system.library.launch * latency,
-            scale_up_step=system.library.scale_up_step * latency,
-            network_step=system.library.network_step * latency,
+            protocols={
+                name: replace(
+                    rules,
+                    launch=rules.launch * latency,
+                    scale_up_step=rules.scale_up_step * latency,
+                    network_step=rules.network_step * latency,
+                )
+                for name, rules in system.library.protocols.items()
+            },
         ),
     )
 
