@@ -64,4 +64,3 @@ class Kernels:
         """Passes that only move `nbytes` through HBM, in so many kernels."""
         rate = self.chip.hbm_bandwidth * self.stack.elementwise_efficiency
         return nbytes / rate + kernels * self.stack.kernel_gap
-
