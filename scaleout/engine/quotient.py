@@ -5,19 +5,21 @@ counts come from one representative link and hold for all, since the partition i
 Without folding every class has one member and the same code runs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from scaleout.engine.partition import Partition, roles
 from scaleout.engine.program import RECEIVE, Job, ticks
 from scaleout.network.fairshare import max_min
 from scaleout.network.pattern import Pattern
-from scaleout.network.topology import Fabric, Ints
+from scaleout.network.topology import Fabric, Floats, Ints
 
 __all__ = ["Orbit", "Quotient", "Transfer", "quotient"]
+
+Load = tuple[Ints, Floats, Ints]
+"""Link classes that a transfer loads, with which weight, and how many elementary flows do."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,27 +109,17 @@ class Quotient:
     orbit_of: Mapping[tuple[str, int, int], int]
     transfers: Mapping[tuple[int, int], Transfer]
     link_names: Ints
-    loads: tuple[tuple[Ints, npt.NDArray[np.float64], Ints], ...]
-    capacity: npt.NDArray[np.float64]
+    loads: tuple[Load, ...]
+    capacity: Floats
 
     @property
     def classes(self) -> int:
         """Number of classes of ranks."""
         return len(self.representatives)
 
-    def rates(self, active: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    def rates(self, active: tuple[int, ...]) -> Floats:
         """Max-min rates of transfers that are active together [byte/s]."""
-        rows = [self.loads[index] for index in active]
-        link = np.concatenate([row[0] for row in rows])
-        used, compact = np.unique(link, return_inverse=True)
-        return max_min(
-            self.capacity[used],
-            compact,
-            np.repeat(np.arange(len(active)), [len(row[0]) for row in rows]),
-            np.concatenate([row[1] for row in rows]),
-            np.concatenate([row[2] for row in rows]),
-            np.full(len(active), np.inf),
-        )
+        return _rates(self.capacity, [self.loads[index] for index in active])
 
 
 def quotient(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], partition: Partition) -> Quotient:
@@ -158,7 +150,7 @@ def quotient(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], partitio
     number_of_link = np.full(fabric.topology.links, -1, dtype=np.int64)
     number_of_link[chosen] = np.arange(len(chosen))
 
-    tables: dict[int, dict[int, tuple[Ints, npt.NDArray[np.float64], Ints]]] = {}
+    tables: dict[int, dict[int, Load]] = {}
     sharers: list[set[int]] = [set() for _ in chosen]
     for _, message in pairs:
         pattern = patterns[message]
@@ -171,6 +163,7 @@ def quotient(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], partitio
     capacity = fabric.topology.bandwidth[chosen]
     transfers: dict[tuple[int, int], Transfer] = {}
     loads = []
+    alone: dict[tuple[int, int], float] = {}
     empty = (np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=np.int64))
     for index, (orbit, message) in enumerate(pairs):
         pattern = patterns[message]
@@ -178,10 +171,9 @@ def quotient(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], partitio
         loads.append(load)
         members = {cls for cls, _ in orbits[orbit].members}
         used_by = set().union(*(sharers[at] for at in rows[orbit, message].tolist()))
-        alone = float(np.inf)
-        if len(load[0]):
-            flows = np.zeros(len(load[0]), dtype=np.int64)
-            alone = float(max_min(capacity, load[0], flows, load[1], load[2], np.full(1, np.inf))[0])
+        key = orbit, id(pattern)
+        if len(load[0]) and key not in alone:
+            alone[key] = float(_rates(capacity, [load])[0])
         transfers[orbit, message] = Transfer(
             index=index,
             orbit=orbit,
@@ -189,7 +181,7 @@ def quotient(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], partitio
             algorithm=pattern.algorithm,
             size=job.messages[message].nbytes * pattern.share if len(load[0]) else 0.0,
             links=tuple(rows[orbit, message].tolist()),
-            alone=alone,
+            alone=alone[key] if len(load[0]) else float(np.inf),
             latency=ticks(float(pattern.latency[orbits[orbit].group])),
             private=len(members) == 1 and bool(used_by) and used_by == {orbit},
         )
@@ -225,9 +217,15 @@ def _orbits(job: Job, partition: Partition) -> tuple[list[Orbit], dict[tuple[str
     return orbits, orbit_of, group_orbit
 
 
-def _loads(
-    pattern: Pattern, group_orbit: Ints, number_of_link: Ints
-) -> dict[int, tuple[Ints, npt.NDArray[np.float64], Ints]]:
+def _rates(capacity: Floats, loads: Sequence[Load]) -> Floats:
+    """Max-min rates of transfers that are active together [byte/s]."""
+    link, weight, count = (np.concatenate(column) for column in zip(*loads, strict=True))
+    used, compact = np.unique(link, return_inverse=True)
+    flow = np.repeat(np.arange(len(loads)), [len(load[0]) for load in loads])
+    return max_min(capacity[used], compact, flow, weight, count, np.full(len(loads), np.inf))
+
+
+def _loads(pattern: Pattern, group_orbit: Ints, number_of_link: Ints) -> dict[int, Load]:
     """Per orbit: chosen links that its groups load, the weight, and by how many groups."""
     number = number_of_link[pattern.link]
     hit = number >= 0
