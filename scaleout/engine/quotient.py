@@ -5,10 +5,11 @@ counts come from one representative link and hold for all, since the partition i
 Without folding every class has one member and the same code runs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from scaleout.engine.partition import Partition, roles
 from scaleout.engine.program import RECEIVE, Job, ticks
@@ -119,7 +120,11 @@ class Quotient:
 
     def rates(self, active: tuple[int, ...]) -> Floats:
         """Max-min rates of transfers that are active together [byte/s]."""
-        return _rates(self.capacity, [self.loads[index] for index in active])
+        loads = [self.loads[index] for index in active]
+        link, weight, count = (np.concatenate(column) for column in zip(*loads, strict=True))
+        used, compact = np.unique(link, return_inverse=True)
+        flow = np.repeat(np.arange(len(active)), [len(load[0]) for load in loads])
+        return max_min(self.capacity[used], compact, flow, weight, count, np.full(len(active), np.inf))
 
 
 def quotient(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], partition: Partition) -> Quotient:
@@ -150,30 +155,26 @@ def quotient(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], partitio
     number_of_link = np.full(fabric.topology.links, -1, dtype=np.int64)
     number_of_link[chosen] = np.arange(len(chosen))
 
-    tables: dict[int, dict[int, Load]] = {}
+    capacity = fabric.topology.bandwidth[chosen]
+    tables: dict[int, dict[int, tuple[Load, float]]] = {}
     sharers: list[set[int]] = [set() for _ in chosen]
     for _, message in pairs:
         pattern = patterns[message]
         if job.messages[message].nbytes and id(pattern) not in tables:
-            tables[id(pattern)] = _loads(pattern, group_orbit[job.messages[message].family], number_of_link)
-            for orbit, (link, _, _) in tables[id(pattern)].items():
+            tables[id(pattern)] = _loads(pattern, group_orbit[job.messages[message].family], number_of_link, capacity)
+            for orbit, ((link, _, _), _) in tables[id(pattern)].items():
                 for at in link.tolist():
                     sharers[at].add(orbit)
 
-    capacity = fabric.topology.bandwidth[chosen]
     transfers: dict[tuple[int, int], Transfer] = {}
     loads = []
-    alone: dict[tuple[int, int], float] = {}
-    empty = (np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=np.int64))
+    nothing: tuple[Load, float] = (np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=np.int64)), float(np.inf)
     for index, (orbit, message) in enumerate(pairs):
         pattern = patterns[message]
-        load = tables[id(pattern)].get(orbit, empty) if job.messages[message].nbytes else empty
+        load, alone = tables[id(pattern)].get(orbit, nothing) if job.messages[message].nbytes else nothing
         loads.append(load)
         members = {cls for cls, _ in orbits[orbit].members}
         used_by = set().union(*(sharers[at] for at in rows[orbit, message].tolist()))
-        key = orbit, id(pattern)
-        if len(load[0]) and key not in alone:
-            alone[key] = float(_rates(capacity, [load])[0])
         transfers[orbit, message] = Transfer(
             index=index,
             orbit=orbit,
@@ -181,7 +182,7 @@ def quotient(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], partitio
             algorithm=pattern.algorithm,
             size=job.messages[message].nbytes * pattern.share if len(load[0]) else 0.0,
             links=tuple(rows[orbit, message].tolist()),
-            alone=alone[key] if len(load[0]) else float(np.inf),
+            alone=alone,
             latency=ticks(float(pattern.latency[orbits[orbit].group])),
             private=len(members) == 1 and bool(used_by) and used_by == {orbit},
         )
@@ -217,32 +218,33 @@ def _orbits(job: Job, partition: Partition) -> tuple[list[Orbit], dict[tuple[str
     return orbits, orbit_of, group_orbit
 
 
-def _rates(capacity: Floats, loads: Sequence[Load]) -> Floats:
-    """Max-min rates of transfers that are active together [byte/s]."""
-    link, weight, count = (np.concatenate(column) for column in zip(*loads, strict=True))
-    used, compact = np.unique(link, return_inverse=True)
-    flow = np.repeat(np.arange(len(loads)), [len(load[0]) for load in loads])
-    return max_min(capacity[used], compact, flow, weight, count, np.full(len(loads), np.inf))
-
-
-def _loads(pattern: Pattern, group_orbit: Ints, number_of_link: Ints) -> dict[int, Load]:
-    """Per orbit: chosen links that its groups load, the weight, and by how many groups."""
+def _loads(
+    pattern: Pattern, group_orbit: Ints, number_of_link: Ints, capacity: Floats
+) -> dict[int, tuple[Load, float]]:
+    """Per orbit: chosen links that its groups load, the weight, and by how many groups; its rate alone."""
     number = number_of_link[pattern.link]
     hit = number >= 0
     number, weight, orbit = number[hit], pattern.weight[hit], group_orbit[pattern.group[hit]]
-    order = np.lexsort((weight, number, orbit))
-    number, weight, orbit = number[order], weight[order], orbit[order]
     if not len(number):
         return {}
-    new = np.ones(len(number), dtype=bool)
-    new[1:] = (number[1:] != number[:-1]) | (weight[1:] != weight[:-1]) | (orbit[1:] != orbit[:-1])
-    first = np.flatnonzero(new)
+    order = np.lexsort((weight, number, orbit))
+    number, weight, orbit = number[order], weight[order], orbit[order]
+    link = _changes(orbit, number)
+    first = np.flatnonzero(link | _changes(weight))
     count = np.diff(np.append(first, len(number)))
-    number, weight, orbit = number[first], weight[first], orbit[first]
-    cuts = np.flatnonzero(np.diff(orbit)) + 1
-    return {
-        int(o[0]): (n, w, c)
-        for n, w, c, o in zip(
-            np.split(number, cuts), np.split(weight, cuts), np.split(count, cuts), np.split(orbit, cuts), strict=True
-        )
-    }
+    number, weight, orbit, link = number[first], weight[first], orbit[first], link[first]
+    # alone, a flow runs at the least share of its links
+    load = np.bincount(np.cumsum(link) - 1, weights=weight * count)
+    share, owner = capacity[number[link]] / load, orbit[link]
+    alone = np.minimum.reduceat(share, np.flatnonzero(_changes(owner)))
+    cuts = np.flatnonzero(_changes(orbit))
+    columns = (np.split(column, cuts[1:]) for column in (number, weight, count))
+    loads = zip(*columns, strict=True)
+    return dict(zip(orbit[cuts].tolist(), zip(loads, alone.tolist(), strict=True), strict=True))
+
+
+def _changes(*columns: Ints | Floats) -> npt.NDArray[np.bool_]:
+    """Rows that differ from the one before; the first does."""
+    new = np.ones(len(columns[0]), dtype=bool)
+    new[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+    return new
