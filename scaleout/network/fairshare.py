@@ -23,7 +23,7 @@ from scaleout.network.topology import Floats, Ints
 __all__ = ["max_min"]
 
 COMPILED_FROM = 5_000
-"""Entries from which on the solvers run compiled. Plain they take 2 (levels) to 7 us (rounds) an
+"""Entries from which on the solvers run compiled. Plain they take 2 (levels) to 9 us (rounds) an
 entry, compiled a fiftieth of that; loading numba costs 0.4 s once, as much as some ten plain
 solves of this size, and a simulation that solves so much has more to come."""
 FEW = 8
