@@ -22,12 +22,15 @@ from scaleout.network.topology import Floats, Ints
 
 __all__ = ["max_min"]
 
-COMPILED_FROM = 2_000
-"""Entries from which on the solvers run compiled."""
+COMPILED_FROM = 5_000
+"""Entries from which on the solvers run compiled. Plain they take 2 (levels) to 9 us (rounds) an
+entry, compiled a fiftieth of that; loading numba costs 0.4 s once, as much as some ten plain
+solves of this size, and a simulation that solves so much has more to come."""
 FEW = 8
-"""Rounds are tried where links have at most so many different shares at first."""
+"""Rounds are tried where links have at most so many different shares at first. On random paths
+they are faster up to 7 different shares, equal at 12, slower from 17 on."""
 MOST = 32
-"""They give up after so many rounds, or where a link carries so many different rates."""
+"""Rounds give up after so many, or where a link carries so many different rates."""
 
 
 def max_min(capacity: Floats, link: Ints, flow: Ints, weight: Floats, count: Ints, cap: Floats) -> Floats:
@@ -54,7 +57,7 @@ def max_min(capacity: Floats, link: Ints, flow: Ints, weight: Floats, count: Int
     """
     network = prepare(capacity, link, flow, weight, count, cap)
     compiled = len(link) >= COMPILED_FROM
-    few = len(np.unique(network.share)) <= FEW
+    few = len(np.unique(network.share[np.isfinite(network.share)])) <= FEW
     rate = by_rounds(network, compiled=compiled) if few else None
     if rate is None:
         rate = by_levels(network, compiled=compiled)
@@ -68,10 +71,12 @@ class Network(NamedTuple):
 
     Parameters
     ----------
+    capacity, cap
+        As in `max_min`.
     first
         Where the entries of each flow begin, shape (flows + 1,).
-    number, kind
-        Of each entry: equal flows, and a link with one of its weights.
+    link, number, kind
+        Of each entry: its link, equal flows, and the kind: a link with one of the weights on it.
     low
         Where the kinds of each link begin, shape (links + 1,).
     weight, flows
@@ -149,7 +154,7 @@ def _solve(
     network = network._replace(flows=network.flows.copy(), share=network.share.copy())
     if compiled:
         return solver.compiled(rate, *network, *scratch)
-    # lists: three times as fast as arrays where Python looks at single elements
+    # lists: Python is slow to read single elements of arrays
     result = rate.tolist()
     done = solver(result, *(x.tolist() if isinstance(x, np.ndarray) else x for x in (*network, *scratch)))
     rate[:] = result

@@ -1,9 +1,10 @@
 """The two solvers of max-min fair sharing, as loops over numbers: `rounds` and `levels`.
 
 They take lists when run plain and arrays when compiled; `scaleout.network.fairshare` says which
-one is taken when. A *kind* is a link with one of the weights that flows have on it. Flows of a
-kind are counted in whole numbers and rates are merged into counts before anything is added up:
-eight equal flows and one flow that counts eight give the same bits.
+one is taken when, and its `Network` what their first arguments are. A *kind* is a link with one
+of the weights that flows have on it. Flows of a kind are counted in whole numbers and rates are
+merged into counts before anything is added up: eight equal flows and one flow that counts eight
+give the same bits.
 """
 
 import math
@@ -51,8 +52,8 @@ def add(values: Reals, counts: Whole, low: int, size: int, high: int, value: flo
 
 @compilable
 def rounds(
-    rate: Reals, capacity: Reals, cap: Reals, first: Whole, link: Whole, count: Whole, kind: Whole,
-    low: Whole, weight: Reals, many: Whole, share_of: Reals, limit: int, open_: Whole,
+    rate: Reals, capacity: Reals, cap: Reals, first: Whole, link: Whole, number: Whole, kind: Whole,
+    low: Whole, weight: Reals, flows: Whole, share_of: Reals, limit: int, open_: Whole,
     blocked: Whole, touched: Whole, changed: Whole, room: Whole, sizes: Whole, used: Reals, times: Whole,
 ) -> bool:  # fmt: skip
     """Local bottlenecks, round after round (7); False if it takes too many rounds, or rates on a link.
@@ -87,8 +88,8 @@ def rounds(
                 continue
             for e in range(first[f], first[f + 1]):
                 at, k = link[e], kind[e]
-                many[k] -= count[e]
-                sizes[at] = add(used, times, room[at], sizes[at], room[at + 1], weight[k] * rate[f], count[e])
+                flows[k] -= number[e]
+                sizes[at] = add(used, times, room[at], sizes[at], room[at + 1], weight[k] * rate[f], number[e])
                 if sizes[at] < 0:
                     return False
                 if touched[at] != now:
@@ -101,7 +102,7 @@ def rounds(
         for i in range(dirty):
             at = changed[i]
             given = total(used, times, room[at], room[at] + sizes[at])
-            share_of[at] = share(capacity[at], given, total(weight, many, low[at], low[at + 1]))
+            share_of[at] = share(capacity[at], given, total(weight, flows, low[at], low[at + 1]))
     return False
 
 
@@ -121,20 +122,20 @@ def sift(keys: Reals, items: Whole, at: int, size: int) -> None:
 
 
 @compilable
-def leave(low: int, high: int, count: Whole, kind: Whole, leaving: Whole, changed: Whole, dirty: int) -> int:
+def leave(low: int, high: int, number: Whole, kind: Whole, leaving: Whole, changed: Whole, dirty: int) -> int:
     """Note that a flow settles in its kinds; the new number of kinds that have changed."""
     for e in range(low, high):
         if not leaving[kind[e]]:
             changed[dirty] = kind[e]
             dirty += 1
-        leaving[kind[e]] += count[e]
+        leaving[kind[e]] += number[e]
     return dirty
 
 
 @compilable
 def levels(
-    rate: Reals, capacity: Reals, cap: Reals, first: Whole, link: Whole, count: Whole, kind: Whole,
-    low: Whole, weight: Reals, many: Whole, share_of: Reals, capped: Whole,
+    rate: Reals, capacity: Reals, cap: Reals, first: Whole, link: Whole, number: Whole, kind: Whole,
+    low: Whole, weight: Reals, flows: Whole, share_of: Reals, capped: Whole,
     start: Whole, fill: Whole, flow_of: Whole, heap: Whole, used: Reals, leaving: Whole, changed: Whole,
 ) -> bool:  # fmt: skip
     """Progressive filling, one level after another; False if nothing holds some flow.
@@ -146,15 +147,15 @@ def levels(
     `heap` (links) = 0, 1, 2, ...; `used`, `leaving`, `changed` (kinds) = 0. `share_of` becomes the
     keys of the heap.
     """
-    flows, size = len(rate), len(capacity)
-    for f in range(flows):
+    size = len(capacity)
+    for f in range(len(rate)):
         for e in range(first[f], first[f + 1]):
             flow_of[fill[link[e]]] = f
             fill[link[e]] += 1
     for at in range(size // 2 - 1, -1, -1):
         sift(share_of, heap, at, size)
     settled, lowest = 0, 0
-    while settled < flows:
+    while settled < len(rate):
         while lowest < len(capped) and rate[capped[lowest]] < math.inf:
             lowest += 1
         level = cap[capped[lowest]] if lowest < len(capped) else math.inf
@@ -169,13 +170,13 @@ def levels(
             if rate[f] == math.inf:
                 rate[f] = level
                 settled += 1
-                dirty = leave(first[f], first[f + 1], count, kind, leaving, changed, dirty)
+                dirty = leave(first[f], first[f + 1], number, kind, leaving, changed, dirty)
         while size and share_of[0] <= level:
             at = heap[0]
             given = 0.0
             for k in range(low[at], low[at + 1]):
                 given += used[k]
-            present = share(capacity[at], given, total(weight, many, low[at], low[at + 1]))
+            present = share(capacity[at], given, total(weight, flows, low[at], low[at + 1]))
             if present > level:
                 share_of[0] = present
             else:
@@ -184,13 +185,13 @@ def levels(
                     if rate[f] == math.inf:
                         rate[f] = level
                         settled += 1
-                        dirty = leave(first[f], first[f + 1], count, kind, leaving, changed, dirty)
+                        dirty = leave(first[f], first[f + 1], number, kind, leaving, changed, dirty)
                 size -= 1
                 share_of[0], heap[0] = share_of[size], heap[size]
             sift(share_of, heap, 0, size)
         for i in range(dirty):
             k = changed[i]
             used[k] += weight[k] * level * leaving[k]
-            many[k] -= leaving[k]
+            flows[k] -= leaving[k]
             leaving[k] = 0
     return True
