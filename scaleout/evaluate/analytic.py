@@ -59,6 +59,7 @@ def _plan(experiment: TrainingExperiment) -> Plan:
         overlap_tp=float(stack.overlap_tensor_parallel),
         overlap_gather=float(stack.overlap_parameter_gather),
         overlap_reduction=float(stack.overlap_gradient_reduction),
+        overlap_sends=float(stack.overlap_sends),
         bucket=stack.bucket,
         optimizer_traffic=stack.optimizer_traffic,
     )

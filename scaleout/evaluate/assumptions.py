@@ -36,7 +36,8 @@ def assumptions(recording: Recording) -> tuple[Assumption, ...]:
         ),
         Assumption(
             f"{chip.name}: sustained clock",
-            f"compute takes {chip.sustained:g}x the time of a burst",
+            f"long runs hold {describe(chip.sustained[spec.precision], 'flop/s')}"
+            if spec.precision in chip.sustained else "no limit below that of short bursts",
             chip.sustained_source or "not given",
             checked("sustained", chip.unverified),
         ),

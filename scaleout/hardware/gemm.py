@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float64]
 
 # slots of the vector of `gemm_vector`
 _CORES, _HBM, _LEFT, _RIGHT, _NORM, _LAUNCH, _TILE, _SPLIT, _PARTS = 0, 1, 2, 3, 4, 5, 6, 7, 8
-_TAIL, _IDLE, _VECTOR, _VECTOR_LAUNCH, _RESIDENT, _TILES, _SPLITS, _MENU = 9, 10, 11, 12, 13, 14, 15, 16
+_TAIL, _IDLE, _VECTOR, _VECTOR_LAUNCH, _RESIDENT, _TILES, _SPLITS, _CAP, _MENU = 9, 10, 11, 12, 13, 14, 15, 16, 17
 
 _WIDE = 1 / 128 + 1 / 256
 """Edge over area of the tile whose efficiency is `compute_efficiency`."""
@@ -41,13 +41,13 @@ def gemm_constants(chip: Chip, dtype: str) -> GemmConstants:
     raise SpecError(f"chip {chip.name!r} has no gemm constants for {dtype!r}; {near(dtype, chip.gemm)}")
 
 
-def gemm_vector(chip: Chip, dtype: str, *, sustained: float = 1.0, warm: bool = False) -> Floats:
+def gemm_vector(chip: Chip, dtype: str, *, sustained: bool = False, warm: bool = False) -> Floats:
     """Constants of `gemm_seconds`, packed.
 
     Parameters
     ----------
     sustained
-        Time of compute-bound work over that in a short burst [1]; `Chip.sustained` in long runs.
+        In a long run, whose rate the power cap holds down (`Chip.sustained`), not in a short burst.
     warm
         The same operands were used just before, as in the loop of a benchmark.
 
@@ -57,12 +57,13 @@ def gemm_vector(chip: Chip, dtype: str, *, sustained: float = 1.0, warm: bool = 
         The chip has no rate or no constants for the dtype.
     """
     c, shape = gemm_constants(chip, dtype), format_of(dtype)
-    rate = chip.flops(shape.rate) * c.compute_efficiency / chip.cores / sustained
+    rate = chip.flops(shape.rate) * c.compute_efficiency / chip.cores
     vector = 0.0 if c.vector_efficiency is None else chip.flops("fp32") * c.vector_efficiency
     head = [
         chip.cores, chip.hbm_bandwidth * c.hbm_efficiency, shape.left, shape.right, c.norm, c.launch, c.tile_overhead,
         c.split_overhead, 8.0 * c.split_traffic / chip.hbm_bandwidth, c.wave_tail, c.idle_cores, vector,
         c.vector_launch, c.l2_resident if warm else 0.0, len(c.tiles), len(c.splits),
+        chip.sustained.get(shape.rate, 0.0) if sustained else 0.0,
     ]  # fmt: skip
     menu = []
     for rows, columns in c.sides():
@@ -124,6 +125,8 @@ def gemm_seconds(m: float, n: float, k: float, out_bytes: float, c: Floats) -> f
             if tiles >= cores:
                 # every core has work: the library splits no further
                 break
+    if c[_CAP] > 0.0:
+        best = max(best, 2.0 * m * n * k / float(c[_CAP]))
     return float(c[_LAUNCH]) + best
 
 

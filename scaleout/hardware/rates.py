@@ -80,8 +80,8 @@ def pack(chip: Chip, stack: Stack, precision: str) -> Rates:
             f"of stack {stack.name!r}; {near(stack.attention, (*chip.attention, UNFUSED))}"
         )
     return Rates(
-        linear=gemm_vector(chip, precision, sustained=chip.sustained),
-        plain=gemm_vector(chip, plain, sustained=chip.sustained),
+        linear=gemm_vector(chip, precision, sustained=True),
+        plain=gemm_vector(chip, plain, sustained=True),
         attention=attention_vector(chip, stack.attention) if fused else np.zeros(1),
         quantise=quantise_vector(chip, precision) if low else np.zeros(1),
         fused=float(fused),

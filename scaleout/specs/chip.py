@@ -40,8 +40,8 @@ class Chip:
     power
         Board power limit [W].
     sustained
-        Time of a compute-bound matrix multiplication in a long run over its time in a short
-        burst [1]: the clock falls under the power cap.
+        Rate that long runs of matrix multiplications hold under the power cap, per dtype, where
+        the data sheet's clock does not last [flop/s]; kernels that are slower anyway do not feel it.
     l2_bytes
         Capacity of the cache that all cores share [byte]; None where unknown.
     exponentials
@@ -64,7 +64,7 @@ class Chip:
     l2_bytes: Bytes | None = None
     exponentials: Positive | None = None
     power: Watts
-    sustained: Positive = 1.0
+    sustained: Mapping[str, Flops] = field(default_factory=dict)
     sustained_source: str = ""
     gemm: Mapping[str, GemmConstants] = field(default_factory=dict)
     attention: Mapping[str, AttentionConstants] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Chip:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        freeze(self, "peak_flops", "gemm", "attention", "elementwise")
+        freeze(self, "peak_flops", "sustained", "gemm", "attention", "elementwise")
         if not self.source.strip():
             raise SpecError(f"chip.{self.name}.source: a chip needs a source for its figures")
 

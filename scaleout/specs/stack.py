@@ -33,6 +33,9 @@ class Stack:
         Parameters are gathered beside the first forward passes; otherwise before them.
     overlap_gradient_reduction
         Buckets of gradients are reduced beside the rest of backward; otherwise after it.
+    overlap_sends
+        A rank goes on with its next pass while it sends to another stage; otherwise when the
+        message is through.
     split_sends
         A rank sends 1/tp of an activation to the next stage, where it is gathered; otherwise
         every rank sends all of it.
@@ -60,6 +63,7 @@ class Stack:
     overlap_tensor_parallel: bool
     overlap_parameter_gather: bool
     overlap_gradient_reduction: bool = True
+    overlap_sends: bool = True
     split_sends: bool = True
     stages: Literal["balanced", "even"] = "balanced"
     fused_gradient_sum: bool

@@ -40,7 +40,7 @@ class Plan(NamedTuple):
         How layers are dealt; whether the optimizer is cut over dp.
     full, attention, mlp
         Larger modules that are recomputed.
-    overlap_tp, overlap_gather, overlap_reduction, bucket, optimizer_traffic
+    overlap_tp, overlap_gather, overlap_reduction, overlap_sends, bucket, optimizer_traffic
         Of the stack.
     """
 
@@ -57,6 +57,7 @@ class Plan(NamedTuple):
     overlap_tp: float
     overlap_gather: float
     overlap_reduction: float
+    overlap_sends: float
     bucket: float
     optimizer_traffic: float
 
@@ -267,6 +268,7 @@ def step_ticks(s: Shard, times: Floats, rates: Rates, wires: Wires, plan: Plan) 
                         out[EXPOSED_DP] += gathered[p, c] - start
                     start = gathered[p, c]
                 count = np.int64(layers[at])
+                through = start
                 if is_backward:
                     end = start
                     kernels = count * backward_kernels
@@ -298,6 +300,7 @@ def step_ticks(s: Shard, times: Floats, rates: Rates, wires: Wires, plan: Plan) 
                         to = p - 1 if p > 0 else pp - 1
                         before = c if p > 0 else c - 1
                         arrived[1, to, before * plan.micro_batches + m] = line[1, p]
+                        through = line[1, p]
                 else:
                     end = start
                     kernels = count * forward_kernels
@@ -315,10 +318,14 @@ def step_ticks(s: Shard, times: Floats, rates: Rates, wires: Wires, plan: Plan) 
                         to = p + 1 if p < pp - 1 else 0
                         after = c if p < pp - 1 else c + 1
                         arrived[0, to, after * plan.micro_batches + m] = line[0, p]
+                        through = line[0, p]
+                free[p] = end
+                if plan.overlap_sends == 0.0 and through > end:
+                    free[p] = through
                 if p == 0:
                     out[COMPUTE] += kernels
                     out[EXPOSED_TP] += end - start - kernels
-                free[p] = end
+                    out[EXPOSED_PP] += free[p] - end
                 done[p] += 1
                 left -= 1
 

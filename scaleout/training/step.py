@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from scaleout.engine.program import COMPUTE, RECEIVE, STREAMS, Job, Label, Message, Program
+from scaleout.engine.program import COMPUTE, RECEIVE, SEND, STREAMS, Job, Label, Message, Program
 from scaleout.hardware import Rates, pack
 from scaleout.parallel import (
     KINDS, Block, Frozen, Layers, Shard, Tables, families, join, layer_costs, shard, stage_of,
@@ -38,13 +38,13 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """A pass as a block: its first operation that is no message from another stage, its first and
-    last kernel, and its last gradient reduction (-1 for none)."""
+    """A pass as a block: its first operation that is no message from another stage, its first
+    kernel, what must be through before the next pass, and its last gradient reduction (-1 for none)."""
 
     block: Frozen
     first: int
     kernel: int
-    last_kernel: int
+    through: int
     reduction: int
 
 
@@ -122,7 +122,7 @@ class _StageWriter:
         blocks, names, extra = [opening], [""], []
         # a chunk's first forward waits for its own gather, or the very first pass for all of them
         waiting = dict(enumerate(gathers)) if self.stack.overlap_parameter_gather else dict(enumerate(gathers[-1:]))
-        reduced = computed = 0
+        reduced = through = 0
         size = len(opening)
         for step in schedule(stage, self.layout.pp, self.layout.vpp, micro_batches):
             last = step.backward and step.micro_batch == micro_batches - 1
@@ -130,10 +130,10 @@ class _StageWriter:
             block = written.block
             if not step.backward and step.chunk in waiting:
                 extra.append((len(blocks), written.first, waiting.pop(step.chunk)))
-            if written.first < written.kernel:
+            if blocks[1:] and (written.first < written.kernel or not self.stack.overlap_sends):
                 # a collective is issued after the kernels before it, on whatever stream it runs
-                extra.append((len(blocks), written.first, computed))
-            computed = size + written.last_kernel
+                extra.append((len(blocks), written.first, through))
+            through = size + written.through
             if written.reduction >= 0:
                 reduced = size + written.reduction
             blocks.append(block)
@@ -142,7 +142,7 @@ class _StageWriter:
             )
             size += len(block)
         # the closing's first operation needs all gradients: it waits for the last kernel and the last bucket
-        extra += [(len(blocks), 0, op) for op in (computed, reduced) if op]
+        extra += [(len(blocks), 0, op) for op in (through, reduced) if op]
         return join([*blocks, self._closing(held, places)], [*names, ""], extra)
 
     def _opening(self, held: float, places: list[_Place]) -> tuple[Frozen, list[int]]:
@@ -187,11 +187,13 @@ class _StageWriter:
         if key not in self._blocks:
             block, reduction = self._backward(place, last) if step.backward else (self._forward(place), -1)
             kernels = np.flatnonzero(block.ops[:, 0] == COMPUTE)
+            sends = np.flatnonzero(block.ops[:, 0] == SEND)
+            blocked = len(sends) and not self.stack.overlap_sends
             self._blocks[key] = _Written(
                 block=block,
                 first=int(np.flatnonzero(block.ops[:, 0] != RECEIVE)[0]),
                 kernel=int(kernels[0]),
-                last_kernel=int(kernels[-1]),
+                through=int(sends[-1] if blocked else kernels[-1]),
                 reduction=reduction,
             )
         return self._blocks[key]
