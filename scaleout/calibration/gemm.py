@@ -37,8 +37,9 @@ _HELD = 0.3
 _SEED = 0
 _KNEE = 0.1
 """Log error beyond which a row counts linearly: tables hold rows where the library chose badly."""
-_PRIOR, _FIRM = 0.15, 2.0
-"""Weights of the first guess, which decides what the table does not: of any constant, and of an efficiency."""
+_PRIOR, _FIRM = 0.004, 0.06
+"""Pull of the first guess, which decides what the table does not, relative to a row's: of any constant, and of
+an efficiency of compute or HBM."""
 _GAIN = 0.97
 """A richer menu is taken where it brings the misfit below this share."""
 _REGIMES = ((1, 64), (65, 1024), (1025, 10**9))
@@ -132,7 +133,8 @@ def _fit_menu(chip: Chip, dtype: str, measured: Measured, menu: Menu) -> tuple[f
     names = free(shape, menu, warm=bool(np.mean(least > measured.seconds) > 0.01), launch=launch)
     first, low, high = guess(names)
     logs = np.log(measured.seconds)
-    prior = np.array([_FIRM if name in ("compute_efficiency", "hbm_efficiency") else _PRIOR for name in names])
+    firm = ("compute_efficiency", "hbm_efficiency")
+    prior = np.sqrt(len(logs)) * np.array([_FIRM if name in firm else _PRIOR for name in names])
 
     def tried(point: Floats) -> GemmConstants:
         return constants(names, point, menu, launch=launch)
