@@ -8,6 +8,7 @@
 Names are imported when they are first used, so that ``import scaleout`` is cheap.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,9 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'scaleout' has no attribute {name!r}")
     value = getattr(import_module(_HOME_OF[name]), name)
+    # that import may have put the module of the same name in place of the function
+    if (module := sys.modules.get("scaleout.simulate")) is not None:
+        globals()["simulate"] = module.simulate
     globals()[name] = value
     return value
 

@@ -7,11 +7,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from scaleout.collectives import trials
-from scaleout.evaluate.event import Site, site
+from scaleout.evaluate.machine import Machine, machine
 from scaleout.hardware import Rates, pack
 from scaleout.hardware.rates import Floats
-from scaleout.network.topology import Ints
 from scaleout.parallel.costs import layer_costs
 from scaleout.parallel.shard import cut, dimensions, options
 from scaleout.specs import Chip, Stack, TrainingExperiment
@@ -68,38 +66,31 @@ def _plan(experiment: TrainingExperiment) -> Plan:
 
 def _wires(experiment: TrainingExperiment) -> Wires:
     layout = experiment.layout
-    return _wires_of(site(experiment), layout.tp, layout.pp, layout.dp)
+    return _wires_of(machine(experiment), layout.tp, layout.pp, layout.dp)
 
 
-@lru_cache(maxsize=4096)
-def _wires_of(place: Site, tp: int, pp: int, dp: int) -> Wires:
-    """Rows of the first group of every stage; the fastest of all, where stages lie differently."""
-    grid = np.arange(tp * pp * dp).reshape(pp, dp, tp)
+@lru_cache(maxsize=65_536)
+def _wires_of(place: Machine, tp: int, pp: int, dp: int) -> Wires:
+    """Rows of the first group of every stage; of all of them, where stages lie differently."""
+    firsts = np.arange(pp) * (tp * dp)
 
-    def rows(groups: Ints, operation: str) -> Floats:
-        if groups.shape[1] == 1:
+    def rows(stride: int, members: int, operation: str) -> Floats:
+        if members == 1:
             return np.zeros((0, 3))
-        found = {row for group in groups for row in _rows(place, group, operation)}
-        return np.array(sorted(found))
+        starts = sorted({place.shifted(first) for first in firsts.tolist()})
+        return np.array([row for start in starts for row in place.rows(start, stride, members, operation)])
 
-    tp_groups, dp_groups = grid[:, 0, :], grid[:, :, 0]
-    firsts = grid[:, 0, 0]
-    pairs = [(firsts, np.roll(firsts, -1)), (firsts, np.roll(firsts, 1))] if pp > 1 else []
-    sends = [_rows(place, np.array(pair), "send") for a, b in pairs for pair in zip(a, b, strict=True)]
+    pairs = [(p, (p + 1) % pp) for p in range(pp)] + [(p, (p - 1) % pp) for p in range(pp)] if pp > 1 else []
+    sends = [place.send_rows(int(firsts[a]), int(firsts[b])) for a, b in pairs]
+    nobody = np.zeros((0, 3))
     return Wires(
-        tp_all_gather=rows(tp_groups, "all_gather"),
-        tp_reduce_scatter=rows(tp_groups, "reduce_scatter"),
-        tp_all_reduce=rows(tp_groups, "all_reduce"),
-        dp_all_gather=rows(dp_groups, "all_gather"),
-        dp_reduce_scatter=rows(dp_groups, "reduce_scatter"),
-        dp_all_reduce=rows(dp_groups, "all_reduce"),
-        send=np.array(sends).reshape(len(sends), -1, 3) if sends else np.zeros((2, 0, 3)),
-        embedding=rows(grid[[0, -1], 0, 0][None, :], "all_reduce") if pp > 1 else np.zeros((0, 3)),
-        world=rows(grid.reshape(1, -1), "all_reduce"),
+        tp_all_gather=rows(1, tp, "all_gather"),
+        tp_reduce_scatter=rows(1, tp, "reduce_scatter"),
+        tp_all_reduce=rows(1, tp, "all_reduce"),
+        dp_all_gather=rows(tp, dp, "all_gather"),
+        dp_reduce_scatter=rows(tp, dp, "reduce_scatter"),
+        dp_all_reduce=rows(tp, dp, "all_reduce"),
+        send=np.array(sends) if pp > 1 else np.zeros((2, 0, 3)),
+        embedding=np.array(place.rows(0, int(firsts[-1]), 2, "all_reduce")) if pp > 1 else nobody,
+        world=np.array(place.world_rows()) if tp * pp * dp > 1 else nobody,
     )
-
-
-def _rows(place: Site, group: Ints, operation: str) -> list[tuple[float, float, float]]:
-    """Latency [s], share [1] and rate alone [byte/s] by everything that can do an operation."""
-    tried = trials(place.fabric, group[None, :], operation).values()
-    return [(float(pattern.latency[0]), pattern.share, pattern.rate(place.fabric)) for pattern in tried]

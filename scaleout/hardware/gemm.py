@@ -79,7 +79,8 @@ def gemm_vector(chip: Chip, dtype: str, *, sustained: float = 1.0, warm: bool = 
 def _joined(a: float, b: float, norm: float) -> float:
     """Time of two kinds of work that partly hide each other [s]."""
     longest = max(a, b)
-    return longest * (1.0 + (min(a, b) / longest) ** norm) ** (1.0 / norm)
+    seconds: float = longest * (1.0 + (min(a, b) / longest) ** norm) ** (1.0 / norm)
+    return seconds
 
 
 @compilable

@@ -109,16 +109,12 @@ def _section(name: str, table: Measured, note: str, figures: str) -> list[str]:
 
 def _worst(comparison: Comparison) -> list[tuple[str, ...]]:
     unit = comparison.unit
-    return [
-        (
-            f"{row.line:,}",
-            describe(row.measured, unit),
-            describe(row.simulated, unit),
-            percent(row.error, sign=True),
-            ", ".join(f"{key} {value}" for key, value in row.keys.items() if value and key != "source"),
-        )
-        for row in comparison.worst(_WORST)
-    ]
+    rows: list[tuple[str, ...]] = []
+    for row in comparison.worst(_WORST):
+        words = [row.label, *(f"{key} {value}" for key, value in row.keys.items() if value and key != "source")]
+        sizes = describe(row.measured, unit), describe(row.simulated, unit), percent(row.error, sign=True)
+        rows.append((f"{row.line:,}", *sizes, ", ".join(word for word in words if word)))
+    return rows
 
 
 def _lines(lines: list[int]) -> str:

@@ -82,7 +82,8 @@ def _worst(rows: Sequence[Compared], comparison: Comparison) -> Table:
             describe(row.simulated, unit),
             percent(row.error, sign=True),
         ]
-        cells.append(", ".join(f"{key} {row.keys[key]}" for key in telling if row.keys.get(key)))
+        words = [row.label, *(f"{key} {row.keys[key]}" for key in telling if row.keys.get(key))]
+        cells.append(", ".join(word for word in words if word))
         table.add_row(*map(escape, [*cells, *([", ".join(row.flags)] if assumed else [])]))
     return table
 

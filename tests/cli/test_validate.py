@@ -1,6 +1,7 @@
 """``scaleout validate`` and ``scaleout accuracy`` as a user meets them."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -124,6 +125,12 @@ def test_bad_input_ends_with_one_message_and_status_2(
 def test_help_has_examples(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str) -> None:
     assert call(monkeypatch, verb, "--help") == 0
     assert "Examples:\n" in capsys.readouterr().out
+
+
+def test_a_table_may_come_through_a_pipe(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m scaleout validate gemm /dev/stdin --json < <(cat gemm.csv)"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["n"] == 2
 
 
 def test_every_kind_has_a_module_and_a_table_of_its_name() -> None:

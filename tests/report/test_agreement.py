@@ -101,9 +101,10 @@ def test_a_comparison_without_rows_says_so() -> None:
 
 
 def test_flags_are_groups_and_stand_beside_the_rows() -> None:
-    shown = text(Comparison.of("x", [Compared(2, {}, 1.0, 2.0, ("layers guessed",))]))
+    shown = text(Comparison.of("x", [Compared(2, {}, 1.0, 2.0, ("layers guessed",), "8 x 8")]))
     assert "flag=layers guessed" in shown
     assert "assumed" in shown
+    assert "8 x 8" in shown
 
 
 def test_lines_in_a_row_are_a_range() -> None:

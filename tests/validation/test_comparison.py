@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scaleout.errors import MeasurementError
 from scaleout.validation import Compared, Comparison, Skipped, statistics
 
 A = {"chip": "a", "dtype": "bf16"}
@@ -52,6 +53,14 @@ def test_the_summary_has_the_keys_of_the_contract_and_no_others() -> None:
     for values in summary["groups"].values():
         assert list(values) == ["n", "mape", "median", "p90", "bias"]
     assert json.loads(json.dumps(summary)) == summary
+
+
+@pytest.mark.parametrize(
+    ("measured", "simulated"), [(0.0, 1.0), (1.0, 0.0), (1.0, math.nan), (math.inf, 1.0), (-1.0, 1.0)]
+)
+def test_what_has_no_error_is_refused(measured: float, simulated: float) -> None:
+    with pytest.raises(MeasurementError, match=r"line 7: measured .*; expected finite numbers above 0"):
+        Compared(7, {}, measured, simulated)
 
 
 def test_groups_are_by_key_by_combined_keys_and_by_flag() -> None:

@@ -25,7 +25,7 @@ def closed_form(name: str, mode: str) -> tuple[float, float]:
         "seqpar+selective": 34 / t,
         "full": 2.0,
     }[mode]  # fmt: skip
-    # the first stage holds pp micro-batches, with the interleaved schedule a little more (section 4.3)
+    # the first stage holds pp micro-batches, with the interleaved schedule a little more (section 4.2.3)
     under_way = model.layers * (1 + (layout.pp - 1) / (layout.pp * layout.vpp) if layout.vpp > 1 else 1.0)
     return 18 * 12 * h**2 * model.layers / t / layout.pp, layer * under_way
 
