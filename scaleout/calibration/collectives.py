@@ -109,9 +109,9 @@ def predict(logs: Floats, table: Table, system: System) -> Floats:
     for name, (launch, step, rate) in zip(names, constants, strict=True):
         algorithms = system.library.protocols[name].algorithms
         if "nvls" in algorithms:
-            fits, times, share = table.operation == _OPERATIONS.index("all_reduce"), 2, (n + 1) / n
+            fits, times, share = table.operation == _OPERATIONS.index("all_reduce"), 2 * np.ones_like(n), (n + 1) / n
         elif "pairwise" in algorithms:
-            fits, times, share = pairs, 1, (steps + idle) / n
+            fits, times, share = pairs, np.ones_like(n), (steps + idle) / n
         else:
             fits, times, share = ~pairs, steps, (steps + idle) / n
         fixed = launch * 1e-6 + times * (step * 1e-6 * bool(_STARTS_AT[name][1]) + 2 * link)
@@ -121,7 +121,7 @@ def predict(logs: Floats, table: Table, system: System) -> Floats:
 
 def fit(table: Table, system: System) -> System:
     """The system with the library's constants fitted to the rows; what is not fitted stays."""
-    from scipy.optimize import least_squares
+    from scipy.optimize import least_squares  # type: ignore[import-untyped]
 
     names = _names(system)
     start = [_IDLE, *(value or 1.0 for name in names for value in _STARTS_AT[name])]
@@ -136,7 +136,9 @@ def fit(table: Table, system: System) -> System:
     bounds = np.log(low), np.log(high)
     starts = [np.log(start) + spread * rng.standard_normal(len(start)) for spread in [0.0, *[0.4] * (_STARTS - 1)]]
     found = [
-        least_squares(misses, np.clip(at, bounds[0] + 1e-6, bounds[1] - 1e-6), bounds=bounds, loss="soft_l1", f_scale=0.1)
+        least_squares(
+            misses, np.clip(at, bounds[0] + 1e-6, bounds[1] - 1e-6), bounds=bounds, loss="soft_l1", f_scale=0.1
+        )
         for at in starts
     ]
     return fitted(system, np.exp(min(found, key=lambda one: one.cost).x))
@@ -186,7 +188,12 @@ def report(name: str, table: Table, system: System) -> str:
 
 def section(library: CollectiveLibrary) -> str:
     """The library as a section of a system file."""
-    lines = [f"name: {library.name}", f'version: "{library.version}"', f"idle_step: {library.idle_step:g}", "protocols:"]
+    lines = [
+        f"name: {library.name}",
+        f'version: "{library.version}"',
+        f"idle_step: {library.idle_step:g}",
+        "protocols:",
+    ]
     for name, rules in library.protocols.items():
         lines += [f"  {name}:", f"    algorithms: [{', '.join(rules.algorithms)}]"]
         for field in ("launch", "scale_up_step", "network_step"):
@@ -216,11 +223,17 @@ def main(arguments: list[str] | None = None) -> int:
         table, system = read_table(options.table, options.system), load("system", options.system)
         mine = table.library == options.library
         if not mine.any():
-            raise MeasurementError(f"no rows of {options.library!r}; {near(options.library, sorted(set(table.library)))}")
+            raise MeasurementError(
+                f"no rows of {options.library!r}; {near(options.library, sorted(set(table.library)))}"
+            )
         held = mine & (table.ranks == options.held_out)
         done = fit(table.take(mine & ~held), system)
         print(section(done.library))
-        for name, rows in (("fitted", mine & ~held), (f"held out, {options.held_out} chips", held), ("other runs", ~mine)):
+        for name, rows in (
+            ("fitted", mine & ~held),
+            (f"held out, {options.held_out} chips", held),
+            ("other runs", ~mine),
+        ):
             if rows.any():
                 print(report(name, table.take(rows), done))
         if options.write:

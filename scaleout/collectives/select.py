@@ -48,9 +48,7 @@ def _makers(fabric: Fabric, groups: Ints, operation: str) -> dict[str, Maker]:
     if reduce and per_node < 2 and members > 1:
         menu["tree"] = tree
     if 1 < per_node < members:
-        menu |= {
-            name: partial(hierarchical, name=name) for name in LEVELS if reduce or name == "hierarchical"
-        }
+        menu |= {name: partial(hierarchical, name=name) for name in LEVELS if reduce or name == "hierarchical"}
     return menu
 
 

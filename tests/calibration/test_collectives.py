@@ -29,10 +29,8 @@ def test_closed_forms_of_the_fit_are_what_the_algorithms_take(name: str) -> None
     table, system = sizes(name), load("system", name)
     library = system.library
     rows = [library.protocols[p] for p in collectives._names(system)]
-    values = [
-        value for rules in rows for value in (rules.launch * 1e6, max(rules.scale_up_step * 1e6, 1e-9), rules.scale_up_rate)
-    ]  # fmt: skip
-    logs = np.log([library.idle_step, *values])
+    values = [(r.launch * 1e6, max(r.scale_up_step * 1e6, 1e-9), r.scale_up_rate) for r in rows]
+    logs = np.log([library.idle_step, *np.ravel(values)])
     assert predict(logs, table, system) == pytest.approx(table.seconds, rel=1e-9)
 
 

@@ -40,7 +40,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize(("system", "chips", "operation", "nbytes", "measured", "tolerance", "source"), ROWS)
-def test_published_times(  # noqa: PLR0913
+def test_published_times(
     system: str, chips: int, operation: str, nbytes: float, measured: float, tolerance: float, source: str
 ) -> None:
     fabric = rail_fat_tree(load("system", system), chips)

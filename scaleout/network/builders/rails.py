@@ -196,7 +196,11 @@ def rail_fat_tree(system: System, chips: int, slow: Slow | None = None) -> Fabri
         name=f"{system.name} x {nodes}",
         chips=chips,
         vertices=(
-            ("chip", chips), ("switch", nodes), ("leaf", leaves), ("spines of pod", spines), ("cores", cores),
+            ("chip", chips),
+            ("switch", nodes),
+            ("leaf", leaves),
+            ("spines of pod", spines),
+            ("cores", cores),
             ("port", len(shared)),
         ),
         source=np.concatenate([a for a, _, _, _, _ in rows]),
