@@ -81,6 +81,8 @@ def prefill_vector(chip: Chip, c: PrefillConstants, dtype: str, kv_dtype: str) -
         c.wave_tail,
         c.masked,
         -1.0 if c.reduction is None else c.reduction,
+        chip.hbm_bandwidth * (c.l2_ratio or 0.0),
+        chip.l2_bytes or 0.0,
     ])  # fmt: skip
 
 
@@ -95,7 +97,8 @@ def decode_vector(chip: Chip, c: DecodeConstants) -> Floats:
         chip.l2_bytes or math.inf,
         c.tile,
         c.blocks_per_core,
-        c.split_tiles,
+        c.group_split,
+        c.single_split,
         c.smallest_group,
         c.largest_group,
         c.launch,
@@ -106,6 +109,7 @@ def decode_vector(chip: Chip, c: DecodeConstants) -> Floats:
         c.single_tile,
         c.reduction,
         c.part_overhead,
+        c.wave_tail,
     ])  # fmt: skip
 
 
@@ -155,7 +159,7 @@ def prefill_seconds(
     """
     cores, rate, vector, exponential, hbm, preparation = c[0], c[1], c[2], c[3], c[4], c[5]
     width, kv_width, tile, backward_share, launch, row_overhead = c[6], c[7], c[8], c[9], c[10], c[11]
-    per_core, wave_tail, masked, reduction = c[12], c[13], c[14], c[15]
+    per_core, wave_tail, masked, reduction, l2, l2_bytes = c[12], c[13], c[14], c[15], c[16], c[17]
     work, passes = 1.0, 1.0
     if backward:
         work, passes, rate = _BACKWARD_WORK, _BACKWARD_PASSES, rate * backward_share
@@ -183,10 +187,14 @@ def prefill_seconds(
 
     queries, cached = batch * q_len * heads * head_size, batch * kv_len * kv_heads * head_size
     moved = ((width + 2.0) * queries + 2.0 * kv_width * cached) * passes
-    seconds = launch + (compute**3.0 + (moved / hbm) ** 3.0) ** (1.0 / 3.0)
+    # all of it stays in L2 up to half of its size, nothing from one and a half times its size on
+    kept = min(1.0, max(0.0, 1.5 - moved / l2_bytes)) if l2 > 0.0 and l2_bytes > 0.0 else 0.0
+    near = kept / max(l2, 1.0)
+    seconds = launch + (compute**3.0 + (moved * (near + (1.0 - kept) / hbm)) ** 3.0) ** (1.0 / 3.0)
     if preparation > 0.0:
         new = batch * q_len * kv_heads * head_size
-        seconds += ((2.0 + width) * queries + 2.0 * (2.0 + kv_width) * new) * passes / preparation
+        prepared = ((2.0 + width) * queries + 2.0 * (2.0 + kv_width) * new) * passes
+        seconds += prepared * (near + (1.0 - kept) / preparation)
     if parts > 1.0:
         seconds += reduction
     return seconds
@@ -210,22 +218,24 @@ def decode_seconds(
         From `decode_vector`, for a cache of this width.
     """
     cores, peak, vector, hbm, l2, l2_bytes = c[0], c[1], c[2], c[3], c[4], c[5]
-    tile, per_core, split_tiles, smallest, largest, launch = c[6], c[7], c[8], c[9], c[10], c[11]
+    tile, per_core, smallest, largest, launch = c[6], c[7], c[10], c[11], c[12]
     group = heads / kv_heads
     if smallest <= group <= largest:
-        blocks, readers = batch * kv_heads, 1.0
-        overhead, per_tile = c[12] + c[13] * (group - 1.0), c[14]
+        blocks, readers, fewest = batch * kv_heads, 1.0, c[8]
+        overhead, per_tile = c[13] + c[14] * (group - 1.0), c[15]
     else:
-        blocks, readers = batch * heads, group
-        overhead, per_tile = c[15], c[16]
+        blocks, readers, fewest = batch * heads, group, c[9]
+        overhead, per_tile = c[16], c[17]
     per_tile *= padded_head(head_size) / _HEAD
 
     slots = cores * per_core
     tiles = math.ceil(kv_len / tile)
-    parts = max(1.0, float(min(math.floor(slots / blocks), math.ceil(tiles / split_tiles))))
+    parts = max(1.0, float(min(math.floor(slots / blocks), math.ceil(tiles / fewest))))
     one = overhead + math.ceil(tiles / parts) * per_tile
     flops = 4.0 * batch * heads * kv_len * head_size
-    compute = max(one * max(1.0, blocks * parts / slots), flops / (peak if head_size % _MMA == 0.0 else vector))
+    waves = blocks * parts / slots
+    waves = max(1.0, waves + c[20] * (math.ceil(waves) - waves))
+    compute = max(one * waves, flops / (peak if head_size % _MMA == 0.0 else vector))
 
     cache = 2.0 * batch * kv_len * kv_heads * head_size * kv_width
     # what the blocks at work read has to stay in L2 until the last head of a group has read it
@@ -235,5 +245,5 @@ def decode_seconds(
     from_l2 = cache * readers / l2
     seconds = launch + (compute**3.0 + from_hbm**3.0 + from_l2**3.0) ** (1.0 / 3.0)
     if parts > 1.0:
-        seconds += c[17] + c[18] * parts
+        seconds += c[18] + c[19] * parts
     return seconds

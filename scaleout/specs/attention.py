@@ -32,6 +32,9 @@ class PrefillConstants:
         1: a partial wave of rows costs a whole one; 0: only its share [1].
     hbm_efficiency
         Reached share of HBM bandwidth [1].
+    l2_ratio
+        Rate at which operands that stay in L2 since they were made are read and written, as a
+        multiple of HBM bandwidth [1]; None where they are not faster.
     preparation
         Share of HBM bandwidth of the pass before, which rotates queries and keys and stores keys
         and values [1]; None where that is a kernel of its own.
@@ -57,6 +60,7 @@ class PrefillConstants:
     rows_per_core: Count = 1
     wave_tail: Share = 0.0
     hbm_efficiency: Fraction
+    l2_ratio: Positive | None = None
     preparation: Fraction | None = None
     masked: Share = 0.0
     reduction: Seconds | None = None
@@ -82,8 +86,10 @@ class DecodeConstants:
         Cached tokens that a block reads at a time [token].
     blocks_per_core
         Blocks that a core works on at a time.
-    split_tiles
-        Fewest tiles of a part, where a sequence is split over idle cores.
+    group_split, single_split
+        Fewest tiles of a part, where a sequence is split over idle cores: in blocks that take a
+        group, and in those that take one head; a number beyond all lengths for a kernel that
+        never splits.
     smallest_group, largest_group
         Query heads of a key/value head that one block takes together.
     launch
@@ -94,6 +100,8 @@ class DecodeConstants:
         Time of a block that takes one head: fixed, of a tile [s].
     reduction, part_overhead
         Time to join the parts of split sequences: fixed, and of each part [s].
+    wave_tail
+        1: a partial wave of blocks costs a whole one; 0: only its share [1].
     hbm_efficiency
         Reached share of HBM bandwidth [1].
     l2_ratio
@@ -109,7 +117,8 @@ class DecodeConstants:
 
     tile: Count
     blocks_per_core: Count
-    split_tiles: Count
+    group_split: Count
+    single_split: Count
     smallest_group: Count
     largest_group: Count
     launch: Seconds
@@ -120,6 +129,7 @@ class DecodeConstants:
     single_tile: Seconds
     reduction: Seconds
     part_overhead: Seconds
+    wave_tail: Share
     hbm_efficiency: Fraction
     l2_ratio: Positive
     residual: NotNegative | None = None

@@ -11,6 +11,8 @@ from scaleout.validation.table import Watch
 __all__ = ["KINDS", "Kind", "kind_module", "validate"]
 
 KINDS = {
+    "attention": "scaleout.validation.attention",
+    "elementwise": "scaleout.validation.elementwise",
     "gemm": "scaleout.validation.gemm",
     "memory": "scaleout.validation.memory",
 }
