@@ -1,7 +1,7 @@
 """Fit the constants of attention kernels: ``python -m scaleout.calibration.attention TABLE [--chip NAME] [--write]``.
 
-Of every chip and kernel in the table, prefill is fitted per dtype of the queries and decode per
-dtype of the cache. 30 % of the combinations of heads, key/value heads and length are held out.
+Of every chip and kernel in the table, prefill is fitted per dtypes of queries and cache and decode
+per dtype of the cache. 30 % of the combinations of heads, key/value heads and length are held out.
 """
 
 import argparse
@@ -12,7 +12,6 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -50,7 +49,7 @@ _DECODE = DecodeConstants(
     tile=64, blocks_per_core=1, group_split=4, single_split=4, smallest_group=1, largest_group=32,
     launch=8 * _US, group_overhead=3 * _US, head_overhead=0.1 * _US, group_tile=1 * _US,
     single_overhead=3 * _US, single_tile=1 * _US, reduction=3 * _US, part_overhead=0.01 * _US, wave_tail=0.3,
-    hbm_efficiency=0.85, l2_ratio=2.5,
+    hbm_efficiency=0.85, l2_ratio=2.5, resident_blocks=2.0,
 )  # fmt: skip
 _FREE_PREFILL = {
     "efficiency": (0.1, 1.0),
@@ -72,6 +71,7 @@ _FREE_DECODE = {
     "wave_tail": (1e-3, 1.0),
     "hbm_efficiency": (0.3, 0.95),
     "l2_ratio": (1.0, 8.0),
+    "resident_blocks": (0.25, 8.0),
 }
 _NEVER = 1_000_000
 """Tiles of a part that no sequence has."""
@@ -149,6 +149,9 @@ def fit_prefill(chip: Chip, kernel: str, dtype: str, kv_dtype: str, rows: Measur
     free: dict[str, tuple[float, float]] = dict(_FREE_PREFILL)
     choices: dict[str, tuple[Any, ...]] = {"tile": (64, 128), "rows_per_core": (1, 2), "wave_tail": (0.0, 0.5, 1.0)}
     start = _PREFILL
+    if dtype != kv_dtype:
+        # the kernel may cast the queries to the narrower dtype of the cache
+        choices["products"] = ("", kv_dtype)
     if kernel != "trtllm":
         # one sequence of some thousand tokens moves too little to tell L2 from HBM
         start = replace(start, reduction=1 * _US, l2_ratio=None)
@@ -173,7 +176,7 @@ def fit_decode(chip: Chip, kv_dtype: str, rows: Measurements) -> Fit:
         # one size of group cannot tell two kernels apart: one takes them all
         choices |= {"smallest_group": (1,), "single_split": (1,), "group_split": (1, 2, 4, 8)}
         start = replace(start, largest_group=_NEVER, head_overhead=0.0)
-        for name in ("head_overhead", "single_overhead", "single_tile", "l2_ratio"):
+        for name in ("head_overhead", "single_overhead", "single_tile", "l2_ratio", "resident_blocks"):
             del free[name]
 
     def predict(constants: DecodeConstants) -> Floats:
@@ -247,18 +250,20 @@ def _calibrate(table: Path, only: str | None, write: bool) -> None:
             parts: dict[str, dict[str, Any]] = {"prefill": {}, "decode": {}}
             source = ""
             for (found, phase, dtype, kv_dtype), part in mine.items():
-                # mixed dtypes run the kernel of the queries in prefill, of the cache in decode
-                if found != kernel or (phase == "prefill" and dtype != kv_dtype):
+                if found != kernel:
                     continue
-                print(f"{name} {kernel} {phase} {dtype if phase == 'prefill' else kv_dtype}")
+                mixed = f"{dtype}/{kv_dtype}" if dtype != kv_dtype else dtype
+                label = mixed if phase == "prefill" else kv_dtype
+                print(f"{name} {kernel} {phase} {label}")
                 taken, source = part, part.source
                 if phase == "decode":
                     taken = possible(chip, kv_dtype, part)
                     print(f"    {len(part.seconds) - len(taken.seconds):,} rows above the HBM peak are left out")
-                task = partial(fit_prefill, chip, kernel, dtype, kv_dtype) if phase == "prefill" else None
-                fit = task(taken) if task else fit_decode(chip, kv_dtype, taken)
+                    fit = fit_decode(chip, kv_dtype, taken)
+                else:
+                    fit = fit_prefill(chip, kernel, dtype, kv_dtype, taken)
                 print("\n".join(_regimes(taken, fit, phase)))
-                parts[phase][dtype if phase == "prefill" else kv_dtype] = fit.constants
+                parts[phase][label] = fit.constants
             print(_section(parts, source))
             if write:
                 write_section(find("chip", name), ("attention", kernel), _section(parts, source))

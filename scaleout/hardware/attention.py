@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from scaleout.compiled import compilable
 from scaleout.errors import SpecError, near
+from scaleout.hardware.elementwise import kept_in_l2
 from scaleout.specs import Chip, DecodeConstants, PrefillConstants
 
 __all__ = [
@@ -59,14 +60,14 @@ def attention_vector(chip: Chip, kernel: str, dtype: str = "bf16", kv_dtype: str
     """
     if kernel not in chip.attention:
         raise SpecError(f"chip {chip.name!r} has no attention kernel {kernel!r}; {near(kernel, chip.attention)}")
-    return prefill_vector(chip, chip.attention[kernel].for_prefill(dtype), dtype, kv_dtype or dtype)
+    return prefill_vector(chip, chip.attention[kernel].for_prefill(dtype, kv_dtype), dtype, kv_dtype or dtype)
 
 
 def prefill_vector(chip: Chip, c: PrefillConstants, dtype: str, kv_dtype: str) -> Floats:
     """Constants as `prefill_seconds` takes them, rates in SI units."""
     return np.array([
         chip.cores,
-        chip.flops(dtype) * c.efficiency,
+        chip.flops(c.products or dtype) * c.efficiency,
         _vector_rate(chip, dtype),
         c.softmax / chip.exponentials if chip.exponentials else 0.0,
         chip.hbm_bandwidth * c.hbm_efficiency,
@@ -94,7 +95,7 @@ def decode_vector(chip: Chip, c: DecodeConstants) -> Floats:
         _vector_rate(chip, "bf16"),
         chip.hbm_bandwidth * c.hbm_efficiency,
         chip.hbm_bandwidth * c.l2_ratio,
-        chip.l2_bytes or math.inf,
+        chip.l2_bytes or 0.0,
         c.tile,
         c.blocks_per_core,
         c.group_split,
@@ -110,6 +111,7 @@ def decode_vector(chip: Chip, c: DecodeConstants) -> Floats:
         c.reduction,
         c.part_overhead,
         c.wave_tail,
+        c.resident_blocks,
     ])  # fmt: skip
 
 
@@ -187,8 +189,7 @@ def prefill_seconds(
 
     queries, cached = batch * q_len * heads * head_size, batch * kv_len * kv_heads * head_size
     moved = ((width + 2.0) * queries + 2.0 * kv_width * cached) * passes
-    # all of it stays in L2 up to half of its size, nothing from one and a half times its size on
-    kept = min(1.0, max(0.0, 1.5 - moved / l2_bytes)) if l2 > 0.0 and l2_bytes > 0.0 else 0.0
+    kept = kept_in_l2(moved, l2_bytes) if l2 > 0.0 else 0.0
     near = kept / max(l2, 1.0)
     seconds = launch + (compute**3.0 + (moved * (near + (1.0 - kept) / hbm)) ** 3.0) ** (1.0 / 3.0)
     if preparation > 0.0:
@@ -239,8 +240,8 @@ def decode_seconds(
 
     cache = 2.0 * batch * kv_len * kv_heads * head_size * kv_width
     # what the blocks at work read has to stay in L2 until the last head of a group has read it
-    at_work = min(blocks, slots) / readers * 2.0 * kv_len * head_size * kv_width
-    again = cache * (readers - 1.0) * (1.0 - min(1.0, l2_bytes / at_work))
+    at_work = min(blocks, cores * c[21]) / readers * 2.0 * kv_len * head_size * kv_width
+    again = cache * (readers - 1.0) * (1.0 - kept_in_l2(at_work, l2_bytes))
     from_hbm = (cache + again + 4.0 * batch * heads * head_size) / hbm
     from_l2 = cache * readers / l2
     seconds = launch + (compute**3.0 + from_hbm**3.0 + from_l2**3.0) ** (1.0 / 3.0)

@@ -9,6 +9,9 @@ from scaleout.units import Count, Fraction, NotNegative, Positive, Seconds, Shar
 
 __all__ = ["AttentionConstants", "DecodeConstants", "PrefillConstants"]
 
+_SAME = {"fp16": "bf16"}
+"""Formats that run on the same units at the same rate."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrefillConstants:
@@ -18,6 +21,8 @@ class PrefillConstants:
     ----------
     tile
         Queries, and keys, of a tile [token].
+    products
+        Dtype at whose rate the products run; "" for that of the queries.
     efficiency
         Reached share of the dense rate on full tiles [1].
     softmax
@@ -52,6 +57,7 @@ class PrefillConstants:
     """
 
     tile: Count = 128
+    products: str = ""
     efficiency: Fraction
     softmax: Share = 0.0
     backward: Fraction = 0.8
@@ -107,6 +113,8 @@ class DecodeConstants:
     l2_ratio
         L2 bandwidth as a multiple of HBM bandwidth [1]; heads of a group that have blocks of their
         own read the same keys and values again from there.
+    resident_blocks
+        Blocks of a core whose keys and values have to stay in L2 at a time for that [1].
     residual
         Mean absolute error on measurements held out of the fit [1]; None where nothing was fitted.
     calibrated
@@ -132,6 +140,7 @@ class DecodeConstants:
     wave_tail: Share
     hbm_efficiency: Fraction
     l2_ratio: Positive
+    resident_blocks: Positive = 1.0
     residual: NotNegative | None = None
     calibrated: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     fitted: str = ""
@@ -148,7 +157,8 @@ class AttentionConstants:
     Parameters
     ----------
     prefill
-        Constants per dtype of the queries; the two 16-bit formats are one.
+        Constants per dtype of the queries, or per "queries/cache" where the cache has another
+        dtype and that makes a difference; the two 16-bit formats are one.
     decode
         Constants per dtype of the cached keys and values; queries have 16 bits.
     """
@@ -163,16 +173,17 @@ class AttentionConstants:
         if not self.prefill and not self.decode:
             raise SpecError("attention: has neither prefill nor decode constants")
 
-    def for_prefill(self, dtype: str) -> PrefillConstants:
-        """Constants for queries of a dtype, or a `SpecError`."""
-        name = "bf16" if dtype == "fp16" else dtype
-        if name not in self.prefill:
+    def for_prefill(self, dtype: str, kv_dtype: str | None = None) -> PrefillConstants:
+        """Constants for queries and a cache of these dtypes, or a `SpecError`."""
+        name, cache = (_SAME.get(kind, kind) for kind in (dtype, kv_dtype or dtype))
+        found = self.prefill.get(f"{name}/{cache}", self.prefill.get(name))
+        if found is None:
             raise SpecError(f"attention.prefill: has no constants for {dtype!r}; {near(name, self.prefill)}")
-        return self.prefill[name]
+        return found
 
     def for_decode(self, kv_dtype: str) -> DecodeConstants:
         """Constants for a cache of a dtype, or a `SpecError`."""
-        name = "bf16" if kv_dtype == "fp16" else kv_dtype
+        name = _SAME.get(kv_dtype, kv_dtype)
         if name not in self.decode:
             raise SpecError(f"attention.decode: has no constants for {kv_dtype!r}; {near(name, self.decode)}")
         return self.decode[name]

@@ -7,7 +7,7 @@ from scaleout.validation import attention, elementwise
 
 TABLES = Path(__file__).resolve().parents[2].parent / "shared" / "validation"
 HEADER = "chip,phase,dtype,kv_dtype,batch,q_len,kv_len,heads,kv_heads,head_dim,time_us,source\n"
-TRTLLM, FLASH = "aiconfigurator, TensorRT-LLM collectors", "vidur; flash attention"
+TRTLLM, FLASH = "aiconfigurator; TensorRT-LLM collectors", "vidur; flash attention"
 
 
 def table(folder: Path, text: str) -> Path:
