@@ -191,7 +191,7 @@ def prefill_seconds(
     moved = ((width + 2.0) * queries + 2.0 * kv_width * cached) * passes
     kept = kept_in_l2(moved, l2_bytes) if l2 > 0.0 else 0.0
     near = kept / max(l2, 1.0)
-    seconds = launch + (compute**3.0 + (moved * (near + (1.0 - kept) / hbm)) ** 3.0) ** (1.0 / 3.0)
+    seconds: float = launch + (compute**3.0 + (moved * (near + (1.0 - kept) / hbm)) ** 3.0) ** (1.0 / 3.0)
     if preparation > 0.0:
         new = batch * q_len * kv_heads * head_size
         prepared = ((2.0 + width) * queries + 2.0 * (2.0 + kv_width) * new) * passes
@@ -244,7 +244,7 @@ def decode_seconds(
     again = cache * (readers - 1.0) * (1.0 - kept_in_l2(at_work, l2_bytes))
     from_hbm = (cache + again + 4.0 * batch * heads * head_size) / hbm
     from_l2 = cache * readers / l2
-    seconds = launch + (compute**3.0 + from_hbm**3.0 + from_l2**3.0) ** (1.0 / 3.0)
+    seconds: float = launch + (compute**3.0 + from_hbm**3.0 + from_l2**3.0) ** (1.0 / 3.0)
     if parts > 1.0:
         seconds += c[18] + c[19] * parts
     return seconds

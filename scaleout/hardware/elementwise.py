@@ -72,4 +72,5 @@ def elementwise_seconds(tokens: float, width: float, element: float, c: Floats) 
     if slots > 0.0:
         row = c[6] + c[7] * width
         seconds = (seconds**3.0 + (math.ceil(tokens / slots) * row) ** 3.0) ** (1.0 / 3.0)
-    return launch + seconds
+    total: float = launch + seconds
+    return total
