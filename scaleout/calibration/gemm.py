@@ -6,37 +6,40 @@ written beside the constants.
 """
 
 import argparse
+import csv
 import datetime
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from scaleout.calibration.chipfile import write_gemm
+from scaleout.calibration.chipfile import block
+from scaleout.calibration.files import write_section
 from scaleout.calibration.gemm_form import MENUS, Menu, constants, free, guess
 from scaleout.compiled import compilable
-from scaleout.errors import ScaleoutError, SpecError
-from scaleout.hardware.formats import FORMATS, format_of
+from scaleout.errors import ScaleoutError, SpecError, near
+from scaleout.hardware.formats import FORMATS, SPELLINGS, format_of
 from scaleout.hardware.gemm import gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
-from scaleout.io.catalogue import find
+from scaleout.io.catalogue import find, list_names, load
 from scaleout.specs import Chip, FrozenDict, GemmConstants
-from scaleout.validation.gemm import COLUMNS, DTYPES
-from scaleout.validation.names import known_chips, unknown
-from scaleout.validation.table import Row, take_rows
 
-__all__ = ["LIBRARY", "Measured", "fit", "held_out", "kernel_times", "main", "read"]
+__all__ = ["COLUMNS", "LIBRARY", "Measured", "fit", "held_out", "kernel_times", "main", "read"]
 
 LIBRARY = "TensorRT-LLM collectors of aiconfigurator@095f58a"
+COLUMNS = ("chip", "dtype", "m", "n", "k", "time_us")
 Floats = npt.NDArray[np.float64]
 
+_NUMBERS = COLUMNS[2:]
 _HELD = 0.3
 _SEED = 0
 _KNEE = 0.1
 """Log error beyond which a row counts linearly: tables hold rows where the library chose badly."""
-_PRIOR = 0.15
-"""Weight of the first guess: it decides what the table does not."""
+_PRIOR, _FIRM = 0.004, 0.06
+"""Pull of the first guess, which decides what the table does not, relative to a row's: of any constant, and of
+an efficiency of compute or HBM."""
 _GAIN = 0.97
 """A richer menu is taken where it brings the misfit below this share."""
 _REGIMES = ((1, 64), (65, 1024), (1025, 10**9))
@@ -63,21 +66,36 @@ def kernel_times(shapes: Floats, out_bytes: float, gemm: Floats, quantise: Float
     return times
 
 
-def read(path: Path) -> dict[tuple[str, str], Measured]:
-    """The rows of a table by chip and dtype, both as the catalogue names them."""
-    chips = known_chips()
+def read(path: Path, chips: Mapping[str, Chip]) -> dict[tuple[str, str], Measured]:
+    """The rows of a table by chip and dtype, both as the catalogue names them.
 
-    def take(row: Row) -> tuple[str, str, tuple[float, ...]]:
-        written = row.text("dtype")
-        shape = (row.whole("m"), row.whole("n"), row.whole("k"), row.number("time_us") * 1e-6)
-        name = row.text("chip")
-        return chips[name].name if name in chips else name, DTYPES.get(written, written), shape
-
-    rows: dict[tuple[str, str], list[tuple[float, ...]]] = {}
-    for chip, dtype, values in take_rows(path, COLUMNS, take):
-        rows.setdefault((chip, dtype), []).append(values)
+    Raises
+    ------
+    SpecError
+        The file cannot be read, or a cell is no number above 0.
+    """
+    rows: dict[tuple[str, str], list[list[float]]] = {}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for line, row in enumerate(csv.DictReader(file), start=2):
+                try:
+                    values = [float(row[column]) for column in _NUMBERS]
+                    name, dtype = row["chip"], SPELLINGS.get(row["dtype"], row["dtype"])
+                except (KeyError, TypeError, ValueError) as error:
+                    raise SpecError(f"{path}, line {line}: {error}; expected {', '.join(COLUMNS)}") from None
+                if not min(values) > 0.0:
+                    raise SpecError(f"{path}, line {line}: {min(values):g}; expected numbers above 0")
+                rows.setdefault((chips[name].name if name in chips else name, dtype), []).append(values)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SpecError(f"{path}: cannot be read: {error}") from None
     arrays = {key: np.array(values, dtype=np.float64) for key, values in rows.items()}
-    return {key: Measured(array[:, :3].copy(), array[:, 3].copy()) for key, array in arrays.items()}
+    return {key: Measured(array[:, :3].copy(), array[:, 3] * 1e-6) for key, array in arrays.items()}
+
+
+def known_chips() -> dict[str, Chip]:
+    """Every chip of the catalogue by name and alias."""
+    chips: list[Chip] = [load("chip", name) for name in list_names("chip")]
+    return {alias: chip for chip in chips for alias in (*chip.aliases, chip.name)}
 
 
 def held_out(measured: Measured) -> npt.NDArray[np.bool_]:
@@ -97,8 +115,6 @@ def fit(chip: Chip, dtype: str, measured: Measured, menus: Sequence[Menu] = MENU
     """Constants of the menu that agrees best with all the rows given."""
     best: tuple[float, GemmConstants] | None = None
     for menu in menus:
-        if menu.vector and format_of(dtype).rate == dtype:
-            continue
         cost, found = _fit_menu(chip, dtype, measured, menu)
         if best is None or cost < _GAIN * best[0]:
             best = cost, found
@@ -108,7 +124,7 @@ def fit(chip: Chip, dtype: str, measured: Measured, menus: Sequence[Menu] = MENU
 
 
 def _fit_menu(chip: Chip, dtype: str, measured: Measured, menu: Menu) -> tuple[float, GemmConstants]:
-    from scipy.optimize import least_squares
+    from scipy.optimize import least_squares  # type: ignore[import-untyped]
 
     shape = format_of(dtype)
     launch = chip.gemm["bf16"].launch if shape.cast and "bf16" in chip.gemm else None
@@ -117,6 +133,8 @@ def _fit_menu(chip: Chip, dtype: str, measured: Measured, menu: Menu) -> tuple[f
     names = free(shape, menu, warm=bool(np.mean(least > measured.seconds) > 0.01), launch=launch)
     first, low, high = guess(names)
     logs = np.log(measured.seconds)
+    firm = ("compute_efficiency", "hbm_efficiency")
+    prior = np.sqrt(len(logs)) * np.array([_FIRM if name in firm else _PRIOR for name in names])
 
     def tried(point: Floats) -> GemmConstants:
         return constants(names, point, menu, launch=launch)
@@ -126,7 +144,7 @@ def _fit_menu(chip: Chip, dtype: str, measured: Measured, menu: Menu) -> tuple[f
         errors = np.log(simulate(trial, dtype, measured.shapes)) - logs
         # the soft l1 of each row, as a residual of its own
         soft = _KNEE * np.sqrt(2.0 * (np.sqrt(1.0 + (errors / _KNEE) ** 2) - 1.0))
-        return np.append(np.copysign(soft, errors), _PRIOR * (point - first))
+        return np.append(np.copysign(soft, errors), prior * (point - first))
 
     found = least_squares(misfit, first, bounds=(low, high), diff_step=3e-3, max_nfev=80)
     return float(found.cost), _rounded(tried(found.x))
@@ -189,7 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _run(asked.table, asked.chip, asked.dtype, write=asked.write)
     except ScaleoutError as error:
-        print(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
@@ -198,12 +216,12 @@ def _run(table: Path, names: list[str] | None, dtypes: list[str] | None, *, writ
     chips = known_chips()
     for name in names or ():
         if name not in chips:
-            raise SpecError(unknown("chip", name, chips))
+            raise SpecError(f"unknown chip {name!r}; {near(name, chips)}")
     wanted = {chips[name].name for name in names} if names else None
     day = datetime.datetime.now(datetime.UTC).date().isoformat()
     print(f"{'chip and dtype':28} {'rows':12} mean, median and 90th percentile of |simulated / measured - 1|")
     # 16-bit constants first: the launch time of the others is theirs
-    tables = sorted(read(table).items(), key=lambda item: (item[0][0], item[0][1] != "bf16", item[0][1]))
+    tables = sorted(read(table, chips).items(), key=lambda item: (item[0][0], item[0][1] != "bf16", item[0][1]))
     for (name, dtype), measured in tables:
         if name not in chips or dtype not in FORMATS:
             print(f"{name} {dtype}: left out, {'the dtype' if name in chips else 'the chip'} is not known")
@@ -212,10 +230,10 @@ def _run(table: Path, names: list[str] | None, dtypes: list[str] | None, *, writ
             continue
         chip = chips[name]
         found, lines = calibrate(chip, dtype, measured, day)
-        print(*lines, f"  {found}", sep="\n", flush=True)
+        print(*lines, *(f"    {line}" for line in block(found)), sep="\n", flush=True)
         chips[name] = replace(chip, gemm={**chip.gemm, dtype: found})
         if write:
-            write_gemm(find("chip", name), {dtype: found})
+            write_section(find("chip", name), ("gemm", dtype), "\n".join(block(found)))
 
 
 if __name__ == "__main__":

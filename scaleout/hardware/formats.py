@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from scaleout.errors import SpecError, near
 
-__all__ = ["FORMATS", "WIDTH", "Format", "format_of"]
+__all__ = ["FORMATS", "SPELLINGS", "WIDTH", "Format", "format_of"]
 
 
 class Format(NamedTuple):
@@ -40,6 +40,9 @@ FORMATS = {
     "int8_wo": Format("bf16", 2.0, 1.0),
     "int4_wo": Format("bf16", 2.0, 0.5),
 }
+
+SPELLINGS = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
+"""Other names of a dtype."""
 
 WIDTH = {"bf16": 2.0, "fp16": 2.0, "fp32": 4.0}
 """Bytes of an element that training keeps."""

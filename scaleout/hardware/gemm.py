@@ -79,7 +79,8 @@ def gemm_vector(chip: Chip, dtype: str, *, sustained: float = 1.0, warm: bool = 
 def _joined(a: float, b: float, norm: float) -> float:
     """Time of two kinds of work that partly hide each other [s]."""
     longest = max(a, b)
-    return longest * (1.0 + (min(a, b) / longest) ** norm) ** (1.0 / norm)
+    seconds: float = longest * (1.0 + (min(a, b) / longest) ** norm) ** (1.0 / norm)
+    return seconds
 
 
 @compilable
@@ -99,7 +100,8 @@ def gemm_seconds(m: float, n: float, k: float, out_bytes: float, c: Floats) -> f
     hbm = traffic / float(c[_HBM])
     if c[_RESIDENT] > 0.0:
         # least recently used: a set that does not fit is thrown out before it is read again
-        hbm *= 1.0 - min(1.0, (float(c[_RESIDENT]) / traffic) ** 3)
+        share = min(1.0, float(c[_RESIDENT]) / traffic)
+        hbm *= 1.0 - share * share * share
     best = math.inf
     if c[_VECTOR] > 0.0:
         best = float(c[_VECTOR_LAUNCH]) + _joined(2.0 * m * n * k / float(c[_VECTOR]), hbm, norm)

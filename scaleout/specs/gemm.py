@@ -111,9 +111,8 @@ class GemmConstants:
             raise SpecError(f"gemm.splits: {list(self.splits)} is not accepted; expected 1 and rising, as in [1, 2, 4]")
         for axis, bounds in self.range.items():
             if axis not in _AXES or len(bounds) != 2 or not 1 <= bounds[0] <= bounds[1]:
-                raise SpecError(
-                    f"gemm.range.{axis}: {list(bounds)} is not accepted; expected m, n or k, and [low, high]"
-                )
+                accepted = "expected m, n or k, and [low, high]"
+                raise SpecError(f"gemm.range.{axis}: {list(bounds)} is not accepted; {accepted}")
 
     def sides(self) -> list[tuple[float, float]]:
         """Rows and columns of each tile of the menu."""

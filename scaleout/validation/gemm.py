@@ -7,20 +7,18 @@ import numpy as np
 import numpy.typing as npt
 
 from scaleout.errors import SpecError, near
-from scaleout.hardware.formats import FORMATS
+from scaleout.hardware.formats import FORMATS, SPELLINGS
 from scaleout.hardware.gemm import gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
 from scaleout.specs import Chip
 from scaleout.validation.comparison import Compared, Comparison, Skipped
 from scaleout.validation.names import known_chips, unknown
 from scaleout.validation.table import Row, Watch, take_rows
 
-__all__ = ["COLUMNS", "DTYPES", "compare"]
+__all__ = ["COLUMNS", "compare"]
 
 Floats = npt.NDArray[np.float64]
 
 COLUMNS = ("chip", "dtype", "m", "n", "k", "time_us")
-DTYPES = {"bfloat16": "bf16", "float16": "fp16"}
-"""Other names of a dtype."""
 
 
 def compare(path: Path, watch: Watch | None = None) -> Comparison:
@@ -33,7 +31,7 @@ def _compare_row(chips: dict[str, Chip], row: Row) -> Compared | Skipped:
     name, written = row.text("chip"), row.text("dtype")
     m, n, k = row.whole("m"), row.whole("n"), row.whole("k")
     measured = row.number("time_us") * 1e-6
-    dtype = DTYPES.get(written, written)
+    dtype = SPELLINGS.get(written, written)
     if name not in chips:
         return Skipped(row.line, unknown("chip", name, chips))
     chip = chips[name]
