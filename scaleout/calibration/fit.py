@@ -82,7 +82,7 @@ def best_fit(
     predict
         Constants -> time of every row [s].
     """
-    from scipy.optimize import least_squares
+    from scipy.optimize import least_squares  # type: ignore[import-untyped]
 
     low, high = (np.log([bounds[side] for bounds in free.values()]) for side in (0, 1))
     logs = np.random.default_rng(0).normal(0.0, 0.7, (_STARTS, len(free)))

@@ -22,9 +22,7 @@ def noisy(times: list[float]) -> np.ndarray:
 
 
 def test_prefill_constants_come_back_from_times_made_with_them() -> None:
-    made = replace(
-        CHIP.attention["trtllm"].for_prefill("bf16"), tile=128, efficiency=0.7, launch=8e-6, rows_per_core=1
-    )
+    made = replace(CHIP.attention["trtllm"].for_prefill("bf16"), tile=128, efficiency=0.7, launch=8e-6, rows_per_core=1)
     c = prefill_vector(CHIP, made, "bf16", "bf16")
     shapes = [
         (b, s, s, h, k, 128.0)

@@ -59,7 +59,7 @@ def test_the_whole_attention_table_is_met() -> None:
     for chip in ("a100-80gb-sxm", "h100-sxm", "b200-sxm"):
         assert groups[f"chip={chip} & phase=prefill"]["mape"] <= 0.08, chip
     decode = "chip={} & phase=decode & kernel={}"
-    assert groups[decode.format("a100-80gb-sxm", "flash-attention-2-paged")]["mape"] <= 0.105
+    assert groups[decode.format("a100-80gb-sxm", "flash-attention-2-paged")]["mape"] <= 0.09
     for chip in ("a100-80gb-sxm", "h100-sxm", "b200-sxm", "l40s"):
         assert groups[decode.format(chip, "trtllm")]["median"] <= 0.13, chip
 
