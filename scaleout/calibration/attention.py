@@ -1,17 +1,18 @@
 """Fit the constants of attention kernels: ``python -m scaleout.calibration.attention TABLE [--chip NAME] [--write]``.
 
-Of every chip and kernel in the table, prefill is fitted per dtype of the queries and decode per
-dtype of the cache. 30 % of the combinations of heads, key/value heads and length are held out.
+Of every chip and kernel in the table, prefill is fitted per dtypes of queries and cache and decode
+per dtype of the cache. 30 % of the combinations of heads, key/value heads and length are held out.
 """
 
 import argparse
 import csv
 import datetime
+import math
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +37,27 @@ _SHAPE = ("batch", "q_len", "kv_len", "heads", "kv_heads", "head_dim")
 _US = 1e-6
 
 _PREFILL = PrefillConstants(
-    efficiency=0.6, launch=10 * _US, row_overhead=2 * _US, hbm_efficiency=0.8, preparation=0.7, softmax=1.0
+    efficiency=0.6,
+    launch=10 * _US,
+    row_overhead=2 * _US,
+    hbm_efficiency=0.8,
+    l2_ratio=1.0,
+    preparation=0.7,
+    softmax=1.0,
 )
 _DECODE = DecodeConstants(
-    tile=64, blocks_per_core=1, split_tiles=4, smallest_group=1, largest_group=32,
+    tile=64, blocks_per_core=1, group_split=4, single_split=4, smallest_group=1, largest_group=32,
     launch=8 * _US, group_overhead=3 * _US, head_overhead=0.1 * _US, group_tile=1 * _US,
-    single_overhead=3 * _US, single_tile=1 * _US, reduction=3 * _US, part_overhead=0.01 * _US,
-    hbm_efficiency=0.85, l2_ratio=2.5,
+    single_overhead=3 * _US, single_tile=1 * _US, reduction=3 * _US, part_overhead=0.01 * _US, wave_tail=0.3,
+    hbm_efficiency=0.85, l2_ratio=2.5, resident_blocks=2.0,
 )  # fmt: skip
 _FREE_PREFILL = {
     "efficiency": (0.1, 1.0),
     "launch": (1 * _US, 30 * _US),
     "row_overhead": (1e-3 * _US, 30 * _US),
     "hbm_efficiency": (0.3, 0.95),
+    "l2_ratio": (0.3, 8.0),
+    "preparation": (0.05, 0.95),
 }
 _FREE_DECODE = {
     "launch": (1 * _US, 30 * _US),
@@ -59,11 +68,17 @@ _FREE_DECODE = {
     "single_tile": (1e-3 * _US, 10 * _US),
     "reduction": (1e-3 * _US, 10 * _US),
     "part_overhead": (1e-4 * _US, 0.3 * _US),
+    "wave_tail": (1e-3, 1.0),
     "hbm_efficiency": (0.3, 0.95),
     "l2_ratio": (1.0, 8.0),
+    "resident_blocks": (0.25, 8.0),
 }
+_NEVER = 1_000_000
+"""Tiles of a part that no sequence has."""
+_SPLITS = (1, 4, _NEVER)
 _CHOICES_DECODE = {
-    "tile": (64, 128), "blocks_per_core": (1, 2), "split_tiles": (1, 2, 4, 8), "smallest_group": (1, 2)
+    "tile": (64, 128), "blocks_per_core": (1, 2), "group_split": _SPLITS, "single_split": _SPLITS,
+    "smallest_group": (1, 2),
 }  # fmt: skip
 
 
@@ -129,15 +144,18 @@ def _decode_all(shapes: Floats, width: float, c: Floats) -> Floats:
 
 
 def fit_prefill(chip: Chip, kernel: str, dtype: str, kv_dtype: str, rows: Measurements) -> Fit:
-    """Constants of a kernel's prefill; a paged kernel computes the whole rectangle and may split keys."""
+    """Constants of a kernel's prefill; a paged kernel may compute the whole rectangle and split keys."""
     shapes = rows.shapes
     free: dict[str, tuple[float, float]] = dict(_FREE_PREFILL)
     choices: dict[str, tuple[Any, ...]] = {"tile": (64, 128), "rows_per_core": (1, 2), "wave_tail": (0.0, 0.5, 1.0)}
     start = _PREFILL
-    if kernel == "trtllm":
-        free["preparation"] = (0.2, 0.95)
-    else:
-        start = replace(start, preparation=None, reduction=1 * _US)
+    if dtype != kv_dtype:
+        # the kernel may cast the queries to the narrower dtype of the cache
+        choices["products"] = ("", kv_dtype)
+    if kernel != "trtllm":
+        # one sequence of some thousand tokens moves too little to tell L2 from HBM
+        start = replace(start, reduction=1 * _US, l2_ratio=None)
+        del free["l2_ratio"]
         free["reduction"] = (1e-2 * _US, 30 * _US)
         choices["masked"] = (0.0, 1.0)
 
@@ -153,16 +171,19 @@ def fit_decode(chip: Chip, kv_dtype: str, rows: Measurements) -> Fit:
     shapes, width = rows.shapes, 1.0 if kv_dtype == "fp8" else 2.0
     groups = set((shapes[:, 3] / shapes[:, 4]).tolist())
     choices: dict[str, tuple[Any, ...]] = dict(_CHOICES_DECODE)
-    if groups == {1.0}:
-        choices["smallest_group"] = (2,)
-    elif 1.0 not in groups:
-        choices["smallest_group"] = (1,)
+    start, free = _DECODE, dict(_FREE_DECODE)
+    if len(groups) == 1:
+        # one size of group cannot tell two kernels apart: one takes them all
+        choices |= {"smallest_group": (1,), "single_split": (1,), "group_split": (1, 2, 4, 8)}
+        start = replace(start, largest_group=_NEVER, head_overhead=0.0)
+        for name in ("head_overhead", "single_overhead", "single_tile", "l2_ratio", "resident_blocks"):
+            del free[name]
 
     def predict(constants: DecodeConstants) -> Floats:
         return _decode_all.compiled(shapes, width, decode_vector(chip, constants))
 
     held = held_out((kv, h, k) for _, _, kv, h, k, _ in shapes.tolist())
-    return _recorded(best_fit(_DECODE, _FREE_DECODE, choices, predict, rows.seconds, held), shapes)
+    return _recorded(best_fit(start, free, choices, predict, rows.seconds, held), shapes)
 
 
 def _recorded(fit: Fit, shapes: Floats) -> Fit:
@@ -190,8 +211,7 @@ def _regimes(rows: Measurements, fit: Fit, phase: str) -> Iterator[str]:
     length = rows.shapes[:, 1 if phase == "prefill" else 2]
     blocks = rows.shapes[:, 0] * rows.shapes[:, 3]
     for name, values in (("length", length), ("batch x heads", blocks)):
-        edges = (0, 64, 512, 4096, np.inf)
-        for low, high in zip(edges, edges[1:], strict=False):
+        for low, high in pairwise((0, 64, 512, 4096, math.inf)):
             part = fit.errors[(values > low) & (values <= high)]
             if len(part):
                 yield f"      {name} {low} to {high}: {summary(part)}"
@@ -230,18 +250,20 @@ def _calibrate(table: Path, only: str | None, write: bool) -> None:
             parts: dict[str, dict[str, Any]] = {"prefill": {}, "decode": {}}
             source = ""
             for (found, phase, dtype, kv_dtype), part in mine.items():
-                # mixed dtypes run the kernel of the queries in prefill, of the cache in decode
-                if found != kernel or (phase == "prefill" and dtype != kv_dtype):
+                if found != kernel:
                     continue
-                print(f"{name} {kernel} {phase} {dtype if phase == 'prefill' else kv_dtype}")
+                mixed = f"{dtype}/{kv_dtype}" if dtype != kv_dtype else dtype
+                label = mixed if phase == "prefill" else kv_dtype
+                print(f"{name} {kernel} {phase} {label}")
                 taken, source = part, part.source
                 if phase == "decode":
                     taken = possible(chip, kv_dtype, part)
                     print(f"    {len(part.seconds) - len(taken.seconds):,} rows above the HBM peak are left out")
-                task = partial(fit_prefill, chip, kernel, dtype, kv_dtype) if phase == "prefill" else None
-                fit = task(taken) if task else fit_decode(chip, kv_dtype, taken)
+                    fit = fit_decode(chip, kv_dtype, taken)
+                else:
+                    fit = fit_prefill(chip, kernel, dtype, kv_dtype, taken)
                 print("\n".join(_regimes(taken, fit, phase)))
-                parts[phase][dtype if phase == "prefill" else kv_dtype] = fit.constants
+                parts[phase][label] = fit.constants
             print(_section(parts, source))
             if write:
                 write_section(find("chip", name), ("attention", kernel), _section(parts, source))

@@ -1,4 +1,4 @@
-"""Fit the constants of elementwise kernels: ``python -m scaleout.calibration.elementwise TABLE [--chip NAME] [--write]``.
+"""Fit elementwise kernels: ``python -m scaleout.calibration.elementwise TABLE [--chip NAME] [--write]``.
 
 Every operation of a chip on its own; 30 % of the combinations of tokens and width are held out.
 """

@@ -17,7 +17,10 @@ _SHARE = 0.3
 """Of the combinations is kept out of the fit."""
 _SOFT = 0.05
 """Relative error up to which errors count squared; beyond, they count as they are."""
-_STEPS = 40
+_GLANCE, _STEPS = 12, 40
+"""Steps of a first look at a choice, and of a fit."""
+_CHOICES, _STARTS = 4, 3
+"""Choices that are looked at again, and from how many other points."""
 
 
 @dataclass(frozen=True)
@@ -79,31 +82,36 @@ def best_fit(
     predict
         Constants -> time of every row [s].
     """
-    from scipy.optimize import least_squares
+    from scipy.optimize import least_squares  # type: ignore[import-untyped]
 
     low, high = (np.log([bounds[side] for bounds in free.values()]) for side in (0, 1))
-    best: tuple[float, Any] | None = None
+    logs = np.random.default_rng(0).normal(0.0, 0.7, (_STARTS, len(free)))
 
-    def constants(base: Any, logs: Floats) -> Any:
-        values = np.clip(np.exp(logs), np.exp(low), np.exp(high)).tolist()
+    def constants(base: Any, point: Floats) -> Any:
+        values = np.clip(np.exp(point), np.exp(low), np.exp(high)).tolist()
         return replace(base, **dict(zip(free, values, strict=True)))
 
-    for values in product(*choices.values()):
-        base = replace(start, **dict(zip(choices, values, strict=True)))
-        first = np.clip(np.log([getattr(base, name) for name in free]), low, high)
+    def search(base: Any, first: Floats, steps: int) -> tuple[float, Floats]:
+        def residuals(point: Floats) -> Floats:
+            return np.log(predict(constants(base, point))[~held] / measured[~held])
 
-        def residuals(logs: Floats, base: Any = base) -> Floats:
-            return np.log(predict(constants(base, logs))[~held] / measured[~held])
+        clipped = np.clip(first, low, high)
+        found = least_squares(residuals, clipped, bounds=(low, high), loss="soft_l1", f_scale=_SOFT, max_nfev=steps)
+        return float(np.abs(np.expm1(found.fun)).mean()), found.x
 
-        found = least_squares(
-            residuals, first, bounds=(low, high), loss="soft_l1", f_scale=_SOFT, max_nfev=_STEPS, x_scale=1.0
-        )
-        error = float(np.abs(np.expm1(found.fun)).mean())
-        if best is None or error < best[0]:
-            best = error, constants(base, found.x)
-    if best is None:
-        raise ValueError("no choice to fit")
-    return Fit(best[1], predict(best[1]) / measured - 1.0, held)
+    first = np.log([getattr(start, name) for name in free])
+    bases = [replace(start, **dict(zip(choices, values, strict=True))) for values in product(*choices.values())]
+    tried = [(*search(base, first, _GLANCE), index) for index, base in enumerate(bases)]
+    # the surface has steps: the best choices are looked at again from several points
+    tried.sort(key=lambda row: (row[0], row[2]))
+    again = [
+        (*search(bases[index], point + shift, _STEPS), index)
+        for _, point, index in tried[:_CHOICES]
+        for shift in (0.0 * first, *logs)
+    ]
+    _, point, index = min([*tried, *again], key=lambda row: (row[0], row[2]))
+    best = constants(bases[index], point)
+    return Fit(best, predict(best) / measured - 1.0, held)
 
 
 def summary(errors: Floats) -> str:

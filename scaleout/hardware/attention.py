@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from scaleout.compiled import compilable
 from scaleout.errors import SpecError, near
+from scaleout.hardware.elementwise import kept_in_l2
 from scaleout.specs import Chip, DecodeConstants, PrefillConstants
 
 __all__ = [
@@ -59,14 +60,14 @@ def attention_vector(chip: Chip, kernel: str, dtype: str = "bf16", kv_dtype: str
     """
     if kernel not in chip.attention:
         raise SpecError(f"chip {chip.name!r} has no attention kernel {kernel!r}; {near(kernel, chip.attention)}")
-    return prefill_vector(chip, chip.attention[kernel].for_prefill(dtype), dtype, kv_dtype or dtype)
+    return prefill_vector(chip, chip.attention[kernel].for_prefill(dtype, kv_dtype), dtype, kv_dtype or dtype)
 
 
 def prefill_vector(chip: Chip, c: PrefillConstants, dtype: str, kv_dtype: str) -> Floats:
     """Constants as `prefill_seconds` takes them, rates in SI units."""
     return np.array([
         chip.cores,
-        chip.flops(dtype) * c.efficiency,
+        chip.flops(c.products or dtype) * c.efficiency,
         _vector_rate(chip, dtype),
         c.softmax / chip.exponentials if chip.exponentials else 0.0,
         chip.hbm_bandwidth * c.hbm_efficiency,
@@ -81,6 +82,8 @@ def prefill_vector(chip: Chip, c: PrefillConstants, dtype: str, kv_dtype: str) -
         c.wave_tail,
         c.masked,
         -1.0 if c.reduction is None else c.reduction,
+        chip.hbm_bandwidth * (c.l2_ratio or 0.0),
+        chip.l2_bytes or 0.0,
     ])  # fmt: skip
 
 
@@ -92,10 +95,11 @@ def decode_vector(chip: Chip, c: DecodeConstants) -> Floats:
         _vector_rate(chip, "bf16"),
         chip.hbm_bandwidth * c.hbm_efficiency,
         chip.hbm_bandwidth * c.l2_ratio,
-        chip.l2_bytes or math.inf,
+        chip.l2_bytes or 0.0,
         c.tile,
         c.blocks_per_core,
-        c.split_tiles,
+        c.group_split,
+        c.single_split,
         c.smallest_group,
         c.largest_group,
         c.launch,
@@ -106,6 +110,8 @@ def decode_vector(chip: Chip, c: DecodeConstants) -> Floats:
         c.single_tile,
         c.reduction,
         c.part_overhead,
+        c.wave_tail,
+        c.resident_blocks,
     ])  # fmt: skip
 
 
@@ -155,7 +161,7 @@ def prefill_seconds(
     """
     cores, rate, vector, exponential, hbm, preparation = c[0], c[1], c[2], c[3], c[4], c[5]
     width, kv_width, tile, backward_share, launch, row_overhead = c[6], c[7], c[8], c[9], c[10], c[11]
-    per_core, wave_tail, masked, reduction = c[12], c[13], c[14], c[15]
+    per_core, wave_tail, masked, reduction, l2, l2_bytes = c[12], c[13], c[14], c[15], c[16], c[17]
     work, passes = 1.0, 1.0
     if backward:
         work, passes, rate = _BACKWARD_WORK, _BACKWARD_PASSES, rate * backward_share
@@ -183,10 +189,13 @@ def prefill_seconds(
 
     queries, cached = batch * q_len * heads * head_size, batch * kv_len * kv_heads * head_size
     moved = ((width + 2.0) * queries + 2.0 * kv_width * cached) * passes
-    seconds = launch + (compute**3.0 + (moved / hbm) ** 3.0) ** (1.0 / 3.0)
+    kept = kept_in_l2(moved, l2_bytes) if l2 > 0.0 else 0.0
+    near = kept / max(l2, 1.0)
+    seconds: float = launch + (compute**3.0 + (moved * (near + (1.0 - kept) / hbm)) ** 3.0) ** (1.0 / 3.0)
     if preparation > 0.0:
         new = batch * q_len * kv_heads * head_size
-        seconds += ((2.0 + width) * queries + 2.0 * (2.0 + kv_width) * new) * passes / preparation
+        prepared = ((2.0 + width) * queries + 2.0 * (2.0 + kv_width) * new) * passes
+        seconds += prepared * (near + (1.0 - kept) / preparation)
     if parts > 1.0:
         seconds += reduction
     return seconds
@@ -210,30 +219,32 @@ def decode_seconds(
         From `decode_vector`, for a cache of this width.
     """
     cores, peak, vector, hbm, l2, l2_bytes = c[0], c[1], c[2], c[3], c[4], c[5]
-    tile, per_core, split_tiles, smallest, largest, launch = c[6], c[7], c[8], c[9], c[10], c[11]
+    tile, per_core, smallest, largest, launch = c[6], c[7], c[10], c[11], c[12]
     group = heads / kv_heads
     if smallest <= group <= largest:
-        blocks, readers = batch * kv_heads, 1.0
-        overhead, per_tile = c[12] + c[13] * (group - 1.0), c[14]
+        blocks, readers, fewest = batch * kv_heads, 1.0, c[8]
+        overhead, per_tile = c[13] + c[14] * (group - 1.0), c[15]
     else:
-        blocks, readers = batch * heads, group
-        overhead, per_tile = c[15], c[16]
+        blocks, readers, fewest = batch * heads, group, c[9]
+        overhead, per_tile = c[16], c[17]
     per_tile *= padded_head(head_size) / _HEAD
 
     slots = cores * per_core
     tiles = math.ceil(kv_len / tile)
-    parts = max(1.0, float(min(math.floor(slots / blocks), math.ceil(tiles / split_tiles))))
+    parts = max(1.0, float(min(math.floor(slots / blocks), math.ceil(tiles / fewest))))
     one = overhead + math.ceil(tiles / parts) * per_tile
     flops = 4.0 * batch * heads * kv_len * head_size
-    compute = max(one * max(1.0, blocks * parts / slots), flops / (peak if head_size % _MMA == 0.0 else vector))
+    waves = blocks * parts / slots
+    waves = max(1.0, waves + c[20] * (math.ceil(waves) - waves))
+    compute = max(one * waves, flops / (peak if head_size % _MMA == 0.0 else vector))
 
     cache = 2.0 * batch * kv_len * kv_heads * head_size * kv_width
     # what the blocks at work read has to stay in L2 until the last head of a group has read it
-    at_work = min(blocks, slots) / readers * 2.0 * kv_len * head_size * kv_width
-    again = cache * (readers - 1.0) * (1.0 - min(1.0, l2_bytes / at_work))
+    at_work = min(blocks, cores * c[21]) / readers * 2.0 * kv_len * head_size * kv_width
+    again = cache * (readers - 1.0) * (1.0 - kept_in_l2(at_work, l2_bytes))
     from_hbm = (cache + again + 4.0 * batch * heads * head_size) / hbm
     from_l2 = cache * readers / l2
-    seconds = launch + (compute**3.0 + from_hbm**3.0 + from_l2**3.0) ** (1.0 / 3.0)
+    seconds: float = launch + (compute**3.0 + from_hbm**3.0 + from_l2**3.0) ** (1.0 / 3.0)
     if parts > 1.0:
-        seconds += c[17] + c[18] * parts
+        seconds += c[18] + c[19] * parts
     return seconds

@@ -9,7 +9,7 @@ from scaleout.compiled import compilable
 from scaleout.errors import SpecError, near
 from scaleout.specs import Chip, ElementwiseConstants
 
-__all__ = ["PASSES", "elementwise_seconds", "elementwise_vector", "operation_vector"]
+__all__ = ["PASSES", "elementwise_seconds", "elementwise_vector", "kept_in_l2", "operation_vector"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -48,6 +48,13 @@ def operation_vector(chip: Chip, c: ElementwiseConstants, passes: float) -> Floa
 
 
 @compilable
+def kept_in_l2(nbytes: float, l2_bytes: float) -> float:
+    """Share of so many bytes that is still in L2 when it is read again [1]: all up to half of the capacity,
+    nothing from one and a half times the capacity on."""
+    return min(1.0, max(0.0, 1.5 - nbytes / l2_bytes)) if l2_bytes > 0.0 else 0.0
+
+
+@compilable
 def elementwise_seconds(tokens: float, width: float, element: float, c: Floats) -> float:
     """Time of an operation on `tokens` rows of `width` elements [s].
 
@@ -60,10 +67,10 @@ def elementwise_seconds(tokens: float, width: float, element: float, c: Floats) 
     """
     launch, passes, hbm, l2, l2_bytes, slots = c[0], c[1], c[2], c[3], c[4], c[5]
     moved = passes * tokens * width * element
-    # all of it stays in L2 up to half of its size, nothing from one and a half times its size on
-    kept = min(1.0, max(0.0, 1.5 - moved / l2_bytes)) if l2_bytes > 0.0 else 0.0
+    kept = kept_in_l2(moved, l2_bytes)
     seconds = moved * (kept / l2 + (1.0 - kept) / hbm)
     if slots > 0.0:
         row = c[6] + c[7] * width
         seconds = (seconds**3.0 + (math.ceil(tokens / slots) * row) ** 3.0) ** (1.0 / 3.0)
-    return launch + seconds
+    total: float = launch + seconds
+    return total

@@ -9,6 +9,9 @@ from scaleout.units import Count, Fraction, NotNegative, Positive, Seconds, Shar
 
 __all__ = ["AttentionConstants", "DecodeConstants", "PrefillConstants"]
 
+_SAME = {"fp16": "bf16"}
+"""Formats that run on the same units at the same rate."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrefillConstants:
@@ -18,6 +21,8 @@ class PrefillConstants:
     ----------
     tile
         Queries, and keys, of a tile [token].
+    products
+        Dtype at whose rate the products run; "" for that of the queries.
     efficiency
         Reached share of the dense rate on full tiles [1].
     softmax
@@ -32,6 +37,9 @@ class PrefillConstants:
         1: a partial wave of rows costs a whole one; 0: only its share [1].
     hbm_efficiency
         Reached share of HBM bandwidth [1].
+    l2_ratio
+        Rate at which operands that stay in L2 since they were made are read and written, as a
+        multiple of HBM bandwidth [1]; None where they are not faster.
     preparation
         Share of HBM bandwidth of the pass before, which rotates queries and keys and stores keys
         and values [1]; None where that is a kernel of its own.
@@ -49,6 +57,7 @@ class PrefillConstants:
     """
 
     tile: Count = 128
+    products: str = ""
     efficiency: Fraction
     softmax: Share = 0.0
     backward: Fraction = 0.8
@@ -57,6 +66,7 @@ class PrefillConstants:
     rows_per_core: Count = 1
     wave_tail: Share = 0.0
     hbm_efficiency: Fraction
+    l2_ratio: Positive | None = None
     preparation: Fraction | None = None
     masked: Share = 0.0
     reduction: Seconds | None = None
@@ -82,8 +92,10 @@ class DecodeConstants:
         Cached tokens that a block reads at a time [token].
     blocks_per_core
         Blocks that a core works on at a time.
-    split_tiles
-        Fewest tiles of a part, where a sequence is split over idle cores.
+    group_split, single_split
+        Fewest tiles of a part, where a sequence is split over idle cores: in blocks that take a
+        group, and in those that take one head; a number beyond all lengths for a kernel that
+        never splits.
     smallest_group, largest_group
         Query heads of a key/value head that one block takes together.
     launch
@@ -94,11 +106,15 @@ class DecodeConstants:
         Time of a block that takes one head: fixed, of a tile [s].
     reduction, part_overhead
         Time to join the parts of split sequences: fixed, and of each part [s].
+    wave_tail
+        1: a partial wave of blocks costs a whole one; 0: only its share [1].
     hbm_efficiency
         Reached share of HBM bandwidth [1].
     l2_ratio
         L2 bandwidth as a multiple of HBM bandwidth [1]; heads of a group that have blocks of their
         own read the same keys and values again from there.
+    resident_blocks
+        Blocks of a core whose keys and values have to stay in L2 at a time for that [1].
     residual
         Mean absolute error on measurements held out of the fit [1]; None where nothing was fitted.
     calibrated
@@ -109,7 +125,8 @@ class DecodeConstants:
 
     tile: Count
     blocks_per_core: Count
-    split_tiles: Count
+    group_split: Count
+    single_split: Count
     smallest_group: Count
     largest_group: Count
     launch: Seconds
@@ -120,8 +137,10 @@ class DecodeConstants:
     single_tile: Seconds
     reduction: Seconds
     part_overhead: Seconds
+    wave_tail: Share
     hbm_efficiency: Fraction
     l2_ratio: Positive
+    resident_blocks: Positive = 1.0
     residual: NotNegative | None = None
     calibrated: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     fitted: str = ""
@@ -138,7 +157,8 @@ class AttentionConstants:
     Parameters
     ----------
     prefill
-        Constants per dtype of the queries; the two 16-bit formats are one.
+        Constants per dtype of the queries, or per "queries/cache" where the cache has another
+        dtype and that makes a difference; the two 16-bit formats are one.
     decode
         Constants per dtype of the cached keys and values; queries have 16 bits.
     """
@@ -153,16 +173,17 @@ class AttentionConstants:
         if not self.prefill and not self.decode:
             raise SpecError("attention: has neither prefill nor decode constants")
 
-    def for_prefill(self, dtype: str) -> PrefillConstants:
-        """Constants for queries of a dtype, or a `SpecError`."""
-        name = "bf16" if dtype == "fp16" else dtype
-        if name not in self.prefill:
+    def for_prefill(self, dtype: str, kv_dtype: str | None = None) -> PrefillConstants:
+        """Constants for queries and a cache of these dtypes, or a `SpecError`."""
+        name, cache = (_SAME.get(kind, kind) for kind in (dtype, kv_dtype or dtype))
+        found = self.prefill.get(f"{name}/{cache}", self.prefill.get(name))
+        if found is None:
             raise SpecError(f"attention.prefill: has no constants for {dtype!r}; {near(name, self.prefill)}")
-        return self.prefill[name]
+        return found
 
     def for_decode(self, kv_dtype: str) -> DecodeConstants:
         """Constants for a cache of a dtype, or a `SpecError`."""
-        name = "bf16" if kv_dtype == "fp16" else kv_dtype
+        name = _SAME.get(kv_dtype, kv_dtype)
         if name not in self.decode:
             raise SpecError(f"attention.decode: has no constants for {kv_dtype!r}; {near(name, self.decode)}")
         return self.decode[name]

@@ -13,10 +13,8 @@ from scaleout.units import (
     Bytes,
     BytesPerSecond,
     Flops,
-    Fraction,
     Number,
     Positive,
-    Seconds,
     Watts,
 )
 

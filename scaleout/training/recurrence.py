@@ -175,7 +175,9 @@ def _pass_at(index, stage, plan):  # type: ignore[no-untyped-def]
 
 
 @compilable
-def step_ticks(s: Shard, times: Floats, rates: Rates, wires: Wires, plan: Plan) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+def step_ticks(
+    s: Shard, times: Floats, rates: Rates, wires: Wires, plan: Plan
+) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
     """`OUTCOME` of one step in the steady state [tick].
 
     Parameters

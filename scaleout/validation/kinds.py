@@ -11,6 +11,8 @@ from scaleout.validation.table import Watch
 __all__ = ["KINDS", "TABLES", "Kind", "kind_module", "validate"]
 
 KINDS = {
+    "attention": "scaleout.validation.attention",
+    "elementwise": "scaleout.validation.elementwise",
     "gemm": "scaleout.validation.gemm",
     "training": "scaleout.validation.training",
     "memory": "scaleout.validation.memory",

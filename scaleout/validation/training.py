@@ -60,7 +60,13 @@ FRAMEWORKS = (
     Framework("Megatron-DeepSpeed", "jean-zay-a100", "megatron-deepspeed-pipeline", "full", 1, False, ("fp16", "fp32")),
     Framework("Megatron-DeepSpeed", "", "megatron-deepspeed", "full", 0, False, ("fp16", "fp32")),
     Framework(
-        "Megatron-LM v1 2020", "", "megatron-lm-2020", "full", 0, False, ("fp16", "fp32"),
+        "Megatron-LM v1 2020",
+        "",
+        "megatron-lm-2020",
+        "full",
+        0,
+        False,
+        ("fp16", "fp32"),
         # the A100 with 80 GB came in November 2020
         {"dgx-a100": "dgx-a100-40gb"},
     ),
