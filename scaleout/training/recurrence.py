@@ -12,9 +12,33 @@ import numpy as np
 from scaleout.compiled import compilable
 from scaleout.hardware.rates import Floats, Rates
 from scaleout.parallel.costs import (
-    ATTENTION, B_ATTENTION, B_EMBEDDING, B_FINAL_NORM, B_HEAD_WEIGHT, B_LOGITS, B_MLP_DATA, B_MLP_OUT,
-    B_MLP_WEIGHT, B_NORM, B_QKV_DATA, B_QKV_WEIGHT, ELEMENTWISE, F_ADD, F_ADD_NORM, F_ATTENTION, F_EMBEDDED,
-    F_EMBEDDING, F_INTO_MLP, F_LOGITS, F_LOSS, F_MLP, F_NORM, F_QKV_CORE, LAUNCH, MATMUL, ROWS,
+    ATTENTION,
+    B_ATTENTION,
+    B_EMBEDDING,
+    B_FINAL_NORM,
+    B_HEAD_WEIGHT,
+    B_LOGITS,
+    B_MLP_DATA,
+    B_MLP_OUT,
+    B_MLP_WEIGHT,
+    B_NORM,
+    B_QKV_DATA,
+    B_QKV_WEIGHT,
+    ELEMENTWISE,
+    F_ADD,
+    F_ADD_NORM,
+    F_ATTENTION,
+    F_EMBEDDED,
+    F_EMBEDDING,
+    F_INTO_MLP,
+    F_LOGITS,
+    F_LOSS,
+    F_MLP,
+    F_NORM,
+    F_QKV_CORE,
+    LAUNCH,
+    MATMUL,
+    ROWS,
 )  # fmt: skip
 from scaleout.parallel.shard import Shard
 from scaleout.training.stages import layers_of

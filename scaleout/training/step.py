@@ -14,7 +14,17 @@ import numpy as np
 from scaleout.engine.program import COMPUTE, RECEIVE, SEND, STREAMS, Job, Label, Message, Program
 from scaleout.hardware import Rates, pack
 from scaleout.parallel import (
-    KINDS, Block, Frozen, Layers, Shard, Tables, families, join, layer_costs, shard, stage_of,
+    KINDS,
+    Block,
+    Frozen,
+    Layers,
+    Shard,
+    Tables,
+    families,
+    join,
+    layer_costs,
+    shard,
+    stage_of,
 )  # fmt: skip
 from scaleout.specs import TrainingExperiment
 from scaleout.training.schedules import Pass, schedule

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.errors import PlanError, ScaleoutError
 from scaleout.evaluate import evaluate
-from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.io.catalogue import list_names, load
 from scaleout.models import training_flops
 from scaleout.specs import Batch, Layout, Model, Stack, System, TrainingExperiment
