@@ -25,7 +25,7 @@ def lines_of(constants: Any) -> Iterator[str]:
         if dimension and value is not None:
             yield f"{field.name}: {describe(value, dimension)}"
         elif isinstance(value, int | float):
-            yield f"{field.name}: {value:.4g}"
+            yield f"{field.name}: {value if isinstance(value, int) else f'{value:.4g}'}"
         elif isinstance(value, str):
             yield f"{field.name}: {_quoted(value)}"
         elif value:

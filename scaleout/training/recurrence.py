@@ -106,12 +106,12 @@ class Wires(NamedTuple):
 
 
 @compilable
-def _rounded(seconds: float) -> int:
-    return np.int64(np.rint(seconds * _SECOND))  # type: ignore[return-value]
+def _rounded(seconds: float) -> np.int64:
+    return np.int64(np.rint(seconds * _SECOND))
 
 
 @compilable
-def _least(rows: Floats, nbytes: float) -> int:
+def _least(rows: Floats, nbytes: float) -> np.int64:
     """Ticks of an operation by whatever is fastest."""
     best = np.int64(0)
     for i in range(len(rows)):
@@ -120,7 +120,7 @@ def _least(rows: Floats, nbytes: float) -> int:
             taken += _rounded(nbytes * rows[i, 1] / rows[i, 2])
         if i == 0 or taken < best:
             best = taken
-    return best  # type: ignore[return-value]
+    return best
 
 
 @compilable

@@ -20,6 +20,8 @@ KINDS = {
 """Name of a kind -> its module, which is imported when it is used."""
 
 TABLES = {
+    "attention.csv": "attention",
+    "elementwise.csv": "elementwise",
     "gemm.csv": "gemm",
     "training.csv": "training",
     "training_single_node.csv": "training",

@@ -76,6 +76,8 @@ FRAMEWORKS = (
 )
 _PRECISIONS = {"fp16": "fp16", "bf16": "bf16", "nvfp4": "nvfp4"}
 _UNTRAINED = re.compile(r"lora", re.IGNORECASE)
+_RECIPES = {"nemomegatron": "gpt3175b"}
+"""Recipes that are named after something else than their model."""
 _VOCABULARY = 51200
 """GPT-2's 50,257 tokens padded as Megatron-LM pads them."""
 
@@ -233,6 +235,7 @@ def _plain(name: str) -> str:
     """A model's name without case, separators and words about precision."""
     text = re.sub(r"\b(bf16|fp8|h100|finetuning|sft)\b", "", name.lower())
     text = re.sub(r"[^a-z0-9.]", "", text)
+    text = _RECIPES.get(text, text)
     return text.replace("llama3", "llama3.1", 1) if re.match(r"llama3(?!\.)", text) else text
 
 

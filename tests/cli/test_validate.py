@@ -105,7 +105,7 @@ BAD = {
     "a folder": (["validate", "gemm", "."], "cannot be read: Is a directory"),
     "figure": (["validate", "gemm", "gemm.csv", "--plot", "gemm.txt"], "a figure is written as .png or .svg"),
     "rows": (["validate", "gemm", "gemm.csv", "--rows", "-1"], "--rows"),
-    "no tables": (["accuracy", "nowhere", "--write", "a.md"], "holds no table; expected some of gemm.csv"),
+    "no tables": (["accuracy", "nowhere", "--write", "a.md"], "holds no table; expected some of attention.csv"),
     "notes": (["accuracy", ".", "--write", "a.md", "--notes", "n.yaml"], "n.yaml"),
 }
 

@@ -84,6 +84,7 @@ def test_rates_times_c_and_latencies_over_c_divide_the_time_by_c(small: Make, ca
     faster = replace(
         chip,
         peak_flops=FrozenDict({k: v * c for k, v in chip.peak_flops.items()}),
+        sustained=FrozenDict({k: v * c for k, v in chip.sustained.items()}),
         hbm_bandwidth=chip.hbm_bandwidth * c,
         gemm={
             "bf16": replace(

@@ -73,7 +73,7 @@ def test_never_above_peak_nor_above_hbm(pair: tuple[str, str], m: int, n: int, k
 def test_plain_and_compiled_agree_to_the_bit(name: str, dtype: str) -> None:
     for vector in (
         gemm_vector(CHIPS[name], dtype),
-        gemm_vector(CHIPS[name], dtype, sustained=1.15, warm=True),
+        gemm_vector(CHIPS[name], dtype, sustained=True, warm=True),
     ):
         for m, n, k in SHAPES:
             shape = float(m), float(n), float(k), 2.0
@@ -130,11 +130,14 @@ def test_a_split_over_k_fills_idle_cores_and_costs_its_parts() -> None:
     assert gemm_seconds(128, 256, 65536, 2.0, parts) == pytest.approx(expected)
 
 
-def test_the_sustained_clock_slows_compute_alone() -> None:
-    fast = replace(BARE, peak_flops={"bf16": 1e17})
-    for chip, shape, slower in ((BARE, (128 * 100, 256, 65536, 2.0), 1.25), (fast, (1, 65536, 8192, 2.0), 1.0)):
-        burst, long = gemm_vector(chip, "bf16"), gemm_vector(chip, "bf16", sustained=1.25)
-        assert gemm_seconds(*shape, long) == pytest.approx(slower * gemm_seconds(*shape, burst))
+def test_long_runs_are_held_to_the_rate_that_the_power_cap_leaves() -> None:
+    capped = replace(BARE, sustained={"bf16": 0.25 * BARE.flops("bf16")})
+    burst, long = gemm_vector(capped, "bf16"), gemm_vector(capped, "bf16", sustained=True)
+    large, thin = (128 * 100, 256, 65536, 2.0), (1, 65536, 8192, 2.0)
+    m, n, k, _ = large
+    assert gemm_seconds(*large, long) == pytest.approx(2 * m * n * k / capped.sustained["bf16"])
+    assert gemm_seconds(*large, burst) < gemm_seconds(*large, long)
+    assert gemm_seconds(*thin, long) == gemm_seconds(*thin, burst)
 
 
 def test_a_warm_cache_saves_traffic_of_small_operands_only() -> None:
