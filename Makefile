@@ -1,9 +1,11 @@
 # make run: the main job from a fresh checkout. make test: the tests. Both make .venv first.
+# make accuracy: docs/accuracy.md from the tables of published measurements in $(MEASUREMENTS).
 PYTHON ?= python3
+MEASUREMENTS ?= ../shared/validation
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint bench clean
+.PHONY: run test lint bench accuracy clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "scaleout needs Python 3.11 or newer"'
@@ -29,6 +31,9 @@ lint: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/bench.py
+
+accuracy: $(VENV)/installed
+	$(BIN)/scaleout accuracy $(MEASUREMENTS) --write docs/accuracy.md --notes docs/accuracy.yaml
 
 clean:
 	rm -rf $(VENV) results .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -8,10 +8,12 @@
 Names are imported when they are first used, so that ``import scaleout`` is cheap.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scaleout.comparison import Comparison, compare
     from scaleout.errors import (
         MeasurementError,
         PlanError,
@@ -22,13 +24,15 @@ if TYPE_CHECKING:
         WorkloadError,
     )
     from scaleout.io.catalogue import experiment, list_names, load, schema
+    from scaleout.io.huggingface import read_huggingface
     from scaleout.result import Result
+    from scaleout.scaling import Scaling, scaling_table
     from scaleout.simulate import record, simulate
     from scaleout.specs import Batch, Chip, Layout, Model, Slow, Stack, System, TrainingExperiment
-    from scaleout.validation.comparison import Comparison
     from scaleout.validation.kinds import validate
 
 _HOMES = {
+    "scaleout.comparison": ("Comparison", "compare"),
     "scaleout.errors": (
         "MeasurementError",
         "PlanError",
@@ -39,10 +43,11 @@ _HOMES = {
         "WorkloadError",
     ),
     "scaleout.io.catalogue": ("experiment", "list_names", "load", "schema"),
+    "scaleout.io.huggingface": ("read_huggingface",),
     "scaleout.result": ("Result",),
+    "scaleout.scaling": ("Scaling", "scaling_table"),
     "scaleout.simulate": ("record", "simulate"),
     "scaleout.specs": ("Batch", "Chip", "Layout", "Model", "Slow", "Stack", "System", "TrainingExperiment"),
-    "scaleout.validation.comparison": ("Comparison",),
     "scaleout.validation.kinds": ("validate",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -58,6 +63,7 @@ __all__ = [
     "PlanError",
     "Result",
     "ScaleoutError",
+    "Scaling",
     "Slow",
     "SpecError",
     "Stack",
@@ -66,10 +72,13 @@ __all__ = [
     "TopologyError",
     "TrainingExperiment",
     "WorkloadError",
+    "compare",
     "experiment",
     "list_names",
     "load",
+    "read_huggingface",
     "record",
+    "scaling_table",
     "schema",
     "simulate",
     "validate",
@@ -80,6 +89,9 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'scaleout' has no attribute {name!r}")
     value = getattr(import_module(_HOME_OF[name]), name)
+    # that import may have put the module of the same name in place of the function
+    if (module := sys.modules.get("scaleout.simulate")) is not None:
+        globals()["simulate"] = module.simulate
     globals()[name] = value
     return value
 

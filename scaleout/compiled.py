@@ -5,6 +5,7 @@ cold run never imports numba. Both give the same numbers: no fast-math, the same
 the same order.
 """
 
+import dis
 import functools
 import hashlib
 from collections.abc import Callable
@@ -57,8 +58,10 @@ class Compilable(Generic[P, R]):
         return compiled
 
     def _used(self) -> dict[str, Any]:
+        # co_names also holds names of attributes, which may be those of other functions
+        names = {op.argval for op in dis.get_instructions(self.plain) if op.opname == "LOAD_GLOBAL"}
         scope = self.plain.__globals__
-        return {name: scope[name] for name in self.plain.__code__.co_names if name in scope}
+        return {name: scope[name] for name in sorted(names) if name in scope and scope[name] is not self}
 
     def _callees(self) -> "dict[str, Compilable[Any, Any]]":
         return {name: value for name, value in self._used().items() if isinstance(value, Compilable)}

@@ -8,10 +8,20 @@ from typing import Any
 from scaleout.errors import SpecError
 from scaleout.specs.fields import FrozenDict, plain
 
-__all__ = ["FORMAT", "Assumption", "Memory", "Result"]
+__all__ = ["FORMAT", "PART_WORDS", "Assumption", "Memory", "Result"]
 
 FORMAT = 1
 """Version of the JSON form; a reader refuses others."""
+PART_WORDS = {
+    "exposed_tp": "waiting for tensor-parallel transfers",
+    "exposed_cp": "waiting for context-parallel transfers",
+    "exposed_ep": "waiting for expert-parallel transfers",
+    "exposed_pp": "waiting for pipeline transfers",
+    "exposed_dp": "waiting for data-parallel transfers",
+    "imbalance": "waiting for a late peer",
+    "bubble": "pipeline bubble",
+}
+"""Parts of a breakdown in words, where the name alone would not do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +157,29 @@ class Result:
             memory = values["memory"]
             values["memory"] = Memory(**{**memory, "stages": tuple(memory["stages"])})
             values["assumptions"] = tuple(Assumption(**row) for row in values["assumptions"])
-            return cls(**values)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            result = cls(**values)
+            result._check_numbers()
+            return result
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if isinstance(error, SpecError):
                 raise
             raise SpecError(f"result: not a scaleout result: {error}") from None
+
+    def _check_numbers(self) -> None:
+        """Refuse text or nothing where numbers belong, and a step that takes no time."""
+        numbers = {
+            "step_time": self.step_time, "tokens_per_second": self.tokens_per_second, "mfu": self.mfu,
+            "model_flops_per_chip": self.model_flops_per_chip, "chips": self.chips,
+            "memory.capacity": self.memory.capacity,
+        }  # fmt: skip
+        for name in ("breakdown", "critical_path"):
+            numbers |= {f"{name}.{key}": value for key, value in getattr(self, name).items()}
+        numbers |= {f"memory.peak.{kind}": size for kind, size in self.memory.peak.items()}
+        for name, value in numbers.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e300:
+                raise SpecError(f"result: {name}: {value!r:.40} is not a number at least 0")
+        for name in ("step_time", "tokens_per_second", "chips", "memory.capacity"):
+            if not numbers[name]:
+                raise SpecError(f"result: {name}: 0 is not a number above 0")
+        if not isinstance(self.name, str) or not isinstance(self.bound_by, str):
+            raise SpecError("result: name, bound_by: not text")

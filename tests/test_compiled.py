@@ -4,6 +4,7 @@ import math
 import pickle
 import subprocess
 import sys
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -37,6 +38,19 @@ def test_a_change_in_a_callee_changes_the_digest(monkeypatch):
     monkeypatch.setitem(total.plain.__globals__, "power", compilable(lambda x: x * 2))
     total.__dict__.pop("digest")
     assert total.digest != before
+
+
+class Named(NamedTuple):
+    power: float
+
+
+@compilable
+def attribute_of_the_same_name_as_a_function(named):
+    return named.power + 1.0
+
+
+def test_names_of_attributes_are_no_callees():
+    assert attribute_of_the_same_name_as_a_function.compiled(Named(2.0)) == 3.0
 
 
 def test_it_pickles_by_name():

@@ -24,6 +24,12 @@ def test_every_public_name_can_be_imported_and_is_documented() -> None:
         scaleout.simulat  # noqa: B018
 
 
+@pytest.mark.parametrize("first", ["compare", "scaling_table", "record", "simulate"])
+def test_simulate_is_the_function_whatever_is_used_before(first: str) -> None:
+    code = f"import scaleout; scaleout.{first}; scaleout.experiment; print(scaleout.simulate.__name__)"
+    assert run(sys.executable, "-c", code).stdout.strip() == "simulate"
+
+
 def test_importing_loads_no_heavy_library() -> None:
     heavy = "('ray', 'matplotlib', 'numba', 'pandas', 'pydantic', 'networkx', 'scipy')"
     code = f"import sys, scaleout.simulate; print([m for m in {heavy} if m in sys.modules])"

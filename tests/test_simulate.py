@@ -140,7 +140,7 @@ def test_overrides_are_on_record_and_marked_unverified() -> None:
         ("model", {"norm": "foo"}, "model.norm: 'foo' is not accepted"),
         ("slow", {"chips": 3}, "slow.chips: 3 is not a mapping"),
         ("slow", {"chips": {1.5: 0.5}}, "slow.chips.1.5: the key is not of type int"),
-        ("", {"precision": "fp8"}, "training.precision: 'fp8' is not accepted"),
+        ("", {"precision": "fp6"}, "training.precision: 'fp6' is not accepted"),
         ("", {"layout": None}, "training.layout: None is not of type Layout"),
         ("", {"recompute": None}, "training.recompute: None is not a list of str"),
     ],

@@ -8,7 +8,10 @@ __all__ = ["main"]
 
 _VERBS = {
     "run": "Simulate one experiment.",
+    "compare": "Two experiments or results side by side.",
     "show": "What is known: chips, systems, models, stacks.",
+    "validate": "Compare the simulator with a table of measurements.",
+    "accuracy": "Compare every table of a folder, as a page with figures.",
     "schema": "JSON Schema of a spec file, for editors.",
 }
 
@@ -48,7 +51,9 @@ def cli() -> None:
     Examples:
       scaleout run
       scaleout run experiment.yaml --set layout.pp=4 --set chips=128
+      scaleout compare before.yaml after.yaml
       scaleout show systems
+      scaleout validate gemm gemm.csv
     """
 
 

@@ -2,16 +2,17 @@
 
 import json
 import os
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
+from scaleout.cli.chips import parse_chips, print_scaling
+from scaleout.cli.progress import progress
+from scaleout.errors import SpecError
 from scaleout.evaluate.event import Recording
 from scaleout.io.catalogue import experiment
 from scaleout.report.files import output_folder, write_all
@@ -44,8 +45,17 @@ _WHAT = {
     type=click.Path(path_type=Path),
     help="Folder for figure, timeline and result. [default: results/NAME; none with --json]",
 )
+@click.option(
+    "--chips",
+    metavar="N,N,...",
+    help="Simulate on each of these numbers of chips, such as 1k,2k,4k, and print a scaling table: dp is "
+    "chips / (tp x pp), the global batch stays.",
+)
+@click.option("--weak", is_flag=True, help="With --chips: the batch of a dp rank stays, the global batch grows.")
 @click.option("--no-fold", is_flag=True, help="Simulate every rank; the result is the same.")
-def command(file: str, settings: tuple[str, ...], as_json: bool, out: Path | None, no_fold: bool) -> None:
+def command(
+    file: str, settings: tuple[str, ...], as_json: bool, out: Path | None, chips: str | None, weak: bool, no_fold: bool
+) -> None:
     """Simulate one training step of FILE: a YAML file or the name of a shipped experiment.
 
     Without FILE: Llama-3.1 405B on 16,384 H100.
@@ -56,12 +66,19 @@ def command(file: str, settings: tuple[str, ...], as_json: bool, out: Path | Non
       scaleout run --set batch.global=4096 --set recompute=[full]
       scaleout run my.yaml --set layout.pp=4 --set chips=128 --json
       scaleout run --set stack=megatron-lm --out plans/megatron
+      scaleout run --chips 2k,4k,8k,16k
     """
+    if weak and chips is None:
+        raise SpecError("--weak: goes with --chips, whose rows it changes")
+    counts = None if chips is None else parse_chips(chips)
     spec = experiment(file, settings)
     folder = out or (None if as_json else Path("results") / Path(file).name.removesuffix(".yaml").removesuffix(".yml"))
+    if counts is not None:
+        print_scaling(spec, counts, weak=weak, fold=not no_fold, folder=folder, as_json=as_json)
+        return
     with output_folder(folder) if folder is not None else nullcontext():
         begun = time.perf_counter()
-        with _progress(f"simulating {spec.chips:,} chips" if no_fold else "simulating"):
+        with progress(f"simulating {spec.chips:,} chips" if no_fold else "simulating"):
             result, recording = record(spec, fold=not no_fold)
         run: dict[str, Any] = {
             "wall_time": time.perf_counter() - begun,  # building and simulating [s]
@@ -82,18 +99,6 @@ def command(file: str, settings: tuple[str, ...], as_json: bool, out: Path | Non
     console.print()
     for path in files:
         click.echo(f"wrote {path}  ({_WHAT[path.name]})")
-
-
-@contextmanager
-def _progress(words: str) -> Iterator[None]:
-    """A sign of life on the error stream, where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status(words):
-        yield
 
 
 def _files(text: str, result: Result, recording: Recording) -> dict[str, bytes]:

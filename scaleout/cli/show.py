@@ -23,16 +23,20 @@ _LISTS = {"chips": "chip", "systems": "system", "models": "model", "stacks": "st
 def command(what: str, as_json: bool) -> None:
     """List chips, systems, models, stacks or experiments, or print what a NAME stands for.
 
+    A NAME may be the path of a model's config.json from Hugging Face: it is printed as a model file.
+
     \b
     Examples:
       scaleout show chips
       scaleout show dgx-h100
       scaleout show llama-3.1-70b --json
+      scaleout show downloads/my-model/config.json > my-model.yaml
     """
     if what in _LISTS:
         _list(_LISTS[what], as_json)
         return
-    kinds = [kind for kind in FOLDERS if what in list_names(kind)]
+    config = what.lower().endswith(".json")
+    kinds = ["model"] if config else [kind for kind in FOLDERS if what in list_names(kind)]
     if not kinds:
         names = [name for kind in FOLDERS for name in list_names(kind)]
         raise SpecError(f"nothing is called {what!r}; {near(what, [*names, *_LISTS])}")

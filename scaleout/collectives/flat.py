@@ -1,30 +1,36 @@
-"""Algorithms that treat all members of a group alike: ring, direct, tree, point to point.
+"""Algorithms that treat all members of a group alike: ring, direct, tree, in the switch, point to point.
 
 Closed forms for S bytes on n ranks, step latency a, bandwidth B per direction:
 
 ===============  =============================================
 ring             all-reduce 2(n-1)a + 2(n-1)/n S/B; all-gather and reduce-scatter half of it
-direct           all-reduce 2a + 2(n-1)/n S/B; all-gather and reduce-scatter half of it
-tree             all-reduce 2 d a + 3 S/B for n > 4 (d: depth): an inner rank has three neighbours
+direct           all-reduce 2a + 2(n-1)/n S/B; all-gather, reduce-scatter, all-to-all half of it
+tree             all-reduce 2 d a + 2 S/B for n > 2 (d: depth)
+in the switch    all-reduce 2a + (n+1)/n S/B
 point to point   a + S/B
 ===============  =============================================
 
 S is the whole buffer: what an all-gather ends with, what a reduce-scatter starts from.
+B is the link's, or less where the protocol caps it.
 """
 
 import numpy as np
 
+from scaleout.collectives.groups import rail_size
 from scaleout.network.pattern import Pattern, tally
 from scaleout.network.topology import Fabric, Floats, Ints
 
-__all__ = ["ROUNDS", "direct", "point_to_point", "ring", "ring_latency", "tree"]
+__all__ = ["ROUNDS", "direct", "nvls", "point_to_point", "ring", "ring_latency", "tree"]
 
-ROUNDS = {"all_reduce": 2, "all_gather": 1, "reduce_scatter": 1}
+ROUNDS = {"all_reduce": 2, "all_gather": 1, "reduce_scatter": 1, "all_to_all": 1}
 """Times that every byte goes round the group."""
 
 
-def ring(fabric: Fabric, groups: Ints, operation: str) -> Pattern:
-    """A ring in rank order: n - 1 steps a round, each member sends to the next.
+def ring(fabric: Fabric, groups: Ints, operation: str, protocol: str) -> Pattern:
+    """Rings in rank order: n - 1 steps a round, each member sends to the next.
+
+    Where every node has g members, 1 < g < n, there are g rings, each of which leaves the nodes
+    at another member, so that all their ports carry the same; otherwise one ring.
 
     Parameters
     ----------
@@ -32,19 +38,41 @@ def ring(fabric: Fabric, groups: Ints, operation: str) -> Pattern:
         Ranks of each group, shape (groups, members).
     operation
         ``all_reduce``, ``all_gather`` or ``reduce_scatter``.
+    protocol
+        One of the fabric's.
     """
     count, members = groups.shape
-    routes = fabric.route(groups.ravel(), np.roll(groups, -1, axis=1).ravel())
-    group, link, weight = tally(routes.flow // members, routes.link, np.ones(len(routes.link)), fabric.topology.links)
-    steps = fabric.step(routes).reshape(count, members)
-    rounds = ROUNDS[operation]
+    rules, rounds = fabric.protocols[protocol], ROUNDS[operation]
+    per_node = rail_size(fabric, groups)
+    if 1 < per_node < members:
+        inside = groups.reshape(count, -1, per_node)
+        # every member to the next in its node, and to its like in the next node
+        target = np.stack((np.roll(inside, -1, axis=2), np.roll(inside, -1, axis=1)), axis=1)
+        source, shares = np.broadcast_to(inside[:, None], target.shape), [(per_node - 1) / per_node, 1 / per_node]
+    else:
+        target, source, shares = np.roll(groups, -1, axis=1), groups, [1.0]
+    routes = fabric.route(source.ravel(), target.ravel())
+    flow = routes.flow
+    group, link, weight = tally(
+        flow // (members * len(shares)),
+        routes.link,
+        np.array(shares)[flow // members % len(shares)],
+        fabric.topology.links,
+    )
+    steps = fabric.step(routes, rules).reshape(count, len(shares), members)
+    if len(shares) == 2:
+        hops = steps.reshape(count, 2, -1, per_node)
+        # the ring that leaves each node at its last member
+        steps = np.concatenate((hops[:, 0, :, :-1], hops[:, 1, :, -1:]), axis=2).reshape(count, 1, members)
+    chunk_steps = rounds * (members - 1)
     return Pattern(
-        algorithm="ring",
-        share=rounds * (members - 1) / members,
+        algorithm=f"ring/{protocol}",
+        share=chunk_steps / members,
         group=group,
         link=link,
         weight=weight,
-        latency=fabric.launch + ring_latency(steps, rounds * (members - 1)),
+        latency=rules.launch + ring_latency(steps[:, 0], chunk_steps),
+        cap=fabric.cap(rules, count, group, link, weight, chunk_steps / (chunk_steps + fabric.idle_step)),
     )
 
 
@@ -70,56 +98,102 @@ def ring_latency(steps: Floats, hops: int) -> Floats:
     return np.asarray(total)
 
 
-def direct(fabric: Fabric, groups: Ints, operation: str) -> Pattern:
+def direct(fabric: Fabric, groups: Ints, operation: str, protocol: str, name: str = "direct") -> Pattern:
     """Every member sends to every other at once; an all-reduce does it twice (two-shot)."""
     count, members = groups.shape
+    rules, rounds = fabric.protocols[protocol], ROUNDS[operation]
     a, b = np.nonzero(~np.eye(members, dtype=bool))
     routes = fabric.route(groups[:, a].ravel(), groups[:, b].ravel())
     group, link, weight = tally(routes.flow // len(a), routes.link, np.ones(len(routes.link)), fabric.topology.links)
-    rounds = ROUNDS[operation]
-    step = fabric.step(routes).reshape(count, len(a)).max(axis=1)
+    step = fabric.step(routes, rules).reshape(count, len(a)).max(axis=1)
     return Pattern(
-        algorithm="direct",
+        algorithm=f"{name}/{protocol}",
         share=rounds / members,
         group=group,
         link=link,
         weight=weight,
-        latency=fabric.launch + rounds * step,
+        latency=rules.launch + rounds * step,
+        # a member's own part is copied and sent nowhere
+        cap=fabric.cap(rules, count, group, link, weight, (members - 1) / (members - 1 + fabric.idle_step)),
     )
 
 
-def tree(fabric: Fabric, groups: Ints, operation: str) -> Pattern:
-    """A binary tree in rank order, reduced upward and broadcast downward in a pipeline.
+def tree(fabric: Fabric, groups: Ints, operation: str, protocol: str) -> Pattern:
+    """Two binary trees, one in rank order and one in reverse, each for half of the message.
 
-    One tree: two that complement each other, as NCCL has, would balance the load to 2 S/B.
+    Both reduce upward and broadcast downward in a pipeline. Who has two children in one tree is
+    a leaf of the other, so no member carries more than 2 S each way.
     """
     if operation != "all_reduce":
         raise ValueError(f"a tree does all_reduce, not {operation}")
     count, members = groups.shape
+    rules = fabric.protocols[protocol]
     child = np.arange(1, members)
-    parent = (child - 1) // 2
+    # rank 0 above a heap of the others
+    parent = child // 2
+    both = np.stack((groups, groups[:, ::-1]), axis=1)
+    up = both[:, :, child], both[:, :, parent]
+    routes = fabric.route(np.stack(up, axis=2).ravel(), np.stack(up[::-1], axis=2).ravel())
     edges = len(child)
-    routes = fabric.route(
-        np.concatenate((groups[:, child], groups[:, parent]), axis=1).ravel(),
-        np.concatenate((groups[:, parent], groups[:, child]), axis=1).ravel(),
-    )
     group, link, weight = tally(
-        routes.flow // (2 * edges), routes.link, np.ones(len(routes.link)), fabric.topology.links
+        routes.flow // (4 * edges), routes.link, np.ones(len(routes.link)), fabric.topology.links
     )
-    steps = fabric.step(routes).reshape(count, 2, edges)
-    depth = np.zeros((count, 2, members))
+    # axes: group, tree, up or down, edge
+    steps = fabric.step(routes, rules).reshape(count, 2, 2, edges)
+    depth = np.zeros((count, 2, 2, members))
     first = 1
     while first < members:
-        level = np.arange(first, min(2 * first + 1, members))
-        depth[:, :, level] = depth[:, :, (level - 1) // 2] + steps[:, :, level - 1]
-        first = 2 * first + 1
-    latency = fabric.launch + depth.max(axis=2).sum(axis=1)
-    return Pattern(algorithm="tree", share=1.0, group=group, link=link, weight=weight, latency=latency)
+        level = np.arange(first, min(2 * first, members))
+        depth[..., level] = depth[..., level // 2] + steps[..., level - 1]
+        first = 2 * first
+    return Pattern(
+        algorithm=f"tree/{protocol}",
+        share=0.5,
+        group=group,
+        link=link,
+        weight=weight,
+        latency=rules.launch + depth.max(axis=3).sum(axis=2).max(axis=1),
+        cap=fabric.cap(rules, count, group, link, weight),
+    )
 
 
-def point_to_point(fabric: Fabric, groups: Ints, operation: str) -> Pattern:
+def nvls(fabric: Fabric, groups: Ints, operation: str, protocol: str) -> Pattern:
+    """The node's switch adds: each member moves S + S/n each way instead of 2(n-1)/n S.
+
+    A member reads its part of the sum from the switch, which takes every member's copy, and
+    writes it back once; the switch hands it to all.
+    """
+    if operation != "all_reduce":
+        raise ValueError(f"the switch does all_reduce, not {operation}")
+    count, members = groups.shape
+    rules = fabric.protocols[protocol]
+    # a path to any other member goes over the own link to the switch; the way back over the link from it
+    routes = fabric.route(groups.ravel(), np.roll(groups, -1, axis=1).ravel())
+    ones = np.full(len(routes.link), (members + 1) / members)
+    group, link, weight = tally(routes.flow // members, routes.link, ones, fabric.topology.links)
+    step = fabric.step(routes, rules).reshape(count, members).max(axis=1)
+    return Pattern(
+        algorithm=f"nvls/{protocol}",
+        share=1.0,
+        group=group,
+        link=link,
+        weight=weight,
+        latency=rules.launch + 2 * step,
+        cap=fabric.cap(rules, count, group, link, weight),
+    )
+
+
+def point_to_point(fabric: Fabric, groups: Ints, operation: str, protocol: str) -> Pattern:
     """From the first member to the second."""
+    rules = fabric.protocols[protocol]
     routes = fabric.route(groups[:, 0], groups[:, 1])
     group, link, weight = tally(routes.flow, routes.link, np.ones(len(routes.link)), fabric.topology.links)
-    latency = fabric.launch + fabric.step(routes)
-    return Pattern(algorithm="send", share=1.0, group=group, link=link, weight=weight, latency=latency)
+    return Pattern(
+        algorithm=f"send/{protocol}",
+        share=1.0,
+        group=group,
+        link=link,
+        weight=weight,
+        latency=rules.launch + fabric.step(routes, rules),
+        cap=fabric.cap(rules, len(groups), group, link, weight),
+    )

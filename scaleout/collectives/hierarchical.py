@@ -6,44 +6,45 @@ max(inner, outer) + latencies: one transfer that loads inner and outer links tog
 proportion. Both inner phases share the same links, so their bytes add up.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
-from scaleout.collectives.flat import ring, tree
+from scaleout.collectives.flat import nvls, ring, tree
+from scaleout.collectives.groups import rail_size
 from scaleout.network.pattern import Pattern, tally
 from scaleout.network.topology import Fabric, Ints
 
-__all__ = ["hierarchical", "rail_size"]
+__all__ = ["LEVELS", "hierarchical"]
+
+Level = Callable[[Fabric, Ints, str, str], Pattern]
+
+LEVELS: dict[str, tuple[Level, Level]] = {
+    "hierarchical": (ring, ring),
+    "hierarchical-tree": (ring, tree),
+    "nvls-tree": (nvls, tree),
+}
+"""Algorithm inside the nodes and between them; those with a tree or the switch do all-reduce only."""
 
 
-def rail_size(fabric: Fabric, groups: Ints) -> int:
-    """Members a group has in each node it touches; 0 where groups or nodes differ."""
-    nodes = groups // fabric.chips_per_node
-    changes = nodes[:, 1:] != nodes[:, :-1]
-    sizes = set()
-    alike = (changes == changes[0]).all()
-    for row in changes[:1] if alike else np.unique(changes, axis=0):
-        edges = np.concatenate(([0], np.flatnonzero(row) + 1, [groups.shape[1]]))
-        sizes |= set(np.diff(edges).tolist())
-    return int(sizes.pop()) if len(sizes) == 1 else 0
-
-
-def hierarchical(fabric: Fabric, groups: Ints, operation: str, outer: str = "ring") -> Pattern:
-    """Rings inside nodes, and a ring or a tree between nodes.
+def hierarchical(fabric: Fabric, groups: Ints, operation: str, protocol: str, name: str = "hierarchical") -> Pattern:
+    """One algorithm inside nodes, and one between nodes.
 
     Parameters
     ----------
     groups
         Every group has the same number of members in each node it touches (`rail_size`).
-    outer
-        ``ring``, or ``tree`` (all-reduce only).
+    name
+        One of `LEVELS`.
     """
+    inner, outer = LEVELS[name]
     count, members = groups.shape
     per_node = rail_size(fabric, groups)
     nodes = members // per_node
     inside = groups.reshape(count * nodes, per_node)
     across = groups.reshape(count, nodes, per_node).transpose(0, 2, 1).reshape(count * per_node, nodes)
-    within = ring(fabric, inside, operation)
-    between = (tree if outer == "tree" else ring)(fabric, across, operation)
+    within = inner(fabric, inside, operation, protocol)
+    between = outer(fabric, across, operation, protocol)
     # bytes of an inner flow for one byte of an outer flow, which carries 1 / per_node of the message
     outer_share = between.share / per_node
     ratio = within.share / outer_share
@@ -56,13 +57,17 @@ def hierarchical(fabric: Fabric, groups: Ints, operation: str, outer: str = "rin
     latency = (
         within.latency.reshape(count, nodes).max(axis=1)
         + between.latency.reshape(count, per_node).max(axis=1)
-        - fabric.launch
+        - fabric.protocols[protocol].launch
+    )
+    cap = np.minimum(
+        within.cap.reshape(count, nodes).min(axis=1) / ratio, between.cap.reshape(count, per_node).min(axis=1)
     )
     return Pattern(
-        algorithm="hierarchical-tree" if outer == "tree" else "hierarchical",
+        algorithm=f"{name}/{protocol}",
         share=outer_share,
         group=group,
         link=link,
         weight=weight,
         latency=latency,
+        cap=cap,
     )

@@ -1,47 +1,76 @@
-"""Which algorithm an operation takes: the fastest with the network to itself."""
+"""Which algorithm and protocol an operation takes: the fastest with the network to itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
-from scaleout.collectives.flat import direct, point_to_point, ring, tree
-from scaleout.collectives.hierarchical import hierarchical, rail_size
+from scaleout.collectives.flat import direct, nvls, point_to_point, ring, tree
+from scaleout.collectives.groups import rail_size
+from scaleout.collectives.hierarchical import LEVELS, hierarchical
 from scaleout.network.pattern import Pattern
 from scaleout.network.topology import Fabric, Ints
 
-__all__ = ["candidates", "choose"]
+__all__ = ["candidates", "choose", "fastest", "trials"]
 
 _DIRECT_LIMIT = 16
 """Members up to which everyone may talk to everyone."""
 
+Maker = Callable[[Fabric, Ints, str, str], Pattern]
+
 
 def candidates(fabric: Fabric, groups: Ints, operation: str) -> dict[str, Callable[[Ints], Pattern]]:
-    """Algorithms of the fabric's library that can do the operation on these groups, by name."""
+    """What can do the operation on these groups: pattern by ``algorithm/protocol``, rings first."""
+    makers = _makers(fabric, groups, operation)
+    return {
+        f"{name}/{protocol}": partial(_make, make, fabric, operation, protocol)
+        for name, make in makers.items()
+        for protocol, rules in fabric.protocols.items()
+        if name in rules.algorithms
+    }
+
+
+def _make(make: Maker, fabric: Fabric, operation: str, protocol: str, groups: Ints) -> Pattern:
+    return make(fabric, groups, operation, protocol)
+
+
+def _makers(fabric: Fabric, groups: Ints, operation: str) -> dict[str, Maker]:
+    """Algorithms that fit the operation and the groups' places, by name."""
     if operation == "send":
-        return {"send": lambda g: point_to_point(fabric, g, operation)}
-    members = groups.shape[1]
-    menu: dict[str, Callable[[Ints], Pattern]] = {"ring": lambda g: ring(fabric, g, operation)}
-    per_node = rail_size(fabric, groups)
-    one_node = per_node == members
+        return {"send": point_to_point}
+    if operation == "all_to_all":
+        return {"pairwise": partial(direct, name="pairwise")}
+    members, per_node = groups.shape[1], rail_size(fabric, groups)
+    one_node, reduce = per_node == members, operation == "all_reduce"
+    menu: dict[str, Maker] = {"ring": ring}
     if one_node and members <= _DIRECT_LIMIT:
-        menu["direct"] = lambda g: direct(fabric, g, operation)
-    if operation == "all_reduce" and not one_node:
-        menu["tree"] = lambda g: tree(fabric, g, operation)
+        menu["direct"] = direct
+    if one_node and reduce and members > 1:
+        menu["nvls"] = nvls
+    if reduce and per_node < 2 and members > 1:
+        menu["tree"] = tree
     if 1 < per_node < members:
-        menu["hierarchical"] = lambda g: hierarchical(fabric, g, operation)
-        if operation == "all_reduce":
-            menu["hierarchical-tree"] = lambda g: hierarchical(fabric, g, operation, outer="tree")
-    return {name: make for name, make in menu.items() if name in fabric.algorithms}
+        menu |= {name: partial(hierarchical, name=name) for name in LEVELS if reduce or name == "hierarchical"}
+    return menu
 
 
-def choose(fabric: Fabric, groups: Ints, operation: str, nbytes: float) -> str:
-    """Name of the fastest algorithm for a message, judged on the first group; ties by name.
+def trials(fabric: Fabric, groups: Ints, operation: str) -> dict[str, Pattern]:
+    """The first group's operation by everything that can do it.
+
+    Alone, each takes a time affine in the size: ``latency`` and `Pattern.per_byte`.
+    """
+    return {name: make(groups[:1]) for name, make in candidates(fabric, groups, operation).items()}
+
+
+def fastest(fabric: Fabric, tried: Mapping[str, Pattern], nbytes: float) -> str:
+    """Name of the one with the least time for a message; ties by name.
 
     Parameters
     ----------
     nbytes
         Size of the message [byte].
     """
-    menu = candidates(fabric, groups, operation)
-    if len(menu) == 1:
-        return next(iter(menu))
-    times = {name: make(groups[:1]).alone(fabric, nbytes) for name, make in menu.items()}
-    return min(sorted(times), key=times.__getitem__)
+    return min(sorted(tried), key=lambda name: tried[name].alone(fabric, nbytes))
+
+
+def choose(fabric: Fabric, groups: Ints, operation: str, nbytes: float) -> str:
+    """Algorithm and protocol of a message, judged on the first group."""
+    return fastest(fabric, trials(fabric, groups, operation), nbytes)

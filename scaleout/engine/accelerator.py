@@ -9,7 +9,7 @@ import simpy
 from scaleout.engine.flows import Done, FlowNetwork
 from scaleout.engine.program import COMPUTE, STREAMS, Job
 from scaleout.engine.quotient import Quotient, Transfer
-from scaleout.engine.runs import Step, Track, compile_class
+from scaleout.engine.runs import Known, Step, Track, compile_class
 from scaleout.engine.timeline import ClassTimeline, Timeline
 from scaleout.errors import WorkloadError
 
@@ -108,9 +108,10 @@ def run(job: Job, wiring: Quotient, *, runs: bool = True) -> Timeline:
     network = FlowNetwork(env, wiring)
     meetings = _Meetings(env, network, wiring)
     accelerators = []
+    known: Known = {}
     for cls in range(wiring.classes):
         program = job.programs[job.program_of[int(wiring.representatives[cls])]]
-        track = compile_class(job, wiring, cls, runs=runs)
+        track = compile_class(job, wiring, cls, runs=runs, known=known)
         accelerators.append(Accelerator(env, cls, track, len(program), meetings))
     env.run()
     _check_ended(job, wiring, accelerators)

@@ -111,7 +111,9 @@ def equitable(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern]) -> Part
             load_group.append(base + pattern.group)
             load_link.append(pattern.link)
             load_key.append(_bits(pattern.weight) + _mix(np.full(len(pattern.link), index, dtype=np.uint64)))
-        group_colour[base : base + len(pattern.latency)] += _mix(_bits(pattern.latency) + np.uint64(index))
+        group_colour[base : base + len(pattern.latency)] += _mix(
+            _bits(pattern.latency) + _mix(_bits(pattern.cap)) + np.uint64(index)
+        )
     m_group, m_rank, m_role = np.concatenate(member_group), np.concatenate(member_rank), np.concatenate(member_role)
     l_group, l_link, l_key = np.concatenate(load_group), np.concatenate(load_link), np.concatenate(load_key)
 

@@ -15,9 +15,12 @@ from scaleout.engine.partition import Partition, roles
 from scaleout.engine.program import RECEIVE, Job, ticks
 from scaleout.network.fairshare import max_min
 from scaleout.network.pattern import Pattern
-from scaleout.network.topology import Fabric, Ints
+from scaleout.network.topology import Fabric, Floats, Ints
 
 __all__ = ["Orbit", "Quotient", "Transfer", "quotient"]
+
+Load = tuple[Ints, Floats, Ints]
+"""Link classes that a transfer loads, with which weight, and how many elementary flows do."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,6 +99,8 @@ class Quotient:
         A link of each link class, by index into the topology.
     loads
         Per transfer, by index: link classes, weight and number of its elementary flows there.
+    caps
+        Per transfer, by index: largest rate of its elementary flow [byte/s].
     capacity
         Of each link class [byte/s].
     """
@@ -107,27 +112,22 @@ class Quotient:
     orbit_of: Mapping[tuple[str, int, int], int]
     transfers: Mapping[tuple[int, int], Transfer]
     link_names: Ints
-    loads: tuple[tuple[Ints, npt.NDArray[np.float64], Ints], ...]
-    capacity: npt.NDArray[np.float64]
+    loads: tuple[Load, ...]
+    caps: Floats
+    capacity: Floats
 
     @property
     def classes(self) -> int:
         """Number of classes of ranks."""
         return len(self.representatives)
 
-    def rates(self, active: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    def rates(self, active: tuple[int, ...]) -> Floats:
         """Max-min rates of transfers that are active together [byte/s]."""
-        rows = [self.loads[index] for index in active]
-        link = np.concatenate([row[0] for row in rows])
+        loads = [self.loads[index] for index in active]
+        link, weight, count = (np.concatenate(column) for column in zip(*loads, strict=True))
         used, compact = np.unique(link, return_inverse=True)
-        return max_min(
-            self.capacity[used],
-            compact,
-            np.repeat(np.arange(len(active)), [len(row[0]) for row in rows]),
-            np.concatenate([row[1] for row in rows]),
-            np.concatenate([row[2] for row in rows]),
-            np.full(len(active), np.inf),
-        )
+        flow = np.repeat(np.arange(len(active)), [len(load[0]) for load in loads])
+        return max_min(self.capacity[used], compact, flow, weight, count, self.caps[list(active)])
 
 
 def quotient(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], partition: Partition) -> Quotient:
@@ -158,30 +158,27 @@ def quotient(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], partitio
     number_of_link = np.full(fabric.topology.links, -1, dtype=np.int64)
     number_of_link[chosen] = np.arange(len(chosen))
 
-    tables: dict[int, dict[int, tuple[Ints, npt.NDArray[np.float64], Ints]]] = {}
+    capacity = fabric.topology.bandwidth[chosen]
+    tables: dict[int, dict[int, tuple[Load, float]]] = {}
     sharers: list[set[int]] = [set() for _ in chosen]
     for _, message in pairs:
         pattern = patterns[message]
         if job.messages[message].nbytes and id(pattern) not in tables:
-            tables[id(pattern)] = _loads(pattern, group_orbit[job.messages[message].family], number_of_link)
-            for orbit, (link, _, _) in tables[id(pattern)].items():
+            tables[id(pattern)] = _loads(pattern, group_orbit[job.messages[message].family], number_of_link, capacity)
+            for orbit, ((link, _, _), _) in tables[id(pattern)].items():
                 for at in link.tolist():
                     sharers[at].add(orbit)
 
-    capacity = fabric.topology.bandwidth[chosen]
     transfers: dict[tuple[int, int], Transfer] = {}
-    loads = []
-    empty = (np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=np.int64))
+    loads, caps = [], []
+    nothing: tuple[Load, float] = (np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=np.int64)), float(np.inf)
     for index, (orbit, message) in enumerate(pairs):
         pattern = patterns[message]
-        load = tables[id(pattern)].get(orbit, empty) if job.messages[message].nbytes else empty
+        load, alone = tables[id(pattern)].get(orbit, nothing) if job.messages[message].nbytes else nothing
         loads.append(load)
         members = {cls for cls, _ in orbits[orbit].members}
         used_by = set().union(*(sharers[at] for at in rows[orbit, message].tolist()))
-        alone = float(np.inf)
-        if len(load[0]):
-            flows = np.zeros(len(load[0]), dtype=np.int64)
-            alone = float(max_min(capacity, load[0], flows, load[1], load[2], np.full(1, np.inf))[0])
+        caps.append(float(pattern.cap[orbits[orbit].group]))
         transfers[orbit, message] = Transfer(
             index=index,
             orbit=orbit,
@@ -189,7 +186,7 @@ def quotient(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], partitio
             algorithm=pattern.algorithm,
             size=job.messages[message].nbytes * pattern.share if len(load[0]) else 0.0,
             links=tuple(rows[orbit, message].tolist()),
-            alone=alone,
+            alone=min(alone, caps[-1]),
             latency=ticks(float(pattern.latency[orbits[orbit].group])),
             private=len(members) == 1 and bool(used_by) and used_by == {orbit},
         )
@@ -202,6 +199,7 @@ def quotient(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], partitio
         transfers=transfers,
         link_names=np.array(chosen, dtype=np.int64),
         loads=tuple(loads),
+        caps=np.array(caps),
         capacity=capacity,
     )
 
@@ -226,25 +224,32 @@ def _orbits(job: Job, partition: Partition) -> tuple[list[Orbit], dict[tuple[str
 
 
 def _loads(
-    pattern: Pattern, group_orbit: Ints, number_of_link: Ints
-) -> dict[int, tuple[Ints, npt.NDArray[np.float64], Ints]]:
-    """Per orbit: chosen links that its groups load, the weight, and by how many groups."""
+    pattern: Pattern, group_orbit: Ints, number_of_link: Ints, capacity: Floats
+) -> dict[int, tuple[Load, float]]:
+    """Per orbit: chosen links that its groups load, the weight, and by how many groups; its rate alone."""
     number = number_of_link[pattern.link]
     hit = number >= 0
     number, weight, orbit = number[hit], pattern.weight[hit], group_orbit[pattern.group[hit]]
-    order = np.lexsort((weight, number, orbit))
-    number, weight, orbit = number[order], weight[order], orbit[order]
     if not len(number):
         return {}
-    new = np.ones(len(number), dtype=bool)
-    new[1:] = (number[1:] != number[:-1]) | (weight[1:] != weight[:-1]) | (orbit[1:] != orbit[:-1])
-    first = np.flatnonzero(new)
+    order = np.lexsort((weight, number, orbit))
+    number, weight, orbit = number[order], weight[order], orbit[order]
+    link = _changes(orbit, number)
+    first = np.flatnonzero(link | _changes(weight))
     count = np.diff(np.append(first, len(number)))
-    number, weight, orbit = number[first], weight[first], orbit[first]
-    cuts = np.flatnonzero(np.diff(orbit)) + 1
-    return {
-        int(o[0]): (n, w, c)
-        for n, w, c, o in zip(
-            np.split(number, cuts), np.split(weight, cuts), np.split(count, cuts), np.split(orbit, cuts), strict=True
-        )
-    }
+    number, weight, orbit, link = number[first], weight[first], orbit[first], link[first]
+    # alone, a flow runs at the least share of its links
+    load = np.bincount(np.cumsum(link) - 1, weights=weight * count)
+    share, owner = capacity[number[link]] / load, orbit[link]
+    alone = np.minimum.reduceat(share, np.flatnonzero(_changes(owner)))
+    cuts = np.flatnonzero(_changes(orbit))
+    columns = (np.split(column, cuts[1:]) for column in (number, weight, count))
+    loads = zip(*columns, strict=True)
+    return dict(zip(orbit[cuts].tolist(), zip(loads, alone.tolist(), strict=True), strict=True))
+
+
+def _changes(*columns: Ints | Floats) -> npt.NDArray[np.bool_]:
+    """Rows that differ from the one before; the first does."""
+    new = np.ones(len(columns[0]), dtype=bool)
+    new[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+    return new

@@ -19,6 +19,9 @@ from scaleout.engine.quotient import Quotient, Transfer
 __all__ = ["Step", "Track", "compile_class"]
 
 Ints = npt.NDArray[np.int64]
+Known = dict[bytes, tuple[Ints, Ints] | None]
+"""Stretches by streams, times and distances, with start and end of each operation; None where a
+run would not be equal to its operations."""
 
 
 class Step(NamedTuple):
@@ -99,13 +102,15 @@ def durations(
     return taken, fixed, transfers
 
 
-def compile_class(job: Job, wiring: Quotient, cls: int, *, runs: bool = True) -> Track:
+def compile_class(job: Job, wiring: Quotient, cls: int, *, runs: bool = True, known: Known | None = None) -> Track:
     """Steps of each stream of a class.
 
     Parameters
     ----------
     runs
         False makes a step of every operation; the times are the same.
+    known
+        Stretches that are timed already; classes of one job share many.
     """
     program = job.programs[job.program_of[int(wiring.representatives[cls])]]
     taken, fixed, transfers = durations(job, wiring, cls)
@@ -113,7 +118,7 @@ def compile_class(job: Job, wiring: Quotient, cls: int, *, runs: bool = True) ->
     in_run = np.zeros(len(program), dtype=bool)
     local, bounds, patterns, kinds = _NO_RUNS
     if runs:
-        local, bounds, patterns, kinds = _find_runs(program, taken, fixed)
+        local, bounds, patterns, kinds = _find_runs(program, taken, fixed, {} if known is None else known)
         in_run[local] = True
 
     # what each operation waits for on other streams; a run's first operation waits for the run
@@ -121,25 +126,36 @@ def compile_class(job: Job, wiring: Quotient, cls: int, *, runs: bool = True) ->
     elsewhere = (after >= 0) & np.where(
         in_run[:, None], ~in_run[after], program.stream[after] != program.stream[:, None]
     )
-    waits = np.where(elsewhere, after, -1)
+    waited, waits = _rows(np.where(elsewhere, after, -1))
     lows, highs = np.array(bounds, dtype=np.int64).reshape(-1, 2).T
     spans = [int(end[-1]) for _, end in patterns]
-    last = local[highs - 1]
-    for op, waited, pattern in zip(last.tolist(), waits[local[lows]].tolist(), kinds, strict=True):
-        steps[0].append(Step(op, tuple(dep for dep in waited if dep >= 0), spans[pattern], None, 0))
+    for op, first, pattern in zip(local[highs - 1].tolist(), local[lows].tolist(), kinds, strict=True):
+        steps[0].append(Step(op, waits[first], spans[pattern], None, 0))
     alone = np.flatnonzero(~in_run)
-    columns = (alone, program.kind[alone], program.item[alone], program.stream[alone], taken[alone], waits[alone])
-    for op, kind, item, stream, time, waited in zip(*(column.tolist() for column in columns), strict=True):
+    columns = (alone, program.kind[alone], program.item[alone], program.stream[alone], taken[alone])
+    for op, kind, item, stream, time in zip(*(column.tolist() for column in columns), strict=True):
         transfer = None if kind == COMPUTE else transfers[kind, item]
-        others = tuple(dep for dep in waited if dep >= 0)
-        steps[stream].append(Step(op, others, time, transfer, int(kind == RECEIVE)))
+        steps[stream].append(Step(op, waits[op], time, transfer, int(kind == RECEIVE)))
     table = tuple(zip(kinds, lows.tolist(), highs.tolist(), strict=True))
-    signals = frozenset(waits[waits >= 0].tolist())
+    signals = frozenset(waited.tolist())
     return Track(tuple(tuple(s) for s in steps), signals, table, tuple(patterns), local)
 
 
+def _rows(table: Ints) -> tuple[Ints, list[tuple[int, ...]]]:
+    """The entries of a table that are not negative, all together and row by row."""
+    valid = table >= 0
+    entries = table[valid]
+    rows: list[tuple[int, ...]] = [()] * len(table)
+    flat, begin = entries.tolist(), 0
+    some = np.flatnonzero(valid.any(axis=1))
+    for row, size in zip(some.tolist(), valid[some].sum(axis=1).tolist(), strict=True):
+        rows[row] = tuple(flat[begin : begin + size])
+        begin += size
+    return entries, rows
+
+
 def _find_runs(
-    program: Program, taken: Ints, fixed: npt.NDArray[np.bool_]
+    program: Program, taken: Ints, fixed: npt.NDArray[np.bool_], known: Known
 ) -> tuple[Ints, list[tuple[int, int]], list[tuple[Ints, Ints]], list[int]]:
     """Cut the fixed operations into runs; none where a run would not be equal to its operations.
 
@@ -174,18 +190,20 @@ def _find_runs(
     anchored = (local == first_op) & ((deps == ended_by[:, None]).any(axis=1) | (ended_by < 0))
     rows = np.column_stack((program.stream[local], taken[local], anchored, distance))
 
-    known: dict[bytes, int] = {}
+    numbers: dict[bytes, int] = {}
     patterns: list[tuple[Ints, Ints]] = []
     kinds = []
     for low, high in bounds:
         key = rows[low:high].tobytes()
-        if key not in known:
-            timed = _time_run(rows[low:high])
+        if key not in numbers:
+            if key not in known:
+                known[key] = _time_run(rows[low:high])
+            timed = known[key]
             if timed is None:
                 return _NO_RUNS
-            known[key] = len(patterns)
+            numbers[key] = len(patterns)
             patterns.append(timed)
-        kinds.append(known[key])
+        kinds.append(numbers[key])
     return local, bounds, patterns, kinds
 
 

@@ -1,8 +1,7 @@
 """What a training result rests on, with sources, for the reader of the result."""
 
 from scaleout.evaluate.event import Recording
-from scaleout.hardware import Kernels
-from scaleout.hardware.attention import efficiency_at
+from scaleout.models import parameters
 from scaleout.result import Assumption
 from scaleout.training.stages import deal
 from scaleout.units import describe
@@ -14,16 +13,18 @@ def assumptions(recording: Recording) -> tuple[Assumption, ...]:
     """Constants of chip, stack and system, chosen algorithms, and what the model leaves out."""
     spec = recording.experiment
     chip, stack, system = spec.system.chip, spec.stack, spec.system
-    kernels = Kernels(chip, stack, spec.precision)
-    gemm, attention = kernels.gemm_constants, kernels.attention_constants
+    gemm = chip.gemm.get(spec.precision) or chip.gemm["bf16"]
+    attention = chip.attention.get(stack.attention)
+    prefill = attention.for_prefill("bf16") if attention else None
 
     def checked(name: str, unverified: tuple[str, ...]) -> bool:
         return not any(item == name or item.startswith(f"{name}.") for item in unverified)
 
     rows = [
+        Assumption(f"model {spec.model.name}", f"{parameters(spec.model):,} parameters", spec.model.source),
         Assumption(
             f"{chip.name}: {spec.precision} peak",
-            describe(kernels.peak, "flop/s"),
+            describe(chip.flops(spec.precision), "flop/s"),
             chip.source,
             checked("peak_flops", chip.unverified),
         ),
@@ -35,15 +36,17 @@ def assumptions(recording: Recording) -> tuple[Assumption, ...]:
         ),
         Assumption(
             f"{chip.name}: sustained clock",
-            f"compute takes {chip.sustained:g}x the time of a burst",
+            f"long runs hold {describe(chip.sustained[spec.precision], 'flop/s')}"
+            if spec.precision in chip.sustained else "no limit below that of short bursts",
             chip.sustained_source or "not given",
             checked("sustained", chip.unverified),
         ),
         Assumption(
             f"{chip.name}: {stack.attention}",
-            f"{efficiency_at(attention.efficiency, spec.model.head_size):.0%} of peak, "
-            f"backward {attention.backward:g}x that",
-            attention.source,
+            f"{prefill.efficiency:.0%} of peak, backward {prefill.backward:g}x that"
+            if prefill
+            else "products and passes over scores in HBM",
+            attention.source if attention else gemm.source,
             checked("attention", chip.unverified),
         ),
         Assumption(

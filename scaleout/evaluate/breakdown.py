@@ -1,5 +1,6 @@
 """Where a step's time went: an exact partition of the compute stream, and what bounds the step."""
 
+from collections import Counter
 from functools import cache
 from typing import NamedTuple
 
@@ -110,7 +111,7 @@ def critical_path(recording: Recording) -> dict[str, int]:
     count by their parts (``matmul``, ``attention``, ``elementwise``), transfers by category.
     """
     job, wiring = recording.job, recording.wiring
-    total: dict[str, int] = {}
+    links: Counter[tuple[int, int, int]] = Counter()
 
     @cache
     def ops_of(cls: int) -> _Ops:
@@ -128,12 +129,9 @@ def critical_path(recording: Recording) -> dict[str, int]:
     op = ops.last
     while op >= 0:
         taken, item, kind = int(ops.ended[op] - ops.started[op]), int(ops.item[op]), int(ops.kind[op])
-        if kind == COMPUTE:
-            _add_parts(total, job.labels[item].parts, taken)
-        else:
+        links[kind, item, taken] += 1
+        if kind != COMPUTE:
             family = job.messages[item].family
-            name = job.families[family].category
-            total[name] = total.get(name, 0) + taken
             receives = kind == RECEIVE
             members = wiring.orbits[wiring.orbit_of[family, int(receives), cls]].members
             if len(members) > 1:
@@ -142,6 +140,14 @@ def critical_path(recording: Recording) -> dict[str, int]:
                 cls, op = max(fellows, key=lambda at: (int(ops_of(at[0]).arrived[at[1]]), -at[0]))
                 ops = ops_of(cls)
         op = int(ops.releaser[op])
+    total: dict[str, int] = {}
+    for (kind, item, taken), times in links.items():
+        if kind == COMPUTE:
+            parts = _parts(job.labels[item].parts, taken)
+        else:
+            parts = [(job.families[job.messages[item].family].category, taken)]
+        for name, part in parts:
+            total[name] = total.get(name, 0) + part * times
     return total
 
 
@@ -150,13 +156,11 @@ def _pick(wanted: npt.NDArray[np.bool_], ops: _Ops) -> npt.NDArray[np.bool_]:
     return np.asarray(wanted[np.where(ops.kind == COMPUTE, 0, ops.item)])
 
 
-def _add_parts(total: dict[str, int], parts: tuple[tuple[str, float], ...], taken: int) -> None:
-    """Share an operation's ticks out over its parts; the last takes what rounding leaves."""
-    whole, left = sum(seconds for _, seconds in parts), taken
-    for index, (name, seconds) in enumerate(parts):
-        share = left if index == len(parts) - 1 else round(taken * seconds / whole)
-        total[name] = total.get(name, 0) + share
-        left -= share
+def _parts(parts: tuple[tuple[str, float], ...], taken: int) -> list[tuple[str, int]]:
+    """An operation's ticks shared out over its parts; the last takes what rounding leaves."""
+    whole = sum(seconds for _, seconds in parts)
+    shares = [round(taken * seconds / whole) for _, seconds in parts[:-1]]
+    return list(zip((name for name, _ in parts), [*shares, taken - sum(shares)], strict=True))
 
 
 def per_class(recording: Recording) -> npt.NDArray[np.int64]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
-from scaleout.collectives import candidates, choose
+from scaleout.collectives import candidates, fastest, trials
 from scaleout.engine import Job, Message, Partition, Quotient, Timeline, discrete, equitable, quotient, run
 from scaleout.errors import WorkloadError
 from scaleout.network import Fabric, rail_fat_tree
@@ -72,15 +72,14 @@ def evaluate(
 
 
 def _evaluate(experiment: TrainingExperiment, job: Job, *, fold: bool, runs: bool) -> Recording:
-    layout = experiment.layout
-    site = _site(experiment.system, experiment.chips, experiment.slow, (layout.tp, layout.pp, layout.dp))
-    patterns = site.patterns(job)
-    partition = site.partition(job, patterns) if fold else discrete(job, site.fabric)
-    wiring = quotient(job, site.fabric, patterns, partition)
+    place = site(experiment)
+    patterns = place.patterns(job)
+    partition = place.partition(job, patterns) if fold else discrete(job, place.fabric)
+    wiring = quotient(job, place.fabric, patterns, partition)
     return Recording(experiment, job, wiring, run(job, wiring, runs=runs), fold)
 
 
-class _Site:
+class Site:
     """One machine under one layout: its fabric, and what was found out about it so far.
 
     Patterns and partitions do not depend on the model, so they are made once for many experiments.
@@ -89,6 +88,7 @@ class _Site:
     def __init__(self, system: System, chips: int, slow: Slow) -> None:
         self.fabric: Fabric = rail_fat_tree(system, chips, slow)
         self._patterns: dict[tuple[str, str, str], Pattern] = {}
+        self._trials: dict[tuple[str, str], dict[str, Pattern]] = {}
         self._choices: dict[tuple[str, str, float], str] = {}
         self._partitions: dict[tuple[object, ...], Partition] = {}
 
@@ -100,7 +100,9 @@ class _Site:
         groups = job.families[message.family].groups
         choice = (message.family, message.operation, message.nbytes)
         if choice not in self._choices:
-            self._choices[choice] = choose(self.fabric, groups, message.operation, message.nbytes)
+            if choice[:2] not in self._trials:
+                self._trials[choice[:2]] = trials(self.fabric, groups, message.operation)
+            self._choices[choice] = fastest(self.fabric, self._trials[choice[:2]], message.nbytes)
         key = (message.family, message.operation, self._choices[choice])
         if key not in self._patterns:
             self._patterns[key] = candidates(self.fabric, groups, message.operation)[key[2]](groups)
@@ -114,7 +116,12 @@ class _Site:
         return self._partitions[key]
 
 
+def site(experiment: TrainingExperiment) -> Site:
+    """The site of an experiment; ranks and groups depend on its degrees (tp, pp, dp) alone."""
+    layout = experiment.layout
+    return _site(experiment.system, experiment.chips, experiment.slow, (layout.tp, layout.pp, layout.dp))
+
+
 @lru_cache(maxsize=8)
-def _site(system: System, chips: int, slow: Slow, degrees: tuple[int, int, int]) -> _Site:
-    """The site of a layout; ranks and groups depend on its degrees (tp, pp, dp) alone."""
-    return _Site(system, chips, slow)
+def _site(system: System, chips: int, slow: Slow, degrees: tuple[int, int, int]) -> Site:
+    return Site(system, chips, slow)

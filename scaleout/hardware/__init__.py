@@ -1,5 +1,6 @@
 """What one chip needs for one kernel: pure functions of specs and shapes."""
 
-from scaleout.hardware.kernels import WIDTH, Kernels
+from scaleout.hardware.formats import WIDTH
+from scaleout.hardware.rates import Rates, pack
 
-__all__ = ["WIDTH", "Kernels"]
+__all__ = ["WIDTH", "Rates", "pack"]

@@ -1,59 +1,250 @@
-"""Time of causal attention on one chip, forward and backward; see ``docs/attention.md``."""
+"""Time of causal attention on one chip: prefill and training over tiles, decode over cached tokens.
+
+Equations, constants and their errors are in ``docs/attention.md``. The functions take scalars and
+a vector of constants, so that they run plain or compiled.
+"""
 
 import math
-from collections.abc import Mapping
-from itertools import pairwise
 
-from scaleout.specs import AttentionConstants, Chip
+import numpy as np
+import numpy.typing as npt
 
-__all__ = ["attention_seconds", "efficiency_at"]
+from scaleout.compiled import compilable
+from scaleout.errors import SpecError, near
+from scaleout.hardware.elementwise import kept_in_l2
+from scaleout.specs import Chip, DecodeConstants, PrefillConstants
 
-_TILE = 128
+__all__ = [
+    "attention_vector",
+    "decode_seconds",
+    "decode_vector",
+    "kernel_of",
+    "prefill_seconds",
+    "prefill_vector",
+]
+
+Floats = npt.NDArray[np.float64]
+
 _BACKWARD_WORK = 2.5
 """Five matrix products backward (one of them recomputed) for two forward."""
+_BACKWARD_PASSES = 3.0
+_WIDTHS = {"fp8": 1.0, "bf16": 2.0, "fp16": 2.0}
+"""Bytes of an element."""
+_HEAD = 128.0
+"""Head size at which the times of decode tiles were measured."""
+_MMA = 8.0
+"""Head sizes off this grid miss the tensor cores."""
 
 
-def attention_seconds(
-    chip: Chip,
-    constants: AttentionConstants,
-    peak: float,
-    batch: int,
-    sequence: int,
-    heads: int,
-    kv_heads: int,
-    head_size: int,
-    backward: bool,
-) -> float:
-    """Time of causal self-attention over whole sequences [s].
+_KERNELS = {"TensorRT-LLM": "trtllm", "flash attention": "flash-attention-2-paged"}
+"""Words by which a table of measurements names the kernel -> name in the chip files."""
+
+
+def kernel_of(source: str) -> str | None:
+    """Kernel that the source of a measurement speaks of, or None."""
+    return next((kernel for words, kernel in _KERNELS.items() if words in source), None)
+
+
+def attention_vector(chip: Chip, kernel: str, dtype: str = "bf16", kv_dtype: str | None = None) -> Floats:
+    """Constants of a chip's attention kernel for `prefill_seconds`.
 
     Parameters
     ----------
-    batch, sequence, heads, kv_heads, head_size
-        Sequences, tokens of each, query heads and key/value heads on this chip, their size.
-    peak
-        Dense rate of the chip for the dtype, which is two bytes wide [flop/s].
+    dtype, kv_dtype
+        Of queries, and of keys and values where that is another.
+
+    Raises
+    ------
+    SpecError
+        The chip has no such kernel, or the kernel no constants for the dtype.
     """
-    c = constants
-    rate = peak * efficiency_at(c.efficiency, head_size) * (c.backward if backward else 1.0)
-    rows = math.ceil(sequence / _TILE)
-    work = _BACKWARD_WORK if backward else 1.0
-    tile = 4.0 * _TILE * _TILE * head_size * work
-    compute = batch * heads * rows * (rows + 1) / 2 * tile / rate
-    longest = rows * tile / (rate / chip.cores)
-    passes = 3 if backward else 1
-    elements = batch * sequence * head_size * (2 * heads + 2 * kv_heads) * passes
-    hbm = 2.0 * elements / (chip.hbm_bandwidth * c.hbm_efficiency)
-    waves = math.ceil(batch * heads * rows / chip.cores)
-    joined: float = (max(compute, longest) ** 3 + hbm**3) ** (1 / 3)
-    return c.launch + c.wave_overhead * waves + joined
+    if kernel not in chip.attention:
+        raise SpecError(f"chip {chip.name!r} has no attention kernel {kernel!r}; {near(kernel, chip.attention)}")
+    return prefill_vector(chip, chip.attention[kernel].for_prefill(dtype, kv_dtype), dtype, kv_dtype or dtype)
 
 
-def efficiency_at(table: Mapping[int, float], size: int) -> float:
-    """Efficiency at a head size, linear between the listed sizes and level outside."""
-    points = sorted(table.items())
-    if size <= points[0][0]:
-        return float(points[0][1])
-    for (low, a), (high, b) in pairwise(points):
-        if size <= high:
-            return float(a + (b - a) * (size - low) / (high - low))
-    return float(points[-1][1])
+def prefill_vector(chip: Chip, c: PrefillConstants, dtype: str, kv_dtype: str) -> Floats:
+    """Constants as `prefill_seconds` takes them, rates in SI units."""
+    return np.array([
+        chip.cores,
+        chip.flops(c.products or dtype) * c.efficiency,
+        _vector_rate(chip, dtype),
+        c.softmax / chip.exponentials if chip.exponentials else 0.0,
+        chip.hbm_bandwidth * c.hbm_efficiency,
+        chip.hbm_bandwidth * (c.preparation or 0.0),
+        _width(dtype),
+        _width(kv_dtype),
+        c.tile,
+        c.backward,
+        c.launch,
+        c.row_overhead,
+        c.rows_per_core,
+        c.wave_tail,
+        c.masked,
+        -1.0 if c.reduction is None else c.reduction,
+        chip.hbm_bandwidth * (c.l2_ratio or 0.0),
+        chip.l2_bytes or 0.0,
+    ])  # fmt: skip
+
+
+def decode_vector(chip: Chip, c: DecodeConstants) -> Floats:
+    """Constants as `decode_seconds` takes them, rates in SI units."""
+    return np.array([
+        chip.cores,
+        chip.flops("bf16"),
+        _vector_rate(chip, "bf16"),
+        chip.hbm_bandwidth * c.hbm_efficiency,
+        chip.hbm_bandwidth * c.l2_ratio,
+        chip.l2_bytes or 0.0,
+        c.tile,
+        c.blocks_per_core,
+        c.group_split,
+        c.single_split,
+        c.smallest_group,
+        c.largest_group,
+        c.launch,
+        c.group_overhead,
+        c.head_overhead,
+        c.group_tile,
+        c.single_overhead,
+        c.single_tile,
+        c.reduction,
+        c.part_overhead,
+        c.wave_tail,
+        c.resident_blocks,
+    ])  # fmt: skip
+
+
+def _width(dtype: str) -> float:
+    if dtype not in _WIDTHS:
+        raise SpecError(f"no attention kernel takes {dtype!r}; {near(dtype, _WIDTHS)}")
+    return _WIDTHS[dtype]
+
+
+def _vector_rate(chip: Chip, dtype: str) -> float:
+    """Rate of multiplications off the tensor cores [flop/s]."""
+    return chip.peak_flops.get("fp32", chip.flops(dtype))
+
+
+@compilable
+def padded_head(size: float) -> float:
+    """Head size as the kernels compute it: kernels exist for multiples of 32, and for 16."""
+    return 16.0 if size <= 16.0 else 32.0 * math.ceil(size / 32.0)
+
+
+@compilable
+def prefill_seconds(
+    batch: float,
+    q_len: float,
+    kv_len: float,
+    heads: float,
+    kv_heads: float,
+    head_size: float,
+    backward: bool,
+    c: Floats,
+) -> float:
+    """Time of causal attention of `q_len` queries a sequence, the last of its `kv_len` tokens [s].
+
+    Parameters
+    ----------
+    batch
+        Sequences.
+    q_len, kv_len
+        Queries of each, and tokens that its last query sees (more than `q_len` where a prefix is
+        cached).
+    heads, kv_heads, head_size
+        Query heads and key/value heads on this chip, their size.
+    backward
+        The gradients of it instead.
+    c
+        From `prefill_vector`.
+    """
+    cores, rate, vector, exponential, hbm, preparation = c[0], c[1], c[2], c[3], c[4], c[5]
+    width, kv_width, tile, backward_share, launch, row_overhead = c[6], c[7], c[8], c[9], c[10], c[11]
+    per_core, wave_tail, masked, reduction, l2, l2_bytes = c[12], c[13], c[14], c[15], c[16], c[17]
+    work, passes = 1.0, 1.0
+    if backward:
+        work, passes, rate = _BACKWARD_WORK, _BACKWARD_PASSES, rate * backward_share
+
+    size = padded_head(head_size)
+    if head_size % _MMA != 0.0:
+        rate, size = min(rate, vector), head_size
+    # tiles of one head: the causal staircase, and what is computed above it
+    rows, columns = math.ceil(q_len / tile), math.ceil(kv_len / tile)
+    whole = float(rows * columns)
+    tiles = min(rows * math.ceil((kv_len - q_len) / tile) + rows * (rows + 1) / 2.0, whole)
+    tiles += masked * (whole - tiles)
+    one = tile * tile * cores * (4.0 * size * work / rate + exponential)
+
+    blocks, slots = batch * heads * rows, cores * per_core
+    parts = 1.0
+    if reduction >= 0.0:
+        parts = max(1.0, min(math.floor(slots / blocks), float(columns)))
+    waves = blocks * parts / slots
+    partial = max(1.0, math.ceil(waves) / waves)
+    compute = (
+        (blocks * parts * row_overhead + batch * heads * tiles * one) / cores * (1.0 + wave_tail * (partial - 1.0))
+    )
+    compute = max(compute, row_overhead + math.ceil(columns / parts) * one)
+
+    queries, cached = batch * q_len * heads * head_size, batch * kv_len * kv_heads * head_size
+    moved = ((width + 2.0) * queries + 2.0 * kv_width * cached) * passes
+    kept = kept_in_l2(moved, l2_bytes) if l2 > 0.0 else 0.0
+    near = kept / max(l2, 1.0)
+    seconds: float = launch + (compute**3.0 + (moved * (near + (1.0 - kept) / hbm)) ** 3.0) ** (1.0 / 3.0)
+    if preparation > 0.0:
+        new = batch * q_len * kv_heads * head_size
+        prepared = ((2.0 + width) * queries + 2.0 * (2.0 + kv_width) * new) * passes
+        seconds += prepared * (near + (1.0 - kept) / preparation)
+    if parts > 1.0:
+        seconds += reduction
+    return seconds
+
+
+@compilable
+def decode_seconds(
+    batch: float, kv_len: float, heads: float, kv_heads: float, head_size: float, kv_width: float, c: Floats
+) -> float:
+    """Time of attention of one new query a sequence over `kv_len` cached tokens each [s].
+
+    Parameters
+    ----------
+    batch
+        Sequences.
+    heads, kv_heads, head_size
+        Query heads and key/value heads on this chip, their size.
+    kv_width
+        Bytes of a cached element [byte].
+    c
+        From `decode_vector`, for a cache of this width.
+    """
+    cores, peak, vector, hbm, l2, l2_bytes = c[0], c[1], c[2], c[3], c[4], c[5]
+    tile, per_core, smallest, largest, launch = c[6], c[7], c[10], c[11], c[12]
+    group = heads / kv_heads
+    if smallest <= group <= largest:
+        blocks, readers, fewest = batch * kv_heads, 1.0, c[8]
+        overhead, per_tile = c[13] + c[14] * (group - 1.0), c[15]
+    else:
+        blocks, readers, fewest = batch * heads, group, c[9]
+        overhead, per_tile = c[16], c[17]
+    per_tile *= padded_head(head_size) / _HEAD
+
+    slots = cores * per_core
+    tiles = math.ceil(kv_len / tile)
+    parts = max(1.0, float(min(math.floor(slots / blocks), math.ceil(tiles / fewest))))
+    one = overhead + math.ceil(tiles / parts) * per_tile
+    flops = 4.0 * batch * heads * kv_len * head_size
+    waves = blocks * parts / slots
+    waves = max(1.0, waves + c[20] * (math.ceil(waves) - waves))
+    compute = max(one * waves, flops / (peak if head_size % _MMA == 0.0 else vector))
+
+    cache = 2.0 * batch * kv_len * kv_heads * head_size * kv_width
+    # what the blocks at work read has to stay in L2 until the last head of a group has read it
+    at_work = min(blocks, cores * c[21]) / readers * 2.0 * kv_len * head_size * kv_width
+    again = cache * (readers - 1.0) * (1.0 - kept_in_l2(at_work, l2_bytes))
+    from_hbm = (cache + again + 4.0 * batch * heads * head_size) / hbm
+    from_l2 = cache * readers / l2
+    seconds: float = launch + (compute**3.0 + from_hbm**3.0 + from_l2**3.0) ** (1.0 / 3.0)
+    if parts > 1.0:
+        seconds += c[18] + c[19] * parts
+    return seconds

@@ -1,54 +1,145 @@
-"""Time of one matrix multiplication on one chip: tiles, waves, HBM and L2.
+"""Time of one matrix multiplication on one chip: tiles, waves, HBM and L2; and of the cast before it.
 
-The library's choice of tile and split is stood in for by the best of a small menu. Equations
-and validity are in ``docs/gemm.md``.
+The library's choice of kernel is stood in for by the best of a small menu. A chip's constants are
+packed into a vector once; a shape is then a function of numbers, plain or compiled. Equations,
+constants and validity are in ``docs/gemm.md``.
 """
 
-import numpy as np
+import math
 
+import numpy as np
+import numpy.typing as npt
+
+from scaleout.compiled import compilable
+from scaleout.errors import SpecError, near
+from scaleout.hardware.formats import format_of
 from scaleout.specs import Chip, GemmConstants
 
-__all__ = ["gemm_seconds"]
+__all__ = ["gemm_constants", "gemm_seconds", "gemm_vector", "quantise_seconds", "quantise_vector"]
 
-_SIDES = (64, 128, 256)
-_SPLITS = (1, 2, 4, 8, 16)
-_MENU = np.array([(m, n, s) for m in _SIDES for n in _SIDES for s in _SPLITS], dtype=np.float64).T
+Floats = npt.NDArray[np.float64]
+
+# slots of the vector of `gemm_vector`
+_CORES, _HBM, _LEFT, _RIGHT, _NORM, _LAUNCH, _TILE, _SPLIT, _PARTS = 0, 1, 2, 3, 4, 5, 6, 7, 8
+_TAIL, _IDLE, _VECTOR, _VECTOR_LAUNCH, _RESIDENT, _TILES, _SPLITS, _CAP, _MENU = 9, 10, 11, 12, 13, 14, 15, 16, 17
+
+_WIDE = 1 / 128 + 1 / 256
+"""Edge over area of the tile whose efficiency is `compute_efficiency`."""
 
 
-def gemm_seconds(
-    chip: Chip, constants: GemmConstants, peak: float, m: int, n: int, k: int, width: float, out_bytes: float
-) -> float:
-    """Time of C[m, n] = A[m, k] B[k, n] [s], in a long run of such kernels.
+def gemm_constants(chip: Chip, dtype: str) -> GemmConstants:
+    """Constants of a dtype; the two 16-bit formats run on the same units.
+
+    Raises
+    ------
+    SpecError
+        The chip has none.
+    """
+    for name in (dtype, {"fp16": "bf16", "bf16": "fp16"}.get(dtype, dtype)):
+        if name in chip.gemm:
+            return chip.gemm[name]
+    raise SpecError(f"chip {chip.name!r} has no gemm constants for {dtype!r}; {near(dtype, chip.gemm)}")
+
+
+def gemm_vector(chip: Chip, dtype: str, *, sustained: bool = False, warm: bool = False) -> Floats:
+    """Constants of `gemm_seconds`, packed.
 
     Parameters
     ----------
-    peak
-        Dense rate of the chip for this dtype [flop/s].
-    width
-        Bytes of one element of A and of B [byte].
-    out_bytes
-        Traffic of one element of C [byte]: 2 for bf16, 8 for an fp32 sum read and written.
+    sustained
+        In a long run, whose rate the power cap holds down (`Chip.sustained`), not in a short burst.
+    warm
+        The same operands were used just before, as in the loop of a benchmark.
+
+    Raises
+    ------
+    SpecError
+        The chip has no rate or no constants for the dtype.
     """
-    c = constants
-    tile_m, tile_n, split = _MENU
-    depth = np.ceil(k / split)
-    tiles = np.ceil(m / tile_m) * np.ceil(n / tile_n) * split
-    full = np.floor(tiles / chip.cores)
-    rest = tiles - full * chip.cores
-    waves = np.maximum(1.0, full + (rest > 0) * (c.wave_tail + (1 - c.wave_tail) * rest / chip.cores))
+    c, shape = gemm_constants(chip, dtype), format_of(dtype)
+    rate = chip.flops(shape.rate) * c.compute_efficiency / chip.cores
+    vector = 0.0 if c.vector_efficiency is None else chip.flops("fp32") * c.vector_efficiency
+    head = [
+        chip.cores, chip.hbm_bandwidth * c.hbm_efficiency, shape.left, shape.right, c.norm, c.launch, c.tile_overhead,
+        c.split_overhead, 8.0 * c.split_traffic / chip.hbm_bandwidth, c.wave_tail, c.idle_cores, vector,
+        c.vector_launch, c.l2_resident if warm else 0.0, len(c.tiles), len(c.splits),
+        chip.sustained.get(shape.rate, 0.0) if sustained else 0.0,
+    ]  # fmt: skip
+    menu = []
+    for rows, columns in c.sides():
+        edge = max(0.0, 1.0 / rows + 1.0 / columns - _WIDE)
+        work = 2.0 * rows * columns / rate * (1.0 + 64.0 * c.halo * edge)
+        loads = 0.0
+        if c.l2_ratio is not None:
+            loads = (rows * shape.left + columns * shape.right) * chip.cores / (chip.hbm_bandwidth * c.l2_ratio)
+        menu += [rows, columns, _joined(work, loads, c.norm)]
+    return np.array([*head, *c.splits, *menu], dtype=np.float64)
 
-    core_rate = peak * c.compute_efficiency / chip.cores
-    edge = 1 + c.halo * 64 * (1 / tile_m + 1 / tile_n)
-    compute = chip.sustained * waves * 2 * tile_m * tile_n * depth / core_rate * edge
 
-    traffic = float(m * k + k * n) * width + float(m * n) * out_bytes
-    few = 1 + c.idle_cores * np.maximum(0.0, chip.cores / tiles - 1)
-    hbm = traffic / (chip.hbm_bandwidth * c.hbm_efficiency) * few
+@compilable
+def _joined(a: float, b: float, norm: float) -> float:
+    """Time of two kinds of work that partly hide each other [s]."""
+    longest = max(a, b)
+    seconds: float = longest * (1.0 + (min(a, b) / longest) ** norm) ** (1.0 / norm)
+    return seconds
 
-    terms = [compute, hbm]
-    if c.l2_ratio is not None:
-        terms.append(tiles * (tile_m + tile_n) * depth * width / (chip.hbm_bandwidth * c.l2_ratio))
-    longest = np.maximum.reduce(terms)
-    joined = longest * sum((term / longest) ** c.norm for term in terms) ** (1 / c.norm)
-    times = joined + (split > 1) * c.split_overhead
-    return float(c.launch + c.tile_overhead + times.min())
+
+@compilable
+def gemm_seconds(m: float, n: float, k: float, out_bytes: float, c: Floats) -> float:
+    """Time of C[m, n] = A[m, k] B[k, n] [s].
+
+    Parameters
+    ----------
+    out_bytes
+        Traffic of an element of C [byte]: 2 for bf16, 8 for an fp32 sum read and written.
+    c
+        From `gemm_vector`.
+    """
+    cores, norm, tail, idle = float(c[_CORES]), float(c[_NORM]), float(c[_TAIL]), float(c[_IDLE])
+    tile_overhead, splits = float(c[_TILE]), int(c[_SPLITS])
+    traffic = m * k * float(c[_LEFT]) + k * n * float(c[_RIGHT]) + m * n * out_bytes
+    hbm = traffic / float(c[_HBM])
+    if c[_RESIDENT] > 0.0:
+        # least recently used: a set that does not fit is thrown out before it is read again
+        share = min(1.0, float(c[_RESIDENT]) / traffic)
+        hbm *= 1.0 - share * share * share
+    best = math.inf
+    if c[_VECTOR] > 0.0:
+        best = float(c[_VECTOR_LAUNCH]) + _joined(2.0 * m * n * k / float(c[_VECTOR]), hbm, norm)
+    for tile in range(int(c[_TILES])):
+        at = _MENU + splits + 3 * tile
+        grid = math.ceil(m / float(c[at])) * math.ceil(n / float(c[at + 1]))
+        unit = float(c[at + 2])
+        for choice in range(splits):
+            split = float(c[_MENU + choice])
+            tiles = grid * split
+            full = math.floor(tiles / cores)
+            part = tiles / cores - full
+            waves = full + (tail + (1.0 - tail) * part if part > 0.0 else 0.0)
+            work = max(1.0, waves) * math.ceil(k / split) * unit
+            extra = tile_overhead * max(0.0, math.ceil(tiles / cores) - 1.0)
+            if choice > 0:
+                extra += float(c[_SPLIT]) + m * n * split * float(c[_PARTS])
+            starved = hbm * (1.0 + idle * max(0.0, cores / tiles - 1.0))
+            if max(work, starved) + extra < best:
+                best = min(best, extra + _joined(work, starved, norm))
+            if tiles >= cores:
+                # every core has work: the library splits no further
+                break
+    if c[_CAP] > 0.0:
+        best = max(best, 2.0 * m * n * k / float(c[_CAP]))
+    return float(c[_LAUNCH]) + best
+
+
+def quantise_vector(chip: Chip, dtype: str) -> Floats:
+    """Constants of `quantise_seconds`, packed; zeros where the dtype needs no pass of its own."""
+    c, shape = gemm_constants(chip, dtype).quantise, format_of(dtype)
+    if c is None:
+        return np.zeros(2)
+    return np.array([c.launch, (2.0 + shape.left) / (chip.hbm_bandwidth * c.hbm_efficiency)], dtype=np.float64)
+
+
+@compilable
+def quantise_seconds(elements: float, c: Floats) -> float:
+    """Time to bring so many 16-bit activations to the narrow format [s]; `c` from `quantise_vector`."""
+    return float(c[0]) + elements * float(c[1])

@@ -2,7 +2,8 @@
 
 A name such as ``dgx-h100`` is looked for in the working folder, in the folders of
 ``$SCALEOUT_PATH``, then in the data that came with the package. A path ending in ``.yaml``
-is taken as it is.
+is taken as it is, from the working folder or from that of the file that names it; where a model
+is meant, so is the path of a Hugging Face ``config.json``.
 """
 
 import os
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from scaleout.errors import PlanError, SpecError, near
-from scaleout.io.yaml import parse_value, read_mapping
+from scaleout.io.huggingface import read_config
+from scaleout.io.yaml import as_yaml, parse_value, read_mapping
 from scaleout.specs import Chip, Model, Stack, System, TrainingExperiment
 
 __all__ = ["FOLDERS", "experiment", "find", "list_names", "load", "read", "schema", "summary"]
@@ -77,8 +79,14 @@ def _known(kind: str) -> str:
     return kind
 
 
-def find(kind: str, name: str) -> Path:
+def find(kind: str, name: str, beside: Path | None = None) -> Path:
     """The file of a name or path.
+
+    Parameters
+    ----------
+    beside
+        File that the name stands in: a path that leads nowhere from the working folder is taken
+        from that file's folder.
 
     Raises
     ------
@@ -88,9 +96,11 @@ def find(kind: str, name: str) -> Path:
     folder, shown = FOLDERS[_known(kind)], name if len(name) <= 80 else name[:77] + "..."
     # a name or path that the system refuses to look up is not there
     with suppress(OSError):
-        if name.lower().endswith((".yaml", ".yml")):
-            if Path(name).is_file():
-                return Path(name)
+        if name.lower().endswith((".yaml", ".yml", ".json") if kind == "model" else (".yaml", ".yml")):
+            candidates = [Path(name), *([beside.parent / name] if beside else [])]
+            for path in candidates:
+                if path.is_file():
+                    return path
             raise SpecError(f"{shown}: no such file")
         if name and "/" not in name and "\\" not in name and not name.startswith("."):
             for root in _roots():
@@ -98,7 +108,8 @@ def find(kind: str, name: str) -> Path:
                 if path.is_file():
                     return path
     what = "experiment" if kind == "training" else kind
-    hint = "; a path ends in .yaml" if "/" in name or "." in name else ""
+    ends = ".yaml, or .json from Hugging Face" if kind == "model" else ".yaml"
+    hint = f"; a path ends in {ends}" if "/" in name or "." in name else ""
     raise SpecError(f"unknown {what} {shown!r}; {near(name, list_names(kind))}{hint}")
 
 
@@ -173,35 +184,40 @@ def _explain(kind: str, row: Mapping[str, Any]) -> str:
             return f"{at}: {shown} is not accepted; {expected}"
 
 
-def _document(kind: str, name: str) -> dict[str, Any]:
+def _document(kind: str, name: str, beside: Path | None) -> dict[str, Any]:
     """A named file as a mapping, its own references resolved, checked on its own."""
-    path = find(kind, name)
-    data = read_mapping(path)
-    _resolve(data, str(path), kind)
+    path = find(kind, name, beside)
+    data = _mapping(path)
+    _resolve(data, str(path), kind, path)
     _validate(kind, data, str(path))
     return data
 
 
-def _resolve(data: dict[str, Any], where: str, kind: str) -> None:
+def _mapping(path: Path) -> dict[str, Any]:
+    """The keys of a file: ours, or a model's from Hugging Face."""
+    return read_config(path) if path.suffix.lower() == ".json" else read_mapping(path)
+
+
+def _resolve(data: dict[str, Any], where: str, kind: str, beside: Path | None) -> None:
     """Replace the names of chip, system, model and stack by what they name."""
     for key in ("chip",) if kind == "system" else ("system", "model", "stack") if kind == "training" else ():
         if kind == "training" and key in _DEFAULTS:
             data.setdefault(key, _DEFAULTS[key])
         value = data.get(key)
         if isinstance(value, str):
-            data[key] = _named(key, value, f"{where}: {key}")
+            data[key] = _named(key, value, f"{where}: {key}", beside)
         elif key == "system" and isinstance(value, dict):
-            _resolve(value, where, "system")
+            _resolve(value, where, "system", beside)
 
 
-def _named(kind: str, name: str, where: str) -> dict[str, Any]:
+def _named(kind: str, name: str, where: str, beside: Path | None) -> dict[str, Any]:
     try:
-        return _document(kind, name)
+        return _document(kind, name, beside)
     except SpecError as error:
         raise SpecError(f"{where}: {error}") from None
 
 
-def _assign(data: dict[str, Any], setting: str) -> None:
+def _assign(data: dict[str, Any], setting: str, beside: Path | None) -> None:
     """Carry out one ``key=value`` override; entering a named object loads it first."""
     key, equals, text = setting.partition("=")
     path = tuple(key.strip().split("."))
@@ -214,7 +230,7 @@ def _assign(data: dict[str, Any], setting: str) -> None:
         if kind and step not in node and step in _DEFAULTS:
             node[step] = _DEFAULTS[step]
         if kind and isinstance(node.get(step), str):
-            node[step] = _named(kind, node[step], f"--set {key}")
+            node[step] = _named(kind, node[step], f"--set {key}", beside)
         node = node.setdefault(step, {})
         if not isinstance(node, dict):
             raise SpecError(f"--set {key}: {'.'.join(path[: depth + 1])} is a value, it has no key {path[depth + 1]!r}")
@@ -224,8 +240,8 @@ def _assign(data: dict[str, Any], setting: str) -> None:
 def load(kind: str, name: str) -> Any:
     """A chip, system, model or stack by name or path, as a frozen spec."""
     path = find(kind, str(name))
-    data = read_mapping(path)
-    _resolve(data, str(path), kind)
+    data = _mapping(path)
+    _resolve(data, str(path), kind, path)
     return _validate(kind, data, str(path))
 
 
@@ -247,6 +263,7 @@ def experiment(source: str | Path | Mapping[str, Any], settings: tuple[str, ...]
         The layout does not divide.
     """
     settings = (settings,) if isinstance(settings, str) else tuple(settings)
+    path: Path | None = None
     if isinstance(source, Mapping):
         where, data = "experiment", deepcopy(dict(source))
     elif not isinstance(source, str | Path):
@@ -258,11 +275,11 @@ def experiment(source: str | Path | Mapping[str, Any], settings: tuple[str, ...]
     if kind != "training":
         raise SpecError(f"{where}: kind: {kind!r} is not accepted; expected 'training'")
     for setting in settings:
-        _assign(data, str(setting))
+        _assign(data, str(setting), path)
     if settings:
         data["settings"] = [*data.get("settings", ()), *settings]
         where = f"{where} with --set"
-    _resolve(data, where, "training")
+    _resolve(data, where, "training", path)
     try:
         spec: TrainingExperiment = _validate("training", data, where)
     except PlanError as error:
@@ -271,8 +288,9 @@ def experiment(source: str | Path | Mapping[str, Any], settings: tuple[str, ...]
 
 
 def read(kind: str, name: str) -> str:
-    """The text of a named file, comments and all."""
-    return find(kind, name).read_text(encoding="utf-8")
+    """The text of a named file, comments and all; a model from Hugging Face as ours."""
+    path = find(kind, name)
+    return as_yaml(read_config(path)) if path.suffix.lower() == ".json" else path.read_text(encoding="utf-8")
 
 
 def summary(kind: str) -> list[dict[str, Any]]:

@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 from scaleout.errors import SpecError
+from scaleout.io.text import read_text
 
-__all__ = ["parse_value", "read_mapping"]
+__all__ = ["as_yaml", "parse_value", "read_mapping"]
 
 _LARGEST = 1_000_000
 """A spec is a page of text; anything near this size is something else [byte]."""
@@ -65,14 +66,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     SpecError
         The file is missing, unreadable, too large, not YAML, or not a mapping.
     """
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise SpecError(f"{path}: larger than {_LARGEST:,} bytes; a spec is a short text file")
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not a text file in UTF-8"
-        raise SpecError(f"{path}: cannot be read: {reason}") from None
-    data = _load(text, str(path))
+    data = _load(read_text(path, _LARGEST, "a spec is a short text file"), str(path))
     if not isinstance(data, dict):
         kind = "empty" if data is None else f"a {type(data).__name__}"
         raise SpecError(f"{path}: is {kind}; expected one mapping of keys to values")
@@ -82,3 +76,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
 def parse_value(text: str, where: str) -> Any:
     """A value as the command line gives it, in YAML's own notation."""
     return _load(text, where)
+
+
+def as_yaml(data: dict[str, Any]) -> str:
+    """A mapping as the text of a file, keys in their order."""
+    return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=10_000))

@@ -1,6 +1,7 @@
 """What a model holds and computes, before it is cut over chips."""
 
 from scaleout.models.transformer import (
+    bias_parameters,
     embedding_parameters,
     head_parameters,
     layer_parameters,
@@ -10,6 +11,7 @@ from scaleout.models.transformer import (
 )
 
 __all__ = [
+    "bias_parameters",
     "embedding_parameters",
     "head_parameters",
     "layer_parameters",

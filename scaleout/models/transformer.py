@@ -3,6 +3,7 @@
 from scaleout.specs import Model
 
 __all__ = [
+    "bias_parameters",
     "embedding_parameters",
     "head_parameters",
     "layer_parameters",
@@ -17,8 +18,15 @@ def layer_parameters(model: Model) -> int:
     h, q, kv, f = model.hidden, model.heads * model.head_size, model.kv_heads * model.head_size, model.ffn
     gates = 2 if model.gated else 1
     matrices = h * (q + 2 * kv) + q * h + gates * h * f + f * h
-    biases = (q + 2 * kv) + h + gates * f + h if model.bias else 0
-    return matrices + biases + 2 * norm_parameters(model)
+    return matrices + bias_parameters(model, q, kv, f) + 2 * norm_parameters(model)
+
+
+def bias_parameters(model: Model, query: int, key: int, ffn: int) -> int:
+    """Biases of one layer whose queries, keys (and values) and feed-forward block have these widths."""
+    if not model.bias:
+        return 0
+    qkv = query + 2 * key
+    return qkv if model.bias == "qkv" else qkv + (2 if model.gated else 1) * ffn + 2 * model.hidden
 
 
 def norm_parameters(model: Model) -> int:
@@ -27,8 +35,9 @@ def norm_parameters(model: Model) -> int:
 
 
 def embedding_parameters(model: Model) -> int:
-    """Token embedding, and learned positions where the model has them."""
-    return model.vocabulary * model.hidden + (model.max_sequence * model.hidden if model.positions == "learned" else 0)
+    """Token embedding, learned positions and a norm where the model has them."""
+    positions = model.max_sequence * model.hidden if model.positions == "learned" else 0
+    return model.vocabulary * model.hidden + positions + (norm_parameters(model) if model.embedding_norm else 0)
 
 
 def head_parameters(model: Model) -> int:

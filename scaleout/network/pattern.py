@@ -19,13 +19,15 @@ class Pattern:
     Parameters
     ----------
     algorithm
-        Name of the algorithm.
+        Algorithm and protocol, such as ``ring/LL128``.
     share
         Bytes of an elementary flow over bytes of the message [1].
     group, link, weight
         One entry for each link that a group loads, sorted by group and link. Shape (entries,).
     latency
         Of the whole operation, launch included [s], shape (groups,).
+    cap
+        Largest rate of an elementary flow, whatever the links leave to it [byte/s], shape (groups,).
     """
 
     algorithm: str
@@ -34,14 +36,21 @@ class Pattern:
     link: Ints
     weight: Floats
     latency: Floats
+    cap: Floats
+
+    def rate(self, fabric: Fabric, group: int = 0) -> float:
+        """Rate of an elementary flow with the network to itself [byte/s]."""
+        mine = self.group == group
+        links = fabric.topology.bandwidth[self.link[mine]] / self.weight[mine]
+        return float(min(links.min(initial=np.inf), self.cap[group]))
+
+    def per_byte(self, fabric: Fabric, group: int = 0) -> float:
+        """Time of one more byte of message with the network to itself [s/byte]."""
+        return self.share / self.rate(fabric, group)
 
     def alone(self, fabric: Fabric, nbytes: float, group: int = 0) -> float:
         """Time of one group with the network to itself [s]."""
-        mine = self.group == group
-        if not mine.any() or nbytes == 0:
-            return float(self.latency[group])
-        rate = (fabric.topology.bandwidth[self.link[mine]] / self.weight[mine]).min()
-        return float(nbytes * self.share / rate + self.latency[group])
+        return float(self.latency[group]) + (nbytes * self.per_byte(fabric, group) if nbytes else 0.0)
 
 
 def tally(group: Ints, link: Ints, weight: Floats, links: int) -> tuple[Ints, Ints, Floats]:

@@ -7,23 +7,32 @@ are one link with the sum of their bandwidths (a bundle): with equal shares all 
 same load, so the bundle is exact.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from scaleout.errors import TopologyError
-from scaleout.specs import ALGORITHMS
+from scaleout.specs import ALGORITHMS, Protocol
 
 if TYPE_CHECKING:
     import networkx
 
-__all__ = ["Fabric", "Floats", "Ints", "Routes", "Topology"]
+__all__ = ["WIRES", "Fabric", "Floats", "Ints", "Routes", "Topology"]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+
+WIRES = Protocol(
+    algorithms=tuple(name for name in ALGORITHMS if not name.startswith("nvls")),
+    launch=0.0,
+    scale_up_step=0.0,
+    network_step=0.0,
+)
+"""A library that costs nothing: what is left are the links."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -130,19 +139,22 @@ class Fabric:
         Chips that share scale-up links.
     paths
         Links from many sources to many targets: a matrix (flows, longest path), padded with -1.
-    algorithms
-        Collective algorithms that the library has.
-    launch, scale_up_step, network_step
-        Cost of an operation, and of one step of its algorithm inside a node and between nodes [s].
+    protocols
+        Of the communication library, by name.
+    idle_step
+        Time of a chunk's step that sends nothing over that of one that sends [1].
+    scale_up_bandwidth, network_bandwidth
+        Payload rate of a link and of a port that is not slow [byte/s, per direction]: what the
+        protocols' rates are shares of. Links of kind 0 are the node's.
     """
 
     topology: Topology
     chips_per_node: int
     paths: Callable[[Ints, Ints], Ints]
-    algorithms: tuple[str, ...] = ALGORITHMS
-    launch: float = 0.0
-    scale_up_step: float = 0.0
-    network_step: float = 0.0
+    protocols: Mapping[str, Protocol] = field(default_factory=lambda: {"wires": WIRES})
+    idle_step: float = 0.0
+    scale_up_bandwidth: float = math.inf
+    network_bandwidth: float = math.inf
 
     def route(self, source: Ints, target: Ints) -> Routes:
         """Paths of the flows source[i] -> target[i].
@@ -164,6 +176,27 @@ class Fabric:
         networked = source // self.chips_per_node != target // self.chips_per_node
         return Routes(start, matrix[used], latency, networked)
 
-    def step(self, routes: Routes) -> Floats:
+    def step(self, routes: Routes, protocol: Protocol) -> Floats:
         """Latency of one algorithm step along each path: library and wires [s]."""
-        return routes.latency + np.where(routes.networked, self.network_step, self.scale_up_step)
+        return routes.latency + np.where(routes.networked, protocol.network_step, protocol.scale_up_step)
+
+    def cap(
+        self, protocol: Protocol, groups: int, group: Ints, link: Ints, weight: Floats, sending: float = 1.0
+    ) -> Floats:
+        """Largest rate of an elementary flow of each group: its chips' kernels drive no more [byte/s].
+
+        Parameters
+        ----------
+        groups
+            Number of groups; `group`, `link` and `weight` are what they load, as in a pattern.
+        sending
+            Share of the time in which a chunk's step inside the node sends [1].
+        """
+        topology = self.topology
+        chips = (topology.source[link] < topology.chips) | (topology.target[link] < topology.chips)
+        inside = protocol.scale_up_rate * sending * self.scale_up_bandwidth
+        outside = protocol.network_rate * self.network_bandwidth
+        most = np.where(topology.kind[link[chips]] == 0, inside, outside) / weight[chips]
+        caps = np.full(groups, np.inf)
+        np.minimum.at(caps, group[chips], most)
+        return caps

@@ -9,9 +9,11 @@ overlaps. ``docs/training.md`` lists every operation with its bytes.
 from collections.abc import Iterable, Sequence
 
 from scaleout.engine.program import Label, Message
-from scaleout.hardware import Kernels
+from scaleout.hardware.rates import UNFUSED, Floats
+from scaleout.parallel import costs
 from scaleout.parallel.block import Block
 from scaleout.parallel.shard import Shard
+from scaleout.specs import Stack
 
 __all__ = ["KINDS", "Layers"]
 
@@ -19,145 +21,36 @@ KINDS = ("weights", "gradients", "optimizer", "activations", "temporary", "reser
 """Kinds of memory."""
 ACTIVATIONS, TEMPORARY = KINDS.index("activations"), KINDS.index("temporary")
 
-_LOSS_FORWARD = 38.0
-"""Cross-entropy in fp32, kernel by kernel: cast 2 + 4, maximum 4, subtract 8, exponential 8, sum 4,
-divide 8 [byte per logit]."""
-_LOSS_BACKWARD = 14.0
-"""Gradient in place 8, cast 4 + 2 [byte per logit]."""
-
-
-def _label(name: str, *parts: tuple[str, float], category: str = "compute") -> Label:
-    """A label whose parts of one kind are added up."""
-    sums: dict[str, float] = {}
-    for kind, seconds in parts:
-        sums[kind] = sums.get(kind, 0.0) + seconds
-    return Label(name, category, tuple(sums.items()))
-
 
 class Layers:
     """Writes layers, embedding and loss of one rank into blocks.
 
     Parameters
     ----------
-    kernels
-        Times of the kernels.
+    times
+        Rows of `layer_costs`.
     shard
         Shapes of the rank.
     recompute
         Modules whose activations are computed again.
-    overlap
-        Backward collectives of the tp group run beside matrix multiplications.
+    stack
+        Whether attention keeps scores and masks, and what is overlapped.
     """
 
-    def __init__(self, kernels: Kernels, shard: Shard, recompute: Iterable[str], *, overlap: bool) -> None:
-        self.kernels, self.shard, self.overlap = kernels, shard, overlap
+    def __init__(self, times: Floats, shard: Shard, recompute: Iterable[str], stack: Stack) -> None:
+        self.shard, self.overlap = shard, stack.overlap_tensor_parallel
+        self.unfused, self.dropout, self.split_sends = stack.attention == UNFUSED, stack.dropout, stack.split_sends
         modules = set(recompute)
         self.full = "full" in modules
         self.mlp, self.attention = "mlp" in modules, "attention" in modules
         self.core = "core_attention" in modules
         self.norm, self.product = "norm" in modules, "mlp_product" in modules
-        self._name_forward()
-        self._name_backward()
-        self._name_ends()
-
-    # --- kernels -----------------------------------------------------------------------------
-
-    def _matmul(self, m: int, n: int, k: int) -> tuple[str, float]:
-        return "matmul", self.kernels.gemm(m, n, k)
-
-    def _weight_gradient(self, m: int, n: int, k: int) -> tuple[tuple[str, float], ...]:
-        """Added to the sum over micro-batches: inside the kernel, or in a pass of its own."""
-        width = self.shard.gradient_width
-        if self.kernels.stack.fused_gradient_sum:
-            return (("matmul", self.kernels.gemm(m, n, k, 2 * width)),)
-        add = self.kernels.elementwise(m * n * (self.shard.width + 2 * width))
-        return ("matmul", self.kernels.gemm(m, n, k)), ("elementwise", add)
-
-    def _core(self, *, backward: bool = False) -> tuple[str, float]:
-        s = self.shard
-        seconds = self.kernels.attention(s.batch, s.sequence, s.heads, s.kv_heads, s.head_size, backward=backward)
-        return "attention", seconds
-
-    def _passes(self, elements: float, count: float) -> tuple[str, float]:
-        """One kernel that reads or writes `elements` numbers `count` times."""
-        return "elementwise", self.kernels.elementwise(elements * count * self.shard.width)
-
-    def _rotation(self) -> tuple[tuple[str, float], ...]:
-        """Rotary positions: queries and keys are read and written once more."""
-        s = self.shard
-        return (self._passes(s.tokens * (s.query + s.key), 2),) if s.rotary else ()
-
-    def _name_forward(self) -> None:
-        s = self.shard
-        local = s.local_tokens * s.hidden
-        self._norm_pass = self._passes(local, 2)
-        self._product_pass = self._passes(s.tokens * s.ffn, s.gates + 1)
-        self._qkv = (self._matmul(s.tokens, s.query + 2 * s.key, s.hidden), *self._rotation())
-        self._into_mlp = self._matmul(s.tokens, s.gates * s.ffn, s.hidden)
-        self.f_norm = _label("norm", self._norm_pass)
-        self.f_attention = _label("attention", *self._qkv, self._core(), self._matmul(s.tokens, s.hidden, s.query))
-        self.f_add_norm = _label("add, norm", self._passes(local, 3), self._norm_pass)
-        self.f_mlp = _label("mlp", self._into_mlp, self._product_pass, self._matmul(s.tokens, s.hidden, s.ffn))
-        self.f_add = _label("add", self._passes(local, 3))
-        self.f_qkv_core = _label("recompute attention", *self._qkv, self._core())
-        self.f_into_mlp = _label("recompute mlp", self._into_mlp, self._product_pass)
-
-    def _name_backward(self) -> None:
-        s = self.shard
-        local = s.local_tokens * s.hidden
-        inner = s.gates * s.ffn
-        bias = (self._passes(s.tokens * (inner + s.hidden), 1),) if s.bias else ()
-        again = (self._product_pass,) if self.product and not (self.mlp or self.full) else ()
-        norm_again = (self._norm_pass,) if self.norm and not self.full else ()
-        self.b_mlp_out = _label(
-            "mlp out, backward",
-            *again,
-            self._matmul(s.tokens, s.ffn, s.hidden),
-            *self._weight_gradient(s.ffn, s.hidden, s.tokens),
-            self._passes(s.tokens * s.ffn, 2 * s.gates + 1),
-            *bias,
-            *(() if self.mlp else norm_again),
-        )
-        self.b_mlp_data = _label("mlp in, data gradient", self._matmul(s.tokens, s.hidden, inner))
-        self.b_mlp_weight = _label("mlp in, weight gradient", *self._weight_gradient(s.hidden, inner, s.tokens))
-        self.b_norm = _label("norm, backward", self._passes(local, 3), self._passes(local, 3))
-        self.b_attention = _label(
-            "attention, backward",
-            *((self._core(),) if self.core and not (self.attention or self.full) else ()),
-            self._matmul(s.tokens, s.query, s.hidden),
-            *self._weight_gradient(s.query, s.hidden, s.tokens),
-            self._core(backward=True),
-            *self._rotation(),
-            *((self._passes(s.tokens * (s.query + 2 * s.key + s.hidden), 1),) if s.bias else ()),
-            *(() if self.attention else norm_again),
-        )
-        qkv = s.query + 2 * s.key
-        self.b_qkv_data = _label("qkv, data gradient", self._matmul(s.tokens, s.hidden, qkv))
-        self.b_qkv_weight = _label("qkv, weight gradient", *self._weight_gradient(s.hidden, qkv, s.tokens))
-
-    def _name_ends(self) -> None:
-        s, kernels = self.shard, self.kernels
-        logits = s.tokens * s.vocabulary
-        whole = s.tokens * s.hidden
-        self.f_embedding = _label("embedding", self._passes(whole, 2))
-        self.f_embedded = _label("embedding out", self._passes(s.local_tokens * s.hidden, 2))
-        self.b_embedding = _label(
-            "embedding, backward",
-            ("elementwise", kernels.elementwise(whole * (s.width + 2 * s.gradient_width))),
-        )
-        self.f_logits = _label(
-            "logits",
-            self._matmul(s.tokens, s.vocabulary, s.hidden),
-            ("elementwise", kernels.elementwise(logits * _LOSS_FORWARD, kernels=6)),
-        )
-        self.f_loss = _label("loss", ("elementwise", kernels.elementwise(s.tokens * 4.0, kernels=2)))
-        self.b_logits = _label(
-            "logits, backward",
-            ("elementwise", kernels.elementwise(logits * _LOSS_BACKWARD, kernels=2)),
-            self._matmul(s.tokens, s.hidden, s.vocabulary),
-        )
-        self.b_head_weight = _label("head, weight gradient", *self._weight_gradient(s.hidden, s.vocabulary, s.tokens))
-        self.b_final_norm = _label("final norm, backward", self._passes(s.local_tokens * s.hidden, 3))
+        self.labels = [
+            Label(
+                title, "compute", tuple((part, value) for part, value in zip(costs.PARTS, row, strict=False) if value)
+            )
+            for title, row in zip(costs.LABELS, times.tolist(), strict=True)
+        ]
 
     # --- communication -----------------------------------------------------------------------
 
@@ -184,13 +77,25 @@ class Layers:
             "input": s.local_activation,
             "norm 1": s.local_activation,
             "qkv": s.tokens * (s.query + 2 * s.key) * s.width,
-            "softmax": s.tokens * s.heads * 4.0,
+            **self._scores(),
             "attention out": s.tokens * s.query * s.width,
             "middle": s.local_activation,
             "norm 2": s.local_activation,
             "mlp in": s.tokens * s.gates * s.ffn * s.width,
             "mlp product": s.tokens * s.ffn * s.width,
+            **({"masks": 2 * s.local_tokens * s.hidden} if self.dropout else {}),
         }
+
+    def _scores(self) -> dict[str, float]:
+        """What core attention keeps: statistics of the softmax, or whole matrices."""
+        s = self.shard
+        if not self.unfused:
+            return {"softmax": s.tokens * s.heads * 4.0}
+        scores = s.tokens * s.sequence * s.heads
+        kept = {"softmax": scores * s.width}
+        if self.dropout:
+            kept |= {"dropped scores": scores * s.width, "score masks": scores}
+        return kept
 
     @property
     def dropped(self) -> set[str]:
@@ -198,8 +103,8 @@ class Layers:
         modules = {
             "norm": {"norm 1", "norm 2"},
             "product": {"mlp product"},
-            "core": {"softmax"},
-            "attention": {"norm 1", "qkv", "softmax"},
+            "core": set(self._scores()),
+            "attention": {"norm 1", "qkv", *self._scores()},
             "mlp": {"norm 2", "mlp in", "mlp product"},
             "full": set(self.activations) - {"input"},
         }
@@ -218,11 +123,11 @@ class Layers:
     def forward(self, block: Block, after: Sequence[int], *, keep: bool = True) -> int:
         """One layer forward; returns its last operation."""
         s = self.shard
-        norm = block.compute(self.f_norm, after)
-        attention = block.compute(self.f_attention, self._gather(block, (norm,)))
-        middle = block.compute(self.f_add_norm, self._reduce(block, (attention,)))
-        mlp = block.compute(self.f_mlp, self._gather(block, (middle,)))
-        last = block.compute(self.f_add, self._reduce(block, (mlp,)))
+        norm = block.compute(self.labels[costs.F_NORM], after)
+        attention = block.compute(self.labels[costs.F_ATTENTION], self._gather(block, (norm,)))
+        middle = block.compute(self.labels[costs.F_ADD_NORM], self._reduce(block, (attention,)))
+        mlp = block.compute(self.labels[costs.F_MLP], self._gather(block, (middle,)))
+        last = block.compute(self.labels[costs.F_ADD], self._reduce(block, (mlp,)))
         for op in (attention, mlp) if s.sequence_parallel else ():
             self._borrow(block, op, s.activation)
         if keep:
@@ -235,16 +140,16 @@ class Layers:
         if self.full:
             after = (self.forward(block, after, keep=False),)
         elif self.mlp:
-            again = block.compute(self.f_norm, after)
-            after = (block.compute(self.f_into_mlp, self._gather(block, (again,))),)
-        first = block.compute(self.b_mlp_out, self._gather(block, after))
-        middle = self._half(block, first, self.b_mlp_data, self.b_mlp_weight)
+            again = block.compute(self.labels[costs.F_NORM], after)
+            after = (block.compute(self.labels[costs.F_INTO_MLP], self._gather(block, (again,))),)
+        first = block.compute(self.labels[costs.B_MLP_OUT], self._gather(block, after))
+        middle = self._half(block, first, self.labels[costs.B_MLP_DATA], self.labels[costs.B_MLP_WEIGHT])
         after = (middle,)
         if self.attention and not self.full:
-            again = block.compute(self.f_norm, after)
-            after = (block.compute(self.f_qkv_core, self._gather(block, (again,))),)
-        second = block.compute(self.b_attention, self._gather(block, after))
-        last = self._half(block, second, self.b_qkv_data, self.b_qkv_weight)
+            again = block.compute(self.labels[costs.F_NORM], after)
+            after = (block.compute(self.labels[costs.F_QKV_CORE], self._gather(block, (again,))),)
+        second = block.compute(self.labels[costs.B_ATTENTION], self._gather(block, after))
+        last = self._half(block, second, self.labels[costs.B_QKV_DATA], self.labels[costs.B_QKV_WEIGHT])
         for op in (first, second):
             self._borrow(block, op, s.activation)
         recomputing = start if self.full or self.mlp else first
@@ -261,45 +166,51 @@ class Layers:
         reduced = self._reduce(block, (grad,))
         weights = block.compute(weight, (*whole, *(reduced if blocking else ())))
         self._borrow(block, weights, self.shard.activation)
-        return block.compute(self.b_norm, reduced)
+        return block.compute(self.labels[costs.B_NORM], reduced)
 
     def embed(self, block: Block, after: Sequence[int]) -> int:
-        """Embedding forward."""
-        lookup = block.compute(self.f_embedding, after)
-        return block.compute(self.f_embedded, self._reduce(block, (lookup,)))
+        """Embedding forward; a norm after it keeps its input."""
+        lookup = block.compute(self.labels[costs.F_EMBEDDING], after)
+        embedded = block.compute(self.labels[costs.F_EMBEDDED], self._reduce(block, (lookup,)))
+        if self.shard.embedding_norm:
+            block.hold(embedded, ACTIVATIONS, self.shard.local_activation)
+        return embedded
 
     def embed_backward(self, block: Block, after: Sequence[int]) -> int:
         """Embedding backward."""
-        return block.compute(self.b_embedding, self._gather(block, after))
+        last = block.compute(self.labels[costs.B_EMBEDDING], self._gather(block, after))
+        if self.shard.embedding_norm:
+            block.hold(last, ACTIVATIONS, -self.shard.local_activation, at_end=True)
+        return last
 
     def loss(self, block: Block, after: Sequence[int]) -> int:
         """Final norm, logits and cross-entropy over the tp group's parts of the vocabulary."""
         s = self.shard
-        norm = block.compute(self.f_norm, after)
-        logits = block.compute(self.f_logits, self._gather(block, (norm,)))
+        norm = block.compute(self.labels[costs.F_NORM], after)
+        logits = block.compute(self.labels[costs.F_LOGITS], self._gather(block, (norm,)))
         block.hold(logits, ACTIVATIONS, s.tokens * s.vocabulary * (s.width + 4.0) + 2 * s.local_activation)
         done: Sequence[int] = (logits,)
         if s.tp > 1:
             for _ in ("maximum", "predicted", "sum"):
                 done = (block.collective(Message("tp", "all_reduce", s.tokens * 4.0), done),)
-        return block.compute(self.f_loss, done)
+        return block.compute(self.labels[costs.F_LOSS], done)
 
     def loss_backward(self, block: Block, after: Sequence[int]) -> int:
         """Backward of `loss`."""
         s = self.shard
-        grad = block.compute(self.b_logits, after)
+        grad = block.compute(self.labels[costs.B_LOGITS], after)
         whole = self._gather(block, (grad,))
         reduced = self._reduce(block, (grad,))
-        weight = block.compute(self.b_head_weight, (*whole, *(() if self.overlap else reduced)))
+        weight = block.compute(self.labels[costs.B_HEAD_WEIGHT], (*whole, *(() if self.overlap else reduced)))
         block.hold(
             weight, ACTIVATIONS, -(s.tokens * s.vocabulary * (s.width + 4.0) + 2 * s.local_activation), at_end=True
         )
-        return block.compute(self.b_final_norm, reduced)
+        return block.compute(self.labels[costs.B_FINAL_NORM], reduced)
 
     def enter(self, block: Block, after: Sequence[int]) -> tuple[int, ...]:
-        """What arrives from another stage is 1/tp of the activation; without sequence parallelism it is gathered."""
+        """A part of an activation from another stage is gathered, unless the layers work on parts."""
         s = self.shard
-        if s.tp == 1 or s.sequence_parallel:
+        if s.tp == 1 or s.sequence_parallel or not self.split_sends:
             return tuple(after)
         return (block.collective(Message("tp", "all_gather", s.activation), after),)
 

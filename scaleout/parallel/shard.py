@@ -1,111 +1,226 @@
-"""One rank's share of a model: shapes, parameters, and the sizes of what it passes on."""
+"""One rank's share of a model as numbers: shapes, parameters, and the sizes of what it passes on.
 
-from dataclasses import dataclass
+Everything is a float and every flag 0 or 1, so that the same functions run plain for one
+experiment and compiled for millions.
+"""
 
-from scaleout.hardware import WIDTH
+import math
+from typing import NamedTuple
+
+from scaleout.compiled import compilable
 from scaleout.models import norm_parameters
-from scaleout.specs import TrainingExperiment
+from scaleout.specs import Model, TrainingExperiment
 
-__all__ = ["Shard", "shard"]
+__all__ = ["WIDTH", "Dimensions", "Options", "Shard", "cut", "dimensions", "options", "shard"]
+
+WIDTH = {"bf16": 2.0, "fp16": 2.0, "fp32": 4.0}
+"""Bytes of an element of a gradient."""
+_ACTIVATION = 2.0
+"""Bytes of an element of weights and activations: linear layers may compute in less, what is
+kept and sent has 16 bits."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shard:
+class Dimensions(NamedTuple):
+    """A model as numbers; see `Model`. `norm` is the parameters of one norm, `positions` of learned ones."""
+
+    layers: float
+    hidden: float
+    heads: float
+    kv_heads: float
+    head_size: float
+    ffn: float
+    vocabulary: float
+    gates: float
+    bias: float
+    qkv_bias: float
+    norm: float
+    positions: float
+    embedding_norm: float
+    rotary: float
+    tied: float
+
+
+def dimensions(model: Model) -> Dimensions:
+    """A model as numbers."""
+    return Dimensions(
+        layers=float(model.layers),
+        hidden=float(model.hidden),
+        heads=float(model.heads),
+        kv_heads=float(model.kv_heads),
+        head_size=float(model.head_size),
+        ffn=float(model.ffn),
+        vocabulary=float(model.vocabulary),
+        gates=2.0 if model.gated else 1.0,
+        bias=float(model.bias is True),
+        qkv_bias=float(bool(model.bias)),
+        norm=float(norm_parameters(model)),
+        positions=float(model.max_sequence * model.hidden if model.positions == "learned" else 0),
+        embedding_norm=float(model.embedding_norm),
+        rotary=float(model.positions == "rope"),
+        tied=float(model.tied_embeddings),
+    )
+
+
+class Options(NamedTuple):
+    """What decides a rank's share beside the model.
+
+    Parameters
+    ----------
+    tp, sequence_parallel, micro, sequence
+        Tensor-parallel degree; norms and residuals are cut too; sequences of a micro-batch and
+        tokens of each.
+    gradient_width
+        Bytes of a gradient [byte].
+    full, attention, mlp, core, norm, product
+        Modules that are recomputed.
+    split_sends
+        Of the stack.
+    """
+
+    tp: float
+    sequence_parallel: float
+    micro: float
+    sequence: float
+    gradient_width: float
+    full: float
+    attention: float
+    mlp: float
+    core: float
+    norm: float
+    product: float
+    split_sends: float
+
+
+def options(experiment: TrainingExperiment) -> Options:
+    """The options of an experiment."""
+    modules = experiment.recompute
+    layout, batch = experiment.layout, experiment.batch
+    return Options(
+        tp=float(layout.tp),
+        sequence_parallel=float(layout.sequence_parallel and layout.tp > 1),
+        micro=float(batch.micro),
+        sequence=float(batch.sequence),
+        gradient_width=WIDTH[experiment.gradients],
+        full=float("full" in modules),
+        attention=float("attention" in modules),
+        mlp=float("mlp" in modules),
+        core=float("core_attention" in modules),
+        norm=float("norm" in modules),
+        product=float("mlp_product" in modules),
+        split_sends=float(experiment.stack.split_sends),
+    )
+
+
+class Shard(NamedTuple):
     """Shapes of one rank.
 
     Parameters
     ----------
-    tokens, local_tokens
-        Tokens of a micro-batch, and those that norms and residuals of this rank work on.
-    hidden, query, key, ffn, gates, vocabulary
-        Width of the model; widths of queries, of keys (and of values), of the feed-forward
-        block, the matrices that lead into it, and vocabulary, of this rank.
-    width
-        Bytes of an activation [byte].
-    gradient_width
-        Bytes of a gradient [byte].
+    batch, sequence, tokens, local_tokens
+        Sequences of a micro-batch, tokens of each and of all, and those that norms and residuals
+        of this rank work on.
+    hidden, heads, kv_heads, head_size, query, key, ffn, gates, vocabulary
+        Width of the model; heads, widths of queries, of keys (and of values) and of the
+        feed-forward block, matrices that lead into it, and vocabulary, of this rank.
+    bias, qkv_bias, embedding_norm, rotary, tied
+        As in `Dimensions`.
+    core_again, product_again, norm_1_again, norm_2_again
+        Recomputed in the backward pass, outside of larger recomputed blocks.
+    width, gradient_width
+        Bytes of an activation and of a gradient [byte].
+    activation, local_activation, boundary
+        A whole activation of a micro-batch, the part that norms and residuals of this rank hold,
+        and what it sends to the next stage [byte].
+    tp, sequence_parallel
+        Degree; whether norms and residuals are cut.
     layer, embedding, head
         Parameters of a layer, of the embedding and of norm and output head, on this rank.
-    rotary
-        Queries and keys are rotated in a pass of their own.
     """
 
-    batch: int
-    sequence: int
-    tokens: int
-    local_tokens: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    head_size: int
-    query: int
-    key: int
-    ffn: int
-    gates: int
-    vocabulary: int
-    bias: bool
+    batch: float
+    sequence: float
+    tokens: float
+    local_tokens: float
+    hidden: float
+    heads: float
+    kv_heads: float
+    head_size: float
+    query: float
+    key: float
+    ffn: float
+    gates: float
+    vocabulary: float
+    bias: float
+    qkv_bias: float
+    embedding_norm: float
+    rotary: float
+    tied: float
+    core_again: float
+    product_again: float
+    norm_1_again: float
+    norm_2_again: float
     width: float
     gradient_width: float
-    tp: int
-    sequence_parallel: bool
+    activation: float
+    local_activation: float
+    boundary: float
+    tp: float
+    sequence_parallel: float
     layer: float
     embedding: float
     head: float
-    rotary: bool
-    tied: bool
 
-    @property
-    def activation(self) -> float:
-        """A whole activation of a micro-batch [byte]."""
-        return self.tokens * self.hidden * self.width
 
-    @property
-    def local_activation(self) -> float:
-        """The part of an activation that norms and residuals of this rank hold [byte]."""
-        return self.local_tokens * self.hidden * self.width
-
-    @property
-    def boundary(self) -> float:
-        """What a rank sends to the next stage: 1/tp of the activation [byte]."""
-        return self.activation / self.tp
+@compilable
+def cut(d: Dimensions, o: Options) -> Shard:
+    """The share of one rank; key/value heads fewer than tp are held more than once."""
+    h, tp = d.hidden, o.tp
+    heads, kv_heads = d.heads // tp, max(1.0, d.kv_heads // tp)
+    query, key, ffn = heads * d.head_size, kv_heads * d.head_size, d.ffn // tp
+    vocabulary = float(math.ceil(d.vocabulary / tp))
+    matrices = h * (query + 2.0 * key) + query * h + d.gates * h * ffn + ffn * h
+    biases = d.qkv_bias * (query + 2.0 * key) + d.bias * (d.gates * ffn + 2.0 * h)
+    tokens = o.micro * o.sequence
+    local_tokens = tokens // tp if o.sequence_parallel > 0.0 else tokens
+    activation = tokens * h * _ACTIVATION
+    boundary = activation / tp if o.split_sends + o.sequence_parallel > 0.0 else activation
+    outside = 1.0 - o.full
+    return Shard(
+        o.micro,
+        o.sequence,
+        tokens,
+        local_tokens,
+        h,
+        heads,
+        kv_heads,
+        d.head_size,
+        query,
+        key,
+        ffn,
+        d.gates,
+        vocabulary,
+        d.bias,
+        d.qkv_bias,
+        d.embedding_norm,
+        d.rotary,
+        d.tied,
+        o.core * (1.0 - o.attention) * outside,
+        o.product * (1.0 - o.mlp) * outside,
+        o.norm * (1.0 - o.attention) * outside,
+        o.norm * (1.0 - o.mlp) * outside,
+        _ACTIVATION,
+        o.gradient_width,
+        activation,
+        local_tokens * h * _ACTIVATION,
+        boundary,
+        tp,
+        o.sequence_parallel,
+        matrices + biases + 2.0 * d.norm,
+        vocabulary * h + d.positions + d.embedding_norm * d.norm,
+        d.norm + vocabulary * h,
+    )
 
 
 def shard(experiment: TrainingExperiment) -> Shard:
-    """The share of one rank; key/value heads fewer than tp are held more than once."""
-    model, layout, batch = experiment.model, experiment.layout, experiment.batch
-    tp = layout.tp
-    sequence_parallel = layout.sequence_parallel and tp > 1
-    heads, kv_heads = model.heads // tp, max(1, model.kv_heads // tp)
-    query, key, ffn = heads * model.head_size, kv_heads * model.head_size, model.ffn // tp
-    gates = 2 if model.gated else 1
-    h = model.hidden
-    vocabulary = -(-model.vocabulary // tp)
-    matrices = h * (query + 2 * key) + query * h + gates * h * ffn + ffn * h
-    biases = (query + 2 * key) + h + gates * ffn + h if model.bias else 0
-    tokens = batch.micro * batch.sequence
-    positions = model.max_sequence * h if model.positions == "learned" else 0
-    return Shard(
-        batch=batch.micro,
-        sequence=batch.sequence,
-        tokens=tokens,
-        local_tokens=tokens // tp if sequence_parallel else tokens,
-        hidden=h,
-        heads=heads,
-        kv_heads=kv_heads,
-        head_size=model.head_size,
-        query=query,
-        key=key,
-        ffn=ffn,
-        gates=gates,
-        vocabulary=vocabulary,
-        bias=model.bias,
-        width=WIDTH[experiment.precision],
-        gradient_width=WIDTH[experiment.gradients],
-        tp=tp,
-        sequence_parallel=sequence_parallel,
-        layer=matrices + biases + 2 * norm_parameters(model),
-        embedding=vocabulary * h + positions,
-        head=norm_parameters(model) + vocabulary * h,
-        rotary=model.positions == "rope",
-        tied=model.tied_embeddings,
-    )
+    """The share of one rank of an experiment."""
+    return cut(dimensions(experiment.model), options(experiment))

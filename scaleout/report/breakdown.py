@@ -11,7 +11,7 @@ from scaleout.evaluate.breakdown import CATEGORIES, per_class
 from scaleout.evaluate.event import Recording
 from scaleout.parallel import KINDS
 from scaleout.report.style import COLOURS, MEMORY_COLOURS, house_style, new_figure
-from scaleout.result import Result
+from scaleout.result import PART_WORDS, Result
 from scaleout.training.memory import stage_peaks
 from scaleout.units import describe
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["BreakdownTable", "breakdown_table", "draw_breakdown"]
+__all__ = ["BreakdownTable", "breakdown_table", "draw_breakdown", "stacked_bars"]
 
 _MOST_BARS = 32
-_WORDS = {"imbalance": "waiting for a late peer", "bubble": "pipeline bubble"}
+_WORDS = {name: PART_WORDS[name] for name in ("imbalance", "bubble")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,8 @@ def _draw(table: BreakdownTable) -> "Figure":
     figure = new_figure(11.0, 2.6 + 0.26 * bars)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.5, 1.0))
     figure.suptitle(table.title, x=0.01, ha="left", fontsize=12, fontweight="bold")
-    _bars(left, table.seconds, CATEGORIES, COLOURS, "time of one step [s]")
-    _bars(right, table.memory / 1e9, KINDS, MEMORY_COLOURS, "HBM at its peak, one chip [GB]")
+    stacked_bars(left, table.seconds, CATEGORIES, COLOURS, "time of one step [s]")
+    stacked_bars(right, table.memory / 1e9, KINDS, MEMORY_COLOURS, "HBM at its peak, one chip [GB]")
     right.axvline(table.capacity / 1e9, color="black", linestyle="--", linewidth=1.0)
     right.text(
         table.capacity / 1e9, -0.75, f"capacity {table.capacity / 1e9:.0f} GB ", ha="right", va="center", fontsize=8
@@ -106,7 +106,7 @@ def _draw(table: BreakdownTable) -> "Figure":
     return figure
 
 
-def _bars(
+def stacked_bars(
     ax: "Axes", rows: npt.NDArray[np.float64], names: tuple[str, ...], colours: dict[str, str], xlabel: str
 ) -> None:
     """Stacked horizontal bars; parts that are nowhere to be seen get no entry in the legend."""

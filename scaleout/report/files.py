@@ -2,13 +2,18 @@
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from scaleout.errors import ScaleoutError
+from scaleout.errors import ScaleoutError, SpecError
+from scaleout.report.style import FORMATS, render_as
 
-__all__ = ["output_folder", "write_all", "write_atomically"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["figure_file", "output_folder", "write_all", "write_atomically", "write_figure"]
 
 
 @contextmanager
@@ -67,3 +72,27 @@ def write_atomically(path: Path, data: bytes) -> Path:
         Path(temporary).unlink(missing_ok=True)
         raise
     return path
+
+
+def figure_file(path: Path) -> str:
+    """The kind of figure that a file name asks for, before anything is simulated for it.
+
+    Raises
+    ------
+    SpecError
+        Another kind than those of `FORMATS`, or no folder to write into.
+    """
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in FORMATS:
+        raise SpecError(f"{path}: a figure ends in {' or '.join(f'.{name}' for name in FORMATS)}")
+    if not path.parent.is_dir():
+        raise SpecError(f"{path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise SpecError(f"{path}: is a folder")
+    return kind
+
+
+def write_figure(path: Path, kind: str, draw: "Callable[[], Figure]") -> None:
+    """Draw a figure and write it as a file of this kind."""
+    os.environ["MPLBACKEND"] = "agg"
+    write_atomically(path, render_as(draw(), kind))

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "MEMORY_COLOURS", "house_style", "new_figure", "render"]
+__all__ = [
+    "COLOURS", "FORMATS", "GROUP_COLOURS", "MEMORY_COLOURS", "OTHER_COLOUR", "house_style", "new_figure", "render",
+    "render_as",
+]  # fmt: skip
 
 # Okabe and Ito, Color Universal Design (2008); greys for time in which nothing moves
 COLOURS = {
@@ -31,6 +34,10 @@ MEMORY_COLOURS = {
     "temporary": "#CC79A7",
     "reserved": "#BBBBBB",
 }
+GROUP_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C510A", "#000000")
+OTHER_COLOUR = "#999999"
+FORMATS = {"png": {"Software": None}, "svg": {"Date": None}}
+"""Kinds of figure files, and what is left out of them so that the same figure gives the same bytes."""
 _STYLE = Path(__file__).parent / "scaleout.mplstyle"
 
 
@@ -57,10 +64,12 @@ def new_figure(width: float, height: float) -> "Figure":
 
 def render(figure: "Figure", name: str) -> dict[str, bytes]:
     """PNG and SVG by file name; the same figure gives the same bytes."""
-    files = {}
+    return {f"{name}.{kind}": render_as(figure, kind) for kind in FORMATS}
+
+
+def render_as(figure: "Figure", kind: str) -> bytes:
+    """A figure in one of `FORMATS`."""
+    buffer = io.BytesIO()
     with house_style():
-        for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, metadata=metadata)
-            files[f"{name}.{kind}"] = buffer.getvalue()
-    return files
+        figure.savefig(buffer, format=kind, metadata=FORMATS[kind])
+    return buffer.getvalue()

@@ -5,20 +5,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from scaleout.result import Result
+from scaleout.result import PART_WORDS, Result
 from scaleout.units import describe
 
 __all__ = ["result_tables"]
 
-_WORDS = {
-    "exposed_tp": "waiting for tensor-parallel transfers",
-    "exposed_cp": "waiting for context-parallel transfers",
-    "exposed_ep": "waiting for expert-parallel transfers",
-    "exposed_pp": "waiting for pipeline transfers",
-    "exposed_dp": "waiting for data-parallel transfers",
-    "imbalance": "waiting for a late peer",
-    "bubble": "pipeline bubble",
-}
 _BOUND = {
     "matmul": "matrix multiplications",
     "attention": "attention kernels",
@@ -91,7 +82,7 @@ def _breakdown(result: Result) -> Table:
     table.columns[1].justify = table.columns[2].justify = "right"
     for name, seconds in result.breakdown.items():
         if seconds:
-            table.add_row(_WORDS.get(name, name), describe(seconds, "s"), f"{seconds / result.step_time:.1%}")
+            table.add_row(PART_WORDS.get(name, name), describe(seconds, "s"), f"{seconds / result.step_time:.1%}")
     return table
 
 

@@ -1,12 +1,15 @@
 """Specs: what a chip, a system, a model, a layout, an experiment *is*. Frozen, in SI units."""
 
-from scaleout.specs.chip import AttentionConstants, Chip, GemmConstants
+from scaleout.specs.attention import AttentionConstants, DecodeConstants, PrefillConstants
+from scaleout.specs.chip import Chip
+from scaleout.specs.elementwise import ElementwiseConstants
 from scaleout.specs.experiment import MODULES, Slow, TrainingExperiment
 from scaleout.specs.fields import FrozenDict
+from scaleout.specs.gemm import GemmConstants, QuantiseConstants
 from scaleout.specs.layout import Batch, Layout
 from scaleout.specs.model import Model
 from scaleout.specs.stack import Stack
-from scaleout.specs.system import ALGORITHMS, CollectiveLibrary, Network, ScaleUp, System
+from scaleout.specs.system import ALGORITHMS, CollectiveLibrary, Network, Protocol, ScaleUp, System
 
 __all__ = [
     "ALGORITHMS",
@@ -15,11 +18,16 @@ __all__ = [
     "Batch",
     "Chip",
     "CollectiveLibrary",
+    "DecodeConstants",
+    "ElementwiseConstants",
     "FrozenDict",
     "GemmConstants",
     "Layout",
     "Model",
     "Network",
+    "PrefillConstants",
+    "Protocol",
+    "QuantiseConstants",
     "ScaleUp",
     "Slow",
     "Stack",

@@ -5,89 +5,20 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from scaleout.errors import SpecError, near
+from scaleout.specs.attention import AttentionConstants
+from scaleout.specs.elementwise import ElementwiseConstants
 from scaleout.specs.fields import check_fields, freeze
+from scaleout.specs.gemm import GemmConstants
 from scaleout.units import (
     Bytes,
     BytesPerSecond,
     Flops,
-    Fraction,
-    NotNegative,
     Number,
     Positive,
-    Seconds,
-    Share,
     Watts,
 )
 
-__all__ = ["AttentionConstants", "Chip", "GemmConstants"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GemmConstants:
-    """Ten constants of a matrix multiplication, per chip and dtype; see ``docs/gemm.md``.
-
-    Parameters
-    ----------
-    compute_efficiency, hbm_efficiency
-        Reached share of the data sheet's dense rate and HBM bandwidth [1].
-    l2_ratio
-        L2 bandwidth as a multiple of HBM bandwidth [1]; None where it never binds.
-    launch, tile_overhead, split_overhead
-        Fixed time of a kernel, of its first tile and of a split over k [s].
-    halo
-        Cost of a tile's edge, relative to a 64-wide tile [1].
-    wave_tail
-        1: a partial wave costs a whole one; 0: only its share (stream-K) [1].
-    norm
-        Exponent that joins compute, HBM and L2 time [1].
-    idle_cores
-        How much HBM bandwidth is lost per missing core [1].
-    """
-
-    compute_efficiency: Fraction
-    hbm_efficiency: Fraction
-    l2_ratio: Positive | None = None
-    launch: Seconds
-    tile_overhead: Seconds
-    split_overhead: Seconds
-    halo: NotNegative
-    wave_tail: Share
-    norm: Annotated[float, Number(low=1, high=100, above=False)]
-    idle_cores: NotNegative
-    source: str
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttentionConstants:
-    """Constants of a causal attention kernel in half precision, per chip; see ``docs/attention.md``.
-
-    Parameters
-    ----------
-    efficiency
-        Head size -> reached share of the dense rate [1], forward.
-    backward
-        Backward's share of the forward efficiency [1].
-    launch, wave_overhead
-        Fixed time of a kernel, and of one wave of tiles over the cores [s].
-    hbm_efficiency
-        Reached share of HBM bandwidth [1].
-    """
-
-    efficiency: Mapping[int, Fraction]
-    backward: Fraction
-    launch: Seconds
-    wave_overhead: Seconds
-    hbm_efficiency: Fraction
-    source: str
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        freeze(self, "efficiency")
-        if not self.efficiency:
-            raise SpecError("attention.efficiency: is empty; expected a head size and its share, such as {128: 0.5}")
+__all__ = ["Chip"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,10 +38,14 @@ class Chip:
     power
         Board power limit [W].
     sustained
-        Time of a compute-bound matrix multiplication in a long run over its time in a short
-        burst [1]: the clock falls under the power cap.
-    gemm, attention
-        Constants per dtype, and per kernel name.
+        Rate that long runs of matrix multiplications hold under the power cap, per dtype, where
+        the data sheet's clock does not last [flop/s]; kernels that are slower anyway do not feel it.
+    l2_bytes
+        Capacity of the cache that all cores share [byte]; None where unknown.
+    exponentials
+        Exponentials that all cores compute [1/s]; None where unknown.
+    gemm, attention, elementwise
+        Constants per dtype, per kernel name, and per operation.
     source
         Where the figures come from; a chip without a source is refused.
     unverified
@@ -124,17 +59,20 @@ class Chip:
     peak_flops: Mapping[str, Flops]
     hbm_bytes: Bytes
     hbm_bandwidth: BytesPerSecond
+    l2_bytes: Bytes | None = None
+    exponentials: Positive | None = None
     power: Watts
-    sustained: Positive = 1.0
+    sustained: Mapping[str, Flops] = field(default_factory=dict)
     sustained_source: str = ""
     gemm: Mapping[str, GemmConstants] = field(default_factory=dict)
     attention: Mapping[str, AttentionConstants] = field(default_factory=dict)
+    elementwise: Mapping[str, ElementwiseConstants] = field(default_factory=dict)
     source: str
     unverified: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self)
-        freeze(self, "peak_flops", "gemm", "attention")
+        freeze(self, "peak_flops", "sustained", "gemm", "attention", "elementwise")
         if not self.source.strip():
             raise SpecError(f"chip.{self.name}.source: a chip needs a source for its figures")
 

@@ -70,8 +70,8 @@ class TrainingExperiment:
     model: Model
     layout: Layout
     batch: Batch
-    precision: Literal["bf16", "fp16"] = "bf16"
-    gradients: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["bf16", "fp16", "fp8", "nvfp4"] = "bf16"
+    gradients: Literal["fp32", "bf16", "fp16"] = "fp32"
     recompute: tuple[str, ...] = ()
     stack: Stack
     slow: Slow = field(default_factory=Slow)
@@ -155,6 +155,12 @@ class TrainingExperiment:
             mistakes.append(
                 f"batch.sequence: {batch.sequence} tokens are more than the {model.max_sequence} "
                 f"learned positions of {model.name}"
+            )
+        if model.window is not None and batch.sequence > model.window:
+            mistakes.append(
+                f"batch.sequence: {batch.sequence} tokens are more than the attention window of {model.window} of "
+                f"{model.name}, and no time model of windows exists; accepted: up to {model.window}, or "
+                "--set model.window=null for attention over all tokens"
             )
         if mistakes:
             raise PlanError("\n".join(mistakes))

@@ -22,17 +22,26 @@ class Model:
     vocabulary
         Tokens of the embedding and of the output head.
     gated
-        Feed-forward block with a gate (three matrices) or without (two).
+        Feed-forward block with a gate (three matrices, whatever the activation: SwiGLU, GeGLU)
+        or without (two).
     norm
-        "rms" has one vector a norm, "layer" has two.
+        "rms" has one vector a norm, "layer" has two, "layer_no_shift" is a layer norm with its
+        scale alone.
     bias
-        Matrices of the layers carry a bias.
+        Matrices of the layers carry a bias: all (true), none (false), or those of queries, keys
+        and values ("qkv").
     positions
-        "rope", or "learned": an embedding of `max_sequence` positions.
+        "rope"; "learned": an embedding of `max_sequence` positions; "alibi": a slope a head, no
+        parameters; "none".
     tied_embeddings
         Output head and embedding are one matrix.
     max_sequence
         Longest sequence that the model was made for [token].
+    window
+        A token attends to this many before it [token]; None for all. Sequences above it are
+        refused, up to it a window changes nothing.
+    embedding_norm
+        A norm follows the token embedding.
     """
 
     name: str
@@ -44,11 +53,13 @@ class Model:
     ffn: Count
     vocabulary: Count
     gated: bool
-    norm: Literal["rms", "layer"]
-    bias: bool
-    positions: Literal["rope", "learned"]
+    norm: Literal["rms", "layer", "layer_no_shift"]
+    bias: Literal[True, False, "qkv"]
+    positions: Literal["rope", "learned", "alibi", "none"]
     tied_embeddings: bool
     max_sequence: Count
+    window: Count | None = None
+    embedding_norm: bool = False
     source: str
 
     def __post_init__(self) -> None:

@@ -1,17 +1,18 @@
 """A system: how chips of one kind stand in nodes, and how nodes are joined."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from scaleout.errors import SpecError, near
 from scaleout.specs.chip import Chip
-from scaleout.specs.fields import check_fields
-from scaleout.units import BytesPerSecond, Count, Fraction, Positive, Seconds
+from scaleout.specs.fields import check_fields, freeze
+from scaleout.units import BytesPerSecond, Count, Fraction, NotNegative, Positive, Seconds
 
-ALGORITHMS = ("ring", "direct", "tree", "hierarchical", "hierarchical-tree")
-"""Collective algorithms, beside the plain send; see ``docs/collectives.md``."""
+ALGORITHMS = ("ring", "direct", "tree", "hierarchical", "hierarchical-tree", "nvls", "nvls-tree", "pairwise", "send")
+"""Algorithms of collective operations and of sends; see ``docs/collectives.md``."""
 
-__all__ = ["ALGORITHMS", "CollectiveLibrary", "Network", "ScaleUp", "System"]
+__all__ = ["ALGORITHMS", "CollectiveLibrary", "Network", "Protocol", "ScaleUp", "System"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +40,15 @@ class ScaleUp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """Links between nodes: one network port a chip, on a fat tree of rails.
+    """Links between nodes: network ports on a fat tree of rails.
 
     Parameters
     ----------
     bandwidth
         Nominal rate of a port [byte/s, per direction].
+    ports_per_node
+        Network ports of a node; None is one a chip. With fewer than chips, neighbouring chips
+        share a port: two a port are chips 0 and 1, 2 and 3, and so on.
     efficiency
         Share of it that carries payload in large transfers [1].
     latency
@@ -67,9 +71,44 @@ class Network:
     hop_latency: Seconds
     oversubscription: Positive = 1.0
     tiers: Literal[1, 2, 3] | None = None
+    ports_per_node: Count | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protocol:
+    """One way in which the library's kernels carry bytes: what it costs and how fast it gets.
+
+    Small messages take a protocol of small fixed times, large ones a protocol of high rate.
+
+    Parameters
+    ----------
+    algorithms
+        Those of `ALGORITHMS` that run by it.
+    launch
+        Once an operation [s].
+    scale_up_step, network_step
+        Once a step of an algorithm, inside a node and between nodes, beside the links [s].
+    scale_up_rate, network_rate
+        What the kernels of one chip drive into a link inside the node and into a port, as a
+        share of the payload rate of that link [1]. A cap on this operation, not a capacity:
+        another operation beside it finds the rest.
+    """
+
+    algorithms: tuple[str, ...]
+    launch: Seconds
+    scale_up_step: Seconds
+    network_step: Seconds
+    scale_up_rate: Fraction = 1.0
+    network_rate: Fraction = 1.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for name in self.algorithms:
+            if name not in ALGORITHMS:
+                raise SpecError(f"protocol.algorithms: unknown {name!r}; {near(name, ALGORITHMS)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,24 +117,25 @@ class CollectiveLibrary:
 
     Parameters
     ----------
-    algorithms
-        Which of `ALGORITHMS` it has; the fastest with the network to itself is taken.
-    launch
-        Once an operation [s].
-    scale_up_step, network_step
-        Once a step of an algorithm, inside a node and between nodes [s].
+    protocols
+        By name; of all algorithms by all protocols the fastest with the network to itself is taken.
+    idle_step
+        Time of a chunk's step that sends nothing over that of one that sends [1]. A chunk goes
+        through n steps for n - 1 sends, so rings of few members fall short of the links' rate.
     """
 
     name: str
     version: str
-    algorithms: tuple[str, ...]
-    launch: Seconds
-    scale_up_step: Seconds
-    network_step: Seconds
+    protocols: Mapping[str, Protocol]
+    idle_step: NotNegative = 0.0
     source: str
 
     def __post_init__(self) -> None:
         check_fields(self)
+        freeze(self, "protocols")
+        for needed in ("ring", "send"):
+            if not any(needed in protocol.algorithms for protocol in self.protocols.values()):
+                raise SpecError(f"library.protocols: one of them must run {needed!r}, which works on every group")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,10 +161,15 @@ class System:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        for name in self.library.algorithms:
-            if name not in ALGORITHMS:
-                raise SpecError(f"system.library.algorithms: unknown {name!r}; {near(name, ALGORITHMS)}")
-        if "ring" not in self.library.algorithms:
-            raise SpecError("system.library.algorithms: 'ring' must be one of them, it works on every group")
+        if self.chips_per_node % self.ports_per_node:
+            raise SpecError(
+                f"system.network.ports_per_node: {self.ports_per_node} ports do not divide the "
+                f"{self.chips_per_node} chips of a {self.name} node"
+            )
         if not self.source.strip():
             raise SpecError(f"system.{self.name}.source: a system needs a source for its figures")
+
+    @property
+    def ports_per_node(self) -> int:
+        """Network ports of a node."""
+        return self.network.ports_per_node or self.chips_per_node

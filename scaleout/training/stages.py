@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass
 
-__all__ = ["Chunk", "deal"]
+import numpy as np
+import numpy.typing as npt
+
+from scaleout.compiled import compilable
+
+Floats = npt.NDArray[np.float64]
+
+__all__ = ["Chunk", "deal", "layers_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,28 +21,49 @@ class Chunk:
     loss: bool
 
 
-def deal(layers: int, chunks: int) -> list[Chunk]:
+@compilable
+def layers_of(layers: int, chunks: int, balanced: float) -> Floats:
+    """Layers of every chunk, in the order of the model; see `deal`."""
+    counts = np.zeros(chunks)
+    if layers % chunks == 0:
+        counts[:] = layers // chunks
+    elif balanced == 0.0:
+        full = (layers + chunks - 1) // chunks
+        greedy = full * (chunks - 1) < layers
+        for index in range(chunks):
+            if greedy:
+                counts[index] = min(full, layers - full * index)
+            else:
+                counts[index] = layers // chunks + (1 if index < layers % chunks else 0)
+    elif (layers + 2) % chunks == 0 and chunks > 1:
+        counts[:] = (layers + 2) // chunks
+        counts[0] -= 1
+        counts[-1] -= 1
+    elif (layers + 1) % chunks == 0:
+        counts[:] = (layers + 1) // chunks
+        counts[-1] -= 1
+    else:
+        counts[:] = layers // chunks
+        for index in range(1, layers % chunks + 1):
+            counts[index] += 1
+    return counts
+
+
+def deal(layers: int, chunks: int, *, balanced: bool = True) -> list[Chunk]:
     """Chunks in the order of the model.
 
     Where layers do not divide evenly, embedding and loss take the place of a layer each if that
     evens it out (126 layers and 2 on 128 chunks); then the loss alone; otherwise the layers that
-    are left over go to chunks after the first, one each, so that the ends stay light.
+    are left over go to chunks after the first, one each, so that the ends stay light. Not
+    `balanced`, every chunk takes as many as the fullest must, and the last what is left (if
+    anything is; otherwise the first chunks take one more).
 
     >>> [chunk.layers for chunk in deal(126, 128)][:3]
     [0, 1, 1]
     >>> [chunk.layers for chunk in deal(10, 4)]
     [2, 3, 3, 2]
+    >>> [chunk.layers for chunk in deal(10, 4, balanced=False)]
+    [3, 3, 3, 1]
     """
-    if layers % chunks == 0:
-        counts = [layers // chunks] * chunks
-    elif (layers + 2) % chunks == 0 and chunks > 1:
-        counts = [(layers + 2) // chunks] * chunks
-        counts[0] -= 1
-        counts[-1] -= 1
-    elif (layers + 1) % chunks == 0:
-        counts = [(layers + 1) // chunks] * chunks
-        counts[-1] -= 1
-    else:
-        base, extra = divmod(layers, chunks)
-        counts = [base + (1 <= index <= extra) for index in range(chunks)]
-    return [Chunk(n, i == 0, i == chunks - 1) for i, n in enumerate(counts)]
+    counts = layers_of(layers, chunks, float(balanced))
+    return [Chunk(int(n), i == 0, i == chunks - 1) for i, n in enumerate(counts)]

@@ -11,9 +11,21 @@ from functools import partial
 
 import numpy as np
 
-from scaleout.engine.program import COMPUTE, RECEIVE, STREAMS, Job, Label, Message, Program
-from scaleout.hardware import Kernels
-from scaleout.parallel import KINDS, Block, Frozen, Layers, Shard, Tables, families, join, shard, stage_of
+from scaleout.engine.program import COMPUTE, RECEIVE, SEND, STREAMS, Job, Label, Message, Program
+from scaleout.hardware import Rates, pack
+from scaleout.parallel import (
+    KINDS,
+    Block,
+    Frozen,
+    Layers,
+    Shard,
+    Tables,
+    families,
+    join,
+    layer_costs,
+    shard,
+    stage_of,
+)  # fmt: skip
 from scaleout.specs import TrainingExperiment
 from scaleout.training.schedules import Pass, schedule
 from scaleout.training.stages import Chunk, deal
@@ -36,13 +48,13 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """A pass as a block: its first operation that is no message from another stage, its first and
-    last kernel, and its last gradient reduction (-1 for none)."""
+    """A pass as a block: its first operation that is no message from another stage, its first
+    kernel, what must be through before the next pass, and its last gradient reduction (-1 for none)."""
 
     block: Frozen
     first: int
     kernel: int
-    last_kernel: int
+    through: int
     reduction: int
 
 
@@ -57,10 +69,11 @@ def build(experiment: TrainingExperiment) -> Job:
     layout, model = experiment.layout, experiment.model
     tables = Tables()
     mine = shard(experiment)
-    kernels = Kernels(experiment.system.chip, experiment.stack, experiment.precision)
-    layers = Layers(kernels, mine, experiment.recompute, overlap=experiment.stack.overlap_tensor_parallel)
-    chunks = deal(model.layers, layout.pp * layout.vpp)
-    writer = _StageWriter(experiment, mine, kernels, layers, tables)
+    rates = pack(experiment.system.chip, experiment.stack, experiment.precision)
+    times = layer_costs(mine, rates)
+    layers = Layers(times, mine, experiment.recompute, experiment.stack)
+    chunks = deal(model.layers, layout.pp * layout.vpp, balanced=experiment.stack.stages == "balanced")
+    writer = _StageWriter(experiment, mine, rates, layers, tables)
     programs, static = [], []
     for stage in range(layout.pp):
         places = [_Place(chunks[at], at == 0, at == len(chunks) - 1) for at in range(stage, len(chunks), layout.pp)]
@@ -103,9 +116,9 @@ class _StageWriter:
     """Writes the program of each stage, each kind of pass once."""
 
     def __init__(
-        self, experiment: TrainingExperiment, mine: Shard, kernels: Kernels, layers: Layers, tables: Tables
+        self, experiment: TrainingExperiment, mine: Shard, rates: Rates, layers: Layers, tables: Tables
     ) -> None:
-        self.experiment, self.mine, self.kernels, self.layers, self.tables = experiment, mine, kernels, layers, tables
+        self.experiment, self.mine, self.rates, self.layers, self.tables = experiment, mine, rates, layers, tables
         self.layout, self.stack = experiment.layout, experiment.stack
         self.count = partial(chunk_parameters, mine, alone=experiment.layout.pp == 1)
         self._blocks: dict[tuple[bool, int, bool], _Written] = {}
@@ -119,7 +132,7 @@ class _StageWriter:
         blocks, names, extra = [opening], [""], []
         # a chunk's first forward waits for its own gather, or the very first pass for all of them
         waiting = dict(enumerate(gathers)) if self.stack.overlap_parameter_gather else dict(enumerate(gathers[-1:]))
-        reduced = computed = 0
+        reduced = through = 0
         size = len(opening)
         for step in schedule(stage, self.layout.pp, self.layout.vpp, micro_batches):
             last = step.backward and step.micro_batch == micro_batches - 1
@@ -127,10 +140,10 @@ class _StageWriter:
             block = written.block
             if not step.backward and step.chunk in waiting:
                 extra.append((len(blocks), written.first, waiting.pop(step.chunk)))
-            if written.first < written.kernel:
+            if blocks[1:] and (written.first < written.kernel or not self.stack.overlap_sends):
                 # a collective is issued after the kernels before it, on whatever stream it runs
-                extra.append((len(blocks), written.first, computed))
-            computed = size + written.last_kernel
+                extra.append((len(blocks), written.first, through))
+            through = size + written.through
             if written.reduction >= 0:
                 reduced = size + written.reduction
             blocks.append(block)
@@ -139,7 +152,7 @@ class _StageWriter:
             )
             size += len(block)
         # the closing's first operation needs all gradients: it waits for the last kernel and the last bucket
-        extra += [(len(blocks), 0, op) for op in (computed, reduced) if op]
+        extra += [(len(blocks), 0, op) for op in (through, reduced) if op]
         return join([*blocks, self._closing(held, places)], [*names, ""], extra)
 
     def _opening(self, held: float, places: list[_Place]) -> tuple[Frozen, list[int]]:
@@ -159,13 +172,15 @@ class _StageWriter:
         return block.freeze(), gathers
 
     def _closing(self, held: float, places: list[_Place]) -> Frozen:
-        """Tied embeddings are summed over the end stages; then the norm of all gradients."""
+        """Gradients that are still to be reduced; tied embeddings are summed over the end stages; then the norm."""
         block = Block(self.tables)
         after: tuple[int, ...] = ()
+        if not self.stack.overlap_gradient_reduction and self.layout.dp > 1:
+            after = (self._reduce(block, held, ()),)
         ends = any(place.first or place.last for place in places)
         if self.mine.tied and self.layout.pp > 1 and ends:
             nbytes = self.mine.vocabulary * self.mine.hidden * self.mine.gradient_width
-            after = (block.collective(Message("embedding", "all_reduce", nbytes), (), _DP),)
+            after = (block.collective(Message("embedding", "all_reduce", nbytes), after, _DP),)
         part = held / (self.layout.dp if self.layout.zero else 1)
         norm = block.compute(self._optimizer("gradient norm", part * self.mine.gradient_width), after)
         if self.layout.chips > 1:
@@ -174,18 +189,21 @@ class _StageWriter:
         return block.freeze()
 
     def _optimizer(self, name: str, nbytes: float) -> Label:
-        return Label(name, "optimizer", (("elementwise", self.kernels.elementwise(nbytes)),))
+        parts = (("elementwise", nbytes / self.rates.elementwise), ("launch", self.rates.gap))
+        return Label(name, "optimizer", parts)
 
     def _pass(self, step: Pass, place: _Place, last: bool) -> "_Written":
         key = (step.backward, self._numbers.setdefault(place, len(self._numbers)), last)
         if key not in self._blocks:
             block, reduction = self._backward(place, last) if step.backward else (self._forward(place), -1)
             kernels = np.flatnonzero(block.ops[:, 0] == COMPUTE)
+            sends = np.flatnonzero(block.ops[:, 0] == SEND)
+            blocked = len(sends) and not self.stack.overlap_sends
             self._blocks[key] = _Written(
                 block=block,
                 first=int(np.flatnonzero(block.ops[:, 0] != RECEIVE)[0]),
                 kernel=int(kernels[0]),
-                last_kernel=int(kernels[-1]),
+                through=int(sends[-1] if blocked else kernels[-1]),
                 reduction=reduction,
             )
         return self._blocks[key]
@@ -213,6 +231,7 @@ class _StageWriter:
         if not place.last:
             after = (block.receive(self._boundary("pp_backward"), "receive backward"),)
             after = layers.enter(block, after)
+        overlapped = reduce and self.stack.overlap_gradient_reduction
         bucket, reduction = 0.0, -1
         if place.last:
             after = (layers.loss_backward(block, after),)
@@ -221,14 +240,14 @@ class _StageWriter:
             after = (layers.backward(block, after),)
             bucket += self.mine.layer
             full = bucket * self.mine.gradient_width >= self.stack.bucket
-            if reduce and full and (place.first or index < place.chunk.layers - 1):
+            if overlapped and full and (place.first or index < place.chunk.layers - 1):
                 reduction, bucket = self._reduce(block, bucket, after), 0.0
         if place.first:
             after = (layers.embed_backward(block, after),)
             bucket += self.count(Chunk(0, True, False))
         else:
             block.send(self._boundary("pp_backward"), "send backward", after)
-        if reduce and bucket:
+        if overlapped and bucket:
             reduction = self._reduce(block, bucket, after)
         return block.freeze(), reduction
 

@@ -3,12 +3,15 @@
 The error of a row is simulated / measured - 1: -0.1 says that the simulator is 10 % too fast.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from scaleout.errors import MeasurementError
 
 __all__ = ["Compared", "Comparison", "Skipped", "statistics"]
 
@@ -27,6 +30,13 @@ class Compared:
         In the unit of the comparison, above 0.
     flags
         What was assumed because the row does not say it, each in a few words.
+    label
+        What the row is, in a few words, such as "1024 x 10240 x 5120"; it makes no group.
+
+    Raises
+    ------
+    MeasurementError
+        Measured or simulated is not a finite number above 0.
     """
 
     line: int
@@ -34,6 +44,14 @@ class Compared:
     measured: float
     simulated: float
     flags: tuple[str, ...] = ()
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        if not (0.0 < self.measured < math.inf and 0.0 < self.simulated < math.inf):
+            raise MeasurementError(
+                f"line {self.line}: measured {self.measured:g}, simulated {self.simulated:g}; "
+                "expected finite numbers above 0"
+            )
 
     @property
     def error(self) -> float:

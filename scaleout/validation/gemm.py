@@ -1,10 +1,14 @@
 """Matrix multiplications: C[m, n] = A[m, k] B[k, n] of one dtype on one chip."""
 
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
-from scaleout.hardware.gemm import gemm_seconds
-from scaleout.hardware.kernels import WIDTH
+import numpy as np
+import numpy.typing as npt
+
+from scaleout.errors import SpecError, near
+from scaleout.hardware.formats import FORMATS, SPELLINGS
+from scaleout.hardware.gemm import gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
 from scaleout.specs import Chip
 from scaleout.validation.comparison import Compared, Comparison, Skipped
 from scaleout.validation.names import known_chips, unknown
@@ -12,8 +16,9 @@ from scaleout.validation.table import Row, Watch, take_rows
 
 __all__ = ["COLUMNS", "compare"]
 
+Floats = npt.NDArray[np.float64]
+
 COLUMNS = ("chip", "dtype", "m", "n", "k", "time_us")
-_DTYPES = {"bfloat16": "bf16", "float16": "fp16"}
 
 
 def compare(path: Path, watch: Watch | None = None) -> Comparison:
@@ -26,13 +31,22 @@ def _compare_row(chips: dict[str, Chip], row: Row) -> Compared | Skipped:
     name, written = row.text("chip"), row.text("dtype")
     m, n, k = row.whole("m"), row.whole("n"), row.whole("k")
     measured = row.number("time_us") * 1e-6
-    dtype = _DTYPES.get(written, written)
+    dtype = SPELLINGS.get(written, written)
     if name not in chips:
         return Skipped(row.line, unknown("chip", name, chips))
     chip = chips[name]
-    if dtype not in chip.gemm or dtype not in WIDTH:
-        return Skipped(row.line, f"chip {chip.name!r} has no gemm constants for {written!r}")
-    width = WIDTH[dtype]
-    simulated = gemm_seconds(chip, chip.gemm[dtype], chip.flops(dtype), m, n, k, width, width)
+    if dtype not in FORMATS:
+        return Skipped(row.line, f"unknown dtype {written!r}; {near(dtype, FORMATS)}")
+    try:
+        gemm, cast = _vectors(chip, dtype)
+    except SpecError as error:
+        return Skipped(row.line, str(error))
+    simulated = gemm_seconds(m, n, k, 2.0, gemm) + quantise_seconds(m * k, cast)
     keys = {"source": row.optional("source"), "chip": name, "dtype": written}
     return Compared(row.line, keys, measured, simulated)
+
+
+@cache
+def _vectors(chip: Chip, dtype: str) -> tuple[Floats, Floats]:
+    """As tables are measured: in bursts, the same operands turn after turn."""
+    return gemm_vector(chip, dtype, warm=True), quantise_vector(chip, dtype)

@@ -8,12 +8,26 @@ from scaleout.errors import MeasurementError, near
 from scaleout.validation.comparison import Comparison
 from scaleout.validation.table import Watch
 
-__all__ = ["KINDS", "Kind", "kind_module", "validate"]
+__all__ = ["KINDS", "TABLES", "Kind", "kind_module", "validate"]
 
 KINDS = {
+    "attention": "scaleout.validation.attention",
+    "elementwise": "scaleout.validation.elementwise",
     "gemm": "scaleout.validation.gemm",
+    "training": "scaleout.validation.training",
+    "memory": "scaleout.validation.memory",
 }
 """Name of a kind -> its module, which is imported when it is used."""
+
+TABLES = {
+    "attention.csv": "attention",
+    "elementwise.csv": "elementwise",
+    "gemm.csv": "gemm",
+    "training.csv": "training",
+    "training_single_node.csv": "training",
+    "memory.csv": "memory",
+}
+"""File name of a published table -> its kind."""
 
 
 class Kind(Protocol):

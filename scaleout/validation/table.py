@@ -118,7 +118,8 @@ def take_rows(path: Path, columns: Sequence[str], take: Callable[[Row], T], watc
                     found += 1
                     if found <= _MOST:
                         mistakes.append(str(error))
-                if watch is not None:
+                # a pipe has neither size nor place
+                if watch is not None and size:
                     watch(file.tell(), size)
     except OSError as error:
         raise MeasurementError(f"{path}: cannot be read: {error.strerror}") from None

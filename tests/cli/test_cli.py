@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from scaleout.cli import main
+from scaleout.io.catalogue import load
 from scaleout.result import Result
 
+NAME = "llama-3.1-8b-1k"
 SMALL = ["run", "llama-3.1-8b-1k", "--set", "chips=64", "--set", "layout.dp=32", "--set", "batch.global=64"]
 
 
@@ -77,7 +79,7 @@ BAD = {
     "hbm": ([*SMALL, "--set", "model=llama-3.1-405b"], "does not fit in HBM: stage 0 of 1"),
     "radix": (["run", "--set", "system.network.radix=4"], "radix"),
     "attention": ([*SMALL, "--set", "stack.attention=none"], "attention kernel 'none'"),
-    "library": ([*SMALL, "--set", "system.library.algorithms=[rign]"], "did you mean 'ring'"),
+    "library": ([*SMALL, "--set", "system.library.protocols.LL.algorithms=[rign]"], "did you mean 'ring'"),
     "too long": ([*SMALL, "--set", "system.scale_up.latency=1e9 s"], "longer than 106 days"),
     "exponent": ([*SMALL, "--set", "system.chip.gemm.bf16.norm=0.001"], "norm: 0.001 is not a number at least 1"),
     "mapping": ([*SMALL, "--set", "layout=null"], "expected a mapping with the keys tp, pp"),
@@ -87,6 +89,59 @@ BAD = {
     "name": (["show", "dgx-h10"], "did you mean 'dgx-h100'"),
     "kind": (["schema", "chips"], "'chip'"),
     "folder": ([*SMALL, "--out", "/proc/nowhere"], "cannot be written to"),
+    "chips: none": ([*SMALL, "--chips", ""], "--chips: '' is not a number of chips"),
+    "chips: a word": ([*SMALL, "--chips", "64,many"], "--chips: 'many' is not a number of chips from 1 to 1,048,576"),
+    "chips: zero": ([*SMALL, "--chips", "0"], "--chips: '0' is not"),
+    "chips: negative": ([*SMALL, "--chips=-64"], "--chips: '-64' is not"),
+    "chips: a fraction": ([*SMALL, "--chips", "1.5k"], "--chips: '1.5k' is not"),
+    "chips: a unit": ([*SMALL, "--chips", "1M"], "k is 1,024"),
+    "chips: a gap": ([*SMALL, "--chips", "64,,128"], "--chips: '' is not"),
+    "chips: too large": ([*SMALL, "--chips", "1025k"], "--chips: '1025k' is not"),
+    "chips: huge": ([*SMALL, "--chips", "9" * 5000], "--chips: '9999"),
+    "chips: too many": ([*SMALL, "--chips", ",".join(["64"] * 65)], "65 numbers; expected at most 64"),
+    "chips: none works": ([*SMALL, "--chips", "7,9"], "9 chips: not a multiple of the 2 chips"),
+    "chips: weak alone": ([*SMALL, "--weak"], "--weak: goes with --chips"),
+    "chips: folder": ([*SMALL, "--chips", "64", "--out", "/proc/nowhere"], "cannot be written to"),
+    "compare one": (["compare", NAME], "Missing argument 'B'"),
+    "compare three": (["compare", NAME, NAME, NAME], "unexpected extra argument"),
+    "compare unknown": (["compare", NAME, "lama-3.1-8b-1k"], "did you mean 'llama-3.1-8b-1k'"),
+    "compare no file": (["compare", "x.yaml", NAME], "x.yaml: no such file"),
+    "compare no result": (["compare", "x.json", NAME], "x.json: cannot be read: No such file"),
+    "compare a folder": (["compare", "/tmp", NAME], "unknown experiment '/tmp'"),
+    "compare key": (["compare", NAME, NAME, "--set-b", "layout.ppp=2"], "layout.ppp: unknown key"),
+    "compare no value": (["compare", NAME, NAME, "--set-a", "layout.pp"], "expected key=value"),
+    "compare layout": (["compare", NAME, NAME, "--set", "layout.pp=3"], "but chips is"),
+    "compare hbm": (["compare", NAME, NAME, "--set-b", "model=llama-3.1-405b"], "does not fit in HBM"),
+    "compare window": (["compare", NAME, NAME, "--set", "model=mistral-7b-v0.1"], "more than the attention window"),
+    "compare plot kind": (["compare", NAME, NAME, "--plot", "x.pdf"], "x.pdf: a figure ends in .png or .svg"),
+    "compare plot folder": (["compare", NAME, NAME, "--plot", "no/x.png"], "there is no folder no"),
+    "compare option": (["compare", NAME, NAME, "--sets", "a=1"], "--set"),
+    "show nothing": (["show"], "Missing argument 'WHAT'"),
+    "show two": (["show", "models", "chips"], "unexpected extra argument"),
+    "show kind": (["show", "model"], "did you mean 'models'"),
+    "show empty": (["show", ""], "nothing is called ''"),
+    "show path": (["show", "../x"], "nothing is called '../x'"),
+    "show long": (["show", "x" * 5000], "nothing is called 'xxx"),
+    "show config": (["show", "x.json"], "x.json: no such file"),
+    "show option": (["show", "models", "--jsn"], "--json"),
+    "show yaml": (["show", "x.yaml"], "nothing is called 'x.yaml'"),
+    "show case": (["show", "DGX-H100"], "nothing is called 'DGX-H100'"),
+    "model config": ([*SMALL, "--set", "model=x.json"], "model: x.json: no such file"),
+}
+CONTENTS = {
+    "nothing": ("", "not a scaleout result"),
+    "no object": ("[1]", "not a scaleout result"),
+    "no format": ('{"a": 1}', "format None is not readable"),
+    "later format": ('{"format": 2}', "format 2 is not readable; expected 1"),
+    "no fields": ('{"format": 1}', "not a scaleout result"),
+    "deep": ("[" * 100_000, "not a scaleout result"),
+    "time": ({"step_time": "long"}, "result: step_time: 'long' is not a number"),
+    "no time": ({"step_time": 0.0}, "result: step_time: 0 is not a number above 0"),
+    "part": ({"breakdown": {"compute": None}}, "result: breakdown.compute: None is not a number"),
+    "parts": ({"breakdown": 3}, "not a scaleout result"),
+    "memory": ({"memory": {"stage": 0, "peak": {}, "capacity": -1, "stages": []}}, "memory.capacity: -1 is not"),
+    "settings": ({"experiment": [1]}, "not a scaleout result"),
+    "experiment": ({"experiment": {"chips": {"a": [1]}}}, ""),
 }
 
 
@@ -103,7 +158,93 @@ def test_bad_input_ends_with_one_message_and_status_2(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("verb", [[], ["run"], ["show"], ["schema"]])
+@pytest.mark.parametrize("name", CONTENTS)
+def test_a_result_with_something_else_in_it_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
+) -> None:
+    content, says = CONTENTS[name]
+    if isinstance(content, dict):
+        assert call(monkeypatch, *SMALL, "--json") == 0
+        content = json.dumps({**json.loads(capsys.readouterr().out), **content})
+    (tmp_path / "r.json").write_text(content)
+    status = call(monkeypatch, "compare", "r.json", NAME)
+    captured = capsys.readouterr()
+    assert status == (2 if says else 0), captured.err
+    assert says in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_compare_prints_both_sides_and_draws_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    override = ["--set-b", "stack=megatron-lm"]
+    assert call(monkeypatch, "compare", NAME, NAME, *override, "--plot", "x.svg") == 0
+    out = capsys.readouterr().out
+    for words in (
+        "stack",
+        "megatron-lm",
+        "step time",
+        "tokens/s",
+        "MFU",
+        "HBM at its peak",
+        "bound by",
+        "share",
+        "B is",
+    ):
+        assert words in out
+    assert [path.name for path in tmp_path.iterdir()] == ["x.svg"]
+    assert (tmp_path / "x.svg").read_text().startswith("<?xml")
+
+
+def test_a_kept_result_compares_as_the_experiment_it_came_from(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert call(monkeypatch, "run", NAME, "--out", "kept") == 0
+    capsys.readouterr()
+    seen = []
+    for a in (NAME, "kept/result.json"):
+        assert call(monkeypatch, "compare", a, NAME, "--set-b", "recompute=[full]", "--json") == 0
+        data = json.loads(capsys.readouterr().out)
+        seen.append((data["a"], data["b"], data["parts"], data["words"]))
+    assert seen[0] == seen[1]
+    assert call(monkeypatch, "compare", "kept/result.json", NAME, "--set-a", "chips=1") == 2
+    assert "kept/result.json is a result, in which nothing can be overridden" in capsys.readouterr().err
+
+
+def test_chips_print_a_table_and_write_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert call(monkeypatch, *SMALL, "--chips", "32,64,9", "--weak") == 0
+    out = capsys.readouterr().out
+    for words in ("speed-up", "efficiency", "100.0%", "9 chips: not a multiple", "wrote"):
+        assert words in out
+    folder = tmp_path / "results" / NAME
+    assert sorted(path.name for path in folder.iterdir()) == ["scaling.json", "scaling.png", "scaling.svg"]
+    kept = json.loads((folder / "scaling.json").read_text())
+    assert call(monkeypatch, *SMALL, "--chips", "32,64,9", "--weak", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == kept
+
+
+def test_k_is_1024(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, "run", NAME, "--chips", "1k, 2K,1024", "--json") == 0
+    assert [row["chips"] for row in json.loads(capsys.readouterr().out)["rows"]] == [1024, 2048]
+
+
+def test_show_prints_a_config_as_a_model_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    config = {"architectures": ["GPT2LMHeadModel"], "n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257}
+    (tmp_path / "tiny.json").write_text(json.dumps(config))
+    assert call(monkeypatch, "show", "tiny.json") == 0
+    out = capsys.readouterr().out
+    assert "# parameters: 124439808" in out
+    (tmp_path / "mine.yaml").write_text(out)
+    assert load("model", "mine.yaml") == load("model", "tiny.json")
+    assert call(monkeypatch, "show", "tiny.json", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["parameters"] == 124_439_808
+
+
+@pytest.mark.parametrize("verb", [[], ["run"], ["compare"], ["show"], ["schema"]])
 def test_help_has_examples(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: list[str]
 ) -> None:

@@ -20,6 +20,11 @@ CASES: dict[str, dict[str, Any]] = {
     "64 ranks, tied embeddings": {"model": "gpt3-1.3b", "layout": {"vpp": 1}},
     "64 ranks, dp only": {"layout": {"tp": 1, "pp": 1, "dp": 64, "vpp": 1}, "batch": {"global": 64}},
     "64 ranks, overlapping stack": {"stack": "megatron-lm"},
+    "64 ranks, two chips a port": {"system": "vtrain-a100-4xhdr200"},
+    "64 ranks, two chips a port, one slow": {"system": "vtrain-a100-4xhdr200", "slow": {"ports": {5: 0.5}}},
+    "64 ranks, tensor groups over two nodes with shared ports": {
+        "system": "jean-zay-a100", "model": "gpt3-1.3b", "layout": {"tp": 16, "pp": 2, "dp": 2, "vpp": 1},
+    },
     "128 ranks, tp 2": {"chips": 128, "layout": {"tp": 2, "dp": 16}, "batch": {"global": 64}},
     "128 ranks, one slow chip": {
         "chips": 128, "layout": {"tp": 8, "dp": 4}, "batch": {"global": 16}, "slow": {"chips": {77: 0.9}},

@@ -61,9 +61,15 @@ def scaled(spec: TrainingExperiment, *, network: float = 1.0, latency: float = 1
         ),
         library=replace(
             system.library,
-            launch=system.library.launch * latency,
-            scale_up_step=system.library.scale_up_step * latency,
-            network_step=system.library.network_step * latency,
+            protocols={
+                name: replace(
+                    rules,
+                    launch=rules.launch * latency,
+                    scale_up_step=rules.scale_up_step * latency,
+                    network_step=rules.network_step * latency,
+                )
+                for name, rules in system.library.protocols.items()
+            },
         ),
     )
 
@@ -74,9 +80,11 @@ def test_rates_times_c_and_latencies_over_c_divide_the_time_by_c(small: Make, ca
     chip, stack = spec.system.chip, spec.stack
     gemm = chip.gemm["bf16"]
     attention = chip.attention["flash-attention-2"]
+    forward = attention.for_prefill("bf16")
     faster = replace(
         chip,
         peak_flops=FrozenDict({k: v * c for k, v in chip.peak_flops.items()}),
+        sustained=FrozenDict({k: v * c for k, v in chip.sustained.items()}),
         hbm_bandwidth=chip.hbm_bandwidth * c,
         gemm={
             "bf16": replace(
@@ -88,7 +96,8 @@ def test_rates_times_c_and_latencies_over_c_divide_the_time_by_c(small: Make, ca
         },
         attention={
             "flash-attention-2": replace(
-                attention, launch=attention.launch / c, wave_overhead=attention.wave_overhead / c
+                attention,
+                prefill={"bf16": replace(forward, launch=forward.launch / c, row_overhead=forward.row_overhead / c)},
             )
         },
     )

@@ -1,12 +1,15 @@
+from dataclasses import replace
+
 import networkx as nx
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaleout.errors import TopologyError
+from scaleout.errors import SpecError, TopologyError
 from scaleout.io.catalogue import load
 from scaleout.network import Fabric, nvswitch_node, rail_fat_tree, ring, tree_shape
+from scaleout.network.fairshare import max_min
 from scaleout.specs import Slow
 
 H100 = load("system", "dgx-h100")
@@ -124,3 +127,55 @@ def test_impossible_machines_are_refused_in_words() -> None:
         ring(3, bandwidth=0.0, latency=0.0)
     with pytest.raises(TopologyError, match="ranks must be 0 to 2"):
         ring(3, bandwidth=1.0, latency=0.0).route(np.array([0]), np.array([3]))
+
+
+@pytest.mark.parametrize("system", ["vtrain-a100-4xhdr200", "jean-zay-a100", "dgx-1", "dgx-2"])
+@pytest.mark.parametrize("nodes", [1, 2, 5, 64])
+def test_paths_over_shared_ports_are_walks_by_the_shortest_way(system: str, nodes: int) -> None:
+    spec = load("system", system)
+    chips = nodes * spec.chips_per_node
+    fabric = rail_fat_tree(spec, chips)
+    rng = np.random.default_rng(0)
+    source = rng.integers(0, chips, 50)
+    target = (source + rng.integers(1, chips, 50)) % chips
+    walk(fabric, source, target)
+    graph, routes = fabric.topology.to_networkx(), fabric.route(source, target)
+    for flow in range(0, 50, 7):
+        shortest = nx.shortest_path_length(graph, int(source[flow]), int(target[flow]))
+        assert routes.start[flow + 1] - routes.start[flow] == shortest
+    names = [fabric.topology.vertex_name(v) for v in range(graph.number_of_nodes())]
+    assert sum(name.startswith("port ") for name in names) == (nodes * spec.ports_per_node if nodes > 1 else 0)
+
+
+def test_two_chips_on_a_port_get_half_each() -> None:
+    spec = load("system", "vtrain-a100-4xhdr200")
+    fabric, port = rail_fat_tree(spec, 32), 25e9 * spec.network.efficiency
+
+    def rates(source: list[int], target: list[int]) -> list[float]:
+        routes = fabric.route(np.array(source), np.array(target))
+        ones = np.ones(len(routes.link))
+        caps = np.full(len(source), np.inf)
+        found = max_min(fabric.topology.bandwidth, routes.link, routes.flow, ones, ones.astype(int), caps)
+        return [rate / port for rate in found.tolist()]
+
+    assert rates([0], [8]) == [1.0]
+    assert rates([0, 1], [8, 9]) == [0.5, 0.5]
+    assert rates([0, 1], [16, 26]) == [0.5, 0.5]
+    assert rates([1, 2], [9, 10]) == [1.0, 1.0]
+    # the way in and the way out are two links
+    assert rates([0, 9], [8, 1]) == [1.0, 1.0]
+
+
+def test_a_slow_shared_port_slows_all_its_chips() -> None:
+    spec = load("system", "vtrain-a100-4xhdr200")
+    plain, slow = (rail_fat_tree(spec, 16, s).topology for s in (None, Slow(ports={5: 0.5})))
+    changed = np.flatnonzero(plain.bandwidth != slow.bandwidth)
+    ends = {slow.vertex_name(int(v)) for at in changed for v in (slow.source[at], slow.target[at])}
+    assert len(changed) == 2
+    assert "port 2" in ends
+
+
+def test_ports_must_divide_the_chips() -> None:
+    spec = load("system", "dgx-h100")
+    with pytest.raises(SpecError, match="3 ports do not divide the 8 chips of a dgx-h100 node"):
+        replace(spec, network=replace(spec.network, ports_per_node=3))

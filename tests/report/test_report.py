@@ -1,3 +1,4 @@
+import io
 import json
 from collections.abc import Callable
 from itertools import pairwise
@@ -6,11 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scaleout.comparison import compare
 from scaleout.errors import ScaleoutError
 from scaleout.report.breakdown import breakdown_table, draw_breakdown
-from scaleout.report.files import output_folder, write_all, write_atomically
+from scaleout.report.comparison import comparison_tables, draw_comparison
+from scaleout.report.files import figure_file, output_folder, write_all, write_atomically
+from scaleout.report.scaling import draw_scaling, scaling_tables
 from scaleout.report.style import render
 from scaleout.report.trace import trace_json
+from scaleout.scaling import scaling_table
 from scaleout.simulate import record
 from scaleout.specs import TrainingExperiment
 
@@ -91,3 +96,39 @@ def test_a_folder_without_output_does_not_stay(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no luck"), output_folder(tmp_path / "a" / "b"):
         raise ValueError("no luck")
     assert list(tmp_path.iterdir()) == []
+
+
+def text_of(renderable: object) -> str:
+    from rich.console import Console
+
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(renderable)
+    return console.export_text()
+
+
+def test_comparison_and_scaling_fit_a_terminal_and_are_drawn_alike_each_time(small: Make) -> None:
+    comparison = compare(small(), small(recompute=["full"], batch={"global": 64}))
+    text = text_of(comparison_tables(comparison, "one.yaml", "other[/].yaml"))
+    for words in (
+        "other[/].yaml",
+        "recompute",
+        "batch.global",
+        "step time",
+        "HBM at its peak",
+        "share a token",
+        "B takes",
+    ):
+        assert words in text
+    scaling = scaling_table(small(), [32, 40, 64])
+    table = text_of(scaling_tables(scaling))
+    assert "40 chips: not a multiple" in table
+    assert "…" not in table
+    for draw in (lambda: draw_comparison(comparison, "a", "b"), lambda: draw_scaling(scaling)):
+        assert render(draw(), "x") == render(draw(), "x")
+
+
+def test_a_figure_names_its_kind_and_a_folder_that_is_there(tmp_path: Path) -> None:
+    assert (figure_file(tmp_path / "x.PNG"), figure_file(tmp_path / "x.svg")) == ("png", "svg")
+    for path in (tmp_path / "x.pdf", tmp_path / "x", tmp_path / "no" / "x.png", tmp_path / ".."):
+        with pytest.raises(ScaleoutError):
+            figure_file(path)

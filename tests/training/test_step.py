@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -119,3 +120,33 @@ def test_layer_communication_with_and_without_sequence_parallelism(small: Make) 
     # embedding and loss add: scatter of the embedding, gather before and scatter behind the logits
     assert volume(True) == {"all_gather": 6 * layers + 3, "reduce_scatter": 4 * layers + 2}
     assert volume(False) == {"all_reduce": 4 * layers + 2}
+
+
+@pytest.mark.parametrize("model", ["qwen2.5-7b", "bloom-3b", "gemma-2b", "mpt-7b", "gpt2-medium", "mistral-7b-v0.1"])
+def test_the_stages_of_any_model_hold_all_its_parameters(small: Make, model: str) -> None:
+    spec = small(model=model, layout={"tp": 1, "pp": 4, "dp": 16, "vpp": 1}, batch={"sequence": 1024})
+    held = sum(static["weights"] for static in build(spec).static) / 2
+    # the last stage has its own copy of a tied head
+    copy = spec.model.vocabulary * spec.model.hidden if spec.model.tied_embeddings else 0
+    assert held == parameters(spec.model) + copy
+
+
+def test_the_norm_on_an_embedding_takes_time_and_its_input_is_kept(small: Make) -> None:
+    layout = {"tp": 2, "pp": 1, "dp": 32, "vpp": 1}
+    with_norm = small(model="bloom-1b1", layout=layout)
+    without = replace(with_norm, model=replace(with_norm.model, embedding_norm=False))
+    ends = [evaluate(spec).timeline.end for spec in (with_norm, without)]
+    assert ends[0] > ends[1]
+    kept = [stage_peaks(build(spec))[0]["activations"] for spec in (with_norm, without)]
+    assert kept[0] - kept[1] == 2048 / 2 * 1536 * 2
+    recording = evaluate(with_norm)
+    (cls, *_), job = recording.timeline.classes, recording.job
+    book = ledger(job.programs[0], job.static[0], job.memory_kinds, cls)
+    assert book.held[-1] == pytest.approx(book.held[0], abs=1.0)
+
+
+def test_biases_of_queries_and_keys_alone_cost_less_than_all(small: Make) -> None:
+    layout = {"tp": 2, "pp": 1, "dp": 32, "vpp": 1}
+    spec = small(model="qwen2.5-1.5b", layout=layout)
+    ends = [evaluate(replace(spec, model=replace(spec.model, bias=bias))).timeline.end for bias in (False, "qkv", True)]
+    assert ends[0] < ends[1] < ends[2]

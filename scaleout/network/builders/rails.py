@@ -1,10 +1,10 @@
 """Nodes of chips behind one switch, joined by a fat tree of rails.
 
-Inside a node every chip has one link into the node's switch and one out of it. Outside, chip i
-of every node hangs on the leaf switches of rail i, one network port a chip; leaves hang on
-spines, and above one pod's worth of spines on cores. Upward traffic is spread evenly over the
-parallel switches (adaptive routing), so the spines of a pod, and all cores, are one vertex each,
-reached over a bundle.
+Inside a node every chip has one link into the node's switch and one out of it. Outside, port i
+of every node hangs on the leaf switches of rail i; a chip has a port of its own or shares one
+with its neighbours. Leaves hang on spines, and above one pod's worth of spines on cores. Upward
+traffic is spread evenly over the parallel switches (adaptive routing), so the spines of a pod,
+and all cores, are one vertex each, reached over a bundle.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from scaleout.specs import Slow, System
 
 __all__ = ["TreeShape", "nvswitch_node", "rail_fat_tree", "tree_shape"]
 
-_KINDS = ("scale-up", "port", "leaf-spine", "spine-core")
+_KINDS = ("scale-up", "port", "leaf-spine", "spine-core", "chip-port")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +138,8 @@ def rail_fat_tree(system: System, chips: int, slow: Slow | None = None) -> Fabri
     slow = slow or Slow()
     per_node = min(chips, system.chips_per_node)
     nodes = -(-chips // per_node)
-    rails = per_node
+    share = system.chips_per_node // system.ports_per_node
+    rails = -(-per_node // share)
     up, net = system.scale_up, system.network
     shape = None
     if nodes > 1:
@@ -151,12 +152,14 @@ def rail_fat_tree(system: System, chips: int, slow: Slow | None = None) -> Fabri
     cores = 1 if shape and shape.tiers == 3 else 0
     spines = pods if shape and shape.tiers > 1 else 0
 
-    chip = np.arange(chips)
-    node, rail = chip // per_node, chip % per_node
+    chip, ports = np.arange(chips), np.arange(-(-chips // share))
+    node = chip // per_node
     first_switch = chips
     first_leaf = first_switch + nodes
     first_spine = first_leaf + leaves
     core = first_spine + spines
+    shared = ports if shape and share > 1 else ports[:0]
+    first_port = core + cores
 
     rows: list[tuple[Ints, Ints, float, float, int]] = []
 
@@ -167,8 +170,8 @@ def rail_fat_tree(system: System, chips: int, slow: Slow | None = None) -> Fabri
     both(chip, first_switch + node, up.bandwidth * up.efficiency, up.latency, 0)
     if shape:
         port = net.bandwidth * net.efficiency
-        group = node // shape.ports_down
-        both(chip, first_leaf + group * rails + rail, port, net.latency, 1)
+        leaf_of_port = first_leaf + ports // rails // shape.ports_down * rails + ports % rails
+        both(first_port + ports if share > 1 else chip, leaf_of_port, port, net.latency, 1)
         if spines:
             leaf = np.arange(leaves)
             pod_of_group = (np.arange(groups) * shape.ports_down) // shape.nodes_per_pod
@@ -179,17 +182,27 @@ def rail_fat_tree(system: System, chips: int, slow: Slow | None = None) -> Fabri
             # every spine of a pod sends half its ports to the cores
             bundle = port * shape.ports_up * (net.radix // 2)
             both(first_spine + pod, np.full(spines, core), bundle, net.hop_latency, 3)
+        if share > 1:
+            # a chip alone may fill the port; together they are held by the link behind it
+            both(chip, first_port + chip // share, port, 0.0, 4)
 
     offsets = np.concatenate(([0], np.cumsum([len(row[0]) for row in rows])))
     bandwidth = np.concatenate([np.full(len(a), bw) for a, _, bw, _, _ in rows])
-    for first, ranks in ((0, slow.scale_up), (2, slow.ports)):
-        for rank, share in sorted(ranks.items()):
+    for first, chips_of_link, ranks in ((0, 1, slow.scale_up), (2, share, slow.ports)):
+        for rank, left in sorted(ranks.items()):
             if first < len(rows):
-                bandwidth[[offsets[first] + rank, offsets[first + 1] + rank]] *= share
+                bandwidth[[offsets[first] + rank // chips_of_link, offsets[first + 1] + rank // chips_of_link]] *= left
     topology = Topology(
         name=f"{system.name} x {nodes}",
         chips=chips,
-        vertices=(("chip", chips), ("switch", nodes), ("leaf", leaves), ("spines of pod", spines), ("cores", cores)),
+        vertices=(
+            ("chip", chips),
+            ("switch", nodes),
+            ("leaf", leaves),
+            ("spines of pod", spines),
+            ("cores", cores),
+            ("port", len(shared)),
+        ),
         source=np.concatenate([a for a, _, _, _, _ in rows]),
         target=np.concatenate([b for _, b, _, _, _ in rows]),
         bandwidth=bandwidth,
@@ -203,7 +216,7 @@ def rail_fat_tree(system: System, chips: int, slow: Slow | None = None) -> Fabri
     def paths(source: Ints, target: Ints) -> Ints:
         from_node, to_node = source // per_node, target // per_node
         inside = from_node == to_node
-        matrix = np.full((len(source), 6), -1, dtype=np.int64)
+        matrix = np.full((len(source), 8 if len(shared) else 6), -1, dtype=np.int64)
         matrix[inside, 0] = source[inside]
         matrix[inside, 1] = offsets[1] + target[inside]
         out = ~inside
@@ -211,12 +224,12 @@ def rail_fat_tree(system: System, chips: int, slow: Slow | None = None) -> Fabri
             return matrix
         s, t = source[out], target[out]
         from_group, to_group = from_node[out] // ports_down, to_node[out] // ports_down
-        from_leaf = from_group * rails + s % per_node
-        to_leaf = to_group * rails + t % per_node
+        from_leaf = from_group * rails + s % per_node // share
+        to_leaf = to_group * rails + t % per_node // share
         from_pod, to_pod = from_node[out] // nodes_per_pod, to_node[out] // nodes_per_pod
         rest = np.full((len(s), 6), -1, dtype=np.int64)
-        rest[:, 0] = offsets[2] + s
-        rest[:, 5] = offsets[3] + t
+        rest[:, 0] = offsets[2] + s // share
+        rest[:, 5] = offsets[3] + t // share
         far = from_leaf != to_leaf
         if far.any():
             rest[far, 1] = offsets[4] + from_leaf[far]
@@ -225,6 +238,9 @@ def rail_fat_tree(system: System, chips: int, slow: Slow | None = None) -> Fabri
         if farther.any():
             rest[farther, 2] = offsets[6] + from_pod[farther]
             rest[farther, 3] = offsets[7] + to_pod[farther]
+        if len(shared):
+            own = len(offsets) - 3
+            rest = np.column_stack((offsets[own] + s, rest, offsets[own + 1] + t))
         matrix[out] = rest
         return matrix
 
@@ -233,8 +249,8 @@ def rail_fat_tree(system: System, chips: int, slow: Slow | None = None) -> Fabri
         topology=topology,
         chips_per_node=per_node,
         paths=paths,
-        algorithms=library.algorithms,
-        launch=library.launch,
-        scale_up_step=library.scale_up_step,
-        network_step=library.network_step,
+        protocols=library.protocols,
+        idle_step=library.idle_step,
+        scale_up_bandwidth=up.bandwidth * up.efficiency,
+        network_bandwidth=net.bandwidth * net.efficiency,
     )

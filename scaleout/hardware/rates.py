@@ -1,0 +1,129 @@
+"""What the kernels of a layer need of one chip under one stack, packed for compiled code."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from scaleout.compiled import compilable
+from scaleout.errors import SpecError, near
+from scaleout.hardware.attention import attention_vector, prefill_seconds
+from scaleout.hardware.gemm import gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
+from scaleout.specs import Chip, Stack
+
+Floats = npt.NDArray[np.float64]
+
+__all__ = ["UNFUSED", "Floats", "Rates", "attend", "matmul", "matmuls", "pack", "quantise"]
+
+UNFUSED = "unfused"
+"""Attention as matrix products and passes over the scores in HBM."""
+_GRID = 8.0
+"""Elements that a side of a 16-bit product must be a multiple of to run on tensor cores
+(NVIDIA, Matrix Multiplication Background User's Guide: 16 bytes)."""
+
+
+class Rates(NamedTuple):
+    """Constants of kernels as numbers and vectors; flags are 0 or 1.
+
+    Parameters
+    ----------
+    linear, plain
+        Matrix multiplication at the precision of the linear layers, and in 16 bits.
+    attention
+        The fused attention kernel; unused without `fused`.
+    quantise
+        The pass that casts to low precision; unused without `low`.
+    fused, low, dropout, fused_sum
+        Attention is one kernel; linear layers have less than 16 bits; dropout is applied;
+        gradients are summed inside the kernel of the weight gradient.
+    elementwise
+        Rate of elementwise passes [byte/s].
+    vector
+        Rate of products that miss the tensor cores [flop/s].
+    gap, host
+        Idle time between two kernels, and the host's time to launch one [s].
+    """
+
+    linear: Floats
+    plain: Floats
+    attention: Floats
+    quantise: Floats
+    fused: float
+    low: float
+    dropout: float
+    fused_sum: float
+    elementwise: float
+    vector: float
+    gap: float
+    host: float
+
+
+def pack(chip: Chip, stack: Stack, precision: str) -> Rates:
+    """Rates of a chip under a stack.
+
+    Parameters
+    ----------
+    precision
+        Of the linear layers: bf16, fp16, or a narrower dtype of the chip's tensor cores.
+
+    Raises
+    ------
+    SpecError
+        The chip has no constants for the precision or for the stack's attention kernel.
+    """
+    low = precision not in ("bf16", "fp16")
+    plain = "bf16" if low else precision
+    fused = stack.attention != UNFUSED
+    if fused and stack.attention not in chip.attention:
+        raise SpecError(
+            f"chip {chip.name!r} has no constants for the attention kernel {stack.attention!r} "
+            f"of stack {stack.name!r}; {near(stack.attention, (*chip.attention, UNFUSED))}"
+        )
+    return Rates(
+        linear=gemm_vector(chip, precision, sustained=True),
+        plain=gemm_vector(chip, plain, sustained=True),
+        attention=attention_vector(chip, stack.attention) if fused else np.zeros(1),
+        quantise=quantise_vector(chip, precision) if low else np.zeros(1),
+        fused=float(fused),
+        low=float(low),
+        dropout=float(stack.dropout),
+        fused_sum=float(stack.fused_gradient_sum),
+        elementwise=chip.hbm_bandwidth * stack.elementwise_efficiency,
+        vector=chip.peak_flops.get("fp32", chip.flops(plain)),
+        gap=stack.kernel_gap,
+        host=stack.host_launch,
+    )
+
+
+@compilable
+def matmul(m: float, n: float, k: float, out_bytes: float, rates: Rates) -> float:
+    """C[m, n] = A[m, k] B[k, n] at the precision of the linear layers [s].
+
+    `out_bytes` is the traffic per element of C: 2, or twice the width of a sum that is kept.
+    """
+    return gemm_seconds(m, n, k, out_bytes, rates.linear)
+
+
+@compilable
+def matmuls(batch: float, m: float, n: float, k: float, rates: Rates, out_bytes: float = 2.0) -> float:
+    """So many independent products in 16 bits, in one kernel [s]."""
+    # stacked along m; every product reads a B of its own
+    extra = 2.0 * k / m * (batch - 1.0) / batch
+    seconds = gemm_seconds(batch * m, n, k, out_bytes + extra, rates.plain)
+    if n % _GRID != 0.0 or k % _GRID != 0.0:
+        seconds = max(seconds, 2.0 * batch * m * n * k / rates.vector)
+    return seconds
+
+
+@compilable
+def attend(
+    batch: float, sequence: float, heads: float, kv_heads: float, head_size: float, backward: bool, rates: Rates
+) -> float:
+    """Fused causal self-attention over whole sequences [s]."""
+    return prefill_seconds(batch, sequence, sequence, heads, kv_heads, head_size, backward, rates.attention)
+
+
+@compilable
+def quantise(elements: float, rates: Rates) -> float:
+    """Cast of so many elements to low precision [s]."""
+    return quantise_seconds(elements, rates.quantise)

@@ -1,0 +1,259 @@
+"""Training steps: a published run, what it took an iteration, and the same step simulated.
+
+A row must give the architecture (or a model's name), the layout, the precision, the system and a
+measurement. What else is missing is assumed as its framework does it, and flagged.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from scaleout.engine.program import TICKS_PER_SECOND
+from scaleout.errors import PlanError, ScaleoutError
+from scaleout.evaluate import evaluate
+from scaleout.io.catalogue import list_names, load
+from scaleout.models import training_flops
+from scaleout.specs import Batch, Layout, Model, Stack, System, TrainingExperiment
+from scaleout.training.memory import stage_peaks
+from scaleout.training.step import build
+from scaleout.validation.comparison import Compared, Comparison, Skipped
+from scaleout.validation.table import Row, Watch, take_rows
+
+__all__ = ["COLUMNS", "Framework", "compare", "experiment_of", "iteration_seconds"]
+
+COLUMNS = ("seq", "gbs", "gpus", "tp", "pp", "system")
+
+
+@dataclass(frozen=True, slots=True)
+class Framework:
+    """What runs of a training framework have in common where a row does not say it.
+
+    Parameters
+    ----------
+    pattern
+        Regular expression on the row's framework.
+    system
+        Where the framework was a fork of its own; "" for any.
+    stack
+        Name of the stack.
+    recompute, zero, sequence_parallel
+        As in an experiment.
+    gradients
+        Dtype of gradients by precision: with fp16, with bf16 and narrower ones.
+    systems
+        Systems that had other chips at the time.
+    """
+
+    pattern: str
+    system: str
+    stack: str
+    recompute: str
+    zero: int
+    sequence_parallel: bool
+    gradients: tuple[str, str]
+    systems: Mapping[str, str] = field(default_factory=dict)
+
+
+FRAMEWORKS = (
+    Framework("Megatron-DeepSpeed", "jean-zay-a100", "megatron-deepspeed-pipeline", "full", 1, False, ("fp16", "fp32")),
+    Framework("Megatron-DeepSpeed", "", "megatron-deepspeed", "full", 0, False, ("fp16", "fp32")),
+    Framework(
+        "Megatron-LM v1 2020",
+        "",
+        "megatron-lm-2020",
+        "full",
+        0,
+        False,
+        ("fp16", "fp32"),
+        # the A100 with 80 GB came in November 2020
+        {"dgx-a100": "dgx-a100-40gb"},
+    ),
+    Framework("Megatron-LM", "", "megatron-lm-2021", "full", 0, False, ("fp16", "fp32")),
+    Framework("Megatron-Core", "", "megatron-lm", "none", 1, True, ("fp32", "fp32")),
+    Framework("NeMo|Megatron-Bridge", "", "nemo", "none", 1, True, ("bf16", "bf16")),
+)
+_PRECISIONS = {"fp16": "fp16", "bf16": "bf16", "nvfp4": "nvfp4"}
+_UNTRAINED = re.compile(r"lora", re.IGNORECASE)
+_RECIPES = {"nemomegatron": "gpt3175b"}
+"""Recipes that are named after something else than their model."""
+_VOCABULARY = 51200
+"""GPT-2's 50,257 tokens padded as Megatron-LM pads them."""
+
+
+def compare(path: Path, watch: Watch | None = None) -> Comparison:
+    """Every row, its step simulated by the event evaluator."""
+    rows = take_rows(path, COLUMNS, partial(_compare_row, _Known()), watch)
+    return Comparison.of("training", rows, combined=[("source", "system")])
+
+
+class _Known:
+    """Specs by the names that rows use, loaded once."""
+
+    def __init__(self) -> None:
+        self.models: dict[str, Model] = {_plain(name): load("model", name) for name in list_names("model")}
+        self.systems: dict[str, System] = {name: load("system", name) for name in list_names("system")}
+        self.stacks: dict[str, Stack] = {name: load("stack", name) for name in list_names("stack")}
+
+
+def _compare_row(known: _Known, row: Row) -> Compared | Skipped:
+    found = experiment_of(row, known.models, known.systems, known.stacks)
+    if isinstance(found, Skipped):
+        return found
+    experiment, flags = found
+    measured = iteration_seconds(row, experiment)
+    if measured is None:
+        return Skipped(row.line, "no measurement")
+    try:
+        job = build(experiment)
+        if max(sum(kinds.values()) for kinds in stage_peaks(job)) > experiment.system.chip.hbm_bytes:
+            flags = [*flags, "does not fit by our count"]
+        simulated = evaluate(experiment, job=job).timeline.end / TICKS_PER_SECOND
+    except ScaleoutError as error:
+        return Skipped(row.line, f"cannot be simulated: {str(error).splitlines()[0]:.120}")
+    source = re.sub(r"[_-].*", "", row.optional("id")) or row.optional("source")
+    keys = {
+        "source": source,
+        "framework": row.optional("framework"),
+        "system": experiment.system.name,
+        "chip": experiment.system.chip.name,
+        "precision": experiment.precision,
+    }
+    return Compared(row.line, keys, measured, simulated, tuple(flags))
+
+
+def experiment_of(
+    row: Row, models: Mapping[str, Model], systems: Mapping[str, System], stacks: Mapping[str, Stack]
+) -> tuple[TrainingExperiment, list[str]] | Skipped:
+    """The experiment of a row and what was assumed for it, or why it cannot be one."""
+    flags: list[str] = []
+    for column in ("seq", "gbs", "gpus", "tp", "pp", "precision", "system"):
+        if not row.optional(column):
+            return Skipped(row.line, f"no {column}")
+    if (row.optional_number("experts", above=False) or 0) > 0:
+        return Skipped(row.line, "mixture of experts")
+    if (row.optional_number("cp", above=False) or 1) > 1:
+        return Skipped(row.line, "context parallelism")
+    if (row.optional_number("zero_stage", above=False) or 0) > 1:
+        return Skipped(row.line, "sharded gradients or weights (ZeRO-2, ZeRO-3, FSDP)")
+    if _UNTRAINED.search(row.optional("model") + row.optional("framework")):
+        return Skipped(row.line, "only a part of the weights is trained (LoRA)")
+    framework = _framework(row)
+    if framework is None:
+        return Skipped(row.line, f"unknown framework {row.optional('framework')!r:.60}")
+    name = row.text("system")
+    system = systems.get(framework.systems.get(name, name))
+    if system is None:
+        return Skipped(row.line, f"unknown system {name!r:.60}")
+    model = _model(row, models, flags)
+    if isinstance(model, str):
+        return Skipped(row.line, model)
+
+    def given(column: str, default: int) -> int:
+        value = row.optional_whole(column, low=0)
+        if value is None:
+            flags.append(f"{column} assumed")
+            return default
+        return value
+
+    chips, tp, pp = row.whole("gpus"), row.whole("tp"), row.whole("pp")
+    vpp = (row.optional_whole("vpp") or 1) if pp > 1 else 1
+    recompute = row.optional("recompute")
+    if not recompute:
+        flags.append("recompute assumed")
+    precision = row.text("precision").lower()
+    precision = _PRECISIONS.get(precision, "fp8" if "fp8" in precision else precision)
+    batch = row.whole("gbs")
+    try:
+        experiment = TrainingExperiment(
+            system=system,
+            chips=chips,
+            model=model,
+            layout=Layout(
+                tp=tp,
+                pp=pp,
+                dp=max(1, chips // (tp * pp)),
+                vpp=vpp,
+                sequence_parallel=bool(given("sp", framework.sequence_parallel)) and tp > 1,
+                zero=given("zero_stage", framework.zero),  # type: ignore[arg-type]
+            ),
+            batch=Batch(global_=batch, micro=given("mbs", 1), sequence=row.whole("seq")),
+            precision=precision,  # type: ignore[arg-type]
+            gradients=framework.gradients[precision != "fp16"],  # type: ignore[arg-type]
+            recompute=tuple(filter(None, [recompute or framework.recompute])),
+            stack=stacks[framework.stack],
+        )
+    except PlanError:
+        return Skipped(row.line, "the layout does not multiply out to the chips and the batch of the row")
+    except ScaleoutError as error:
+        return Skipped(row.line, f"no experiment: {str(error).splitlines()[0]:.120}")
+    return experiment, flags
+
+
+def _framework(row: Row) -> Framework | None:
+    for known in FRAMEWORKS:
+        if re.match(known.pattern, row.optional("framework")) and known.system in ("", row.text("system")):
+            return known
+    return None
+
+
+def _model(row: Row, models: Mapping[str, Model], flags: list[str]) -> Model | str:
+    """A model of the row's shape, or else of its name; or why there is none."""
+    name = row.optional("model")
+    if not all(row.optional(column) for column in ("layers", "hidden", "heads")):
+        plain = _plain(name)
+        model = models.get(plain) or next(
+            (models[part] for part in sorted(models, key=len, reverse=True) if plain.startswith(part)), None
+        )
+        return model or (f"no architecture (layers, hidden, heads), and unknown model {name!r:.60}")
+    heads, hidden = row.whole("heads"), row.whole("hidden")
+    if not row.optional("vocab"):
+        flags.append("vocab assumed")
+    if hidden % heads:
+        return "the heads do not divide the hidden size"
+    return Model(
+        name=name or "of the row",
+        layers=row.whole("layers"),
+        hidden=hidden,
+        heads=heads,
+        kv_heads=row.optional_whole("kv_heads") or heads,
+        head_size=hidden // heads,
+        ffn=row.optional_whole("ffn") or 4 * hidden,
+        vocabulary=row.optional_whole("vocab") or _VOCABULARY,
+        gated=False,
+        norm="layer",
+        bias=True,
+        positions="learned",
+        tied_embeddings=True,
+        max_sequence=row.whole("seq"),
+        source=row.optional("source") or "the row",
+    )
+
+
+def _plain(name: str) -> str:
+    """A model's name without case, separators and words about precision."""
+    text = re.sub(r"\b(bf16|fp8|h100|finetuning|sft)\b", "", name.lower())
+    text = re.sub(r"[^a-z0-9.]", "", text)
+    text = _RECIPES.get(text, text)
+    return text.replace("llama3", "llama3.1", 1) if re.match(r"llama3(?!\.)", text) else text
+
+
+def iteration_seconds(row: Row, experiment: TrainingExperiment) -> float | None:
+    """Measured time of an iteration [s]: given, from tokens a second, or from the source's FLOP/s."""
+    seconds = row.optional_number("iter_s")
+    if seconds is not None:
+        return seconds
+    for column, chips in (("tokens_s", 1), ("tokens_s_gpu", experiment.chips)):
+        rate = row.optional_number(column)
+        if rate is not None:
+            return experiment.batch.tokens / (rate * chips)
+    rate = row.optional_number("tflops_gpu")
+    if rate is None:
+        return None
+    model, batch = experiment.model, experiment.batch
+    flops = training_flops(model, batch.global_, batch.sequence)
+    if row.optional("flops_counted") == "hardware":
+        # the formula of arXiv 2104.04473: layers are computed once more, the head is not
+        flops += training_flops(replace(model, vocabulary=1), batch.global_, batch.sequence) / 3
+    return flops / experiment.chips / (rate * 1e12)
