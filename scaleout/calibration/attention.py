@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from scaleout.arrays import Floats
 from scaleout.calibration.files import write_section
 from scaleout.calibration.fit import Fit, best_fit, held_out, summary
 from scaleout.calibration.text import indented, lines_of
@@ -30,7 +30,6 @@ from scaleout.specs import Chip, DecodeConstants, PrefillConstants
 
 __all__ = ["fit_decode", "fit_prefill", "main", "measurements"]
 
-Floats = npt.NDArray[np.float64]
 
 _DTYPES = {"bfloat16": "bf16", "float16": "bf16", "bf16": "bf16", "fp16": "bf16", "fp8": "fp8"}
 _SHAPE = ("batch", "q_len", "kv_len", "heads", "kv_heads", "head_dim")

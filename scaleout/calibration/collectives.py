@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from scaleout.arrays import Bools, Floats, Ints
 from scaleout.calibration.files import write_section
 from scaleout.collectives import choose, trials
 from scaleout.collectives.flat import ROUNDS
@@ -28,7 +29,6 @@ from scaleout.units import describe
 
 __all__ = ["Table", "fit", "fitted", "predict", "read_table"]
 
-Floats = npt.NDArray[np.float64]
 
 _OPERATIONS = (*ROUNDS,)
 _NAMES = {"alltoall": "all_to_all"}
@@ -52,13 +52,13 @@ _STARTS = 16
 class Table:
     """Measured operations in one node: index into `ROUNDS`, ranks, bytes and seconds, shape (rows,)."""
 
-    operation: npt.NDArray[np.int64]
-    ranks: npt.NDArray[np.int64]
+    operation: Ints
+    ranks: Ints
     nbytes: Floats
     seconds: Floats
     library: npt.NDArray[np.str_]
 
-    def take(self, mask: npt.NDArray[np.bool_]) -> "Table":
+    def take(self, mask: Bools) -> "Table":
         """The rows where the mask is true."""
         return Table(*(getattr(self, name)[mask] for name in self.__slots__))
 

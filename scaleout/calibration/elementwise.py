@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from scaleout.arrays import Floats
 from scaleout.calibration.files import write_section
 from scaleout.calibration.fit import Fit, best_fit, held_out, summary
 from scaleout.calibration.text import indented, lines_of
@@ -26,7 +26,6 @@ from scaleout.specs import Chip, ElementwiseConstants
 
 __all__ = ["fit_operation", "main", "measurements"]
 
-Floats = npt.NDArray[np.float64]
 
 _US = 1e-6
 _ELEMENT = 2.0

@@ -6,12 +6,12 @@ from itertools import product
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
+
+from scaleout.arrays import Bools, Floats
 
 __all__ = ["Fit", "best_fit", "held_out", "summary"]
 
 S = TypeVar("S")
-Floats = npt.NDArray[np.float64]
 
 _SHARE = 0.3
 """Of the combinations is kept out of the fit."""
@@ -39,7 +39,7 @@ class Fit:
 
     constants: Any
     errors: Floats
-    held: npt.NDArray[np.bool_]
+    held: Bools
 
     @property
     def residual(self) -> float:
@@ -48,7 +48,7 @@ class Fit:
         return float(np.abs(part).mean())
 
 
-def held_out(keys: Iterable[tuple[Any, ...]], seed: int = 0) -> npt.NDArray[np.bool_]:
+def held_out(keys: Iterable[tuple[Any, ...]], seed: int = 0) -> Bools:
     """Mark the rows of 30 % of the distinct keys.
 
     >>> bool(held_out([(1,), (1,)]).any())
@@ -67,7 +67,7 @@ def best_fit(
     choices: Mapping[str, Sequence[Any]],
     predict: Callable[[Any], Floats],
     measured: Floats,
-    held: npt.NDArray[np.bool_],
+    held: Bools,
 ) -> Fit:
     """Fit continuous constants for each choice of the others; the smallest mean error on fitted rows wins.
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from scaleout.arrays import Bools, Floats
 from scaleout.calibration.chipfile import block
 from scaleout.calibration.files import write_section
 from scaleout.calibration.gemm_form import MENUS, Menu, constants, free, guess
@@ -30,7 +30,6 @@ __all__ = ["COLUMNS", "LIBRARY", "Measured", "fit", "held_out", "kernel_times", 
 
 LIBRARY = "TensorRT-LLM collectors of aiconfigurator@095f58a"
 COLUMNS = ("chip", "dtype", "m", "n", "k", "time_us")
-Floats = npt.NDArray[np.float64]
 
 _NUMBERS = COLUMNS[2:]
 _HELD = 0.3
@@ -52,7 +51,7 @@ class Measured:
     shapes: Floats
     seconds: Floats
 
-    def __getitem__(self, rows: npt.NDArray[np.bool_]) -> "Measured":
+    def __getitem__(self, rows: Bools) -> "Measured":
         return Measured(self.shapes[rows], self.seconds[rows])
 
 
@@ -98,7 +97,7 @@ def known_chips() -> dict[str, Chip]:
     return {alias: chip for chip in chips for alias in (*chip.aliases, chip.name)}
 
 
-def held_out(measured: Measured) -> npt.NDArray[np.bool_]:
+def held_out(measured: Measured) -> Bools:
     """Which rows the fit does not see: the same pairs of n and k at every m."""
     pairs, of = np.unique(measured.shapes[:, 1:], axis=0, return_inverse=True)
     chosen = np.random.default_rng(_SEED).permutation(len(pairs))[: round(_HELD * len(pairs))]
@@ -184,7 +183,7 @@ def calibrate(chip: Chip, dtype: str, measured: Measured, day: str) -> tuple[Gem
     return found, list(_lines(f"{chip.name} {dtype}", measured.shapes[:, 0], errors, held))
 
 
-def _lines(name: str, m: Floats, errors: Floats, held: npt.NDArray[np.bool_]) -> Iterator[str]:
+def _lines(name: str, m: Floats, errors: Floats, held: Bools) -> Iterator[str]:
     for low, high in ((1, 10**9), *_REGIMES):
         there = (m >= low) & (m <= high)
         parts = []

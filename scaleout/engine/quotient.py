@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from scaleout.arrays import Bools, Floats, Ints
 from scaleout.engine.partition import Partition, roles
 from scaleout.engine.program import RECEIVE, Job, ticks
 from scaleout.network.fairshare import max_min
 from scaleout.network.pattern import Pattern
-from scaleout.network.topology import Fabric, Floats, Ints
+from scaleout.network.topology import Fabric
 
 __all__ = ["Orbit", "Quotient", "Transfer", "quotient"]
 
@@ -248,7 +248,7 @@ def _loads(
     return dict(zip(orbit[cuts].tolist(), zip(loads, alone.tolist(), strict=True), strict=True))
 
 
-def _changes(*columns: Ints | Floats) -> npt.NDArray[np.bool_]:
+def _changes(*columns: Ints | Floats) -> Bools:
     """Rows that differ from the one before; the first does."""
     new = np.ones(len(columns[0]), dtype=bool)
     new[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)

@@ -6,12 +6,12 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from scaleout.arrays import Floats
 from scaleout.report.style import GROUP_COLOURS, OTHER_COLOUR, house_style, new_figure
 from scaleout.units import describe
 from scaleout.validation.comparison import Compared, Comparison, statistics
@@ -148,7 +148,7 @@ class ScatterTable:
     title: str
     unit: str
     labels: tuple[str, ...]
-    groups: tuple[npt.NDArray[np.float64], ...]
+    groups: tuple[Floats, ...]
     other: bool
 
 

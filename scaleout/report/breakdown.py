@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from scaleout.arrays import Floats
 from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.evaluate.breakdown import CATEGORIES, per_class
 from scaleout.evaluate.event import Recording
@@ -45,8 +45,8 @@ class BreakdownTable:
 
     title: str
     labels: tuple[str, ...]
-    seconds: npt.NDArray[np.float64]
-    memory: npt.NDArray[np.float64]
+    seconds: Floats
+    memory: Floats
     capacity: float
     left_out: int
 
@@ -106,9 +106,7 @@ def _draw(table: BreakdownTable) -> "Figure":
     return figure
 
 
-def stacked_bars(
-    ax: "Axes", rows: npt.NDArray[np.float64], names: tuple[str, ...], colours: dict[str, str], xlabel: str
-) -> None:
+def stacked_bars(ax: "Axes", rows: Floats, names: tuple[str, ...], colours: dict[str, str], xlabel: str) -> None:
     """Stacked horizontal bars; parts that are nowhere to be seen get no entry in the legend."""
     position, start = np.arange(len(rows)), np.zeros(len(rows))
     whole = rows.sum(axis=1).max()

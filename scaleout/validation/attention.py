@@ -3,9 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
+from scaleout.arrays import Floats
 from scaleout.errors import SpecError
 from scaleout.hardware.attention import (
     attention_vector,
@@ -30,7 +28,7 @@ _WIDTHS = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0}
 """Bytes of an element."""
 _SHAPE = ("batch", "q_len", "kv_len", "heads", "kv_heads", "head_dim")
 
-Vectors = dict[tuple[str, ...], npt.NDArray[np.float64] | str]
+Vectors = dict[tuple[str, ...], Floats | str]
 
 
 def compare(path: Path, watch: Watch | None = None) -> Comparison:
@@ -72,7 +70,7 @@ def _compare_row(chips: dict[str, Chip], vectors: Vectors, row: Row) -> Compared
     return Compared(row.line, keys, measured, simulated)
 
 
-def _vector(chip: Chip, kernel: str, phase: str, dtype: str, kv_dtype: str) -> npt.NDArray[np.float64] | str:
+def _vector(chip: Chip, kernel: str, phase: str, dtype: str, kv_dtype: str) -> Floats | str:
     """Packed constants, or why there are none."""
     try:
         if phase == "prefill":

@@ -3,9 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
+from scaleout.arrays import Floats
 from scaleout.hardware.elementwise import PASSES, elementwise_seconds, elementwise_vector
 from scaleout.specs import Chip
 from scaleout.validation.comparison import Compared, Comparison, Skipped
@@ -18,7 +16,7 @@ COLUMNS = ("chip", "op", "tokens", "width", "dtype", "time_us")
 _WIDTHS = {"float16": 2.0, "bfloat16": 2.0, "fp16": 2.0, "bf16": 2.0, "float32": 4.0, "fp32": 4.0}
 """Bytes of an element."""
 
-Vectors = dict[tuple[str, str], npt.NDArray[np.float64]]
+Vectors = dict[tuple[str, str], Floats]
 
 
 def compare(path: Path, watch: Watch | None = None) -> Comparison:

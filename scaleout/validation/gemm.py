@@ -3,9 +3,7 @@
 from functools import cache, partial
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
+from scaleout.arrays import Floats
 from scaleout.errors import SpecError, near
 from scaleout.hardware.formats import FORMATS, SPELLINGS
 from scaleout.hardware.gemm import gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
@@ -16,7 +14,6 @@ from scaleout.validation.table import Row, Watch, take_rows
 
 __all__ = ["COLUMNS", "compare"]
 
-Floats = npt.NDArray[np.float64]
 
 COLUMNS = ("chip", "dtype", "m", "n", "k", "time_us")
 
