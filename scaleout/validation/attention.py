@@ -13,7 +13,7 @@ from scaleout.hardware.attention import (
     prefill_seconds,
 )
 from scaleout.specs import Chip
-from scaleout.validation.comparison import Compared, Comparison, Skipped
+from scaleout.validation.agreement import Agreement, Compared, Skipped
 from scaleout.validation.names import known_chips, unknown
 from scaleout.validation.table import Row, Watch, take_rows
 
@@ -31,11 +31,11 @@ _SHAPE = ("batch", "q_len", "kv_len", "heads", "kv_heads", "head_dim")
 Vectors = dict[tuple[str, ...], Floats | str]
 
 
-def compare(path: Path, watch: Watch | None = None) -> Comparison:
+def compare(path: Path, watch: Watch | None = None) -> Agreement:
     """Every row, simulated alone; the kernel follows from the words of its source."""
     vectors: Vectors = {}
     rows = take_rows(path, COLUMNS, partial(_compare_row, known_chips(), vectors), watch)
-    return Comparison.of("attention", rows, combined=[("chip", "phase"), ("chip", "phase", "kernel")])
+    return Agreement.of("attention", rows, combined=[("chip", "phase"), ("chip", "phase", "kernel")])
 
 
 def _compare_row(chips: dict[str, Chip], vectors: Vectors, row: Row) -> Compared | Skipped:

@@ -6,7 +6,7 @@ from pathlib import Path
 from scaleout.arrays import Floats
 from scaleout.hardware.elementwise import PASSES, elementwise_seconds, elementwise_vector
 from scaleout.specs import Chip
-from scaleout.validation.comparison import Compared, Comparison, Skipped
+from scaleout.validation.agreement import Agreement, Compared, Skipped
 from scaleout.validation.names import known_chips, unknown
 from scaleout.validation.table import Row, Watch, take_rows
 
@@ -19,11 +19,11 @@ _WIDTHS = {"float16": 2.0, "bfloat16": 2.0, "fp16": 2.0, "bf16": 2.0, "float32":
 Vectors = dict[tuple[str, str], Floats]
 
 
-def compare(path: Path, watch: Watch | None = None) -> Comparison:
+def compare(path: Path, watch: Watch | None = None) -> Agreement:
     """Every row, simulated alone."""
     vectors: Vectors = {}
     rows = take_rows(path, COLUMNS, partial(_compare_row, known_chips(), vectors), watch)
-    return Comparison.of("elementwise", rows, combined=[("chip", "op")])
+    return Agreement.of("elementwise", rows, combined=[("chip", "op")])
 
 
 def _compare_row(chips: dict[str, Chip], vectors: Vectors, row: Row) -> Compared | Skipped:

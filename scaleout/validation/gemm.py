@@ -8,7 +8,7 @@ from scaleout.errors import SpecError, near
 from scaleout.hardware.formats import FORMATS, SPELLINGS
 from scaleout.hardware.gemm import gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
 from scaleout.specs import Chip
-from scaleout.validation.comparison import Compared, Comparison, Skipped
+from scaleout.validation.agreement import Agreement, Compared, Skipped
 from scaleout.validation.names import known_chips, unknown
 from scaleout.validation.table import Row, Watch, take_rows
 
@@ -18,10 +18,10 @@ __all__ = ["COLUMNS", "compare"]
 COLUMNS = ("chip", "dtype", "m", "n", "k", "time_us")
 
 
-def compare(path: Path, watch: Watch | None = None) -> Comparison:
+def compare(path: Path, watch: Watch | None = None) -> Agreement:
     """Every row, simulated alone."""
     rows = take_rows(path, COLUMNS, partial(_compare_row, known_chips()), watch)
-    return Comparison.of("gemm", rows, combined=[("chip", "dtype")])
+    return Agreement.of("gemm", rows, combined=[("chip", "dtype")])
 
 
 def _compare_row(chips: dict[str, Chip], row: Row) -> Compared | Skipped:

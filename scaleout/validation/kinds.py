@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from scaleout.errors import MeasurementError, near
-from scaleout.validation.comparison import Comparison
+from scaleout.validation.agreement import Agreement
 from scaleout.validation.table import Watch
 
 __all__ = ["KINDS", "TABLES", "Kind", "kind_module", "validate"]
@@ -36,7 +36,7 @@ class Kind(Protocol):
     COLUMNS: tuple[str, ...]
     """Columns that a table must have."""
 
-    def compare(self, path: Path, watch: Watch | None = None) -> Comparison:
+    def compare(self, path: Path, watch: Watch | None = None) -> Agreement:
         """Every row of a table, simulated."""
 
 
@@ -53,7 +53,7 @@ def kind_module(kind: str) -> Kind:
     return cast(Kind, import_module(KINDS[kind]))
 
 
-def validate(kind: str, path: str | Path, watch: Watch | None = None) -> Comparison:
+def validate(kind: str, path: str | Path, watch: Watch | None = None) -> Agreement:
     """Compare every row of a table of measurements with the simulator.
 
     Parameters

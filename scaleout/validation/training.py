@@ -18,7 +18,7 @@ from scaleout.models import training_flops
 from scaleout.specs import Batch, Layout, Model, Stack, System, TrainingExperiment
 from scaleout.training.memory import stage_peaks
 from scaleout.training.step import build
-from scaleout.validation.comparison import Compared, Comparison, Skipped
+from scaleout.validation.agreement import Agreement, Compared, Skipped
 from scaleout.validation.table import Row, Watch, take_rows
 
 __all__ = ["COLUMNS", "Framework", "compare", "experiment_of", "iteration_seconds"]
@@ -82,10 +82,10 @@ _VOCABULARY = 51200
 """GPT-2's 50,257 tokens padded as Megatron-LM pads them."""
 
 
-def compare(path: Path, watch: Watch | None = None) -> Comparison:
+def compare(path: Path, watch: Watch | None = None) -> Agreement:
     """Every row, its step simulated by the event evaluator."""
     rows = take_rows(path, COLUMNS, partial(_compare_row, _Known()), watch)
-    return Comparison.of("training", rows, combined=[("source", "system")])
+    return Agreement.of("training", rows, combined=[("source", "system")])
 
 
 class _Known:
