@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from scaleout.arrays import Bools, Floats
+from scaleout.errors import ScaleoutError
 
-__all__ = ["Fit", "best_fit", "held_out", "summary"]
+__all__ = ["Fit", "best_fit", "held_out", "solver", "summary"]
 
 S = TypeVar("S")
 
@@ -48,6 +49,21 @@ class Fit:
         return float(np.abs(part).mean())
 
 
+def solver() -> Any:
+    """`scipy.optimize.least_squares`.
+
+    Raises
+    ------
+    ScaleoutError
+        scipy is not installed: a simulation does not need it.
+    """
+    try:
+        from scipy.optimize import least_squares  # type: ignore[import-untyped]
+    except ImportError:
+        raise ScaleoutError("fits need scipy, which is not installed; pip install 'scaleout[dev]' brings it") from None
+    return least_squares
+
+
 def held_out(keys: Iterable[tuple[Any, ...]], seed: int = 0) -> Bools:
     """Mark the rows of 30 % of the distinct keys.
 
@@ -82,8 +98,7 @@ def best_fit(
     predict
         Constants -> time of every row [s].
     """
-    from scipy.optimize import least_squares  # type: ignore[import-untyped]
-
+    least_squares = solver()
     low, high = (np.log([bounds[side] for bounds in free.values()]) for side in (0, 1))
     logs = np.random.default_rng(0).normal(0.0, 0.7, (_STARTS, len(free)))
 

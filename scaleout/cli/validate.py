@@ -12,9 +12,9 @@ from typing import Any
 import click
 
 from scaleout.errors import SpecError
+from scaleout.io.table import Watch
 from scaleout.validation.agreement import Agreement
 from scaleout.validation.kinds import KINDS, kind_module, validate
-from scaleout.validation.table import Watch
 
 __all__ = ["command", "progress"]
 

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from scaleout.arrays import Floats
-from scaleout.errors import SpecError
+from scaleout.errors import SpecError, near
 from scaleout.hardware.attention import (
     attention_vector,
     decode_seconds,
@@ -12,10 +12,10 @@ from scaleout.hardware.attention import (
     kernel_of,
     prefill_seconds,
 )
+from scaleout.io.catalogue import known_chips
+from scaleout.io.table import Row, Watch, take_rows
 from scaleout.specs import Chip
 from scaleout.validation.agreement import Agreement, Compared, Skipped
-from scaleout.validation.names import known_chips, unknown
-from scaleout.validation.table import Row, Watch, take_rows
 
 __all__ = ["COLUMNS", "compare"]
 
@@ -45,7 +45,7 @@ def _compare_row(chips: dict[str, Chip], vectors: Vectors, row: Row) -> Compared
     batch, q_len, kv_len, heads, kv_heads, size = (float(row.whole(key)) for key in _SHAPE)
     measured = row.number("time_us") * 1e-6
     if name not in chips:
-        return Skipped(row.line, unknown("chip", name, chips))
+        return Skipped(row.line, f"unknown chip {name!r}; {near(name, chips)}")
     if kv_len < q_len:
         return Skipped(row.line, "more queries than tokens that the last one sees")
     if heads % kv_heads:

@@ -4,11 +4,12 @@ from functools import partial
 from pathlib import Path
 
 from scaleout.arrays import Floats
+from scaleout.errors import near
 from scaleout.hardware.elementwise import PASSES, elementwise_seconds, elementwise_vector
+from scaleout.io.catalogue import known_chips
+from scaleout.io.table import Row, Watch, take_rows
 from scaleout.specs import Chip
 from scaleout.validation.agreement import Agreement, Compared, Skipped
-from scaleout.validation.names import known_chips, unknown
-from scaleout.validation.table import Row, Watch, take_rows
 
 __all__ = ["COLUMNS", "compare"]
 
@@ -31,7 +32,7 @@ def _compare_row(chips: dict[str, Chip], vectors: Vectors, row: Row) -> Compared
     tokens, width = float(row.whole("tokens")), float(row.whole("width"))
     measured = row.number("time_us") * 1e-6
     if name not in chips:
-        return Skipped(row.line, unknown("chip", name, chips))
+        return Skipped(row.line, f"unknown chip {name!r}; {near(name, chips)}")
     chip = chips[name]
     if operation not in chip.elementwise or operation not in PASSES:
         return Skipped(row.line, f"chip {chip.name!r} has no elementwise constants for {operation!r}")

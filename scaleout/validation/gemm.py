@@ -7,10 +7,10 @@ from scaleout.arrays import Floats
 from scaleout.errors import SpecError, near
 from scaleout.hardware.formats import FORMATS, SPELLINGS
 from scaleout.hardware.gemm import gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
+from scaleout.io.catalogue import known_chips
+from scaleout.io.table import Row, Watch, take_rows
 from scaleout.specs import Chip
 from scaleout.validation.agreement import Agreement, Compared, Skipped
-from scaleout.validation.names import known_chips, unknown
-from scaleout.validation.table import Row, Watch, take_rows
 
 __all__ = ["COLUMNS", "compare"]
 
@@ -30,7 +30,7 @@ def _compare_row(chips: dict[str, Chip], row: Row) -> Compared | Skipped:
     measured = row.number("time_us") * 1e-6
     dtype = SPELLINGS.get(written, written)
     if name not in chips:
-        return Skipped(row.line, unknown("chip", name, chips))
+        return Skipped(row.line, f"unknown chip {name!r}; {near(name, chips)}")
     chip = chips[name]
     if dtype not in FORMATS:
         return Skipped(row.line, f"unknown dtype {written!r}; {near(dtype, FORMATS)}")

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from scaleout.errors import MeasurementError, near
+from scaleout.io.table import Watch
 from scaleout.validation.agreement import Agreement
-from scaleout.validation.table import Watch
 
 __all__ = ["KINDS", "TABLES", "Kind", "kind_module", "validate"]
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from scaleout.errors import SpecError
 from scaleout.io.catalogue import experiment
+from scaleout.io.table import Row, Watch, take_rows
 from scaleout.parallel import shard
 from scaleout.specs import TrainingExperiment
 from scaleout.training.memory import stage_peaks
 from scaleout.training.stages import Chunk
 from scaleout.training.step import build, stage_static
 from scaleout.validation.agreement import Agreement, Compared, Skipped
-from scaleout.validation.table import Row, Watch, take_rows
 
 __all__ = ["COLUMNS", "MODELS", "MODES", "compare", "held"]
 

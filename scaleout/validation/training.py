@@ -14,12 +14,12 @@ from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.errors import PlanError, ScaleoutError
 from scaleout.evaluate import evaluate
 from scaleout.io.catalogue import list_names, load
+from scaleout.io.table import Row, Watch, take_rows
 from scaleout.models import training_flops
 from scaleout.specs import Batch, Layout, Model, Stack, System, TrainingExperiment
 from scaleout.training.memory import stage_peaks
 from scaleout.training.step import build
 from scaleout.validation.agreement import Agreement, Compared, Skipped
-from scaleout.validation.table import Row, Watch, take_rows
 
 __all__ = ["COLUMNS", "Framework", "compare", "experiment_of", "iteration_seconds"]
 
