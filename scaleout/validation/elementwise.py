@@ -6,6 +6,7 @@ from pathlib import Path
 from scaleout.arrays import Floats
 from scaleout.errors import near
 from scaleout.hardware.elementwise import PASSES, elementwise_seconds, elementwise_vector
+from scaleout.hardware.formats import FORMATS, SPELLINGS
 from scaleout.io.catalogue import known_chips
 from scaleout.io.table import Row, Watch, take_rows
 from scaleout.specs import Chip
@@ -14,8 +15,6 @@ from scaleout.validation.agreement import Agreement, Compared, Skipped
 __all__ = ["COLUMNS", "compare"]
 
 COLUMNS = ("chip", "op", "tokens", "width", "dtype", "time_us")
-_WIDTHS = {"float16": 2.0, "bfloat16": 2.0, "fp16": 2.0, "bf16": 2.0, "float32": 4.0, "fp32": 4.0}
-"""Bytes of an element."""
 
 Vectors = dict[tuple[str, str], Floats]
 
@@ -36,10 +35,10 @@ def _compare_row(chips: dict[str, Chip], vectors: Vectors, row: Row) -> Compared
     chip = chips[name]
     if operation not in chip.elementwise or operation not in PASSES:
         return Skipped(row.line, f"chip {chip.name!r} has no elementwise constants for {operation!r}")
-    if dtype not in _WIDTHS:
-        return Skipped(row.line, f"unknown dtype {dtype!r}")
+    if (kept := SPELLINGS.get(dtype, dtype)) not in FORMATS:
+        return Skipped(row.line, f"unknown dtype {dtype!r}; {near(dtype, FORMATS)}")
     if (name, operation) not in vectors:
         vectors[name, operation] = elementwise_vector(chip, operation)
-    simulated = elementwise_seconds.compiled(tokens, width, _WIDTHS[dtype], vectors[name, operation])
+    simulated = elementwise_seconds.compiled(tokens, width, FORMATS[kept].left, vectors[name, operation])
     keys = {"source": row.optional("source"), "chip": name, "op": operation, "model": row.optional("model")}
     return Compared(row.line, keys, measured, simulated)

@@ -33,9 +33,6 @@ TABLES = {
 class Kind(Protocol):
     """What the module of a kind holds."""
 
-    COLUMNS: tuple[str, ...]
-    """Columns that a table must have."""
-
     def compare(self, path: Path, watch: Watch | None = None) -> Agreement:
         """Every row of a table, simulated."""
 
