@@ -5,7 +5,7 @@ measurement. What else is missing is assumed as its framework does it, and flagg
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -135,9 +135,12 @@ def experiment_of(
 ) -> tuple[TrainingExperiment, list[str]] | Skipped:
     """The experiment of a row and what was assumed for it, or why it cannot be one."""
     flags: list[str] = []
-    for column in ("gpus", "tp", "pp", "precision", "system"):
+    precision = row.optional("precision").lower() or _found(_PRECISIONS, row.optional("source"))
+    for column in ("gpus", "tp", "pp", "system"):
         if not row.optional(column):
             return Skipped(row.line, f"no {column}")
+    if not precision:
+        return Skipped(row.line, "no precision")
     if (row.optional_number("experts", above=False) or 0) > 0:
         return Skipped(row.line, "mixture of experts")
     if (row.optional_number("cp", above=False) or 1) > 1:
@@ -184,7 +187,6 @@ def experiment_of(
     recompute = row.optional("recompute")
     if not recompute:
         flags.append("recompute assumed")
-    precision = row.text("precision").lower()
     precision = _PRECISIONS.get(precision, "fp8" if "fp8" in precision else precision)
     try:
         experiment = TrainingExperiment(
@@ -213,10 +215,17 @@ def experiment_of(
 
 
 def _framework(row: Row) -> Framework | None:
+    """Of the row's framework; where a table has no such column, of what its source names."""
+    words = row.optional("framework") or row.optional("source")
     for known in FRAMEWORKS:
-        if re.match(known.pattern, row.optional("framework")) and known.system in ("", row.text("system")):
+        if re.search(known.pattern, words) and known.system in ("", row.text("system")):
             return known
     return None
+
+
+def _found(names: Iterable[str], text: str) -> str:
+    """The first of some words that a text has, or ""."""
+    return next((name for name in names if re.search(rf"\b{name}\b", text)), "")
 
 
 def _model(row: Row, models: Mapping[str, Model], flags: list[str]) -> Model | str:
