@@ -21,7 +21,7 @@ from scaleout.training.step import build
 from scaleout.validation.comparison import Compared, Comparison, Skipped
 from scaleout.validation.table import Row, Watch, take_rows
 
-__all__ = ["COLUMNS", "Framework", "compare", "experiment_of", "iteration_seconds"]
+__all__ = ["COLUMNS", "Framework", "compare", "experiment_of", "iteration_seconds", "known_models", "source_of"]
 
 COLUMNS = ("seq", "gbs", "gpus", "tp", "pp", "system")
 
@@ -99,9 +99,14 @@ class _Known:
     """Specs by the names that rows use, loaded once."""
 
     def __init__(self) -> None:
-        self.models: dict[str, Model] = {_plain(name): load("model", name) for name in list_names("model")}
+        self.models = known_models()
         self.systems: dict[str, System] = {name: load("system", name) for name in list_names("system")}
         self.stacks: dict[str, Stack] = {name: load("stack", name) for name in list_names("stack")}
+
+
+def known_models() -> dict[str, Model]:
+    """Models of the catalogue by plain name."""
+    return {_plain(name): load("model", name) for name in list_names("model")}
 
 
 def _compare_row(known: _Known, row: Row) -> Compared | Skipped:
@@ -119,15 +124,19 @@ def _compare_row(known: _Known, row: Row) -> Compared | Skipped:
         simulated = evaluate(experiment, job=job).timeline.end / TICKS_PER_SECOND
     except ScaleoutError as error:
         return Skipped(row.line, f"cannot be simulated: {str(error).splitlines()[0]:.120}")
-    source = re.sub(r"[_-].*", "", row.optional("id")) or row.optional("source")
     keys = {
-        "source": source,
+        "source": source_of(row),
         "framework": row.optional("framework"),
         "system": experiment.system.name,
         "chip": experiment.system.chip.name,
         "precision": experiment.precision,
     }
     return Compared(row.line, keys, measured, simulated, tuple(flags))
+
+
+def source_of(row: Row) -> str:
+    """Who published a row: the first word of its name, or its source."""
+    return re.sub(r"[_-].*", "", row.optional("id")) or row.optional("source")
 
 
 def experiment_of(
