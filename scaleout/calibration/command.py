@@ -12,13 +12,16 @@ from scaleout.specs import Chip
 __all__ = ["carry_out", "chosen_chips", "parser"]
 
 
-def parser(name: str, words: str | None, table: str, *, chips: bool = True) -> argparse.ArgumentParser:
+def parser(
+    name: str, words: str | None, table: str, *, chips: bool = True, writes: bool = True
+) -> argparse.ArgumentParser:
     """Arguments of ``python -m scaleout.calibration.NAME``: a table, perhaps chips, and whether to write."""
     made = argparse.ArgumentParser(prog=f"python -m scaleout.calibration.{name}", description=words)
     made.add_argument("table", type=Path, help=table)
     if chips:
         made.add_argument("--chip", action="append", help="name or alias; all chips of the table otherwise")
-    made.add_argument("--write", action="store_true", help="put the constants into the files of the catalogue")
+    if writes:
+        made.add_argument("--write", action="store_true", help="put the constants into the files of the catalogue")
     return made
 
 
