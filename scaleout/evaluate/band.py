@@ -52,11 +52,10 @@ def band_of(experiment: TrainingExperiment, parts: Mapping[str, float], *, times
 
 def kind_errors(experiment: TrainingExperiment) -> dict[str, float]:
     """Relative error of the time of each kind, that kind alone [1]."""
-    doubts = _doubts(experiment)
+    doubts, residuals = _doubts(experiment), _residuals(experiment)
+    each = DEFAULTS["unverified"].value
     return {
-        kind: math.hypot(*_sources(experiment, kind, errors), DEFAULTS["unverified"].value * math.sqrt(doubts[kind]))
-        for errors in [_residuals(experiment)]
-        for kind in RESTS_ON
+        kind: math.hypot(*_sources(experiment, kind, residuals), each * math.sqrt(doubts[kind])) for kind in RESTS_ON
     }
 
 
@@ -93,8 +92,8 @@ def _leaves_the_node(experiment: TrainingExperiment, kind: str) -> bool:
 def _doubts(experiment: TrainingExperiment) -> dict[str, int]:
     """How many unverified constants each kind rests on."""
     system, stack = experiment.system, experiment.stack
-    owners = {"chip": system.chip, "system": system, "stack": stack}
-    listed = [f"{name}.{item}" for name, owner in owners.items() for item in owner.unverified]
+    lists = {"chip": system.chip.unverified, "system": system.unverified, "stack": stack.unverified}
+    listed = [f"{owner}.{item}" for owner, items in lists.items() for item in items]
     counts = {}
     for kind, constants in RESTS_ON.items():
         beyond = NETWORK if kind not in _KERNELS and _leaves_the_node(experiment, kind) else ()

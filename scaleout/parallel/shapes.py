@@ -4,8 +4,11 @@ There is one source: `layer_costs` itself runs here, with functions that note a 
 those that time it.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from scaleout.hardware.rates import Rates
 from scaleout.parallel import costs
@@ -76,8 +79,10 @@ def _kernels(s: Shard, fused: float, low: float, dropout: float, fused_sum: floa
         lengths = {"batch": s.batch, "q_len": s.sequence, "kv_len": s.sequence}
         note(row, ATTENTION, work, **lengths, heads=s.heads, kv_heads=s.kv_heads, head_size=s.head_size)
 
-    stand_ins = {"_linear": linear, "_weight_gradient": weight_gradient, "_batched": batched, "_fused": attention}
-    empty = costs.np.zeros(1)
+    stand_ins: dict[str, Callable[..., None]] = {
+        "_linear": linear, "_weight_gradient": weight_gradient, "_batched": batched, "_fused": attention,
+    }  # fmt: skip
+    empty = np.zeros(1)
     flags = Rates(empty, empty, empty, empty, fused, low, dropout, fused_sum, 1.0, 1.0, 0.0, 0.0)
     costs.layer_costs.replacing(stand_ins)(s, flags)
     return tuple(seen)
