@@ -226,6 +226,12 @@ def layer_costs(s: Shard, rates: Rates) -> Floats:
     _forward_costs(s, rates, out)
     _backward_costs(s, rates, out)
     _end_costs(s, rates, out)
+    if s.tp > 1.0:
+        # the host launches collectives too
+        for row in (F_ATTENTION, F_MLP, B_MLP_DATA, B_QKV_DATA):
+            out[row, KERNELS] += 1.0 + s.sequence_parallel
+        for row in (B_MLP_OUT, B_ATTENTION):
+            out[row, KERNELS] += s.sequence_parallel
     for row in range(ROWS):
         busy = out[row, MATMUL] + out[row, ATTENTION] + out[row, ELEMENTWISE]
         gaps = out[row, KERNELS] * rates.gap

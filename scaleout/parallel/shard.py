@@ -20,6 +20,10 @@ _ACTIVATION = 2.0
 kept and sent has 16 bits."""
 
 
+_GRID, _PADDING = 8.0, 128.0
+"""A part of the vocabulary that misses the tensor cores' grid is padded, as Megatron-LM does by default."""
+
+
 class Dimensions(NamedTuple):
     """A model as numbers; see `Model`. `norm` is the parameters of one norm, `positions` of learned ones."""
 
@@ -178,6 +182,8 @@ def cut(d: Dimensions, o: Options) -> Shard:
     heads, kv_heads = d.heads // tp, max(1.0, d.kv_heads // tp)
     query, key, ffn = heads * d.head_size, kv_heads * d.head_size, d.ffn // tp
     vocabulary = float(math.ceil(d.vocabulary / tp))
+    if vocabulary % _GRID != 0.0:
+        vocabulary = _PADDING * math.ceil(vocabulary / _PADDING)
     matrices = h * (query + 2.0 * key) + query * h + d.gates * h * ffn + ffn * h
     biases = d.qkv_bias * (query + 2.0 * key) + d.bias * (d.gates * ffn + 2.0 * h)
     tokens = o.micro * o.sequence
