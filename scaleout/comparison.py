@@ -140,8 +140,7 @@ def compare(a: TrainingExperiment | Result, b: TrainingExperiment | Result) -> C
         parts=parts,
         per_token=per_token,
         tie=tie,
-        words=_sentence(one, other, parts, per_token)
-        + (f" That is within the error band ({_wider(one, other):.0%}): treat it as a tie." if tie else ""),
+        words=_sentence(one, other, parts, per_token, tie),
     )
 
 
@@ -173,7 +172,7 @@ def _differences(a: Mapping[str, Any], b: Mapping[str, Any], at: str = "") -> di
     return found
 
 
-def _sentence(a: Result, b: Result, parts: tuple[Part, ...], per_token: bool) -> str:
+def _sentence(a: Result, b: Result, parts: tuple[Part, ...], per_token: bool, tie: bool) -> str:
     """What explains most of the difference."""
     if all(not part.share for part in parts):
         return "Both take the same time, in every part."
@@ -192,4 +191,5 @@ def _sentence(a: Result, b: Result, parts: tuple[Part, ...], per_token: bool) ->
         whole, scales = f"{describe(b.step_time, 's')} a step against {describe(a.step_time, 's')}", [1.0, 1.0]
     times = f"{describe(main.a * scales[0], 's')} in A, {describe(main.b * scales[1], 's')} in B"
     each = " for a million tokens" if per_token else ""
-    return f"{faster} ({whole}): {most} {less} time {where} ({times}{each})."
+    doubt = f" That is within the error band ({_wider(a, b):.0%}): treat it as a tie." if tie else ""
+    return f"{faster} ({whole}): {most} {less} time {where} ({times}{each}).{doubt}"

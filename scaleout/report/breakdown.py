@@ -92,7 +92,10 @@ def _draw(table: BreakdownTable) -> "Figure":
     figure = new_figure(11.0, 2.6 + 0.26 * bars)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.5, 1.0))
     figure.suptitle(table.title, x=0.01, ha="left", fontsize=12, fontweight="bold")
-    stacked_bars(left, table.seconds, CATEGORIES, COLOURS, "time of one step [s]", np.full(bars, table.band))
+    stacked_bars(left, table.seconds, CATEGORIES, COLOURS, "time of one step [s]")
+    step = table.seconds.sum(axis=1).max()
+    left.errorbar(step, -0.75, xerr=table.band, fmt="none", ecolor="black", elinewidth=1.0, capsize=3)
+    left.text(max(0.0, step - table.band), -0.75, "error band  ", ha="right", va="center", fontsize=8)
     stacked_bars(right, table.memory / 1e9, KINDS, MEMORY_COLOURS, "HBM at its peak, one chip [GB]")
     right.axvline(table.capacity / 1e9, color="black", linestyle="--", linewidth=1.0)
     right.text(
