@@ -192,6 +192,7 @@ def section(library: CollectiveLibrary) -> str:
         f"name: {library.name}",
         f'version: "{library.version}"',
         f"idle_step: {library.idle_step:g}",
+        *([] if library.residual is None else [f"residual: {library.residual:g}"]),
         "protocols:",
     ]
     for name, rules in library.protocols.items():
@@ -228,6 +229,8 @@ def main(arguments: list[str] | None = None) -> int:
             )
         held = mine & (table.ranks == options.held_out)
         done = fit(table.take(mine & ~held), system)
+        error = float(np.abs(residuals(table.take(held), done)).mean()) if held.any() else None
+        done = replace(done, library=replace(done.library, residual=error and round(error, 4)))
         print(section(done.library))
         for name, rows in (
             ("fitted", mine & ~held),
