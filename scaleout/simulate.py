@@ -3,8 +3,10 @@
 from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.errors import SpecError
 from scaleout.evaluate.assumptions import assumptions
+from scaleout.evaluate.band import band_of
 from scaleout.evaluate.breakdown import breakdown, critical_path, ends_last
 from scaleout.evaluate.event import Recording, evaluate
+from scaleout.evaluate.ranges import range_warnings
 from scaleout.models import training_flops
 from scaleout.result import Memory, Result
 from scaleout.specs import TrainingExperiment
@@ -80,6 +82,8 @@ def _summarise(recording: Recording, peaks: list[dict[str, float]]) -> Result:
         chips=spec.chips,
         step_time=seconds,
         step_time_ps=end,
+        error_band=band_of(spec, path),
+        warnings=range_warnings(spec),
         tokens_per_second=spec.batch.tokens / seconds,
         model_flops_per_chip=flops,
         mfu=flops / spec.system.chip.flops(spec.precision),

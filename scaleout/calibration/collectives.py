@@ -197,6 +197,7 @@ def section(library: CollectiveLibrary) -> str:
         f"name: {library.name}",
         f'version: "{library.version}"',
         f"idle_step: {library.idle_step:g}",
+        *([] if library.residual is None else [f"residual: {library.residual:g}"]),
         "protocols:",
     ]
     for name, rules in library.protocols.items():
@@ -225,6 +226,8 @@ def _calibrate(options: Namespace) -> None:
         raise MeasurementError(f"no rows of {options.library!r}; {near(options.library, sorted(set(table.library)))}")
     held = mine & (table.ranks == options.held_out)
     done = fit(table.take(mine & ~held), system)
+    error = float(np.abs(residuals(table.take(held), done)).mean()) if held.any() else None
+    done = replace(done, library=replace(done.library, residual=error and round(error, 4)))
     print(section(done.library))
     parts = ("fitted", mine & ~held), (f"held out, {options.held_out} chips", held), ("other runs", ~mine)
     for name, rows in parts:

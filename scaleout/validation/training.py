@@ -6,7 +6,7 @@ measurement. What else is missing is assumed as its framework does it, and flagg
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,71 +20,18 @@ from scaleout.specs import Batch, Layout, Model, Stack, System, TrainingExperime
 from scaleout.training.memory import stage_peaks
 from scaleout.training.step import build
 from scaleout.validation.agreement import Agreement, Compared, Skipped
+from scaleout.validation.frameworks import framework_of
 
-__all__ = ["COLUMNS", "Framework", "compare", "experiment_of", "iteration_seconds", "known_models", "source_of"]
+__all__ = ["COLUMNS", "compare", "experiment_of", "iteration_seconds", "known_models", "named_model", "source_of"]
 
 COLUMNS = ("seq", "gbs", "gpus", "tp", "pp", "system")
 
 
-@dataclass(frozen=True, slots=True)
-class Framework:
-    """What runs of a training framework have in common where a row does not say it.
-
-    Parameters
-    ----------
-    pattern
-        Regular expression on the row's framework.
-    system
-        Where the framework was a fork of its own; "" for any.
-    stack
-        Name of the stack.
-    recompute, zero, sequence_parallel
-        As in an experiment.
-    gradients
-        Dtype of gradients by precision: with fp16, with bf16 and narrower ones.
-    systems
-        Systems that had other chips at the time.
-    interleaved
-        Recipes interleave as finely as the layers allow.
-    """
-
-    pattern: str
-    system: str
-    stack: str
-    recompute: str
-    zero: int
-    sequence_parallel: bool
-    gradients: tuple[str, str]
-    systems: Mapping[str, str] = field(default_factory=dict)
-    interleaved: bool = False
-
-    def chunks(self, layers: int, pp: int, micro_batches: int) -> int:
-        """Model chunks a stage where a row does not say: one layer each, or one chunk."""
-        return layers // pp if self.interleaved and layers % pp == 0 and micro_batches % pp == 0 else 1
-
-
-FRAMEWORKS = (
-    Framework("Megatron-DeepSpeed", "jean-zay-a100", "megatron-deepspeed-pipeline", "full", 1, False, ("fp16", "fp32")),
-    Framework("Megatron-DeepSpeed", "", "megatron-deepspeed", "full", 0, False, ("fp16", "fp32")),
-    Framework(
-        "Megatron-LM v1 2020",
-        "",
-        "megatron-lm-2020",
-        "full",
-        0,
-        False,
-        ("fp16", "fp32"),
-        # the A100 with 80 GB came in November 2020
-        {"dgx-a100": "dgx-a100-40gb"},
-    ),
-    Framework("Megatron-LM", "", "megatron-lm-2021", "full", 0, False, ("fp16", "fp32")),
-    Framework("Megatron-Core", "", "megatron-lm", "none", 1, True, ("fp32", "fp32")),
-    Framework("NeMo|Megatron-Bridge", "", "nemo", "none", 1, True, ("bf16", "bf16"), interleaved=True),
-)
 _PRECISIONS = {"fp16": "fp16", "bf16": "bf16", "nvfp4": "nvfp4"}
 _UNTRAINED = re.compile(r"lora", re.IGNORECASE)
 _RECIPES = {"nemomegatron": "gpt3175b"}
 """Recipes that are named after something else than their model."""
+_SEQUENCE = 2048
 _VOCABULARY = 51200
 """GPT-2's 50,257 tokens padded as Megatron-LM pads them."""
 
@@ -158,7 +105,7 @@ def experiment_of(
         return Skipped(row.line, "sharded gradients or weights (ZeRO-2, ZeRO-3, FSDP)")
     if _UNTRAINED.search(row.optional("model") + row.optional("framework")):
         return Skipped(row.line, "only a part of the weights is trained (LoRA)")
-    framework = _framework(row)
+    framework = framework_of(row.optional("framework") or row.optional("source"), row.optional("system"))
     if framework is None:
         return Skipped(row.line, f"unknown framework {row.optional('framework')!r:.60}")
     name = row.text("system")
@@ -223,15 +170,6 @@ def experiment_of(
     return experiment, flags
 
 
-def _framework(row: Row) -> Framework | None:
-    """Of the row's framework; where a table has no such column, of what its source names."""
-    words = row.optional("framework") or row.optional("source")
-    for known in FRAMEWORKS:
-        if re.search(known.pattern, words) and known.system in ("", row.text("system")):
-            return known
-    return None
-
-
 def _found(names: Iterable[str], text: str) -> str:
     """The first of some words that a text has, or ""."""
     return next((name for name in names if re.search(rf"\b{name}\b", text)), "")
@@ -241,11 +179,8 @@ def _model(row: Row, models: Mapping[str, Model], flags: list[str]) -> Model | s
     """A model of the row's shape, or else of its name; or why there is none."""
     name = row.optional("model")
     if not all(row.optional(column) for column in ("layers", "hidden", "heads")):
-        plain = _plain(name)
-        model = models.get(plain) or next(
-            (models[part] for part in sorted(models, key=len, reverse=True) if plain.startswith(part)), None
-        )
-        return model or (f"no architecture (layers, hidden, heads), and unknown model {name!r:.60}")
+        model = named_model(name, models)
+        return model or f"no architecture (layers, hidden, heads), and unknown model {name!r:.60}"
     heads, hidden = row.whole("heads"), row.whole("hidden")
     if not row.optional("vocab"):
         flags.append("vocab assumed")
@@ -265,14 +200,19 @@ def _model(row: Row, models: Mapping[str, Model], flags: list[str]) -> Model | s
         bias=True,
         positions="learned",
         tied_embeddings=True,
-        max_sequence=row.whole("seq"),
+        max_sequence=row.optional_whole("seq") or _SEQUENCE,
         source=row.optional("source") or "the row",
     )
 
 
+def named_model(name: str, models: Mapping[str, Model]) -> Model | None:
+    """The model that a name in a table means, whatever its case, separators and words about precision."""
+    return models.get(_plain(name))
+
+
 def _plain(name: str) -> str:
     """A model's name without case, separators and words about precision."""
-    text = re.sub(r"\b(bf16|fp8|h100|finetuning|sft)\b", "", name.lower())
+    text = re.sub(r"\(.*?\)|\b(bf16|fp8|h100|finetuning|sft)\b", "", name.lower())
     text = re.sub(r"[^a-z0-9.]", "", text)
     text = _RECIPES.get(text, text)
     return text.replace("llama3", "llama3.1", 1) if re.match(r"llama3(?!\.)", text) else text
