@@ -18,7 +18,10 @@ from scaleout.validation.table import Row
 from scaleout.validation.training import COLUMNS, experiment_of, iteration_seconds, known_models
 
 BULK = Path(__file__).resolve().parents[2].parent / "shared" / "validation" / "training.csv"
-HEAD = "model,layers,hidden,heads,ffn,vocab,seq,gbs,mbs,gpus,tp,pp,vpp,sp,recompute,precision,zero_stage,framework,iter_s,system"
+HEAD = (
+    "model,layers,hidden,heads,ffn,vocab,seq,gbs,mbs,gpus,tp,pp,vpp,sp,recompute,precision,zero_stage,"
+    "framework,iter_s,system"
+)
 ROWS = """\
 GPT 22B,48,6144,64,24576,51200,2048,4,4,8,8,1,1,0,full,fp16,0,Megatron-LM 2022,1.42,dgx-a100
 GPT 22B,48,6144,64,24576,51200,2048,4,4,8,8,1,1,1,selective,fp16,0,Megatron-LM 2022,1.10,dgx-a100
@@ -34,8 +37,9 @@ GPT 182B,78,13824,96,55296,250880,2048,2048,4,384,4,12,,0,full,fp16,1,Megatron-D
 GPT 182B,78,13824,96,55296,250880,2048,1024,2,384,4,12,,0,full,fp16,1,Megatron-DeepSpeed,59.65,jean-zay-a100
 GPT 178B,82,13312,128,53248,250880,2048,2048,2,384,4,12,,0,full,bf16,1,Megatron-DeepSpeed,108.78,jean-zay-a100
 """
-"""Table 5 of arXiv 2205.05198; VIA-Research/vTrain, data/ground_truth_multi.csv, rows 1, 13, 27, 39, 98 (arXiv 2312.12391);
-bigscience-workshop/bigscience, train/tr11-176B-ml/chronicles-prequel.md, lines 739, 835, 868, 931."""
+"""Table 5 of arXiv 2205.05198; VIA-Research/vTrain, data/ground_truth_multi.csv, rows 1, 13, 27, 39
+and 98 (arXiv 2312.12391); bigscience-workshop/bigscience, train/tr11-176B-ml/chronicles-prequel.md,
+lines 739, 835, 868, 931."""
 
 
 def experiments(path: Path) -> Iterator[tuple[TrainingExperiment, float]]:
