@@ -7,6 +7,7 @@ from scaleout.evaluate.band import band_of
 from scaleout.evaluate.breakdown import breakdown, critical_path, ends_last
 from scaleout.evaluate.event import Recording, evaluate
 from scaleout.evaluate.ranges import range_warnings
+from scaleout.hardware.formats import format_of
 from scaleout.models import training_flops
 from scaleout.result import Memory, Result
 from scaleout.specs import TrainingExperiment
@@ -86,7 +87,7 @@ def _summarise(recording: Recording, peaks: list[dict[str, float]]) -> Result:
         warnings=range_warnings(spec),
         tokens_per_second=spec.batch.tokens / seconds,
         model_flops_per_chip=flops,
-        mfu=flops / spec.system.chip.flops(spec.precision),
+        mfu=flops / spec.system.chip.flops(format_of(spec.precision).rate),
         breakdown={name: value / TICKS_PER_SECOND for name, value in parts.items()},
         breakdown_ps=parts,
         critical_path={name: value / TICKS_PER_SECOND for name, value in path.items()},

@@ -7,7 +7,7 @@ has them. Halves are never equally hard, so the figure is over both directions: 
 row under the constant that was fitted without it, against the error of every row under its own.
 """
 
-import argparse
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,13 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
+from scaleout.calibration.command import carry_out, parser
 from scaleout.errors import MeasurementError
 from scaleout.evaluate.analytic import analyse
 from scaleout.io.catalogue import list_names, load
+from scaleout.io.table import Row, take_rows
 from scaleout.models import parameters
 from scaleout.specs import Model, Stack, System, TrainingExperiment
-from scaleout.validation.comparison import Skipped
-from scaleout.validation.table import Row, take_rows
+from scaleout.validation.agreement import Skipped
 from scaleout.validation.training import COLUMNS, experiment_of, iteration_seconds, known_models, source_of
 
 __all__ = ["Half", "Measured", "carried", "cross_fit", "fit", "read_measured"]
@@ -124,30 +125,33 @@ def shape_of(model: Model) -> str:
     return f"{model.layers} x {model.hidden}"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print both halves of every source that has two models."""
-    parser = argparse.ArgumentParser(prog="python -m scaleout.calibration.training", description=__doc__)
-    parser.add_argument("table", type=Path)
-    parser.add_argument("--source", default="", help="one source only")
-    parser.add_argument("--constant", default="elementwise_efficiency", choices=sorted(_SPANS))
-    chosen = parser.parse_args(arguments)
+    made = parser("training", __doc__, "CSV of measured training steps", chips=False, writes=False)
+    made.add_argument("--source", default="", help="one source only")
+    made.add_argument("--constant", default="elementwise_efficiency", choices=sorted(_SPANS))
+    chosen = made.parse_args(arguments)
+    return carry_out(lambda: _print_halves(chosen.table, chosen.source, chosen.constant))
+
+
+def _print_halves(table: Path, only: str, constant: str) -> None:
     by_source: dict[str, list[Measured]] = defaultdict(list)
-    for run in read_measured(chosen.table):
-        if chosen.source in ("", run.source):
+    for run in read_measured(table):
+        if only in ("", run.source):
             by_source[run.source].append(run)
     for source, runs in sorted(by_source.items()):
         try:
-            halves = cross_fit(runs, chosen.constant)
+            halves = cross_fit(runs, constant)
         except MeasurementError as reason:
             print(f"{source}: {reason}")
             continue
         for half in halves:
             print(
-                f"{source}: {chosen.constant} {half.value:.4g} fitted on {half.rows} rows of {len(half.models)} "
+                f"{source}: {constant} {half.value:.4g} fitted on {half.rows} rows of {len(half.models)} "
                 f"models: {half.fitted:.1%}; the others: {half.tested:.1%}"
             )
         print(f"{source}: tested over fitted, all rows: {carried(halves):.2f}x")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

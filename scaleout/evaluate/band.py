@@ -8,11 +8,11 @@ import math
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
+from scaleout.arrays import Floats
 from scaleout.errors import SpecError, near
 from scaleout.evaluate.ranges import repeats, uses
 from scaleout.evaluate.uncertainty import DEFAULTS, NETWORK, RESTS_ON
 from scaleout.hardware import pack
-from scaleout.hardware.rates import Floats
 from scaleout.parallel import costs, layer_costs, shard
 from scaleout.result import ErrorBand
 from scaleout.specs import TrainingExperiment

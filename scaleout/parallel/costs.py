@@ -7,8 +7,9 @@ and of elementwise passes [s], and the number of its kernels. ``docs/training.md
 
 import numpy as np
 
+from scaleout.arrays import Floats
 from scaleout.compiled import compilable
-from scaleout.hardware.rates import Floats, Rates, attend, matmul, matmuls, quantise
+from scaleout.hardware.rates import Rates, attend, matmul, matmuls, quantise
 from scaleout.parallel.shard import Shard
 
 __all__ = ["LABELS", "layer_costs"]

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from scaleout.arrays import Floats
 from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.evaluate.breakdown import CATEGORIES, per_class
 from scaleout.evaluate.event import Recording
@@ -47,8 +47,8 @@ class BreakdownTable:
 
     title: str
     labels: tuple[str, ...]
-    seconds: npt.NDArray[np.float64]
-    memory: npt.NDArray[np.float64]
+    seconds: Floats
+    memory: Floats
     capacity: float
     band: float
     left_out: int
@@ -115,11 +115,11 @@ def _draw(table: BreakdownTable) -> "Figure":
 
 def stacked_bars(
     ax: "Axes",
-    rows: npt.NDArray[np.float64],
+    rows: Floats,
     names: tuple[str, ...],
     colours: dict[str, str],
     xlabel: str,
-    band: npt.NDArray[np.float64] | None = None,
+    band: Floats | None = None,
 ) -> None:
     """Stacked horizontal bars; parts that are nowhere to be seen get no entry in the legend.
 

@@ -1,4 +1,4 @@
-"""A comparison as a table for the terminal, and as a figure of two bars."""
+"""Two results side by side, as a table for the terminal, and as a figure of two bars."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -14,13 +14,13 @@ from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.errors import PlanError, ScaleoutError
 from scaleout.evaluate import evaluate
 from scaleout.io.catalogue import list_names, load
+from scaleout.io.table import Row, Watch, take_rows
 from scaleout.models import training_flops
 from scaleout.specs import Batch, Layout, Model, Stack, System, TrainingExperiment
 from scaleout.training.memory import stage_peaks
 from scaleout.training.step import build
-from scaleout.validation.comparison import Compared, Comparison, Skipped
+from scaleout.validation.agreement import Agreement, Compared, Skipped
 from scaleout.validation.frameworks import framework_of
-from scaleout.validation.table import Row, Watch, take_rows
 
 __all__ = ["COLUMNS", "compare", "experiment_of", "iteration_seconds", "known_models", "named_model", "source_of"]
 
@@ -36,10 +36,10 @@ _VOCABULARY = 51200
 """GPT-2's 50,257 tokens padded as Megatron-LM pads them."""
 
 
-def compare(path: Path, watch: Watch | None = None) -> Comparison:
+def compare(path: Path, watch: Watch | None = None) -> Agreement:
     """Every row, its step simulated by the event evaluator."""
     rows = take_rows(path, COLUMNS, partial(_compare_row, _Known()), watch)
-    return Comparison.of("training", rows, combined=[("source", "system")])
+    return Agreement.of("training", rows, combined=[("source", "system")])
 
 
 class _Known:

@@ -7,7 +7,7 @@ import pytest
 from scaleout.errors import MeasurementError
 from scaleout.models import parameters
 from scaleout.validation import training
-from scaleout.validation.comparison import Comparison
+from scaleout.validation.agreement import Agreement
 from scaleout.validation.frameworks import FRAMEWORKS, framework_of
 
 HEAD = (
@@ -21,7 +21,7 @@ KORTHIKANTI = (
 )
 
 
-def compare(tmp_path: Path, *rows: str) -> Comparison:
+def compare(tmp_path: Path, *rows: str) -> Agreement:
     path = tmp_path / "runs.csv"
     path.write_text("\n".join((HEAD, *rows)) + "\n", encoding="utf-8")
     return training.compare(path)
