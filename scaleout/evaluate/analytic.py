@@ -7,9 +7,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from scaleout.arrays import Floats
 from scaleout.evaluate.machine import Machine, machine
 from scaleout.hardware import Rates, pack
-from scaleout.hardware.rates import Floats
 from scaleout.parallel.costs import layer_costs
 from scaleout.parallel.shard import cut, dimensions, options
 from scaleout.specs import Chip, Stack, TrainingExperiment

@@ -8,8 +8,9 @@ overlaps. ``docs/training.md`` lists every operation with its bytes.
 
 from collections.abc import Iterable, Sequence
 
+from scaleout.arrays import Floats
 from scaleout.engine.program import Label, Message
-from scaleout.hardware.rates import UNFUSED, Floats
+from scaleout.hardware.rates import UNFUSED
 from scaleout.parallel import costs
 from scaleout.parallel.block import Block
 from scaleout.parallel.shard import Shard

@@ -8,16 +8,19 @@ import math
 from typing import NamedTuple
 
 from scaleout.compiled import compilable
+from scaleout.hardware.formats import format_of
 from scaleout.models import norm_parameters
 from scaleout.specs import Model, TrainingExperiment
 
-__all__ = ["WIDTH", "Dimensions", "Options", "Shard", "cut", "dimensions", "options", "shard"]
+__all__ = ["Dimensions", "Options", "Shard", "cut", "dimensions", "options", "shard"]
 
-WIDTH = {"bf16": 2.0, "fp16": 2.0, "fp32": 4.0}
-"""Bytes of an element of a gradient."""
 _ACTIVATION = 2.0
 """Bytes of an element of weights and activations: linear layers may compute in less, what is
 kept and sent has 16 bits."""
+
+
+_GRID, _PADDING = 8.0, 128.0
+"""A part of the vocabulary that misses the tensor cores' grid is padded, as Megatron-LM does by default."""
 
 
 class Dimensions(NamedTuple):
@@ -100,7 +103,7 @@ def options(experiment: TrainingExperiment) -> Options:
         sequence_parallel=float(layout.sequence_parallel and layout.tp > 1),
         micro=float(batch.micro),
         sequence=float(batch.sequence),
-        gradient_width=WIDTH[experiment.gradients],
+        gradient_width=format_of(experiment.gradients).left,
         full=float("full" in modules),
         attention=float("attention" in modules),
         mlp=float("mlp" in modules),
@@ -178,6 +181,8 @@ def cut(d: Dimensions, o: Options) -> Shard:
     heads, kv_heads = d.heads // tp, max(1.0, d.kv_heads // tp)
     query, key, ffn = heads * d.head_size, kv_heads * d.head_size, d.ffn // tp
     vocabulary = float(math.ceil(d.vocabulary / tp))
+    if vocabulary % _GRID != 0.0:
+        vocabulary = _PADDING * math.ceil(vocabulary / _PADDING)
     matrices = h * (query + 2.0 * key) + query * h + d.gates * h * ffn + ffn * h
     biases = d.qkv_bias * (query + 2.0 * key) + d.bias * (d.gates * ffn + 2.0 * h)
     tokens = o.micro * o.sequence
