@@ -201,7 +201,7 @@ def _reach(at, a, b):  # type: ignore[no-untyped-def]
 def _tallies(at, r):  # type: ignore[no-untyped-def]
     """Counters of flows out of and into members (inside, outside), ports, leaves and pods."""
     last = at.shape[1] - 1
-    ports = at[1].max() - at[1].min() + 1 if r.share > 1 else 1
+    ports = at[1, last] - at[1, 0] + 1 if r.share > 1 else 1
     leaves = (at[2, last] // r.rails - at[2, 0] // r.rails + 1) * r.rails
     return (
         np.zeros((4, last + 1), dtype=np.int64),
@@ -223,9 +223,8 @@ def _count(at, r, a, b, tallies):  # type: ignore[no-untyped-def]
     members[2, a] += 1
     members[3, b] += 1
     if r.share > 1:
-        low = at[1, 0] // r.rails * r.rails
-        ports[0, at[1, a] - low] += 1
-        ports[1, at[1, b] - low] += 1
+        ports[0, at[1, a] - at[1, 0]] += 1
+        ports[1, at[1, b] - at[1, 0]] += 1
     if reach > _SAME_LEAF:
         low = at[2, 0] // r.rails * r.rails
         leaves[0, at[2, a] - low] += 1

@@ -4,94 +4,114 @@ It reads the same costs as the event evaluator and is never above it; see ``docs
 """
 
 from functools import lru_cache
+from typing import NamedTuple
 
-import numpy as np
-
-from scaleout.evaluate.machine import Machine, machine
+from scaleout.collectives.alone import Rails, rails
+from scaleout.compiled import compilable
+from scaleout.errors import SpecError
 from scaleout.hardware import Rates, pack
 from scaleout.hardware.rates import Floats
+from scaleout.parallel.activations import kept_of
 from scaleout.parallel.costs import layer_costs
-from scaleout.parallel.shard import cut, dimensions, options
-from scaleout.specs import Chip, Stack, TrainingExperiment
-from scaleout.training.recurrence import OUTCOME, Plan, Wires, step_ticks
+from scaleout.parallel.layer import KINDS
+from scaleout.parallel.shard import Dimensions, Options, cut, dimensions, options
+from scaleout.parallel.wires import wires_of
+from scaleout.specs import Chip, Model, Stack, System, TrainingExperiment
+from scaleout.training.passes import Ints
+from scaleout.training.peaks import peaks
+from scaleout.training.recurrence import OUTCOME, Plan, step_ticks
 
-__all__ = ["analyse"]
+__all__ = ["Analysis", "analyse", "plan_of", "refuse_slow"]
 
 
-def analyse(experiment: TrainingExperiment, *, compiled: bool = True) -> dict[str, int]:
-    """`OUTCOME` of a step by the recurrence [tick].
+class Analysis(NamedTuple):
+    """What the recurrence gives.
+
+    Parameters
+    ----------
+    ticks
+        `OUTCOME` of the step [tick].
+    peaks
+        Peak HBM of every stage by kind [byte].
+    """
+
+    ticks: dict[str, int]
+    peaks: list[dict[str, float]]
+
+
+@compilable
+def _point(d: Dimensions, o: Options, rates: Rates, machine: Rails, plan: Plan) -> tuple[Ints, Floats]:
+    s = cut(d, o)
+    wires = wires_of(machine, int(s.tp), plan.pp, plan.dp, plan.sharded > 0.0, s.sequence_parallel > 0.0)
+    return step_ticks(s, o, layer_costs(s, rates), rates, wires, plan), peaks(s, kept_of(s, o, rates), plan)
+
+
+def analyse(experiment: TrainingExperiment, *, compiled: bool = True) -> Analysis:
+    """The step and its memory by the recurrence.
 
     Parameters
     ----------
     compiled
         False runs the same source plain: slower, with the same integers, without numba.
+
+    Raises
+    ------
+    SpecError
+        Chips or links are slow; or the chip lacks constants for the precision or the attention kernel.
+    TopologyError
+        The machine cannot be built at this size.
     """
-    dims, choices = dimensions(experiment.model), options(experiment)
-    rates = _rates(experiment.system.chip, experiment.stack, experiment.precision)
-    wires, plan = _wires(experiment), _plan(experiment)
-    if compiled:
-        mine = cut.compiled(dims, choices)
-        found = step_ticks.compiled(mine, layer_costs.compiled(mine, rates), rates, wires, plan)
-    else:
-        mine = cut(dims, choices)
-        found = step_ticks(mine, layer_costs(mine, rates), rates, wires, plan)
-    return dict(zip(OUTCOME, found.tolist(), strict=True))
+    refuse_slow(experiment)
+    run = _point.compiled if compiled else _point
+    ticks, stages = run(
+        _dimensions(experiment.model),
+        options(experiment),
+        _rates(experiment.system.chip, experiment.stack, experiment.precision),
+        _rails(experiment.system, experiment.chips),
+        plan_of(experiment),
+    )
+    named = [dict(zip(KINDS, row, strict=True)) for row in stages.tolist()]
+    return Analysis(dict(zip(OUTCOME, ticks.tolist(), strict=True)), named)
 
 
-@lru_cache(maxsize=64)
+def refuse_slow(experiment: TrainingExperiment) -> None:
+    """Refuse what only the event evaluator knows."""
+    for part in ("chips", "ports", "scale_up"):
+        if getattr(experiment.slow, part):
+            raise SpecError(
+                f"slow.{part}: the analytic evaluator takes all chips and links for equal; take evaluator 'event'"
+            )
+
+
+_dimensions = lru_cache(maxsize=1024)(dimensions)
+
+
+@lru_cache(maxsize=256)
 def _rates(chip: Chip, stack: Stack, precision: str) -> Rates:
     return pack(chip, stack, precision)
 
 
-def _plan(experiment: TrainingExperiment) -> Plan:
-    layout, stack, modules = experiment.layout, experiment.stack, experiment.recompute
+@lru_cache(maxsize=1024)
+def _rails(system: System, chips: int) -> Rails:
+    return rails(system, chips)
+
+
+def plan_of(experiment: TrainingExperiment) -> Plan:
+    """What decides the step beside shapes, rates and wires."""
+    layout, stack = experiment.layout, experiment.stack
     return Plan(
         pp=layout.pp,
         vpp=layout.vpp,
         dp=layout.dp,
         micro_batches=experiment.micro_batches,
         layers=experiment.model.layers,
-        balanced=float(stack.stages == "balanced"),
         sharded=float(layout.zero > 0),
-        full=float("full" in modules),
-        attention=float("attention" in modules),
-        mlp=float("mlp" in modules),
+        balanced=float(stack.stages == "balanced"),
         overlap_tp=float(stack.overlap_tensor_parallel),
         overlap_gather=float(stack.overlap_parameter_gather),
         overlap_reduction=float(stack.overlap_gradient_reduction),
         overlap_sends=float(stack.overlap_sends),
         bucket=stack.bucket,
         optimizer_traffic=stack.optimizer_traffic,
-    )
-
-
-def _wires(experiment: TrainingExperiment) -> Wires:
-    layout = experiment.layout
-    return _wires_of(machine(experiment), layout.tp, layout.pp, layout.dp)
-
-
-@lru_cache(maxsize=65_536)
-def _wires_of(place: Machine, tp: int, pp: int, dp: int) -> Wires:
-    """Rows of the first group of every stage; of all of them, where stages lie differently."""
-    firsts = np.arange(pp) * (tp * dp)
-
-    def rows(stride: int, members: int, operation: str) -> Floats:
-        if members == 1:
-            return np.zeros((0, 3))
-        starts = sorted({place.shifted(first) for first in firsts.tolist()})
-        return np.array([row for start in starts for row in place.rows(start, stride, members, operation)])
-
-    pairs = [(p, (p + 1) % pp) for p in range(pp)] + [(p, (p - 1) % pp) for p in range(pp)] if pp > 1 else []
-    sends = [place.send_rows(int(firsts[a]), int(firsts[b])) for a, b in pairs]
-    nobody = np.zeros((0, 3))
-    return Wires(
-        tp_all_gather=rows(1, tp, "all_gather"),
-        tp_reduce_scatter=rows(1, tp, "reduce_scatter"),
-        tp_all_reduce=rows(1, tp, "all_reduce"),
-        dp_all_gather=rows(tp, dp, "all_gather"),
-        dp_reduce_scatter=rows(tp, dp, "reduce_scatter"),
-        dp_all_reduce=rows(tp, dp, "all_reduce"),
-        send=np.array(sends) if pp > 1 else np.zeros((2, 0, 3)),
-        embedding=np.array(place.rows(0, int(firsts[-1]), 2, "all_reduce")) if pp > 1 else nobody,
-        world=np.array(place.world_rows()) if tp * pp * dp > 1 else nobody,
+        reserved=stack.reserved,
     )
