@@ -17,7 +17,7 @@ from scaleout.specs import ALGORITHMS, System
 
 Floats = npt.NDArray[np.float64]
 
-__all__ = ["HALF", "WHOLE", "Rails", "collective_rows", "rail_size_of_all", "rails", "send_rows"]
+__all__ = ["HALF", "WHOLE", "Rails", "collective_rows", "rail_size_of_all", "rails", "reach", "send_rows"]
 
 HALF, WHOLE = range(2)
 """All-gather or reduce-scatter, which load links alike; all-reduce."""
@@ -198,45 +198,34 @@ def _reach(at, a, b):  # type: ignore[no-untyped-def]
 
 
 @compilable
-def _tallies(at, r):  # type: ignore[no-untyped-def]
-    """Counters of flows out of and into members (inside, outside), ports, leaves and pods."""
+def _most(at, source, target, lanes_of_port, rails):  # type: ignore[no-untyped-def]
+    """The most flows over a link of each kind, of flows from member to member.
+
+    `lanes_of_port` is 0 where every chip has a port of its own.
+    """
     last = at.shape[1] - 1
-    ports = at[1, last] - at[1, 0] + 1 if r.share > 1 else 1
-    leaves = (at[2, last] // r.rails - at[2, 0] // r.rails + 1) * r.rails
-    return (
-        np.zeros((4, last + 1), dtype=np.int64),
-        np.zeros((2, ports), dtype=np.int64),
-        np.zeros((2, leaves), dtype=np.int64),
-        np.zeros((2, at[3, last] - at[3, 0] + 1), dtype=np.int64),
-    )
-
-
-@compilable
-def _count(at, r, a, b, tallies):  # type: ignore[no-untyped-def]
-    """One flow from member a to member b."""
-    members, ports, leaves, pods = tallies
-    reach = _reach(at, a, b)
-    if reach == _SAME_NODE:
-        members[0, a] += 1
-        members[1, b] += 1
-        return
-    members[2, a] += 1
-    members[3, b] += 1
-    if r.share > 1:
-        ports[0, at[1, a] - at[1, 0]] += 1
-        ports[1, at[1, b] - at[1, 0]] += 1
-    if reach > _SAME_LEAF:
-        low = at[2, 0] // r.rails * r.rails
-        leaves[0, at[2, a] - low] += 1
-        leaves[1, at[2, b] - low] += 1
-    if reach == _APART:
-        pods[0, at[3, a] - at[3, 0]] += 1
-        pods[1, at[3, b] - at[3, 0]] += 1
-
-
-@compilable
-def _most(tallies):  # type: ignore[no-untyped-def]
-    members, ports, leaves, pods = tallies
+    members = np.zeros((4, last + 1), dtype=np.int64)
+    ports = np.zeros((2, at[1, last] - at[1, 0] + 1 if lanes_of_port > 0 else 1), dtype=np.int64)
+    first_leaf, first_pod = at[2, 0] // rails * rails, at[3, 0]
+    leaves = np.zeros((2, at[2, last] // rails * rails - first_leaf + rails), dtype=np.int64)
+    pods = np.zeros((2, at[3, last] - first_pod + 1), dtype=np.int64)
+    for flow in range(len(source)):
+        a, b = source[flow], target[flow]
+        if at[0, a] == at[0, b]:
+            members[0, a] += 1
+            members[1, b] += 1
+            continue
+        members[2, a] += 1
+        members[3, b] += 1
+        if lanes_of_port > 0:
+            ports[0, at[1, a] - at[1, 0]] += 1
+            ports[1, at[1, b] - at[1, 0]] += 1
+        if at[2, a] != at[2, b]:
+            leaves[0, at[2, a] - first_leaf] += 1
+            leaves[1, at[2, b] - first_leaf] += 1
+            if at[3, a] != at[3, b]:
+                pods[0, at[3, a] - first_pod] += 1
+                pods[1, at[3, b] - first_pod] += 1
     out = np.empty(5)
     out[_ON_CHIP] = members[:2].max()
     out[_ON_NIC] = members[2:].max()
@@ -247,30 +236,28 @@ def _most(tallies):  # type: ignore[no-untyped-def]
 
 
 @compilable
-def _ring_loads(at, r, hop):  # type: ignore[no-untyped-def]
+def _ring_loads(at, hop, share, rails):  # type: ignore[no-untyped-def]
     """Every member sends to the one `hop` places on, round the group."""
-    tallies = _tallies(at, r)
-    members = at.shape[1]
-    for a in range(members):
-        b = a + hop
-        _count(at, r, a, b if b < members else b - members, tallies)
-    return _most(tallies)
+    source = np.arange(at.shape[1])
+    return _most(at, source, np.concatenate((source[hop:], source[:hop])), share - 1, rails)
 
 
 @compilable
-def _tree_loads(at, r, lanes):  # type: ignore[no-untyped-def]
+def _tree_loads(at, lanes, share, rails):  # type: ignore[no-untyped-def]
     """Two trees, up and down, among every `lanes`-th member."""
-    tallies = _tallies(at, r)
-    nodes = at.shape[1] // lanes
-    for child in range(1, nodes):
+    members = at.shape[1]
+    edges = members - lanes
+    source, target = np.empty(4 * edges, dtype=np.int64), np.empty(4 * edges, dtype=np.int64)
+    flow = 0
+    for child in range(1, members // lanes):
         for lane in range(lanes):
             a, b = child * lanes + lane, child // 2 * lanes + lane
-            c, d = (nodes - 1 - child) * lanes + lane, (nodes - 1 - child // 2) * lanes + lane
-            _count(at, r, a, b, tallies)
-            _count(at, r, b, a, tallies)
-            _count(at, r, c, d, tallies)
-            _count(at, r, d, c, tallies)
-    return _most(tallies)
+            # the other tree counts the nodes from behind
+            c, d = members - (child + 1) * lanes + lane, members - (child // 2 + 1) * lanes + lane
+            source[flow], source[flow + 1], source[flow + 2], source[flow + 3] = a, b, c, d
+            target[flow], target[flow + 1], target[flow + 2], target[flow + 3] = b, a, d, c
+            flow += 4
+    return _most(at, source, target, share - 1, rails)
 
 
 @compilable
@@ -310,18 +297,25 @@ def _steps(r, p):  # type: ignore[no-untyped-def]
 
 
 @compilable
-def _round(hops, steps, rounds):  # type: ignore[no-untyped-def]
+def _neighbours(hops):  # type: ignore[no-untyped-def]
+    """Which hops follow one another round the group. Shape (4, 4)."""
+    out = np.zeros((4, 4), dtype=np.int64)
+    for i in range(len(hops)):
+        out[hops[i - 1], hops[i]] = 1
+    return out
+
+
+@compilable
+def _round(hops, pairs, steps, rounds):  # type: ignore[no-untyped-def]
     """`ring_latency` of hops that go so far."""
-    members = len(hops)
     whole = 0.0
-    for i in range(members):
+    for i in range(len(hops)):
         whole += steps[hops[i]]
     skipped = np.inf
-    for i in range(members):
-        here = 0.0
-        for j in range(rounds):
-            here += steps[hops[(i + j) % members]]
-        skipped = min(skipped, here)
+    for a in range(4):
+        for b in range(4):
+            if pairs[a, b] > 0:
+                skipped = min(skipped, steps[a] + steps[b] if rounds == 2 else steps[b])
     return rounds * whole - skipped
 
 
@@ -329,18 +323,18 @@ def _round(hops, steps, rounds):  # type: ignore[no-untyped-def]
 def _depth(at, lane, lanes, steps):  # type: ignore[no-untyped-def]
     """Time up and down the slower of the two trees among every `lanes`-th member."""
     nodes = at.shape[1] // lanes
-    depth = np.zeros((4, nodes))
-    worst = np.zeros(4)
+    depth = np.zeros((2, nodes))
+    worst = np.zeros(2)
     for child in range(1, nodes):
         a, b = child * lanes + lane, child // 2 * lanes + lane
         c, d = (nodes - 1 - child) * lanes + lane, (nodes - 1 - child // 2) * lanes + lane
         forth, back = steps[_reach(at, a, b)], steps[_reach(at, c, d)]
         depth[0, child] = depth[0, child // 2] + forth
-        depth[2, child] = depth[2, child // 2] + back
+        depth[1, child] = depth[1, child // 2] + back
         worst[0] = max(worst[0], depth[0, child])
-        worst[2] = max(worst[2], depth[2, child])
+        worst[1] = max(worst[1], depth[1, child])
     # the way up is as long as the way down
-    return max(worst[0] + worst[0], worst[2] + worst[2])
+    return 2.0 * max(worst[0], worst[1])
 
 
 # --- rows ------------------------------------------------------------------------------------
@@ -384,7 +378,7 @@ def collective_rows(
     for i in range(members):
         b = i + 1 if not railed or (i + 1) % size != 0 else i + size
         hops[i] = _reach(at, i, b if b < members else b - members)
-    loads = _ring_loads(at, r, lanes)
+    loads = _ring_loads(at, lanes, r.share, r.rails)
     inner, outer = 1.0, 1.0
     if railed:
         loads[_ON_CHIP] = 1.0
@@ -395,7 +389,10 @@ def collective_rows(
         # of all lanes the last, whose ring is no shorter than the others'
         lane_hops = hops[size - 1 :: size].copy()
     if whole and (railed or size < 2):
-        trees = _tree_loads(at, r, lanes)
+        trees = _tree_loads(at, lanes, r.share, r.rails)
+    pairs, lane_pairs = _neighbours(hops), _neighbours(lane_hops)
+    inside_hops = np.zeros(lanes, dtype=np.int64)
+    inside_pairs = _neighbours(inside_hops)
     bare = loads.copy()
     bare[_ON_CHIP] = 0.0
     for p in range(len(r.protocols)):
@@ -403,7 +400,7 @@ def collective_rows(
         if r.runs[p, _RING] > 0.0:
             sending = chunk_steps / (chunk_steps + r.idle_step)
             rate = min(_rate(r, loads, inner, outer), _cap(r, p, loads, inner, outer, sending))
-            count = _keep(out, count, launch + _round(hops, steps, rounds), chunk_steps / members, rate)
+            count = _keep(out, count, launch + _round(hops, pairs, steps, rounds), chunk_steps / members, rate)
         if one_node and members <= _DIRECT_LIMIT and r.runs[p, _DIRECT] > 0.0:
             others = members - 1.0
             link = r.bandwidth[_ON_CHIP]
@@ -426,14 +423,14 @@ def collective_rows(
             nodes = members // size
             inside = rounds * (size - 1)
             share, weight, sending = inside / size, 1.0, inside / (inside + r.idle_step)
-            within = launch + _round(np.zeros(size, dtype=np.int64), steps, rounds)
+            within = launch + _round(inside_hops, inside_pairs, steps, rounds)
             if algorithm == _NVLS_TREE:
                 share, weight, sending = 1.0, (size + 1) / size, 1.0
                 within = launch + 2 * steps[_SAME_NODE]
             across = bare
             if algorithm == _HIERARCHICAL:
                 outer_share = rounds * (nodes - 1) / nodes / size
-                between = launch + _round(lane_hops, steps, rounds)
+                between = launch + _round(lane_hops, lane_pairs, steps, rounds)
             else:
                 across = trees.copy()
                 across[_ON_CHIP] = 0.0
@@ -449,21 +446,27 @@ def collective_rows(
 
 
 @compilable
-def send_rows(r: Rails, source: int, target: int, out: Floats) -> None:
-    """A message from one rank to another: a row for each protocol that sends."""
-    at = _places(r, min(source, target), abs(target - source), 2)
-    reach = _reach(at, 0, 1)
-    link = _ON_CHIP if reach == _SAME_NODE else _ON_NIC
-    rate = r.bandwidth[link]
-    if reach > _SAME_LEAF:
-        rate = min(rate, r.bandwidth[_ON_LEAF])
-    if reach == _APART:
-        rate = min(rate, r.bandwidth[_ON_POD])
-    row = 0
-    for p in range(len(r.protocols)):
-        if r.runs[p, _SEND] > 0.0:
-            driven = r.protocols[p, _INSIDE_RATE if reach == _SAME_NODE else _OUTSIDE_RATE] * r.bandwidth[link]
-            out[row, 0] = r.protocols[p, _LAUNCH] + _steps(r, p)[reach]
-            out[row, 1] = 1.0
-            out[row, 2] = min(rate, driven)
-            row += 1
+def send_rows(r: Rails) -> Floats:
+    """Rows of a message by how far it goes (`reach`), one for each protocol that sends. Shape (4, rows, 3)."""
+    able = np.flatnonzero(r.runs[:, _SEND] > 0.0)
+    out = np.ones((4, len(able), 3))
+    for i in range(len(able)):
+        p = able[i]
+        steps = _steps(r, p)
+        for far in range(4):
+            link = _ON_CHIP if far == _SAME_NODE else _ON_NIC
+            driven = r.protocols[p, _INSIDE_RATE if far == _SAME_NODE else _OUTSIDE_RATE] * r.bandwidth[link]
+            rate = min(r.bandwidth[link], driven)
+            if far > _SAME_LEAF:
+                rate = min(rate, r.bandwidth[_ON_LEAF])
+            if far == _APART:
+                rate = min(rate, r.bandwidth[_ON_POD])
+            out[far, i, 0] = r.protocols[p, _LAUNCH] + steps[far]
+            out[far, i, 2] = rate
+    return out
+
+
+@compilable
+def reach(r: Rails, source: int, target: int) -> int:
+    """How far it is from one rank to another: the same node, leaf, pod, or none of them."""
+    return int(_reach(_places(r, min(source, target), abs(target - source), 2), 0, 1))

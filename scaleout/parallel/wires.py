@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scaleout.collectives.alone import HALF, WHOLE, Floats, Rails, collective_rows, rail_size_of_all, send_rows
+from scaleout.collectives.alone import HALF, WHOLE, Floats, Rails, collective_rows, rail_size_of_all, reach, send_rows
 from scaleout.compiled import compilable
 
 __all__ = ["Wires", "wires_of"]
@@ -94,15 +94,12 @@ def wires_of(r: Rails, tp: int, pp: int, dp: int, sharded: bool, sequence_parall
             dp_half = _of_stages(r, HALF, pp, stage, tp, dp, size)
         else:
             dp_whole = _of_stages(r, WHOLE, pp, stage, tp, dp, size)
-    ways = 0
-    for p in range(len(r.runs)):
-        ways += int(r.runs[p, -1] > 0.0)
-    send = np.empty((2 * pp if pp > 1 else 0, ways, 3))
+    ways = send_rows(r)
+    send = np.empty((2 * pp if pp > 1 else 0, ways.shape[1], 3))
     if pp > 1:
         for p in range(pp):
-            after, before = (p + 1) % pp, (p - 1) % pp
-            send_rows(r, p * stage, after * stage, send[p])
-            send_rows(r, p * stage, before * stage, send[pp + p])
+            send[p] = ways[reach(r, p * stage, (p + 1) % pp * stage)]
+            send[pp + p] = ways[reach(r, p * stage, (p - 1) % pp * stage)]
         apart = (pp - 1) * stage
         embedding = _of_stages(r, WHOLE, 1, 0, apart, 2, rail_size_of_all(0, 1, stage, apart, 2, r.per_node))
     if r.chips > 1:
