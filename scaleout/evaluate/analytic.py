@@ -3,8 +3,11 @@
 It reads the same costs as the event evaluator and is never above it; see ``docs/analytic.md``.
 """
 
-from functools import lru_cache
-from typing import NamedTuple
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from scaleout.collectives.alone import Rails, rails
 from scaleout.compiled import compilable
@@ -16,12 +19,12 @@ from scaleout.parallel.costs import layer_costs
 from scaleout.parallel.layer import KINDS
 from scaleout.parallel.shard import Dimensions, Options, cut, dimensions, options
 from scaleout.parallel.wires import wires_of
-from scaleout.specs import Chip, Model, Stack, System, TrainingExperiment
+from scaleout.specs import TrainingExperiment
 from scaleout.training.passes import Ints
 from scaleout.training.peaks import peaks
 from scaleout.training.recurrence import OUTCOME, Plan, step_ticks
 
-__all__ = ["Analysis", "analyse", "plan_of", "refuse_slow"]
+__all__ = ["Analysis", "Given", "analyse", "given", "plan_of", "point", "refuse_slow"]
 
 
 class Analysis(NamedTuple):
@@ -39,15 +42,34 @@ class Analysis(NamedTuple):
     peaks: list[dict[str, float]]
 
 
+class Given(NamedTuple):
+    """An experiment as numbers: what `point` takes."""
+
+    model: Dimensions
+    choices: Options
+    rates: Rates
+    machine: Rails
+    plan: Plan
+
+
 @compilable
-def _point(d: Dimensions, o: Options, rates: Rates, machine: Rails, plan: Plan) -> tuple[Ints, Floats]:
-    s = cut(d, o)
+def point(
+    model: Dimensions, choices: Options, rates: Rates, machine: Rails, plan: Plan, capacity: float
+) -> tuple[Ints, Floats]:
+    """`OUTCOME` of the step [tick], and peak HBM of every stage by kind [byte].
+
+    The step of what does not fit into `capacity` [byte] is left at 0.
+    """
+    s = cut(model, choices)
+    stages = peaks(s, kept_of(s, choices, rates), plan)
+    if stages.sum(axis=1).max() > capacity:
+        return np.zeros(len(OUTCOME), dtype=np.int64), stages
     wires = wires_of(machine, int(s.tp), plan.pp, plan.dp, plan.sharded > 0.0, s.sequence_parallel > 0.0)
-    return step_ticks(s, o, layer_costs(s, rates), rates, wires, plan), peaks(s, kept_of(s, o, rates), plan)
+    return step_ticks(s, choices, layer_costs(s, rates), rates, wires, plan), stages
 
 
 def analyse(experiment: TrainingExperiment, *, compiled: bool = True) -> Analysis:
-    """The step and its memory by the recurrence.
+    """The step and its memory by the recurrence, whether it fits or not.
 
     Parameters
     ----------
@@ -61,17 +83,38 @@ def analyse(experiment: TrainingExperiment, *, compiled: bool = True) -> Analysi
     TopologyError
         The machine cannot be built at this size.
     """
-    refuse_slow(experiment)
-    run = _point.compiled if compiled else _point
-    ticks, stages = run(
-        _dimensions(experiment.model),
-        options(experiment),
-        _rates(experiment.system.chip, experiment.stack, experiment.precision),
-        _rails(experiment.system, experiment.chips),
-        plan_of(experiment),
-    )
+    run = point.compiled if compiled else point
+    ticks, stages = run(*given(experiment), math.inf)
     named = [dict(zip(KINDS, row, strict=True)) for row in stages.tolist()]
     return Analysis(dict(zip(OUTCOME, ticks.tolist(), strict=True)), named)
+
+
+def given(experiment: TrainingExperiment) -> Given:
+    """An experiment as numbers; refuses slow parts."""
+    refuse_slow(experiment)
+    chip, stack, precision = experiment.system.chip, experiment.stack, experiment.precision
+    return Given(
+        _once(dimensions, experiment.model),
+        options(experiment),
+        _once(pack, chip, stack, precision),
+        _once(rails, experiment.system, experiment.chips),
+        plan_of(experiment),
+    )
+
+
+_MOST = 4096
+_packed: dict[tuple[int, ...], tuple[tuple[Any, ...], Any]] = {}
+
+
+def _once(pack: Callable[..., Any], *specs: Any) -> Any:
+    """Pack the same objects once; equal but distinct ones are packed again, which is quicker than to compare them."""
+    key = (id(pack), *map(id, specs))
+    if key not in _packed:
+        if len(_packed) >= _MOST:
+            _packed.clear()
+        # what is kept here cannot give its id away to something else
+        _packed[key] = (specs, pack(*specs))
+    return _packed[key][1]
 
 
 def refuse_slow(experiment: TrainingExperiment) -> None:
@@ -81,19 +124,6 @@ def refuse_slow(experiment: TrainingExperiment) -> None:
             raise SpecError(
                 f"slow.{part}: the analytic evaluator takes all chips and links for equal; take evaluator 'event'"
             )
-
-
-_dimensions = lru_cache(maxsize=1024)(dimensions)
-
-
-@lru_cache(maxsize=256)
-def _rates(chip: Chip, stack: Stack, precision: str) -> Rates:
-    return pack(chip, stack, precision)
-
-
-@lru_cache(maxsize=1024)
-def _rails(system: System, chips: int) -> Rails:
-    return rails(system, chips)
 
 
 def plan_of(experiment: TrainingExperiment) -> Plan:
