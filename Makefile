@@ -1,11 +1,13 @@
 # make run: the main job from a fresh checkout. make test: the tests. Both make .venv first.
 # make accuracy: docs/accuracy.md from the tables of published measurements in $(MEASUREMENTS).
+# make calibrate: fits the constants of chips and systems to the tables there, and writes them into topologies/.
 PYTHON ?= python3
 MEASUREMENTS ?= ../shared/validation
+FITTED_SYSTEMS := dgx-a100 dgx-h100 dgx-b200
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint bench accuracy clean
+.PHONY: run test lint bench accuracy calibrate clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "scaleout needs Python 3.11 or newer"'
@@ -34,6 +36,15 @@ bench: $(VENV)/installed-dev
 
 accuracy: $(VENV)/installed
 	$(BIN)/scaleout accuracy $(MEASUREMENTS) --write docs/accuracy.md --notes docs/accuracy.yaml
+
+calibrate: $(VENV)/installed-dev
+	$(BIN)/python -m scaleout.calibration.gemm $(MEASUREMENTS)/gemm.csv --write
+	$(BIN)/python -m scaleout.calibration.attention $(MEASUREMENTS)/attention.csv --write
+	$(BIN)/python -m scaleout.calibration.elementwise $(MEASUREMENTS)/elementwise.csv --write
+	for system in $(FITTED_SYSTEMS); do \
+	  $(BIN)/python -m scaleout.calibration.collectives $(MEASUREMENTS)/collectives.csv --system $$system --write \
+	    || exit $$?; \
+	done
 
 clean:
 	rm -rf $(VENV) results .mypy_cache .ruff_cache .pytest_cache .hypothesis

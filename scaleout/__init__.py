@@ -19,7 +19,6 @@ if TYPE_CHECKING:
         PlanError,
         ScaleoutError,
         SpecError,
-        SweepError,
         TopologyError,
         WorkloadError,
     )
@@ -38,7 +37,6 @@ _HOMES = {
         "PlanError",
         "ScaleoutError",
         "SpecError",
-        "SweepError",
         "TopologyError",
         "WorkloadError",
     ),
@@ -67,7 +65,6 @@ __all__ = [
     "Slow",
     "SpecError",
     "Stack",
-    "SweepError",
     "System",
     "TopologyError",
     "TrainingExperiment",

@@ -1,5 +1,6 @@
 """Two results side by side: what differs in the experiments, and where the time went or came from."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,17 @@ from scaleout.units import describe
 __all__ = ["Comparison", "Part", "compare"]
 
 _WHERE = {"compute": "in kernels", "optimizer": "in the optimizer", "bubble": "in the pipeline bubble"}
-_HEADLINE = ("name", "chips", "step_time", "tokens_per_second", "model_flops_per_chip", "mfu", "bound_by")
+_HEADLINE = (
+    "name",
+    "chips",
+    "step_time",
+    "error_band",
+    "warnings",
+    "tokens_per_second",
+    "model_flops_per_chip",
+    "mfu",
+    "bound_by",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +66,8 @@ class Comparison:
         Parts of the breakdown that either has.
     per_token
         The steps differ in tokens: shares are of the time a token, not a step.
+    tie
+        The rates differ by no more than the wider of the two error bands.
     words
         What explains most of the difference, as a sentence.
     """
@@ -64,6 +77,7 @@ class Comparison:
     settings: Mapping[str, tuple[Any, Any]]
     parts: tuple[Part, ...]
     per_token: bool
+    tie: bool
     words: str
 
     def __post_init__(self) -> None:
@@ -73,7 +87,7 @@ class Comparison:
         """Plain values only, SI units, ``format`` first."""
 
         def headline(result: Result) -> dict[str, Any]:
-            return {**{name: getattr(result, name) for name in _HEADLINE}, "memory": result.memory.total}
+            return {**{name: plain(getattr(result, name)) for name in _HEADLINE}, "memory": result.memory.total}
 
         return {
             "format": FORMAT,
@@ -83,6 +97,7 @@ class Comparison:
             "step_time_difference": self.b.step_time - self.a.step_time,
             "speed_up": self.b.tokens_per_second / self.a.tokens_per_second,
             "per_token": self.per_token,
+            "tie": self.tie,
             "parts": [{**plain(part), "difference": part.difference} for part in self.parts],
             "words": self.words,
         }
@@ -117,14 +132,21 @@ def compare(a: TrainingExperiment | Result, b: TrainingExperiment | Result) -> C
     parts = tuple(
         Part(name, x, y, (y * scale - x) / whole if whole else None) for name, (x, y) in times.items() if x or y
     )
+    tie = abs(math.log(other.tokens_per_second / one.tokens_per_second)) <= math.log1p(_wider(one, other))
     return Comparison(
         a=one,
         b=other,
         settings=settings,
         parts=parts,
         per_token=per_token,
-        words=_sentence(one, other, parts, per_token),
+        tie=tie,
+        words=_sentence(one, other, parts, per_token, tie),
     )
+
+
+def _wider(a: Result, b: Result) -> float:
+    """The wider error band of two results [1]."""
+    return max(a.error_band.relative, b.error_band.relative)
 
 
 def _result(item: TrainingExperiment | Result) -> Result:
@@ -150,7 +172,7 @@ def _differences(a: Mapping[str, Any], b: Mapping[str, Any], at: str = "") -> di
     return found
 
 
-def _sentence(a: Result, b: Result, parts: tuple[Part, ...], per_token: bool) -> str:
+def _sentence(a: Result, b: Result, parts: tuple[Part, ...], per_token: bool, tie: bool) -> str:
     """What explains most of the difference."""
     if all(not part.share for part in parts):
         return "Both take the same time, in every part."
@@ -169,4 +191,5 @@ def _sentence(a: Result, b: Result, parts: tuple[Part, ...], per_token: bool) ->
         whole, scales = f"{describe(b.step_time, 's')} a step against {describe(a.step_time, 's')}", [1.0, 1.0]
     times = f"{describe(main.a * scales[0], 's')} in A, {describe(main.b * scales[1], 's')} in B"
     each = " for a million tokens" if per_token else ""
-    return f"{faster} ({whole}): {most} {less} time {where} ({times}{each})."
+    doubt = f" That is within the error band ({_wider(a, b):.0%}): treat it as a tie." if tie else ""
+    return f"{faster} ({whole}): {most} {less} time {where} ({times}{each}).{doubt}"

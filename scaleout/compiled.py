@@ -8,7 +8,7 @@ the same order.
 import dis
 import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import CodeType, FunctionType
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -39,7 +39,7 @@ class Compilable(Generic[P, R]):
     def digest(self) -> str:
         """Of the function and of all that it calls: numba's cache on disk does not see into callees."""
         parts = [_fingerprint(self.plain.__code__)]
-        parts += [value.digest for _, value in sorted(self._callees().items())]
+        parts += [value.digest for _, value in sorted(self._callees.items())]
         constants = {n: v for n, v in self._used().items() if isinstance(v, int | float | str | tuple)}
         parts.append(repr(sorted(constants.items())))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
@@ -50,12 +50,22 @@ class Compilable(Generic[P, R]):
         import numba
 
         scope = dict(self.plain.__globals__)
-        scope |= {name: callee.compiled for name, callee in self._callees().items()}
+        scope |= {name: callee.compiled for name, callee in self._callees.items()}
         twin = FunctionType(self.plain.__code__, scope, self.plain.__name__, self.plain.__defaults__)
         twin.__module__ = self.plain.__module__
         twin.__qualname__ = f"{self.plain.__qualname__}_{self.digest}"
         compiled: Callable[P, R] = numba.njit(cache=True)(twin)
         return compiled
+
+    def replacing(self, others: Mapping[str, Callable[..., Any]]) -> Callable[P, R]:
+        """The same function, plain, where these functions stand in for those of their names that it,
+        or what it calls, would call."""
+        scope = dict(self.plain.__globals__)
+        for name, callee in self._callees.items():
+            scope[name] = others[name] if name in others else callee.replacing(others)
+        twin: Any = FunctionType(self.plain.__code__, scope, self.plain.__name__, self.plain.__defaults__)
+        replaced: Callable[P, R] = twin
+        return replaced
 
     def _used(self) -> dict[str, Any]:
         # co_names also holds names of attributes, which may be those of other functions
@@ -63,6 +73,7 @@ class Compilable(Generic[P, R]):
         scope = self.plain.__globals__
         return {name: scope[name] for name in sorted(names) if name in scope and scope[name] is not self}
 
+    @functools.cached_property
     def _callees(self) -> "dict[str, Compilable[Any, Any]]":
         return {name: value for name, value in self._used().items() if isinstance(value, Compilable)}
 

@@ -5,8 +5,7 @@
     |-- TopologyError     a network cannot be built or a path does not exist
     |-- PlanError         a layout does not divide, or does not fit in HBM
     |-- WorkloadError     a program cannot run to its end
-    |-- MeasurementError  a table of measurements is malformed
-    `-- SweepError        a sweep or its store cannot go on
+    `-- MeasurementError  a table of measurements is malformed
 
 Every error is constructible from its ``args`` (SimPy and pickle rebuild it so) and
 carries one message for a person: what, where, the value, what is accepted.
@@ -20,7 +19,6 @@ __all__ = [
     "PlanError",
     "ScaleoutError",
     "SpecError",
-    "SweepError",
     "TopologyError",
     "WorkloadError",
     "near",
@@ -49,10 +47,6 @@ class WorkloadError(ScaleoutError):
 
 class MeasurementError(ScaleoutError, ValueError):
     """A table of measurements cannot be read, or rows of it are malformed."""
-
-
-class SweepError(ScaleoutError):
-    """A sweep or its store cannot go on."""
 
 
 def near(name: str, known: Iterable[str]) -> str:

@@ -1,6 +1,7 @@
 """A result: what came out of a simulation. Frozen, and without any clock of the simulator."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -8,9 +9,9 @@ from typing import Any
 from scaleout.errors import SpecError
 from scaleout.specs.fields import FrozenDict, plain
 
-__all__ = ["FORMAT", "PART_WORDS", "Assumption", "Memory", "Result"]
+__all__ = ["FORMAT", "PART_WORDS", "Assumption", "ErrorBand", "Memory", "Result"]
 
-FORMAT = 1
+FORMAT = 2
 """Version of the JSON form; a reader refuses others."""
 PART_WORDS = {
     "exposed_tp": "waiting for tensor-parallel transfers",
@@ -75,6 +76,35 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorBand:
+    """How far a step's time may be off; about as far as it is on the average, not at most.
+
+    Parameters
+    ----------
+    relative
+        Of the step time, in either direction [1].
+    parts
+        What each kind of time contributes [1]; ``relative`` is the root of the sum of their squares.
+    """
+
+    relative: float
+    parts: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", FrozenDict(self.parts))
+        for name, value in {"relative": self.relative, **self.parts}.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e300:
+                raise SpecError(f"error band: {name}: {value!r:.40} is not a number at least 0")
+        if not self.relative:
+            raise SpecError("error band: 0 is no error band, as no time is exact")
+        if abs(math.hypot(*self.parts.values()) / self.relative - 1) > 1e-6:
+            raise SpecError(f"error band: its parts do not make up {self.relative:g}")
+
+    def __str__(self) -> str:
+        return f"+- {self.relative:.0%}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """One optimizer step.
 
@@ -88,6 +118,10 @@ class Result:
         Chips of the job.
     step_time, step_time_ps
         Time of a step in the steady state [s], and exactly [ps].
+    error_band
+        How far the step time may be off.
+    warnings
+        Shapes outside of the range that their constants were calibrated on, a sentence each.
     tokens_per_second
         Over all chips [token/s].
     model_flops_per_chip
@@ -115,6 +149,8 @@ class Result:
     chips: int
     step_time: float
     step_time_ps: int
+    error_band: ErrorBand
+    warnings: tuple[str, ...]
     tokens_per_second: float
     model_flops_per_chip: float
     mfu: float
@@ -156,6 +192,8 @@ class Result:
             values = {key: value for key, value in data.items() if key in known}
             memory = values["memory"]
             values["memory"] = Memory(**{**memory, "stages": tuple(memory["stages"])})
+            values["error_band"] = ErrorBand(**values["error_band"])
+            values["warnings"] = tuple(values["warnings"])
             values["assumptions"] = tuple(Assumption(**row) for row in values["assumptions"])
             result = cls(**values)
             result._check_numbers()
@@ -183,3 +221,5 @@ class Result:
                 raise SpecError(f"result: {name}: 0 is not a number above 0")
         if not isinstance(self.name, str) or not isinstance(self.bound_by, str):
             raise SpecError("result: name, bound_by: not text")
+        if not all(isinstance(line, str) for line in self.warnings):
+            raise SpecError("result: warnings: not text")

@@ -9,6 +9,7 @@ from scaleout.result import FORMAT, Result
 from scaleout.simulate import simulate
 from scaleout.specs import TrainingExperiment
 from scaleout.specs.experiment import LARGEST_MACHINE
+from scaleout.specs.fields import plain
 
 __all__ = ["MOST_ROWS", "Scaling", "ScalingRow", "scaling_table"]
 
@@ -77,6 +78,8 @@ def _plain(row: ScalingRow) -> dict[str, Any]:
     return {
         **figures,
         "step_time": result.step_time,
+        "error_band": plain(result.error_band),
+        "warnings": list(result.warnings),
         "tokens_per_second": result.tokens_per_second,
         "mfu": result.mfu,
         "speed_up": row.speed_up,

@@ -3,8 +3,11 @@
 from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.errors import SpecError
 from scaleout.evaluate.assumptions import assumptions
+from scaleout.evaluate.band import band_of
 from scaleout.evaluate.breakdown import breakdown, critical_path, ends_last
 from scaleout.evaluate.event import Recording, evaluate
+from scaleout.evaluate.ranges import range_warnings
+from scaleout.hardware.formats import format_of
 from scaleout.models import training_flops
 from scaleout.result import Memory, Result
 from scaleout.specs import TrainingExperiment
@@ -80,9 +83,11 @@ def _summarise(recording: Recording, peaks: list[dict[str, float]]) -> Result:
         chips=spec.chips,
         step_time=seconds,
         step_time_ps=end,
+        error_band=band_of(spec, path),
+        warnings=range_warnings(spec),
         tokens_per_second=spec.batch.tokens / seconds,
         model_flops_per_chip=flops,
-        mfu=flops / spec.system.chip.flops(spec.precision),
+        mfu=flops / spec.system.chip.flops(format_of(spec.precision).rate),
         breakdown={name: value / TICKS_PER_SECOND for name, value in parts.items()},
         breakdown_ps=parts,
         critical_path={name: value / TICKS_PER_SECOND for name, value in path.items()},

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from scaleout.arrays import Bools, Floats, Ints
+from scaleout.collectives.alone import Rails, rails
 from scaleout.compiled import compilable
 from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.errors import SpecError, TopologyError
 from scaleout.evaluate.analytic import Given, given, plan_of, point, refuse_slow
-from scaleout.hardware.rates import Floats, Rates, pack
-from scaleout.collectives.alone import Rails, rails
+from scaleout.hardware import Rates, pack
+from scaleout.hardware.formats import format_of
 from scaleout.models import training_flops
 from scaleout.parallel.activations import kept_of
 from scaleout.parallel.costs import ROWS, layer_costs
@@ -20,7 +22,6 @@ from scaleout.parallel.shard import Dimensions, Options, cut, dimensions, option
 from scaleout.parallel.wires import wires_of
 from scaleout.specs import TrainingExperiment
 from scaleout.specs.experiment import LARGEST_MACHINE, LARGEST_STEP
-from scaleout.training.passes import Ints
 from scaleout.training.peaks import peaks
 from scaleout.training.recurrence import OUTCOME, Plan, step_ticks
 
@@ -53,13 +54,13 @@ class Outcomes:
         Model FLOPs over time, chips and the chip's dense peak [1], NaN with a problem. Shape (points,).
     """
 
-    problem: npt.NDArray[np.int64]
-    step_time: npt.NDArray[np.float64]
-    step_time_ps: npt.NDArray[np.int64]
-    breakdown_ps: npt.NDArray[np.int64]
-    memory: npt.NDArray[np.float64]
-    tokens_per_second: npt.NDArray[np.float64]
-    mfu: npt.NDArray[np.float64]
+    problem: Ints
+    step_time: Floats
+    step_time_ps: Ints
+    breakdown_ps: Ints
+    memory: Floats
+    tokens_per_second: Floats
+    mfu: Floats
 
     def __len__(self) -> int:
         return len(self.problem)
@@ -109,7 +110,7 @@ def analyse_many(experiments: Sequence[TrainingExperiment]) -> Outcomes:
         if memory[i] > capacity:
             problem[i] = _FITS_NOT
         tokens[i] = spec.batch.tokens
-        peak = spec.system.chip.flops(spec.precision) * spec.chips
+        peak = spec.system.chip.flops(format_of(spec.precision).rate) * spec.chips
         flops[i] = training_flops(spec.model, spec.batch.global_, spec.batch.sequence) / peak
     return _table(ticks, memory, problem, tokens, flops)
 
@@ -211,7 +212,7 @@ def _modules(base: TrainingExperiment, recompute: Any) -> tuple[list[tuple[str, 
     return [replace(base, recompute=names).recompute for names in found], which
 
 
-def _divides(base: TrainingExperiment, at: dict[str, Ints]) -> npt.NDArray[np.bool_]:
+def _divides(base: TrainingExperiment, at: dict[str, Ints]) -> Bools:
     """What `TrainingExperiment` accepts."""
     model, per_node = base.model, base.system.chips_per_node
     tp, pp, vpp = at["tp"], at["pp"], at["vpp"]
@@ -239,9 +240,15 @@ def _layouts(base: TrainingExperiment, at: dict[str, Ints], modules: list[tuple[
     minor = at["micro"] * len(modules) + at["which"]
     order = np.lexsort((minor, key, chips))
     order = order[problem[order] == _FINE]
-    shards, costs_of = np.unique(
-        np.stack([at[name][order] for name in ("tp", "sequence_parallel", "micro", "which")]), axis=1, return_inverse=True
-    ) if len(order) else (np.zeros((4, 0), dtype=np.int64), order)
+    shards, costs_of = (
+        np.unique(
+            np.stack([at[name][order] for name in ("tp", "sequence_parallel", "micro", "which")]),
+            axis=1,
+            return_inverse=True,
+        )
+        if len(order)
+        else (np.zeros((4, 0), dtype=np.int64), order)
+    )
     costs = _costs.compiled(model, tables, shards, rates)
     rows = np.stack([at[name][order] for name in _COLUMNS] + [costs_of.reshape(-1)], axis=1)
     edges = np.flatnonzero(np.diff(chips[order], prepend=-1, append=-1)) if len(order) else order
@@ -259,7 +266,11 @@ def _layouts(base: TrainingExperiment, at: dict[str, Ints], modules: list[tuple[
     problem[memory > system.chip.hbm_bytes] = _FITS_NOT
     flops = training_flops(base.model, 1, sequence) * at["global_batch"]
     return _table(
-        ticks, memory, problem, at["global_batch"] * float(sequence), flops / (chips * system.chip.flops(base.precision))
+        ticks,
+        memory,
+        problem,
+        at["global_batch"] * float(sequence),
+        flops / (chips * system.chip.flops(format_of(base.precision).rate)),
     )
 
 
@@ -288,7 +299,14 @@ def _costs(model: Dimensions, tables: Floats, shards: Ints, rates: Rates) -> Flo
 
 @compilable
 def _run(
-    model: Dimensions, tables: Floats, rows: Ints, costs: Floats, rates: Rates, machine: Rails, base: Plan, capacity: float
+    model: Dimensions,
+    tables: Floats,
+    rows: Ints,
+    costs: Floats,
+    rates: Rates,
+    machine: Rails,
+    base: Plan,
+    capacity: float,
 ) -> tuple[Ints, Floats]:
     """Step and fullest stage of points on one machine; neighbours that share wires count them once."""
     count = len(rows)

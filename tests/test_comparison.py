@@ -7,7 +7,7 @@ import pytest
 import scaleout
 from scaleout.comparison import Comparison, compare
 from scaleout.errors import PlanError, SpecError
-from scaleout.result import Result
+from scaleout.result import ErrorBand, Result
 from scaleout.simulate import simulate
 from scaleout.specs import TrainingExperiment
 
@@ -102,3 +102,19 @@ def test_what_cannot_be_compared_is_refused(small: Make) -> None:
         compare(small(), "llama")  # type: ignore[arg-type]
     with pytest.raises(PlanError, match="does not fit in HBM"):
         compare(small(), small(model="llama-3.1-405b"))
+
+
+def test_a_difference_within_the_wider_band_is_a_tie(base: Result) -> None:
+    a = with_breakdown(base, compute=4.0)
+    half, twice = a.error_band.relative / 2, a.error_band.relative * 2
+    near, far = (compare(a, with_breakdown(base, compute=4.0 * (1 + step))) for step in (half, twice))
+    assert (near.tie, far.tie) == (True, False)
+    assert near.words.endswith(f"That is within the error band ({a.error_band.relative:.0%}): treat it as a tie.")
+    assert "tie" not in far.words
+    # as good a tie the other way round, and where one step has twice the tokens
+    assert compare(near.b, near.a).tie
+    assert compare(a, with_breakdown(base, 2.0, compute=8.0 * (1 + half))).tie
+    wide = replace(far.b, error_band=ErrorBand(relative=2 * twice, parts={"matmul": 2 * twice}))
+    assert compare(a, wide).tie
+    assert compare(a, wide).to_dict()["tie"] is True
+    assert compare(a, wide).to_dict()["b"]["error_band"] == {"relative": 2 * twice, "parts": {"matmul": 2 * twice}}

@@ -33,10 +33,17 @@ def test_plain_and_compiled_agree_to_the_bit():
     assert total(values) == pytest.approx(math.fsum(values**1.5 + 1), rel=1e-12)
 
 
+def test_a_function_may_stand_in_for_a_callee_without_a_trace():
+    values = np.array([1.0, 2.0])
+    assert total.replacing({"power": lambda x: 10 * x})(values) == 30.0
+    assert total(values) == power(1.0) + power(2.0)
+
+
 def test_a_change_in_a_callee_changes_the_digest(monkeypatch):
     before = total.digest
     monkeypatch.setitem(total.plain.__globals__, "power", compilable(lambda x: x * 2))
-    total.__dict__.pop("digest")
+    for kept in ("digest", "_callees"):
+        total.__dict__.pop(kept)
     assert total.digest != before
 
 

@@ -93,7 +93,7 @@ def test_a_result_goes_through_json_and_back(headline: Result) -> None:
     assert Result.from_json(beside) == headline
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"format": 2}', '{"format": 1}', "1e999"])
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"format": 1}', '{"format": 2}', "1e999"])
 def test_what_is_no_result_is_refused(text: str) -> None:
     with pytest.raises(SpecError, match="result:"):
         Result.from_json(text)
@@ -173,3 +173,22 @@ def test_specs_and_results_survive_pickling(headline: Result) -> None:
     assert hash(pickle.loads(pickle.dumps(spec))) == hash(spec)
     assert pickle.loads(pickle.dumps(headline)) == headline
     assert evaluate(spec).timeline.end == headline.step_time_ps
+
+
+def test_rates_of_a_narrow_format_are_those_of_its_units(small: Make) -> None:
+    spec = small(system="dgx-b200", stack="nemo", precision="nvfp4")
+    result = simulate(spec)
+    assert result.mfu == pytest.approx(result.model_flops_per_chip / spec.system.chip.peak_flops["fp4"])
+    said = {row.name: row for row in result.assumptions}
+    assert said["b200-sxm-180gb: nvfp4 peak"].value == "9 PFLOP/s"
+    assert said["b200-sxm-180gb: long runs"].value == "at most 3.84 PFLOP/s under the power cap"
+
+
+def test_what_the_stack_blocks_and_how_it_deals_layers_is_said(small: Make) -> None:
+    said = {row.name: row for row in simulate(small(stack="megatron-deepspeed", precision="fp16")).assumptions}
+    words = said["stack megatron-deepspeed 2021-22"].value
+    assert "50 us of the host for each" in words
+    assert words.endswith("reductions of gradients, sends: blocking")
+    assert "the fullest" in said["layers"].source
+    assert said["h100-sxm-80gb: unfused"].verified  # products alone, and those were measured
+    assert not {row.name: row for row in simulate(small()).assumptions}["h100-sxm-80gb: flash-attention-2"].verified

@@ -4,9 +4,6 @@ Of every chip and kernel in the table, prefill is fitted per dtypes of queries a
 per dtype of the cache. 30 % of the combinations of heads, key/value heads and length are held out.
 """
 
-import argparse
-import csv
-import datetime
 import math
 import sys
 from collections import defaultdict
@@ -17,20 +14,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from scaleout.arrays import Floats
+from scaleout.calibration.chipfile import dated, indented, lines_of
+from scaleout.calibration.command import carry_out, chosen_chips, parser
 from scaleout.calibration.files import write_section
 from scaleout.calibration.fit import Fit, best_fit, held_out, summary
-from scaleout.calibration.text import indented, lines_of
 from scaleout.compiled import compilable
-from scaleout.errors import ScaleoutError, SpecError
 from scaleout.hardware.attention import decode_seconds, decode_vector, kernel_of, prefill_seconds, prefill_vector
-from scaleout.io.catalogue import find, list_names, load
+from scaleout.io.catalogue import find
+from scaleout.io.table import Row, take_rows
 from scaleout.specs import Chip, DecodeConstants, PrefillConstants
 
 __all__ = ["fit_decode", "fit_prefill", "main", "measurements"]
 
-Floats = npt.NDArray[np.float64]
+Key = tuple[str, str, str, str, str]
+"""Chip, kernel, phase, dtype of the queries and of the cache."""
+
 
 _DTYPES = {"bfloat16": "bf16", "float16": "bf16", "bf16": "bf16", "fp16": "bf16", "fp8": "fp8"}
 _SHAPE = ("batch", "q_len", "kv_len", "heads", "kv_heads", "head_dim")
@@ -101,28 +101,24 @@ class Measurements:
     source: str
 
 
-def measurements(path: Path) -> dict[tuple[str, str, str, str, str], Measurements]:
+def measurements(path: Path) -> dict[Key, Measurements]:
     """Rows of a table by chip as the table names it, kernel, phase, dtype and cache dtype."""
-    rows: dict[tuple[str, str, str, str, str], list[list[float]]] = defaultdict(list)
-    sources: dict[tuple[str, str, str, str, str], str] = {}
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                kernel = kernel_of(row["source"])
-                if kernel is None:
-                    continue
-                key = (row["chip"], kernel, row["phase"], _DTYPES[row["dtype"]], _DTYPES[row["kv_dtype"]])
-                rows[key].append([*(float(row[name]) for name in _SHAPE), float(row["time_us"])])
-                sources[key] = row["source"]
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be read: {error.strerror}") from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise SpecError(f"{path}: is no table of attention times: {error}") from None
-    made = {}
-    for key, part in sorted(rows.items()):
-        table = np.array(part)
-        made[key] = Measurements(table[:, :-1], table[:, -1] * _US, sources[key])
-    return made
+    rows: dict[Key, list[list[float]]] = defaultdict(list)
+    sources: dict[Key, str] = {}
+
+    def take(row: Row) -> None:
+        source, phase = row.text("source"), row.text("phase", ("prefill", "decode"))
+        dtype, kv_dtype = (_DTYPES[row.text(column, tuple(_DTYPES))] for column in ("dtype", "kv_dtype"))
+        shape = [row.number(column) for column in _SHAPE]
+        seconds = row.number("time_us") * _US
+        if (kernel := kernel_of(source)) is not None:
+            key = (row.text("chip"), kernel, phase, dtype, kv_dtype)
+            rows[key].append([*shape, seconds])
+            sources[key] = source
+
+    take_rows(path, ("chip", "phase", "dtype", "kv_dtype", *_SHAPE, "time_us", "source"), take)
+    tables = {key: np.array(part) for key, part in sorted(rows.items())}
+    return {key: Measurements(table[:, :-1], table[:, -1], sources[key]) for key, table in tables.items()}
 
 
 @compilable
@@ -187,13 +183,11 @@ def fit_decode(chip: Chip, kv_dtype: str, rows: Measurements) -> Fit:
 
 
 def _recorded(fit: Fit, shapes: Floats) -> Fit:
-    """Note error, range and date with the constants."""
+    """Note error and range with the constants."""
     spans = {}
     for name, column in zip(_SHAPE, shapes.T, strict=True):
         spans["head_size" if name == "head_dim" else name] = (float(column.min()), float(column.max()))
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    constants = replace(fit.constants, residual=round(fit.residual, 4), calibrated=spans, fitted=today)
-    return replace(fit, constants=constants)
+    return replace(fit, constants=replace(fit.constants, residual=round(fit.residual, 4), calibrated=spans))
 
 
 def possible(chip: Chip, kv_dtype: str, rows: Measurements) -> Measurements:
@@ -228,23 +222,13 @@ def _section(parts: dict[str, dict[str, Any]], source: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Fit, print the errors, and write the constants where asked to."""
-    parser = argparse.ArgumentParser(prog="python -m scaleout.calibration.attention", description=__doc__)
-    parser.add_argument("table", type=Path, help="CSV of measured attention times")
-    parser.add_argument("--chip", help="only this chip")
-    parser.add_argument("--write", action="store_true", help="put the constants into the chip files")
-    options = parser.parse_args(arguments)
-    try:
-        _calibrate(options.table, options.chip, options.write)
-    except ScaleoutError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    options = parser("attention", __doc__, "CSV of measured attention times").parse_args(arguments)
+    return carry_out(lambda: _calibrate(options.table, options.chip, options.write))
 
 
-def _calibrate(table: Path, only: str | None, write: bool) -> None:
+def _calibrate(table: Path, names: list[str] | None, write: bool) -> None:
     rows = measurements(table)
-    for name in [load("chip", only).name] if only else list_names("chip"):
-        chip: Chip = load("chip", name)
+    for chip in chosen_chips(names):
         mine = {key[1:]: part for key, part in rows.items() if key[0] in (chip.name, *chip.aliases)}
         for kernel in sorted({key[0] for key in mine}):
             parts: dict[str, dict[str, Any]] = {"prefill": {}, "decode": {}}
@@ -254,7 +238,7 @@ def _calibrate(table: Path, only: str | None, write: bool) -> None:
                     continue
                 mixed = f"{dtype}/{kv_dtype}" if dtype != kv_dtype else dtype
                 label = mixed if phase == "prefill" else kv_dtype
-                print(f"{name} {kernel} {phase} {label}")
+                print(f"{chip.name} {kernel} {phase} {label}")
                 taken, source = part, part.source
                 if phase == "decode":
                     taken = possible(chip, kv_dtype, part)
@@ -263,10 +247,12 @@ def _calibrate(table: Path, only: str | None, write: bool) -> None:
                 else:
                     fit = fit_prefill(chip, kernel, dtype, kv_dtype, taken)
                 print("\n".join(_regimes(taken, fit, phase)))
-                parts[phase][label] = fit.constants
+                known = chip.attention.get(kernel)
+                before = getattr(known, phase).get(label) if known else None
+                parts[phase][label] = dated(fit.constants, before)
             print(_section(parts, source))
             if write:
-                write_section(find("chip", name), ("attention", kernel), _section(parts, source))
+                write_section(find("chip", chip.name), ("attention", kernel), _section(parts, source))
 
 
 if __name__ == "__main__":

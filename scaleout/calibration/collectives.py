@@ -8,27 +8,30 @@ their constants are fitted to the logarithms of the times, all but one number of
 held out. What is printed comes from the simulator's own algorithms on the fitted system.
 """
 
-import argparse
-import csv
 import sys
+from argparse import Namespace
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from scaleout.arrays import Bools, Floats, Ints
+from scaleout.calibration.chipfile import paragraph
+from scaleout.calibration.command import carry_out, parser
 from scaleout.calibration.files import write_section
+from scaleout.calibration.fit import solver
 from scaleout.collectives import choose, trials
 from scaleout.collectives.flat import ROUNDS
-from scaleout.errors import MeasurementError, ScaleoutError, near
+from scaleout.errors import MeasurementError, near
 from scaleout.io.catalogue import find, load
+from scaleout.io.table import Row, take_rows
 from scaleout.network import nvswitch_node
 from scaleout.specs import CollectiveLibrary, System
 from scaleout.units import describe
 
 __all__ = ["Table", "fit", "fitted", "predict", "read_table"]
 
-Floats = npt.NDArray[np.float64]
 
 _OPERATIONS = (*ROUNDS,)
 _NAMES = {"alltoall": "all_to_all"}
@@ -52,13 +55,13 @@ _STARTS = 16
 class Table:
     """Measured operations in one node: index into `ROUNDS`, ranks, bytes and seconds, shape (rows,)."""
 
-    operation: npt.NDArray[np.int64]
-    ranks: npt.NDArray[np.int64]
+    operation: Ints
+    ranks: Ints
     nbytes: Floats
     seconds: Floats
     library: npt.NDArray[np.str_]
 
-    def take(self, mask: npt.NDArray[np.bool_]) -> "Table":
+    def take(self, mask: Bools) -> "Table":
         """The rows where the mask is true."""
         return Table(*(getattr(self, name)[mask] for name in self.__slots__))
 
@@ -72,17 +75,20 @@ def read_table(path: Path, system: str) -> Table:
         The file cannot be read, lacks a column, or has no rows of this system.
     """
     rows = []
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                operation = _NAMES.get(row["op"], row["op"])
-                if row["system"] == system and row["nodes"] == "1" and operation in ROUNDS and row["time_us"]:
-                    key = _OPERATIONS.index(operation), int(row["gpus"])
-                    rows.append((*key, float(row["bytes"]), float(row["time_us"]) * 1e-6, row["library"]))
-    except OSError as error:
-        raise MeasurementError(f"{path}: cannot be read: {error.strerror}") from None
-    except (KeyError, ValueError) as error:
-        raise MeasurementError(f"{path}: column or value not as expected: {error}") from None
+
+    def take(row: Row) -> None:
+        name = row.text("op")
+        operation = _NAMES.get(name, name)
+        # a row without a time has a bus bandwidth alone
+        if (
+            (row.optional("system"), row.optional("nodes")) == (system, "1")
+            and operation in ROUNDS
+            and row.optional("time_us")
+        ):
+            key = _OPERATIONS.index(operation), row.whole("gpus")
+            rows.append((*key, row.number("bytes"), row.number("time_us") * 1e-6, row.text("library")))
+
+    take_rows(path, ("op", "bytes", "gpus", "nodes", "system", "library", "time_us"), take)
     if not rows:
         raise MeasurementError(f"{path}: no collectives of {system} in one node")
     operation, ranks, nbytes, seconds, library = zip(*rows, strict=True)
@@ -121,8 +127,7 @@ def predict(logs: Floats, table: Table, system: System) -> Floats:
 
 def fit(table: Table, system: System) -> System:
     """The system with the library's constants fitted to the rows; what is not fitted stays."""
-    from scipy.optimize import least_squares  # type: ignore[import-untyped]
-
+    least_squares = solver()
     names = _names(system)
     start = [_IDLE, *(value or 1.0 for name in names for value in _STARTS_AT[name])]
     high = [2.0, *(value for _ in names for value in (100.0, 10.0, 1.0))]
@@ -192,6 +197,7 @@ def section(library: CollectiveLibrary) -> str:
         f"name: {library.name}",
         f'version: "{library.version}"',
         f"idle_step: {library.idle_step:g}",
+        *([] if library.residual is None else [f"residual: {library.residual:g}"]),
         "protocols:",
     ]
     for name, rules in library.protocols.items():
@@ -200,48 +206,35 @@ def section(library: CollectiveLibrary) -> str:
             value = getattr(rules, field)
             lines.append(f"    {field}: {describe(value, 's') if value else '0 s'}")
         lines += [f"    {field}: {getattr(rules, field):g}" for field in ("scale_up_rate", "network_rate")]
-    words = library.source.split()
-    lines.append("source: >-")
-    while words:
-        line = "  " + words.pop(0)
-        while words and len(line) + len(words[0]) < 100:
-            line += " " + words.pop(0)
-        lines.append(line)
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *paragraph("source", library.source)]) + "\n"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Fit, print residuals, and write where that is asked for."""
-    parser = argparse.ArgumentParser(prog="scaleout.calibration.collectives", description=__doc__)
-    parser.add_argument("table", type=Path)
-    parser.add_argument("--system", default="dgx-h100", help="name of the system whose rows are taken")
-    parser.add_argument("--library", default="NCCL 2.27.3", help="library of the rows that are fitted")
-    parser.add_argument("--held-out", type=int, default=4, metavar="RANKS", help="rows that are not fitted")
-    parser.add_argument("--write", action="store_true", help="put the constants into the system's file")
-    options = parser.parse_args(arguments)
-    try:
-        table, system = read_table(options.table, options.system), load("system", options.system)
-        mine = table.library == options.library
-        if not mine.any():
-            raise MeasurementError(
-                f"no rows of {options.library!r}; {near(options.library, sorted(set(table.library)))}"
-            )
-        held = mine & (table.ranks == options.held_out)
-        done = fit(table.take(mine & ~held), system)
-        print(section(done.library))
-        for name, rows in (
-            ("fitted", mine & ~held),
-            (f"held out, {options.held_out} chips", held),
-            ("other runs", ~mine),
-        ):
-            if rows.any():
-                print(report(name, table.take(rows), done))
-        if options.write:
-            write_section(find("system", options.system), ("library",), section(done.library))
-    except ScaleoutError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    made = parser("collectives", __doc__, "CSV of measured collectives", chips=False)
+    made.add_argument("--system", default="dgx-h100", help="name of the system whose rows are taken")
+    made.add_argument("--library", default="NCCL 2.27.3", help="library of the rows that are fitted")
+    made.add_argument("--held-out", type=int, default=4, metavar="RANKS", help="rows that are not fitted")
+    options = made.parse_args(arguments)
+    return carry_out(lambda: _calibrate(options))
+
+
+def _calibrate(options: Namespace) -> None:
+    table, system = read_table(options.table, options.system), load("system", options.system)
+    mine = table.library == options.library
+    if not mine.any():
+        raise MeasurementError(f"no rows of {options.library!r}; {near(options.library, sorted(set(table.library)))}")
+    held = mine & (table.ranks == options.held_out)
+    done = fit(table.take(mine & ~held), system)
+    error = float(np.abs(residuals(table.take(held), done)).mean()) if held.any() else None
+    done = replace(done, library=replace(done.library, residual=error and round(error, 4)))
+    print(section(done.library))
+    parts = ("fitted", mine & ~held), (f"held out, {options.held_out} chips", held), ("other runs", ~mine)
+    for name, rows in parts:
+        if rows.any():
+            print(report(name, table.take(rows), done))
+    if options.write:
+        write_section(find("system", options.system), ("library",), section(done.library))
 
 
 if __name__ == "__main__":

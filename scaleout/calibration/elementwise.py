@@ -3,30 +3,26 @@
 Every operation of a chip on its own; 30 % of the combinations of tokens and width are held out.
 """
 
-import argparse
-import csv
-import datetime
 import sys
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from scaleout.arrays import Floats
+from scaleout.calibration.chipfile import dated, indented, lines_of
+from scaleout.calibration.command import carry_out, chosen_chips, parser
 from scaleout.calibration.files import write_section
 from scaleout.calibration.fit import Fit, best_fit, held_out, summary
-from scaleout.calibration.text import indented, lines_of
 from scaleout.compiled import compilable
-from scaleout.errors import ScaleoutError, SpecError
 from scaleout.hardware.elementwise import PASSES, elementwise_seconds, operation_vector
-from scaleout.io.catalogue import find, list_names, load
+from scaleout.io.catalogue import find
+from scaleout.io.table import Row, take_rows
 from scaleout.specs import Chip, ElementwiseConstants
 
 __all__ = ["fit_operation", "main", "measurements"]
 
-Floats = npt.NDArray[np.float64]
 
 _US = 1e-6
 _ELEMENT = 2.0
@@ -38,18 +34,15 @@ _START = ElementwiseConstants(launch=2 * _US, efficiency=0.5, l2_ratio=1.0, sour
 
 def measurements(path: Path) -> dict[tuple[str, str], tuple[Floats, str]]:
     """Tokens, width and seconds, a row each, and their source, by chip as the table names it and operation."""
-    rows: dict[tuple[str, str], list[tuple[float, float, float]]] = defaultdict(list)
+    rows: dict[tuple[str, str], list[tuple[float, ...]]] = defaultdict(list)
     sources = {}
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                key = (row["chip"], row["op"])
-                rows[key].append((float(row["tokens"]), float(row["width"]), float(row["time_us"]) * _US))
-                sources[key] = row["source"]
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be read: {error.strerror}") from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise SpecError(f"{path}: is no table of elementwise times: {error}") from None
+
+    def take(row: Row) -> None:
+        key = (row.text("chip"), row.text("op"))
+        rows[key].append((row.number("tokens"), row.number("width"), row.number("time_us") * _US))
+        sources[key] = row.text("source")
+
+    take_rows(path, ("chip", "op", "tokens", "width", "time_us", "source"), take)
     return {key: (np.array(part), sources[key]) for key, part in sorted(rows.items())}
 
 
@@ -86,7 +79,6 @@ def fit_operation(chip: Chip, operation: str, rows: Floats) -> Fit:
         fit.constants,
         residual=round(fit.residual, 4),
         calibrated={name: (float(column.min()), float(column.max())) for name, column in spans.items()},
-        fitted=datetime.datetime.now(datetime.UTC).date().isoformat(),
     )
     return replace(fit, constants=constants)
 
@@ -97,40 +89,30 @@ def _fitted(fit: Fit) -> float:
 
 def main(arguments: list[str] | None = None) -> int:
     """Fit, print the errors, and write the constants where asked to."""
-    parser = argparse.ArgumentParser(prog="python -m scaleout.calibration.elementwise", description=__doc__)
-    parser.add_argument("table", type=Path, help="CSV of measured elementwise times")
-    parser.add_argument("--chip", help="only this chip")
-    parser.add_argument("--write", action="store_true", help="put the constants into the chip files")
-    options = parser.parse_args(arguments)
-    try:
-        _calibrate(options.table, options.chip, options.write)
-    except ScaleoutError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    options = parser("elementwise", __doc__, "CSV of measured elementwise times").parse_args(arguments)
+    return carry_out(lambda: _calibrate(options.table, options.chip, options.write))
 
 
-def _calibrate(table: Path, only: str | None, write: bool) -> None:
+def _calibrate(table: Path, names: list[str] | None, write: bool) -> None:
     rows = measurements(table)
-    for name in [load("chip", only).name] if only else list_names("chip"):
-        chip: Chip = load("chip", name)
+    for chip in chosen_chips(names):
         section: list[str] = []
         for (known, operation), (part, source) in rows.items():
             if known not in (chip.name, *chip.aliases) or operation not in PASSES:
                 continue
             fit = fit_operation(chip, operation, part)
-            print(f"{name} {operation}")
+            print(f"{chip.name} {operation}")
             print(f"    fitted    {summary(fit.errors[~fit.held])}")
             print(f"    held out  {summary(fit.errors[fit.held])}")
             for low, high in ((0, 64), (64, 512), (512, np.inf)):
                 inside = (part[:, 0] > low) & (part[:, 0] <= high)
                 print(f"      tokens {low} to {high}: {summary(fit.errors[inside])}")
-            constants: Any = replace(fit.constants, source=f"fit to {source}, kernels of eager PyTorch and vLLM")
-            section += [f"{operation}:", *indented(lines_of(constants))]
+            found = replace(fit.constants, source=f"fit to {source}, kernels of eager PyTorch and vLLM")
+            section += [f"{operation}:", *indented(lines_of(dated(found, chip.elementwise.get(operation))))]
         if section:
             print("\n".join(section))
         if section and write:
-            write_section(find("chip", name), ("elementwise",), "\n".join(section))
+            write_section(find("chip", chip.name), ("elementwise",), "\n".join(section))
 
 
 if __name__ == "__main__":

@@ -6,12 +6,13 @@ from itertools import product
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-__all__ = ["Fit", "best_fit", "held_out", "summary"]
+from scaleout.arrays import Bools, Floats
+from scaleout.errors import ScaleoutError
+
+__all__ = ["Fit", "best_fit", "held_out", "solver", "summary"]
 
 S = TypeVar("S")
-Floats = npt.NDArray[np.float64]
 
 _SHARE = 0.3
 """Of the combinations is kept out of the fit."""
@@ -39,7 +40,7 @@ class Fit:
 
     constants: Any
     errors: Floats
-    held: npt.NDArray[np.bool_]
+    held: Bools
 
     @property
     def residual(self) -> float:
@@ -48,7 +49,22 @@ class Fit:
         return float(np.abs(part).mean())
 
 
-def held_out(keys: Iterable[tuple[Any, ...]], seed: int = 0) -> npt.NDArray[np.bool_]:
+def solver() -> Any:
+    """`scipy.optimize.least_squares`.
+
+    Raises
+    ------
+    ScaleoutError
+        scipy is not installed: a simulation does not need it.
+    """
+    try:
+        from scipy.optimize import least_squares  # type: ignore[import-untyped]
+    except ImportError:
+        raise ScaleoutError("fits need scipy, which is not installed; pip install 'scaleout[dev]' brings it") from None
+    return least_squares
+
+
+def held_out(keys: Iterable[tuple[Any, ...]], seed: int = 0) -> Bools:
     """Mark the rows of 30 % of the distinct keys.
 
     >>> bool(held_out([(1,), (1,)]).any())
@@ -67,7 +83,7 @@ def best_fit(
     choices: Mapping[str, Sequence[Any]],
     predict: Callable[[Any], Floats],
     measured: Floats,
-    held: npt.NDArray[np.bool_],
+    held: Bools,
 ) -> Fit:
     """Fit continuous constants for each choice of the others; the smallest mean error on fitted rows wins.
 
@@ -82,8 +98,7 @@ def best_fit(
     predict
         Constants -> time of every row [s].
     """
-    from scipy.optimize import least_squares  # type: ignore[import-untyped]
-
+    least_squares = solver()
     low, high = (np.log([bounds[side] for bounds in free.values()]) for side in (0, 1))
     logs = np.random.default_rng(0).normal(0.0, 0.7, (_STARTS, len(free)))
 

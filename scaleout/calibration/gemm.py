@@ -5,36 +5,31 @@ the (n, k) pairs, at every m, are held out of the fit; the error on them is the 
 written beside the constants.
 """
 
-import argparse
-import csv
-import datetime
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from scaleout.calibration.chipfile import block
+from scaleout.arrays import Bools, Floats
+from scaleout.calibration.chipfile import dated, lines_of
+from scaleout.calibration.command import carry_out, chosen_chips, parser
 from scaleout.calibration.files import write_section
+from scaleout.calibration.fit import held_out, solver
 from scaleout.calibration.gemm_form import MENUS, Menu, constants, free, guess
 from scaleout.compiled import compilable
-from scaleout.errors import ScaleoutError, SpecError, near
+from scaleout.errors import SpecError
 from scaleout.hardware.formats import FORMATS, SPELLINGS, format_of
 from scaleout.hardware.gemm import gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
-from scaleout.io.catalogue import find, list_names, load
+from scaleout.io.catalogue import find, known_chips
+from scaleout.io.table import Row, take_rows
 from scaleout.specs import Chip, FrozenDict, GemmConstants
 
-__all__ = ["COLUMNS", "LIBRARY", "Measured", "fit", "held_out", "kernel_times", "main", "read"]
+__all__ = ["COLUMNS", "LIBRARY", "Measured", "fit", "kernel_times", "main", "read"]
 
 LIBRARY = "TensorRT-LLM collectors of aiconfigurator@095f58a"
 COLUMNS = ("chip", "dtype", "m", "n", "k", "time_us")
-Floats = npt.NDArray[np.float64]
 
-_NUMBERS = COLUMNS[2:]
-_HELD = 0.3
-_SEED = 0
 _KNEE = 0.1
 """Log error beyond which a row counts linearly: tables hold rows where the library chose badly."""
 _PRIOR, _FIRM = 0.004, 0.06
@@ -52,7 +47,7 @@ class Measured:
     shapes: Floats
     seconds: Floats
 
-    def __getitem__(self, rows: npt.NDArray[np.bool_]) -> "Measured":
+    def __getitem__(self, rows: Bools) -> "Measured":
         return Measured(self.shapes[rows], self.seconds[rows])
 
 
@@ -67,42 +62,17 @@ def kernel_times(shapes: Floats, out_bytes: float, gemm: Floats, quantise: Float
 
 
 def read(path: Path, chips: Mapping[str, Chip]) -> dict[tuple[str, str], Measured]:
-    """The rows of a table by chip and dtype, both as the catalogue names them.
-
-    Raises
-    ------
-    SpecError
-        The file cannot be read, or a cell is no number above 0.
-    """
+    """The rows of a table by chip and dtype, both as the catalogue names them."""
     rows: dict[tuple[str, str], list[list[float]]] = {}
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            for line, row in enumerate(csv.DictReader(file), start=2):
-                try:
-                    values = [float(row[column]) for column in _NUMBERS]
-                    name, dtype = row["chip"], SPELLINGS.get(row["dtype"], row["dtype"])
-                except (KeyError, TypeError, ValueError) as error:
-                    raise SpecError(f"{path}, line {line}: {error}; expected {', '.join(COLUMNS)}") from None
-                if not min(values) > 0.0:
-                    raise SpecError(f"{path}, line {line}: {min(values):g}; expected numbers above 0")
-                rows.setdefault((chips[name].name if name in chips else name, dtype), []).append(values)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SpecError(f"{path}: cannot be read: {error}") from None
+
+    def take(row: Row) -> None:
+        name, dtype = row.text("chip"), row.text("dtype")
+        key = chips[name].name if name in chips else name, SPELLINGS.get(dtype, dtype)
+        rows.setdefault(key, []).append([*(float(row.whole(axis)) for axis in "mnk"), row.number("time_us")])
+
+    take_rows(path, COLUMNS, take)
     arrays = {key: np.array(values, dtype=np.float64) for key, values in rows.items()}
     return {key: Measured(array[:, :3].copy(), array[:, 3] * 1e-6) for key, array in arrays.items()}
-
-
-def known_chips() -> dict[str, Chip]:
-    """Every chip of the catalogue by name and alias."""
-    chips: list[Chip] = [load("chip", name) for name in list_names("chip")]
-    return {alias: chip for chip in chips for alias in (*chip.aliases, chip.name)}
-
-
-def held_out(measured: Measured) -> npt.NDArray[np.bool_]:
-    """Which rows the fit does not see: the same pairs of n and k at every m."""
-    pairs, of = np.unique(measured.shapes[:, 1:], axis=0, return_inverse=True)
-    chosen = np.random.default_rng(_SEED).permutation(len(pairs))[: round(_HELD * len(pairs))]
-    return np.isin(of.ravel(), chosen)
 
 
 def simulate(chip: Chip, dtype: str, shapes: Floats) -> Floats:
@@ -124,8 +94,7 @@ def fit(chip: Chip, dtype: str, measured: Measured, menus: Sequence[Menu] = MENU
 
 
 def _fit_menu(chip: Chip, dtype: str, measured: Measured, menu: Menu) -> tuple[float, GemmConstants]:
-    from scipy.optimize import least_squares  # type: ignore[import-untyped]
-
+    least_squares = solver()
     shape = format_of(dtype)
     launch = chip.gemm["bf16"].launch if shape.cast and "bf16" in chip.gemm else None
     m, n, k = measured.shapes.T
@@ -164,9 +133,9 @@ def _rounded(found: GemmConstants) -> GemmConstants:
     return replace(found, **changes)  # type: ignore[arg-type]
 
 
-def calibrate(chip: Chip, dtype: str, measured: Measured, day: str) -> tuple[GemmConstants, list[str]]:
+def calibrate(chip: Chip, dtype: str, measured: Measured) -> tuple[GemmConstants, list[str]]:
     """Constants from the rows that are not held out, and lines on how well they do on both parts."""
-    held = held_out(measured)
+    held = held_out((n, k) for _, n, k in measured.shapes.tolist())
     found = fit(chip, dtype, measured[~held])
     times = simulate(replace(chip, gemm={dtype: found}), dtype, measured.shapes)
     errors = np.abs(times / measured.seconds - 1.0)
@@ -178,13 +147,12 @@ def calibrate(chip: Chip, dtype: str, measured: Measured, day: str) -> tuple[Gem
         residual=round(float(errors[held].mean()), 4),
         range=FrozenDict(bounds),
         library=LIBRARY,
-        fitted=day,
         source=f"ai-dynamo/aiconfigurator 095f58a (Apache-2.0), {len(held):,} {dtype} kernels in short bursts",
     )
     return found, list(_lines(f"{chip.name} {dtype}", measured.shapes[:, 0], errors, held))
 
 
-def _lines(name: str, m: Floats, errors: Floats, held: npt.NDArray[np.bool_]) -> Iterator[str]:
+def _lines(name: str, m: Floats, errors: Floats, held: Bools) -> Iterator[str]:
     for low, high in ((1, 10**9), *_REGIMES):
         there = (m >= low) & (m <= high)
         parts = []
@@ -198,27 +166,14 @@ def _lines(name: str, m: Floats, errors: Floats, held: npt.NDArray[np.bool_]) ->
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: fit, print, and with --write put into the chip files."""
-    parser = argparse.ArgumentParser(prog="python -m scaleout.calibration.gemm", description=__doc__)
-    parser.add_argument("table", type=Path, help="CSV with the columns " + ", ".join(COLUMNS))
-    parser.add_argument("--chip", action="append", help="name or alias; all chips of the table otherwise")
-    parser.add_argument("--dtype", action="append", help="all dtypes of the table otherwise")
-    parser.add_argument("--write", action="store_true", help="put the constants into the chip files")
-    asked = parser.parse_args(arguments)
-    try:
-        _run(asked.table, asked.chip, asked.dtype, write=asked.write)
-    except ScaleoutError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    made = parser("gemm", __doc__, "CSV with the columns " + ", ".join(COLUMNS))
+    made.add_argument("--dtype", action="append", help="all dtypes of the table otherwise")
+    options = made.parse_args(arguments)
+    return carry_out(lambda: _calibrate(options.table, options.chip, options.dtype, options.write))
 
 
-def _run(table: Path, names: list[str] | None, dtypes: list[str] | None, *, write: bool) -> None:
-    chips = known_chips()
-    for name in names or ():
-        if name not in chips:
-            raise SpecError(f"unknown chip {name!r}; {near(name, chips)}")
-    wanted = {chips[name].name for name in names} if names else None
-    day = datetime.datetime.now(datetime.UTC).date().isoformat()
+def _calibrate(table: Path, names: list[str] | None, dtypes: list[str] | None, write: bool) -> None:
+    chips, wanted = known_chips(), {chip.name for chip in chosen_chips(names)}
     print(f"{'chip and dtype':28} {'rows':12} mean, median and 90th percentile of |simulated / measured - 1|")
     # 16-bit constants first: the launch time of the others is theirs
     tables = sorted(read(table, chips).items(), key=lambda item: (item[0][0], item[0][1] != "bf16", item[0][1]))
@@ -226,14 +181,15 @@ def _run(table: Path, names: list[str] | None, dtypes: list[str] | None, *, writ
         if name not in chips or dtype not in FORMATS:
             print(f"{name} {dtype}: left out, {'the dtype' if name in chips else 'the chip'} is not known")
             continue
-        if (wanted and name not in wanted) or (dtypes and dtype not in dtypes):
+        if name not in wanted or (dtypes and dtype not in dtypes):
             continue
         chip = chips[name]
-        found, lines = calibrate(chip, dtype, measured, day)
-        print(*lines, *(f"    {line}" for line in block(found)), sep="\n", flush=True)
+        found, lines = calibrate(chip, dtype, measured)
+        found = dated(found, chip.gemm.get(dtype))
+        print(*lines, *(f"    {line}" for line in lines_of(found)), sep="\n", flush=True)
         chips[name] = replace(chip, gemm={**chip.gemm, dtype: found})
         if write:
-            write_section(find("chip", name), ("gemm", dtype), "\n".join(block(found)))
+            write_section(find("chip", name), ("gemm", dtype), "\n".join(lines_of(found)))
 
 
 if __name__ == "__main__":

@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from scaleout.arrays import Floats
 from scaleout.hardware.formats import Format
 from scaleout.specs import GemmConstants, QuantiseConstants
 
 __all__ = ["BOUNDS", "MENUS", "Bounds", "Menu", "constants", "free", "guess"]
-
-Floats = npt.NDArray[np.float64]
 
 
 class Menu(NamedTuple):

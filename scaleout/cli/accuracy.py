@@ -44,9 +44,9 @@ def command(folder: Path, page: Path, figures: Path | None, notes: Path | None, 
         tables = {}
         for path in paths:
             with progress(path.name) as watch:
-                comparison = validate(TABLES[path.name], path, watch)
+                agreement = validate(TABLES[path.name], path, watch)
             digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-            tables[path.stem] = Measured(path.name, digest, comparison)
+            tables[path.stem] = Measured(path.name, digest, agreement)
         head = f"scaleout {__version__}, {date or datetime.now(UTC).date().isoformat()}"
         seen = Path(os.path.relpath(drawings, page.parent)).as_posix()
         text = accuracy_page(tables, words, head=head, figures=seen)

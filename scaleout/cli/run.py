@@ -88,6 +88,8 @@ def command(
         text = json.dumps({**result.to_dict(), "run": run}, indent=2)
         files = write_all(folder, _files(text, result, recording)) if folder is not None else []
     if as_json:
+        for line in result.warnings:
+            click.echo(f"warning: {line}", err=True)
         click.echo(text)
         return
     from rich.console import Console

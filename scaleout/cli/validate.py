@@ -12,9 +12,9 @@ from typing import Any
 import click
 
 from scaleout.errors import SpecError
-from scaleout.validation.comparison import Comparison
+from scaleout.io.table import Watch
+from scaleout.validation.agreement import Agreement
 from scaleout.validation.kinds import KINDS, kind_module, validate
-from scaleout.validation.table import Watch
 
 __all__ = ["command", "progress"]
 
@@ -45,16 +45,16 @@ def command(kind: str, file: Path, as_json: bool, plot: Path | None, rows: int, 
         raise SpecError(f"--plot {plot}: a figure is written as {' or '.join(_FORMATS)}")
     with _output(plot):
         with progress(f"{kind} {file.name}") as watch:
-            comparison = validate(kind, file, watch)
-        drawn = _draw(comparison, plot)
+            agreement = validate(kind, file, watch)
+        drawn = _draw(agreement, plot)
     if as_json:
-        click.echo(json.dumps(comparison.summary() | (_rows(comparison) if everything else {}), indent=2))
+        click.echo(json.dumps(agreement.summary() | (_rows(agreement) if everything else {}), indent=2))
     else:
         from rich.console import Console
 
-        from scaleout.report.agreement import comparison_tables
+        from scaleout.report.agreement import agreement_tables
 
-        Console(highlight=False).print(comparison_tables(comparison, rows=rows, all_lines=everything))
+        Console(highlight=False).print(agreement_tables(agreement, rows=rows, all_lines=everything))
     for words in drawn:
         click.echo(words, err=as_json)
 
@@ -68,26 +68,26 @@ def _output(plot: Path | None) -> Any:
     return output_folder(plot.parent)
 
 
-def _draw(comparison: Comparison, plot: Path | None) -> list[str]:
+def _draw(agreement: Agreement, plot: Path | None) -> list[str]:
     """Write the figure; what became of it."""
     if plot is None:
         return []
-    if not comparison.compared:
-        return [f"no figure: no row of {comparison.kind} was compared"]
+    if not agreement.compared:
+        return [f"no figure: no row of {agreement.kind} was compared"]
     os.environ["MPLBACKEND"] = "agg"
     from scaleout.report.agreement import draw_scatter, scatter_table
     from scaleout.report.files import write_atomically
     from scaleout.report.style import render
 
-    files = render(draw_scatter(scatter_table(comparison)), "figure")
+    files = render(draw_scatter(scatter_table(agreement)), "figure")
     path = write_atomically(plot, files[f"figure{plot.suffix.lower()}"])
     return [f"wrote {path}  (simulated against measured)"]
 
 
-def _rows(comparison: Comparison) -> dict[str, Any]:
+def _rows(agreement: Agreement) -> dict[str, Any]:
     """Every row, for those who count for themselves."""
-    compared = [{**asdict(row), "error": row.error} for row in comparison.compared]
-    return {"unit": comparison.unit, "rows": compared, "skipped_rows": [asdict(row) for row in comparison.skipped]}
+    compared = [{**asdict(row), "error": row.error} for row in agreement.compared]
+    return {"unit": agreement.unit, "rows": compared, "skipped_rows": [asdict(row) for row in agreement.skipped]}
 
 
 @contextmanager

@@ -9,13 +9,11 @@ link, and tests hold the two together. Equations: ``docs/collectives.md``.
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from scaleout.arrays import Floats
 from scaleout.compiled import compilable
 from scaleout.network import tree_shape
 from scaleout.specs import ALGORITHMS, System
-
-Floats = npt.NDArray[np.float64]
 
 __all__ = ["HALF", "WHOLE", "Rails", "collective_rows", "rail_size_of_all", "rails", "reach", "send_rows"]
 
@@ -104,7 +102,9 @@ def rails(system: System, chips: int) -> Rails:
         pod_nodes=pod_nodes,
         bandwidth=np.array([node_link, port, port, *bundles]),
         latency=np.array([float(np.array([path]).sum(axis=1)[0]) for path in paths]),
-        protocols=np.array([[r.launch, r.scale_up_step, r.network_step, r.scale_up_rate, r.network_rate] for r in rules]),
+        protocols=np.array(
+            [[r.launch, r.scale_up_step, r.network_step, r.scale_up_rate, r.network_rate] for r in rules]
+        ),
         runs=np.array([[float(name in r.algorithms) for name in ALGORITHMS] for r in rules]),
         idle_step=float(system.library.idle_step),
     )

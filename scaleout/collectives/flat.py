@@ -16,9 +16,10 @@ B is the link's, or less where the protocol caps it.
 
 import numpy as np
 
+from scaleout.arrays import Floats, Ints
 from scaleout.collectives.groups import rail_size
 from scaleout.network.pattern import Pattern, tally
-from scaleout.network.topology import Fabric, Floats, Ints
+from scaleout.network.topology import Fabric
 
 __all__ = ["ROUNDS", "direct", "nvls", "point_to_point", "ring", "ring_latency", "tree"]
 

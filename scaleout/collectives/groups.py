@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from scaleout.network.topology import Fabric, Ints
+from scaleout.arrays import Ints
+from scaleout.network.topology import Fabric
 
 __all__ = ["rail_size"]
 

@@ -10,10 +10,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from scaleout.arrays import Ints
 from scaleout.collectives.flat import nvls, ring, tree
 from scaleout.collectives.groups import rail_size
 from scaleout.network.pattern import Pattern, tally
-from scaleout.network.topology import Fabric, Ints
+from scaleout.network.topology import Fabric
 
 __all__ = ["LEVELS", "hierarchical"]
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from scaleout.arrays import Floats, Ints
 from scaleout.engine.program import Program
 from scaleout.engine.timeline import ClassTimeline
 
@@ -26,8 +26,8 @@ class Ledger:
         Names.
     """
 
-    time: npt.NDArray[np.int64]
-    held: npt.NDArray[np.float64]
+    time: Ints
+    held: Floats
     kinds: tuple[str, ...]
 
     def at_peak(self) -> dict[str, float]:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from scaleout.arrays import Floats, Ints
 from scaleout.engine.program import Job
 from scaleout.network.pattern import Pattern
-from scaleout.network.topology import Fabric, Ints
+from scaleout.network.topology import Fabric
 
 __all__ = ["Partition", "discrete", "equitable", "roles"]
 
@@ -39,7 +40,7 @@ def _mix(values: Hashes) -> Hashes:
     return z ^ (z >> np.uint64(31))
 
 
-def _bits(values: npt.NDArray[np.float64]) -> Hashes:
+def _bits(values: Floats) -> Hashes:
     return _mix(np.ascontiguousarray(values, dtype=np.float64).view(np.uint64))
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
+
+from scaleout.arrays import Bools, Floats, Ints
 
 __all__ = [
     "COLLECTIVE",
@@ -100,7 +101,7 @@ class Family:
 
     name: str
     category: str
-    groups: npt.NDArray[np.int64]
+    groups: Ints
 
 
 class Mark(NamedTuple):
@@ -130,14 +131,14 @@ class Program:
         Named stretches.
     """
 
-    kind: npt.NDArray[np.int64]
-    stream: npt.NDArray[np.int64]
-    item: npt.NDArray[np.int64]
-    after: npt.NDArray[np.int64]
-    memory_op: npt.NDArray[np.int64]
-    memory_end: npt.NDArray[np.bool_]
-    memory_kind: npt.NDArray[np.int64]
-    memory_bytes: npt.NDArray[np.float64]
+    kind: Ints
+    stream: Ints
+    item: Ints
+    after: Ints
+    memory_op: Ints
+    memory_end: Bools
+    memory_kind: Ints
+    memory_bytes: Floats
     marks: Sequence[Mark] = ()
 
     def __len__(self) -> int:
@@ -173,7 +174,7 @@ class Job:
     """
 
     programs: Sequence[Program]
-    program_of: npt.NDArray[np.int64]
+    program_of: Ints
     families: Mapping[str, Family]
     labels: Sequence[Label]
     messages: Sequence[Message]

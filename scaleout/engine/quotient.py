@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from scaleout.arrays import Bools, Floats, Ints
 from scaleout.engine.partition import Partition, roles
 from scaleout.engine.program import RECEIVE, Job, ticks
 from scaleout.network.fairshare import max_min
 from scaleout.network.pattern import Pattern
-from scaleout.network.topology import Fabric, Floats, Ints
+from scaleout.network.topology import Fabric
 
 __all__ = ["Orbit", "Quotient", "Transfer", "quotient"]
 
@@ -67,15 +67,12 @@ class Orbit:
     ----------
     family, group
         The representative.
-    multiplicity
-        Groups in the orbit.
     members
         Distinct (class, role) of its ranks; the role tells sender and receiver apart.
     """
 
     family: str
     group: int
-    multiplicity: int
     members: tuple[tuple[int, int], ...]
 
 
@@ -95,8 +92,6 @@ class Quotient:
         (family, role, class) -> orbit.
     transfers
         (orbit, message) -> transfer.
-    link_names
-        A link of each link class, by index into the topology.
     loads
         Per transfer, by index: link classes, weight and number of its elementary flows there.
     caps
@@ -111,7 +106,6 @@ class Quotient:
     orbits: tuple[Orbit, ...]
     orbit_of: Mapping[tuple[str, int, int], int]
     transfers: Mapping[tuple[int, int], Transfer]
-    link_names: Ints
     loads: tuple[Load, ...]
     caps: Floats
     capacity: Floats
@@ -197,7 +191,6 @@ def quotient(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], partitio
         orbits=tuple(orbits),
         orbit_of=orbit_of,
         transfers=transfers,
-        link_names=np.array(chosen, dtype=np.int64),
         loads=tuple(loads),
         caps=np.array(caps),
         capacity=capacity,
@@ -213,13 +206,12 @@ def _orbits(job: Job, partition: Partition) -> tuple[list[Orbit], dict[tuple[str
         table, classes = job.families[name].groups, partition.group[name]
         role_of = roles(job, name)
         group_orbit[name] = classes + len(orbits)
-        _, first, counts = np.unique(classes, return_index=True, return_counts=True)
-        for group, multiplicity in zip(first.tolist(), counts.tolist(), strict=True):
+        for group in np.unique(classes, return_index=True)[1].tolist():
             pairs = zip(partition.rank[table[group]].tolist(), role_of.tolist(), strict=True)
             members = tuple(sorted(set(pairs)))
             for cls, role in members:
                 orbit_of[name, role, cls] = len(orbits)
-            orbits.append(Orbit(name, group, multiplicity, members))
+            orbits.append(Orbit(name, group, members))
     return orbits, orbit_of, group_orbit
 
 
@@ -248,7 +240,7 @@ def _loads(
     return dict(zip(orbit[cuts].tolist(), zip(loads, alone.tolist(), strict=True), strict=True))
 
 
-def _changes(*columns: Ints | Floats) -> npt.NDArray[np.bool_]:
+def _changes(*columns: Ints | Floats) -> Bools:
     """Rows that differ from the one before; the first does."""
     new = np.ones(len(columns[0]), dtype=bool)
     new[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from scaleout.arrays import Bools, Ints
 from scaleout.engine.program import COMPUTE, RECEIVE, STREAMS, Job, Program, ticks
 from scaleout.engine.quotient import Quotient, Transfer
 
 __all__ = ["Step", "Track", "compile_class"]
 
-Ints = npt.NDArray[np.int64]
 Known = dict[bytes, tuple[Ints, Ints] | None]
 """Stretches by streams, times and distances, with start and end of each operation; None where a
 run would not be equal to its operations."""
@@ -79,9 +78,7 @@ _NO_RUNS: tuple[Ints, list[tuple[int, int]], list[tuple[Ints, Ints]], list[int]]
 )
 
 
-def durations(
-    job: Job, wiring: Quotient, cls: int
-) -> tuple[Ints, npt.NDArray[np.bool_], dict[tuple[int, int], Transfer]]:
+def durations(job: Job, wiring: Quotient, cls: int) -> tuple[Ints, Bools, dict[tuple[int, int], Transfer]]:
     """Time of each operation of a class [tick], whether it never varies, and its transfers."""
     rank = int(wiring.representatives[cls])
     program = job.programs[job.program_of[rank]]
@@ -155,7 +152,7 @@ def _rows(table: Ints) -> tuple[Ints, list[tuple[int, ...]]]:
 
 
 def _find_runs(
-    program: Program, taken: Ints, fixed: npt.NDArray[np.bool_], known: Known
+    program: Program, taken: Ints, fixed: Bools, known: Known
 ) -> tuple[Ints, list[tuple[int, int]], list[tuple[Ints, Ints]], list[int]]:
     """Cut the fixed operations into runs; none where a run would not be equal to its operations.
 

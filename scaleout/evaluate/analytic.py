@@ -9,18 +9,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scaleout.arrays import Floats, Ints
 from scaleout.collectives.alone import Rails, rails
 from scaleout.compiled import compilable
 from scaleout.errors import SpecError
 from scaleout.hardware import Rates, pack
-from scaleout.hardware.rates import Floats
 from scaleout.parallel.activations import kept_of
 from scaleout.parallel.costs import layer_costs
 from scaleout.parallel.layer import KINDS
 from scaleout.parallel.shard import Dimensions, Options, cut, dimensions, options
 from scaleout.parallel.wires import wires_of
 from scaleout.specs import TrainingExperiment
-from scaleout.training.passes import Ints
 from scaleout.training.peaks import peaks
 from scaleout.training.recurrence import OUTCOME, Plan, step_ticks
 

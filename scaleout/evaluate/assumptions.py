@@ -1,8 +1,11 @@
 """What a training result rests on, with sources, for the reader of the result."""
 
 from scaleout.evaluate.event import Recording
+from scaleout.hardware.formats import format_of
+from scaleout.hardware.gemm import gemm_constants
 from scaleout.models import parameters
 from scaleout.result import Assumption
+from scaleout.specs import Stack
 from scaleout.training.stages import deal
 from scaleout.units import describe
 
@@ -13,18 +16,19 @@ def assumptions(recording: Recording) -> tuple[Assumption, ...]:
     """Constants of chip, stack and system, chosen algorithms, and what the model leaves out."""
     spec = recording.experiment
     chip, stack, system = spec.system.chip, spec.stack, spec.system
-    gemm = chip.gemm.get(spec.precision) or chip.gemm["bf16"]
+    gemm, rate = gemm_constants(chip, spec.precision), format_of(spec.precision).rate
     attention = chip.attention.get(stack.attention)
     prefill = attention.for_prefill("bf16") if attention else None
 
     def checked(name: str, unverified: tuple[str, ...]) -> bool:
-        return not any(item == name or item.startswith(f"{name}.") for item in unverified)
+        # all of it, a part of it, or what it is a part of
+        return not any(f"{item}.".startswith(f"{name}.") or name.startswith(f"{item}.") for item in unverified)
 
     rows = [
         Assumption(f"model {spec.model.name}", f"{parameters(spec.model):,} parameters", spec.model.source),
         Assumption(
             f"{chip.name}: {spec.precision} peak",
-            describe(chip.flops(spec.precision), "flop/s"),
+            describe(chip.flops(rate), "flop/s"),
             chip.source,
             checked("peak_flops", chip.unverified),
         ),
@@ -35,9 +39,9 @@ def assumptions(recording: Recording) -> tuple[Assumption, ...]:
             checked("gemm", chip.unverified),
         ),
         Assumption(
-            f"{chip.name}: sustained clock",
-            f"long runs hold {describe(chip.sustained[spec.precision], 'flop/s')}"
-            if spec.precision in chip.sustained else "no limit below that of short bursts",
+            f"{chip.name}: long runs",
+            f"at most {describe(chip.sustained[rate], 'flop/s')} under the power cap"
+            if rate in chip.sustained else "not slower than short bursts",
             chip.sustained_source or "not given",
             checked("sustained", chip.unverified),
         ),
@@ -47,13 +51,11 @@ def assumptions(recording: Recording) -> tuple[Assumption, ...]:
             if prefill
             else "products and passes over scores in HBM",
             attention.source if attention else gemm.source,
-            checked("attention", chip.unverified),
+            checked(f"attention.{stack.attention}" if attention else "gemm", chip.unverified),
         ),
         Assumption(
             f"stack {stack.name} {stack.version}",
-            f"{describe(stack.kernel_gap, 's')} between kernels, elementwise passes at "
-            f"{stack.elementwise_efficiency:.0%} of HBM bandwidth, tensor-parallel collectives "
-            f"{'overlapped' if stack.overlap_tensor_parallel else 'not overlapped'} backward",
+            _stack(stack),
             stack.source,
             not stack.unverified,
         ),
@@ -71,7 +73,8 @@ def assumptions(recording: Recording) -> tuple[Assumption, ...]:
         Assumption(
             "layers",
             _dealt(recording),
-            "layers are dealt evenly; embedding and loss take a layer's place where that evens it out",
+            "layers are dealt evenly; embedding and loss take a layer's place where that evens it out"
+            if stack.stages == "balanced" else "every chunk takes as many as the fullest must, the last what is left",
         ),
         Assumption(
             "routing",
@@ -93,6 +96,25 @@ def assumptions(recording: Recording) -> tuple[Assumption, ...]:
     return (*overridden, *rows)
 
 
+def _stack(stack: Stack) -> str:
+    """What it costs, and what runs beside kernels and what blocks them."""
+    kinds = {
+        "tensor-parallel collectives backward": stack.overlap_tensor_parallel,
+        "gathers of parameters": stack.overlap_parameter_gather,
+        "reductions of gradients": stack.overlap_gradient_reduction,
+        "sends": stack.overlap_sends,
+    }
+    overlapped, blocking = ([name for name, beside in kinds.items() if beside is on] for on in (True, False))
+    words = [f"{describe(stack.kernel_gap, 's')} between kernels"]
+    if stack.host_launch:
+        words.append(f"{describe(stack.host_launch, 's')} of the host for each")
+    words.append(f"elementwise passes at {stack.elementwise_efficiency:.0%} of HBM bandwidth")
+    words += [
+        f"{', '.join(names)}: {how}" for names, how in ((overlapped, "beside kernels"), (blocking, "blocking")) if names
+    ]
+    return "; ".join(words)
+
+
 def _algorithms(recording: Recording) -> str:
     """Which algorithm each kind of message took."""
     job = recording.job
@@ -106,7 +128,8 @@ def _algorithms(recording: Recording) -> str:
 
 def _dealt(recording: Recording) -> str:
     spec = recording.experiment
-    chunks = deal(spec.model.layers, spec.layout.pp * spec.layout.vpp)
+    balanced = spec.stack.stages == "balanced"
+    chunks = deal(spec.model.layers, spec.layout.pp * spec.layout.vpp, balanced=balanced)
     counts = sorted({chunk.layers for chunk in chunks})
     ends = f"first {chunks[0].layers} with the embedding, last {chunks[-1].layers} with the loss"
     return f"{spec.model.layers} on {len(chunks)} chunks of {' or '.join(map(str, counts))} ({ends})"

@@ -5,12 +5,10 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from scaleout.arrays import Bools, Ints
 from scaleout.engine.program import COMPUTE, RECEIVE, SEND, STREAMS
 from scaleout.evaluate.event import Recording
-
-Ints = npt.NDArray[np.int64]
 
 __all__ = ["CATEGORIES", "breakdown", "critical_path", "ends_last"]
 
@@ -151,7 +149,7 @@ def critical_path(recording: Recording) -> dict[str, int]:
     return total
 
 
-def _pick(wanted: npt.NDArray[np.bool_], ops: _Ops) -> npt.NDArray[np.bool_]:
+def _pick(wanted: Bools, ops: _Ops) -> Bools:
     """Whether each communication's message is wanted; compute operations point to no message."""
     return np.asarray(wanted[np.where(ops.kind == COMPUTE, 0, ops.item)])
 
@@ -163,7 +161,7 @@ def _parts(parts: tuple[tuple[str, float], ...], taken: int) -> list[tuple[str, 
     return list(zip((name for name, _ in parts), [*shares, taken - sum(shares)], strict=True))
 
 
-def per_class(recording: Recording) -> npt.NDArray[np.int64]:
+def per_class(recording: Recording) -> Ints:
     """Breakdown of every class [tick], shape (classes, categories)."""
     rows = [list(breakdown(recording, cls).values()) for cls in range(recording.wiring.classes)]
     return np.array(rows, dtype=np.int64)

@@ -7,8 +7,8 @@ a vector of constants, so that they run plain or compiled.
 import math
 
 import numpy as np
-import numpy.typing as npt
 
+from scaleout.arrays import Floats
 from scaleout.compiled import compilable
 from scaleout.errors import SpecError, near
 from scaleout.hardware.elementwise import kept_in_l2
@@ -23,7 +23,6 @@ __all__ = [
     "prefill_vector",
 ]
 
-Floats = npt.NDArray[np.float64]
 
 _BACKWARD_WORK = 2.5
 """Five matrix products backward (one of them recomputed) for two forward."""

@@ -3,15 +3,14 @@
 import math
 
 import numpy as np
-import numpy.typing as npt
 
+from scaleout.arrays import Floats
 from scaleout.compiled import compilable
 from scaleout.errors import SpecError, near
 from scaleout.specs import Chip, ElementwiseConstants
 
 __all__ = ["PASSES", "elementwise_seconds", "elementwise_vector", "kept_in_l2", "operation_vector"]
 
-Floats = npt.NDArray[np.float64]
 
 PASSES = {"rmsnorm": 2.0, "rope": 2.0, "silu_mul": 3.0, "add": 3.0, "embedding": 2.0}
 """Arrays of tokens x width that an operation reads or writes: norm and rotation read and write one,

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from scaleout.errors import SpecError, near
 
-__all__ = ["FORMATS", "SPELLINGS", "WIDTH", "Format", "format_of"]
+__all__ = ["FORMATS", "SPELLINGS", "Format", "format_of"]
 
 
 class Format(NamedTuple):
@@ -43,9 +43,6 @@ FORMATS = {
 
 SPELLINGS = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 """Other names of a dtype."""
-
-WIDTH = {"bf16": 2.0, "fp16": 2.0, "fp32": 4.0}
-"""Bytes of an element that training keeps."""
 
 
 def format_of(dtype: str) -> Format:

@@ -8,8 +8,8 @@ constants and validity are in ``docs/gemm.md``.
 import math
 
 import numpy as np
-import numpy.typing as npt
 
+from scaleout.arrays import Floats
 from scaleout.compiled import compilable
 from scaleout.errors import SpecError, near
 from scaleout.hardware.formats import format_of
@@ -17,7 +17,6 @@ from scaleout.specs import Chip, GemmConstants
 
 __all__ = ["gemm_constants", "gemm_seconds", "gemm_vector", "quantise_seconds", "quantise_vector"]
 
-Floats = npt.NDArray[np.float64]
 
 # slots of the vector of `gemm_vector`
 _CORES, _HBM, _LEFT, _RIGHT, _NORM, _LAUNCH, _TILE, _SPLIT, _PARTS = 0, 1, 2, 3, 4, 5, 6, 7, 8

@@ -3,17 +3,15 @@
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from scaleout.arrays import Floats
 from scaleout.compiled import compilable
 from scaleout.errors import SpecError, near
 from scaleout.hardware.attention import attention_vector, prefill_seconds
 from scaleout.hardware.gemm import gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
 from scaleout.specs import Chip, Stack
 
-Floats = npt.NDArray[np.float64]
-
-__all__ = ["UNFUSED", "Floats", "Rates", "attend", "matmul", "matmuls", "pack", "quantise"]
+__all__ = ["UNFUSED", "Rates", "attend", "matmul", "matmuls", "pack", "quantise"]
 
 UNFUSED = "unfused"
 """Attention as matrix products and passes over the scores in HBM."""

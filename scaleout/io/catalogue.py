@@ -20,7 +20,7 @@ from scaleout.io.huggingface import read_config
 from scaleout.io.yaml import as_yaml, parse_value, read_mapping
 from scaleout.specs import Chip, Model, Stack, System, TrainingExperiment
 
-__all__ = ["FOLDERS", "experiment", "find", "list_names", "load", "read", "schema", "summary"]
+__all__ = ["FOLDERS", "experiment", "find", "known_chips", "list_names", "load", "read", "schema", "summary"]
 
 FOLDERS = {
     "chip": "topologies/chips",
@@ -243,6 +243,12 @@ def load(kind: str, name: str) -> Any:
     data = _mapping(path)
     _resolve(data, str(path), kind, path)
     return _validate(kind, data, str(path))
+
+
+def known_chips() -> dict[str, Chip]:
+    """Every chip of the catalogue, by its name and by its aliases; a name goes before an alias."""
+    chips: list[Chip] = [load("chip", name) for name in list_names("chip")]
+    return {alias: chip for chip in chips for alias in chip.aliases} | {chip.name: chip for chip in chips}
 
 
 def experiment(source: str | Path | Mapping[str, Any], settings: tuple[str, ...] = ()) -> TrainingExperiment:

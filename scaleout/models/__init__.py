@@ -1,9 +1,6 @@
 """What a model holds and computes, before it is cut over chips."""
 
 from scaleout.models.transformer import (
-    bias_parameters,
-    embedding_parameters,
-    head_parameters,
     layer_parameters,
     norm_parameters,
     parameters,
@@ -11,9 +8,6 @@ from scaleout.models.transformer import (
 )
 
 __all__ = [
-    "bias_parameters",
-    "embedding_parameters",
-    "head_parameters",
     "layer_parameters",
     "norm_parameters",
     "parameters",

@@ -3,9 +3,6 @@
 from scaleout.specs import Model
 
 __all__ = [
-    "bias_parameters",
-    "embedding_parameters",
-    "head_parameters",
     "layer_parameters",
     "norm_parameters",
     "parameters",
@@ -18,15 +15,8 @@ def layer_parameters(model: Model) -> int:
     h, q, kv, f = model.hidden, model.heads * model.head_size, model.kv_heads * model.head_size, model.ffn
     gates = 2 if model.gated else 1
     matrices = h * (q + 2 * kv) + q * h + gates * h * f + f * h
-    return matrices + bias_parameters(model, q, kv, f) + 2 * norm_parameters(model)
-
-
-def bias_parameters(model: Model, query: int, key: int, ffn: int) -> int:
-    """Biases of one layer whose queries, keys (and values) and feed-forward block have these widths."""
-    if not model.bias:
-        return 0
-    qkv = query + 2 * key
-    return qkv if model.bias == "qkv" else qkv + (2 if model.gated else 1) * ffn + 2 * model.hidden
+    biases = (q + 2 * kv) * bool(model.bias) + (gates * f + 2 * h) * (model.bias is True)
+    return matrices + biases + 2 * norm_parameters(model)
 
 
 def norm_parameters(model: Model) -> int:
@@ -34,20 +24,20 @@ def norm_parameters(model: Model) -> int:
     return model.hidden * (2 if model.norm == "layer" else 1)
 
 
-def embedding_parameters(model: Model) -> int:
+def _embedding_parameters(model: Model) -> int:
     """Token embedding, learned positions and a norm where the model has them."""
     positions = model.max_sequence * model.hidden if model.positions == "learned" else 0
     return model.vocabulary * model.hidden + positions + (norm_parameters(model) if model.embedding_norm else 0)
 
 
-def head_parameters(model: Model) -> int:
+def _head_parameters(model: Model) -> int:
     """Final norm and output head; a tied head has no matrix of its own."""
     return norm_parameters(model) + (0 if model.tied_embeddings else model.vocabulary * model.hidden)
 
 
 def parameters(model: Model) -> int:
     """All parameters."""
-    return embedding_parameters(model) + model.layers * layer_parameters(model) + head_parameters(model)
+    return _embedding_parameters(model) + model.layers * layer_parameters(model) + _head_parameters(model)
 
 
 def training_flops(model: Model, sequences: int, tokens: int) -> float:

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scaleout.arrays import Floats, Ints
 from scaleout.compiled import Compilable
 from scaleout.errors import TopologyError
 from scaleout.network.filling import levels, rounds
-from scaleout.network.topology import Floats, Ints
 
 __all__ = ["max_min"]
 

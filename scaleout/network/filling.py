@@ -9,8 +9,8 @@ give the same bits.
 
 import math
 
+from scaleout.arrays import Floats, Ints
 from scaleout.compiled import compilable
-from scaleout.network.topology import Floats, Ints
 
 __all__ = ["levels", "rounds"]
 

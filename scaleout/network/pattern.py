@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scaleout.network.topology import Fabric, Floats, Ints
+from scaleout.arrays import Floats, Ints
+from scaleout.network.topology import Fabric
 
 __all__ = ["Pattern", "tally"]
 

@@ -13,18 +13,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from scaleout.arrays import Bools, Floats, Ints
 from scaleout.errors import TopologyError
 from scaleout.specs import ALGORITHMS, Protocol
 
 if TYPE_CHECKING:
     import networkx
 
-__all__ = ["WIRES", "Fabric", "Floats", "Ints", "Routes", "Topology"]
+__all__ = ["WIRES", "Fabric", "Routes", "Topology"]
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 WIRES = Protocol(
     algorithms=tuple(name for name in ALGORITHMS if not name.startswith("nvls")),
@@ -119,7 +117,7 @@ class Routes:
     start: Ints
     link: Ints
     latency: Floats
-    networked: npt.NDArray[np.bool_]
+    networked: Bools
 
     @property
     def flow(self) -> Ints:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scaleout.arrays import Floats
 from scaleout.compiled import compilable
-from scaleout.hardware.rates import Floats, Rates
+from scaleout.hardware.rates import Rates
 from scaleout.parallel.shard import Options, Shard
 
 __all__ = ["PARTS", "Kept", "kept_of", "part_bytes"]

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from scaleout.arrays import Floats, Ints
 from scaleout.engine.program import COLLECTIVE, COMPUTE, RECEIVE, SEND, STREAMS, Label, Mark, Message, Program
 
 __all__ = ["Block", "Frozen", "Tables", "join"]
@@ -44,9 +44,9 @@ class Frozen:
         Columns operation, at end, kind, byte. Shape (changes, 4).
     """
 
-    ops: npt.NDArray[np.int64]
-    after: npt.NDArray[np.int64]
-    memory: npt.NDArray[np.float64]
+    ops: Ints
+    after: Ints
+    memory: Floats
 
     def __len__(self) -> int:
         return len(self.ops)

@@ -7,8 +7,9 @@ and of elementwise passes [s], and the number of its kernels. ``docs/training.md
 
 import numpy as np
 
+from scaleout.arrays import Floats
 from scaleout.compiled import compilable
-from scaleout.hardware.rates import Floats, Rates, attend, matmul, matmuls, quantise
+from scaleout.hardware.rates import Rates, attend, matmul, matmuls, quantise
 from scaleout.parallel.shard import Shard
 
 __all__ = ["LABELS", "layer_costs"]
@@ -71,28 +72,38 @@ def _weight_gradient(out, row, m, n, k, gradient_width, rates):  # type: ignore[
 
 
 @compilable
+def _batched(out, row, batch, m, n, k, out_bytes, kernels, rates):  # type: ignore[no-untyped-def]
+    """So many kernels of independent products in 16 bits."""
+    out[row, MATMUL] += kernels * matmuls(batch, m, n, k, rates, out_bytes)
+    out[row, KERNELS] += kernels
+
+
+@compilable
+def _fused(out, row, s, rates, backward):  # type: ignore[no-untyped-def]
+    """Attention in one kernel."""
+    out[row, ATTENTION] += attend(s.batch, s.sequence, s.heads, s.kv_heads, s.head_size, backward, rates)
+    out[row, KERNELS] += 1.0
+
+
+@compilable
 def _core(out, row, s, rates, backward):  # type: ignore[no-untyped-def]
     """Attention proper: one fused kernel, or matrices of scores in HBM."""
     if rates.fused > 0.0:
-        seconds = attend(s.batch, s.sequence, s.heads, s.kv_heads, s.head_size, backward, rates)
-        out[row, ATTENTION] += seconds
-        out[row, KERNELS] += 1.0
+        _fused(out, row, s, rates, backward)
         return
     batch = s.batch * s.heads
     scores = batch * s.sequence * s.sequence
     if backward:
         # gradients of values and of probabilities, then of queries and of keys
-        out[row, MATMUL] += matmuls(batch, s.sequence, s.head_size, s.sequence, rates)
-        out[row, MATMUL] += matmuls(batch, s.sequence, s.sequence, s.head_size, rates)
-        out[row, MATMUL] += 2.0 * matmuls(batch, s.sequence, s.head_size, s.sequence, rates)
-        out[row, KERNELS] += 4.0
+        _batched(out, row, batch, s.sequence, s.head_size, s.sequence, 2.0, 1.0, rates)
+        _batched(out, row, batch, s.sequence, s.sequence, s.head_size, 2.0, 1.0, rates)
+        _batched(out, row, batch, s.sequence, s.head_size, s.sequence, 2.0, 2.0, rates)
         if rates.dropout > 0.0:
             _passes(out, row, 5.0 * scores, rates)
         _passes(out, row, 6.0 * scores, rates)
     else:
-        out[row, MATMUL] += matmuls(batch, s.sequence, s.sequence, s.head_size, rates)
-        out[row, MATMUL] += matmuls(batch, s.sequence, s.head_size, s.sequence, rates)
-        out[row, KERNELS] += 2.0
+        _batched(out, row, batch, s.sequence, s.sequence, s.head_size, 2.0, 1.0, rates)
+        _batched(out, row, batch, s.sequence, s.head_size, s.sequence, 2.0, 1.0, rates)
         # softmax with scale and causal mask in one kernel: read, write
         _passes(out, row, 4.0 * scores, rates)
         if rates.dropout > 0.0:
@@ -191,17 +202,16 @@ def _end_costs(s, rates, out):  # type: ignore[no-untyped-def]
         _passes(out, F_EMBEDDED, 4.0 * local, rates)
         _passes(out, B_EMBEDDING, 6.0 * local, rates)
     _passes(out, B_EMBEDDING, whole * (2.0 + 2.0 * s.gradient_width), rates)
-    out[F_LOGITS, MATMUL] += matmuls(1.0, s.tokens, s.vocabulary, s.hidden, rates)
+    _batched(out, F_LOGITS, 1.0, s.tokens, s.vocabulary, s.hidden, 2.0, 1.0, rates)
     out[F_LOGITS, ELEMENTWISE] += logits * LOSS_FORWARD / rates.elementwise
-    out[F_LOGITS, KERNELS] += 7.0
+    out[F_LOGITS, KERNELS] += 6.0
     out[F_LOSS, ELEMENTWISE] += s.tokens * 4.0 / rates.elementwise
     out[F_LOSS, KERNELS] += 2.0
     out[B_LOGITS, ELEMENTWISE] += logits * LOSS_BACKWARD / rates.elementwise
-    out[B_LOGITS, MATMUL] += matmuls(1.0, s.tokens, s.hidden, s.vocabulary, rates)
-    out[B_LOGITS, KERNELS] += 3.0
+    _batched(out, B_LOGITS, 1.0, s.tokens, s.hidden, s.vocabulary, 2.0, 1.0, rates)
+    out[B_LOGITS, KERNELS] += 2.0
     sum_bytes = 2.0 * s.gradient_width if rates.fused_sum > 0.0 else 2.0
-    out[B_HEAD_WEIGHT, MATMUL] += matmuls(1.0, s.hidden, s.vocabulary, s.tokens, rates, sum_bytes)
-    out[B_HEAD_WEIGHT, KERNELS] += 1.0
+    _batched(out, B_HEAD_WEIGHT, 1.0, s.hidden, s.vocabulary, s.tokens, sum_bytes, 1.0, rates)
     if rates.fused_sum == 0.0:
         _passes(out, B_HEAD_WEIGHT, s.hidden * s.vocabulary * (2.0 + 2.0 * s.gradient_width), rates)
     _passes(out, B_FINAL_NORM, 6.0 * local, rates)
@@ -217,6 +227,12 @@ def layer_costs(s: Shard, rates: Rates) -> Floats:
     _forward_costs(s, rates, out)
     _backward_costs(s, rates, out)
     _end_costs(s, rates, out)
+    if s.tp > 1.0:
+        # the host launches collectives too
+        for row in (F_ATTENTION, F_MLP, B_MLP_DATA, B_QKV_DATA):
+            out[row, KERNELS] += 1.0 + s.sequence_parallel
+        for row in (B_MLP_OUT, B_ATTENTION):
+            out[row, KERNELS] += s.sequence_parallel
     for row in range(ROWS):
         busy = out[row, MATMUL] + out[row, ATTENTION] + out[row, ELEMENTWISE]
         gaps = out[row, KERNELS] * rates.gap

@@ -8,8 +8,8 @@ overlaps. ``docs/training.md`` lists every operation with its bytes.
 
 from collections.abc import Sequence
 
+from scaleout.arrays import Floats
 from scaleout.engine.program import Label, Message
-from scaleout.hardware.rates import Floats
 from scaleout.parallel import costs
 from scaleout.parallel.activations import Kept
 from scaleout.parallel.block import Block

@@ -8,13 +8,12 @@ import math
 from typing import NamedTuple
 
 from scaleout.compiled import compilable
+from scaleout.hardware.formats import format_of
 from scaleout.models import norm_parameters
 from scaleout.specs import Model, TrainingExperiment
 
-__all__ = ["WIDTH", "Dimensions", "Options", "Shard", "chunk_parameters", "cut", "dimensions", "options", "shard"]
+__all__ = ["Dimensions", "Options", "Shard", "chunk_parameters", "cut", "dimensions", "options", "shard"]
 
-WIDTH = {"bf16": 2.0, "fp16": 2.0, "fp32": 4.0}
-"""Bytes of an element of a gradient."""
 _ACTIVATION = 2.0
 """Bytes of an element of weights and activations: linear layers may compute in less, what is
 kept and sent has 16 bits."""
@@ -104,7 +103,7 @@ def options(experiment: TrainingExperiment) -> Options:
         sequence_parallel=float(layout.sequence_parallel and layout.tp > 1),
         micro=float(batch.micro),
         sequence=float(batch.sequence),
-        gradient_width=WIDTH[experiment.gradients],
+        gradient_width=format_of(experiment.gradients).left,
         full=float("full" in modules),
         attention=float("attention" in modules),
         mlp=float("mlp" in modules),

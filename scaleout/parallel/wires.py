@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scaleout.collectives.alone import HALF, WHOLE, Floats, Rails, collective_rows, rail_size_of_all, reach, send_rows
+from scaleout.arrays import Floats
+from scaleout.collectives.alone import HALF, WHOLE, Rails, collective_rows, rail_size_of_all, reach, send_rows
 from scaleout.compiled import compilable
 
 __all__ = ["Wires", "wires_of"]

@@ -1,6 +1,6 @@
 """The page on accuracy: tables of measurements against the simulator, in Markdown with figures.
 
-The same comparisons, notes and head give the same bytes.
+The same tables, notes and head give the same bytes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from scaleout.report.agreement import draw_scatter, line_ranges, percent, scatter_table
 from scaleout.report.style import render
 from scaleout.units import describe
-from scaleout.validation.comparison import Comparison
+from scaleout.validation.agreement import Agreement
 
 __all__ = ["Measured", "accuracy_figures", "accuracy_page"]
 
@@ -29,21 +29,21 @@ class Measured:
         Its name.
     digest
         First digits of its SHA-256, so that a reader knows which table it was.
-    comparison
+    agreement
         Its rows.
     """
 
     file: str
     digest: str
-    comparison: Comparison
+    agreement: Agreement
 
 
 def accuracy_figures(tables: Mapping[str, Measured]) -> dict[str, bytes]:
     """Simulated against measured of every table that has rows, as SVG by file name."""
     drawn = {
-        name: render(draw_scatter(scatter_table(table.comparison)), name)[f"{name}.svg"]
+        name: render(draw_scatter(scatter_table(table.agreement)), name)[f"{name}.svg"]
         for name, table in tables.items()
-        if table.comparison.compared
+        if table.agreement.compared
     }
     return {f"accuracy-{name}.svg": data for name, data in drawn.items()}
 
@@ -78,7 +78,7 @@ def accuracy_page(tables: Mapping[str, Measured], notes: Mapping[str, str], *, h
 def _overview(tables: Mapping[str, Measured]) -> list[tuple[str, ...]]:
     rows = []
     for name, table in tables.items():
-        summary = table.comparison.summary()
+        summary = table.agreement.summary()
         link = f"[{name}](#{name})"
         rows.append((link, summary["kind"], f"{summary['n']:,}", f"{summary['skipped']:,}", *_errors(summary)))
     return rows
@@ -89,28 +89,28 @@ def _errors(values: Mapping[str, float | None]) -> tuple[str, ...]:
 
 
 def _section(name: str, table: Measured, note: str, figures: str) -> list[str]:
-    comparison = table.comparison
-    groups = comparison.summary()["groups"]
-    parts = [f"## {name}", f"`{table.file}`, SHA-256 {table.digest}, {_count(len(comparison.compared))} compared."]
+    agreement = table.agreement
+    groups = agreement.summary()["groups"]
+    parts = [f"## {name}", f"`{table.file}`, SHA-256 {table.digest}, {_count(len(agreement.compared))} compared."]
     if note:
         parts.append(note.strip())
-    if comparison.compared:
+    if agreement.compared:
         parts.append(f"![{name}: simulated against measured]({figures}/accuracy-{name}.svg)")
         rows = [(group, f"{values['n']:,}", *_errors(values)) for group, values in groups.items()]
         parts.append(_table(("rows of", "n", "MAPE", "median", "p90", "bias"), rows))
         parts.append("Furthest off:")
-        parts.append(_table(("line", "measured", "simulated", "error", "row"), _worst(comparison)))
-    if comparison.skipped:
-        parts.append(f"Left out, {_count(len(comparison.skipped))}:")
-        reasons = [(f"{len(lines):,}", reason, _lines(lines)) for reason, lines in comparison.reasons().items()]
+        parts.append(_table(("line", "measured", "simulated", "error", "row"), _worst(agreement)))
+    if agreement.skipped:
+        parts.append(f"Left out, {_count(len(agreement.skipped))}:")
+        reasons = [(f"{len(lines):,}", reason, _lines(lines)) for reason, lines in agreement.reasons().items()]
         parts.append(_table(("n", "reason", "lines"), reasons))
     return parts
 
 
-def _worst(comparison: Comparison) -> list[tuple[str, ...]]:
-    unit = comparison.unit
+def _worst(agreement: Agreement) -> list[tuple[str, ...]]:
+    unit = agreement.unit
     rows: list[tuple[str, ...]] = []
-    for row in comparison.worst(_WORST):
+    for row in agreement.worst(_WORST):
         words = [row.label, *(f"{key} {value}" for key, value in row.keys.items() if value and key != "source")]
         sizes = describe(row.measured, unit), describe(row.simulated, unit), percent(row.error, sign=True)
         rows.append((f"{row.line:,}", *sizes, ", ".join(word for word in words if word)))

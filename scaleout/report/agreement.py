@@ -1,4 +1,4 @@
-"""A comparison with measurements: tables for the terminal, and the figure."""
+"""Simulated against measured, as tables for the terminal and as a figure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,21 +6,21 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from scaleout.arrays import Floats
 from scaleout.report.style import GROUP_COLOURS, OTHER_COLOUR, house_style, new_figure
 from scaleout.units import describe
-from scaleout.validation.comparison import Compared, Comparison, statistics
+from scaleout.validation.agreement import Agreement, Compared, statistics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["ScatterTable", "comparison_tables", "draw_scatter", "line_ranges", "percent", "scatter_table"]
+__all__ = ["ScatterTable", "agreement_tables", "draw_scatter", "line_ranges", "percent", "scatter_table"]
 
 _FEW_LINES = 60
 """Characters of line numbers that are shown for a reason, unless all are asked for."""
@@ -32,17 +32,17 @@ _BAND = 0.10
 # --- tables --------------------------------------------------------------------------------------
 
 
-def comparison_tables(comparison: Comparison, *, rows: int, all_lines: bool = False) -> RenderableType:
+def agreement_tables(agreement: Agreement, *, rows: int, all_lines: bool = False) -> RenderableType:
     """Errors overall and by group, the rows that are furthest off, and the rows that were left out."""
-    summary = comparison.summary()
+    summary = agreement.summary()
     parts: dict[str, RenderableType] = {
-        f"{comparison.kind}: simulated / measured - 1": _errors({"all rows": summary, **summary["groups"]})
+        f"{agreement.kind}: simulated / measured - 1": _errors({"all rows": summary, **summary["groups"]})
     }
-    worst = comparison.worst(rows)
+    worst = agreement.worst(rows)
     if worst:
-        parts[f"Furthest off ({len(worst)} of {summary['n']:,} rows)"] = _worst(worst, comparison)
-    if comparison.skipped:
-        parts[f"Left out ({len(comparison.skipped):,} rows)"] = _skipped(comparison, all_lines)
+        parts[f"Furthest off ({len(worst)} of {summary['n']:,} rows)"] = _worst(worst, agreement)
+    if agreement.skipped:
+        parts[f"Left out ({len(agreement.skipped):,} rows)"] = _skipped(agreement, all_lines)
     shown: list[RenderableType] = []
     for title, table in parts.items():
         shown += [Text(title, style="bold"), table, ""]
@@ -68,8 +68,8 @@ def _errors(groups: dict[str, Any]) -> Table:
     return table
 
 
-def _worst(rows: Sequence[Compared], comparison: Comparison) -> Table:
-    unit, everything = comparison.unit, comparison.compared
+def _worst(rows: Sequence[Compared], agreement: Agreement) -> Table:
+    unit, everything = agreement.unit, agreement.compared
     # what all rows share tells nothing about one of them
     keys = dict.fromkeys(key for row in everything for key in row.keys)
     telling = [key for key in keys if len({row.keys.get(key) for row in everything}) > 1]
@@ -88,9 +88,9 @@ def _worst(rows: Sequence[Compared], comparison: Comparison) -> Table:
     return table
 
 
-def _skipped(comparison: Comparison, all_lines: bool) -> Table:
+def _skipped(agreement: Agreement, all_lines: bool) -> Table:
     table = _grid("n", "reason", "lines")
-    for reason, lines in comparison.reasons().items():
+    for reason, lines in agreement.reasons().items():
         text = line_ranges(lines)
         if len(text) > _FEW_LINES and not all_lines:
             text = f"{text[:_FEW_LINES].rpartition(', ')[0]}, ... (--all lists them)"
@@ -148,14 +148,14 @@ class ScatterTable:
     title: str
     unit: str
     labels: tuple[str, ...]
-    groups: tuple[npt.NDArray[np.float64], ...]
+    groups: tuple[Floats, ...]
     other: bool
 
 
 _SCALES = {"s": (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)), "byte": (("GiB", 2.0**30), ("MiB", 2.0**20), ("byte", 1.0))}
 
 
-def scatter_table(comparison: Comparison) -> ScatterTable:
+def scatter_table(agreement: Agreement) -> ScatterTable:
     """Rows by the keys that tell most apart with no more groups than there are colours.
 
     Raises
@@ -163,13 +163,13 @@ def scatter_table(comparison: Comparison) -> ScatterTable:
     ValueError
         No row was compared.
     """
-    rows = comparison.compared
+    rows = agreement.compared
     if not rows:
         raise ValueError("no row was compared")
     middle = float(np.median([row.measured for row in rows]))
-    scales = _SCALES.get(comparison.unit, ((comparison.unit, 1.0),))
+    scales = _SCALES.get(agreement.unit, ((agreement.unit, 1.0),))
     unit, factor = next((scale for scale in scales if middle >= scale[1]), scales[-1])
-    keys = _colour_keys(comparison)
+    keys = _colour_keys(agreement)
     parts: dict[str, list[Compared]] = {}
     for row in rows:
         parts.setdefault(", ".join(row.keys.get(key, "") or "unknown" for key in keys) or "all rows", []).append(row)
@@ -181,7 +181,7 @@ def scatter_table(comparison: Comparison) -> ScatterTable:
         ordered = [*ordered[: most - 1], (f"{len(ordered) - most + 1} others", rest)]
     errors = statistics(rows)
     return ScatterTable(
-        title=f"{comparison.kind}: {_words(errors)}",
+        title=f"{agreement.kind}: {_words(errors)}",
         unit=unit,
         labels=tuple(f"{_clip(name)}: {_words(statistics(part))}" for name, part in ordered),
         groups=tuple(np.array([(row.measured, row.simulated) for row in part]) / factor for _, part in ordered),
@@ -198,11 +198,11 @@ def _clip(text: str, most: int = 44) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
-def _colour_keys(comparison: Comparison) -> tuple[str, ...]:
+def _colour_keys(agreement: Agreement) -> tuple[str, ...]:
     """Of the keys, alone or combined, those that make most groups without running out of colours."""
-    rows = comparison.compared
+    rows = agreement.compared
     names = dict.fromkeys(key for row in rows for key in row.keys)
-    candidates = [*comparison.combined, *((key,) for key in names)]
+    candidates = [*agreement.combined, *((key,) for key in names)]
     counts = [len({tuple(row.keys.get(key, "") for key in keys) for row in rows}) for keys in candidates]
     fitting = [index for index, count in enumerate(counts) if 1 < count <= len(GROUP_COLOURS)]
     if fitting:

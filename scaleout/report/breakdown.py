@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from scaleout.arrays import Floats
 from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.evaluate.breakdown import CATEGORIES, per_class
 from scaleout.evaluate.event import Recording
@@ -39,15 +39,18 @@ class BreakdownTable:
         HBM by kind at the peak [byte], shape (bars, kinds).
     capacity
         HBM of a chip [byte].
+    band
+        Error band of the step time, to either side [s].
     left_out
         Classes that have no bar.
     """
 
     title: str
     labels: tuple[str, ...]
-    seconds: npt.NDArray[np.float64]
-    memory: npt.NDArray[np.float64]
+    seconds: Floats
+    memory: Floats
     capacity: float
+    band: float
     left_out: int
 
 
@@ -68,11 +71,12 @@ def breakdown_table(result: Result, recording: Recording) -> BreakdownTable:
         for stage, cls in zip(stages, shown, strict=True)
     ]
     return BreakdownTable(
-        title=f"{result.name}: {describe(result.step_time, 's')} a step, MFU {result.mfu:.1%}",
+        title=f"{result.name}: {describe(result.step_time, 's')} {result.error_band} a step, MFU {result.mfu:.1%}",
         labels=tuple(labels),
         seconds=rows[shown] / TICKS_PER_SECOND,
         memory=np.array([[peaks[stage][kind] for kind in KINDS] for stage in stages]),
         capacity=result.memory.capacity,
+        band=result.error_band.relative * result.step_time,
         left_out=wiring.classes - len(shown),
     )
 
@@ -89,6 +93,9 @@ def _draw(table: BreakdownTable) -> "Figure":
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.5, 1.0))
     figure.suptitle(table.title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     stacked_bars(left, table.seconds, CATEGORIES, COLOURS, "time of one step [s]")
+    step = table.seconds.sum(axis=1).max()
+    left.errorbar(step, -0.75, xerr=table.band, fmt="none", ecolor="black", elinewidth=1.0, capsize=3)
+    left.text(max(0.0, step - table.band), -0.75, "error band  ", ha="right", va="center", fontsize=8)
     stacked_bars(right, table.memory / 1e9, KINDS, MEMORY_COLOURS, "HBM at its peak, one chip [GB]")
     right.axvline(table.capacity / 1e9, color="black", linestyle="--", linewidth=1.0)
     right.text(
@@ -107,9 +114,17 @@ def _draw(table: BreakdownTable) -> "Figure":
 
 
 def stacked_bars(
-    ax: "Axes", rows: npt.NDArray[np.float64], names: tuple[str, ...], colours: dict[str, str], xlabel: str
+    ax: "Axes",
+    rows: Floats,
+    names: tuple[str, ...],
+    colours: dict[str, str],
+    xlabel: str,
+    band: Floats | None = None,
 ) -> None:
-    """Stacked horizontal bars; parts that are nowhere to be seen get no entry in the legend."""
+    """Stacked horizontal bars; parts that are nowhere to be seen get no entry in the legend.
+
+    `band` is how far the end of each bar may be off, to either side.
+    """
     position, start = np.arange(len(rows)), np.zeros(len(rows))
     whole = rows.sum(axis=1).max()
     for index, name in enumerate(names):
@@ -118,6 +133,8 @@ def stacked_bars(
             words = _WORDS.get(name, name.replace("exposed_", "waiting for "))
             ax.barh(position, part, left=start, height=0.82, color=colours[name], label=words, linewidth=0)
         start = start + part
+    if band is not None:
+        ax.errorbar(start, position, xerr=band, fmt="none", ecolor="black", elinewidth=1.0, capsize=2.5)
     ax.set_xlabel(xlabel)
     ax.tick_params(axis="y", length=0)
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, fontsize=8, handlelength=1.0, columnspacing=1.0)

@@ -1,4 +1,4 @@
-"""A comparison as a table for the terminal, and as a figure of two bars."""
+"""Two results side by side, as a table for the terminal, and as a figure of two bars."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +72,9 @@ def _headline(comparison: Comparison) -> Table:
         column.justify = "right"
     table.add_row("chips", f"{a.chips:,}", f"{b.chips:,}", ratio(a.chips, b.chips))
     table.add_row("step time", describe(a.step_time, "s"), describe(b.step_time, "s"), ratio(a.step_time, b.step_time))
+    table.add_row("error band", str(a.error_band), str(b.error_band), "tie" if comparison.tie else "")
+    if a.warnings or b.warnings:
+        table.add_row("beyond what was calibrated", *(f"{len(side.warnings)} sizes" for side in (a, b)), "")
     rates = a.tokens_per_second, b.tokens_per_second
     table.add_row("tokens/s", *(f"{rate:,.0f}" for rate in rates), ratio(*rates))
     flops = a.model_flops_per_chip, b.model_flops_per_chip
@@ -110,12 +113,13 @@ def draw_comparison(comparison: Comparison, a: str, b: str) -> "Figure":
     """Two stacked bars that share their axis: the parts of the step [s]."""
     results = (comparison.a, comparison.b)
     seconds = np.array([[result.breakdown.get(name, 0.0) for name in CATEGORIES] for result in results])
+    band = np.array([result.step_time * result.error_band.relative for result in results])
     with house_style():
         figure = new_figure(9.0, 2.8)
         ax = figure.subplots()
         title = f"{describe(results[0].step_time, 's')} and {describe(results[1].step_time, 's')} a step"
         figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
-        stacked_bars(ax, seconds, CATEGORIES, COLOURS, "time of one step [s]")
+        stacked_bars(ax, seconds, CATEGORIES, COLOURS, "time of one step [s]", band)
         ax.set_yticks(range(2), [f"{letter}: {name[-40:]}" for letter, name in (("A", a), ("B", b))])
         ax.set_ylim(1.6, -0.9)
         return figure

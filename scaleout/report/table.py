@@ -32,6 +32,12 @@ def result_tables(result: Result, wall_time: float, events: int) -> RenderableTy
     rows: list[RenderableType] = []
     for title, table in parts.items():
         rows += [Text(title, style="bold"), table, ""]
+        if table is parts[result.name] and result.warnings:
+            rows += [
+                Text("Beyond what was calibrated (the error band is wider)", style="bold yellow"),
+                _warnings(result),
+                "",
+            ]
     return Group(*rows[:-1])
 
 
@@ -61,7 +67,7 @@ def _headline(result: Result, wall_time: float, events: int) -> Table:
             f"{setting['micro_batch']}, {setting['precision']}, recompute {setting['recompute']}"
         ),
         **({"overridden": escape("; ".join(setting["settings"]))} if setting["settings"] else {}),
-        "step time": f"[bold]{describe(result.step_time, 's')}[/]",
+        "step time": f"[bold]{describe(result.step_time, 's')}[/] {result.error_band}",
         "throughput": f"{result.tokens_per_second:,.0f} tokens/s",
         "model FLOP/s per chip": f"[bold]{describe(result.model_flops_per_chip, 'flop/s')}[/]",
         "MFU": f"[bold]{result.mfu:.1%}[/] (attention counted whole, as Megatron-LM does, though half is masked)",
@@ -74,6 +80,13 @@ def _headline(result: Result, wall_time: float, events: int) -> Table:
     }
     for name, value in rows.items():
         table.add_row(f"[dim]{name}[/]", value)
+    return table
+
+
+def _warnings(result: Result) -> Table:
+    table = _grid()
+    for line in result.warnings:
+        table.add_row("[bold yellow]![/]", escape(line))
     return table
 
 

@@ -122,12 +122,16 @@ class CollectiveLibrary:
     idle_step
         Time of a chunk's step that sends nothing over that of one that sends [1]. A chunk goes
         through n steps for n - 1 sends, so rings of few members fall short of the links' rate.
+    residual
+        Mean absolute error in one node on the numbers of chips held out of the fit [1]; None where
+        nothing was fitted.
     """
 
     name: str
     version: str
     protocols: Mapping[str, Protocol]
     idle_step: NotNegative = 0.0
+    residual: NotNegative | None = None
     source: str
 
     def __post_init__(self) -> None:

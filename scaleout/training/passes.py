@@ -6,10 +6,9 @@ Between two passes everything on a rank meets again on the compute stream, so a 
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from scaleout.arrays import Floats, Ints
 from scaleout.compiled import compilable
-from scaleout.hardware.rates import Floats
 from scaleout.parallel.costs import (
     ATTENTION,
     B_ATTENTION,
@@ -41,8 +40,6 @@ from scaleout.parallel.costs import (
 )  # fmt: skip
 from scaleout.parallel.shard import Options, Shard
 from scaleout.parallel.wires import Wires
-
-Ints = npt.NDArray[np.int64]
 
 __all__ = ["Passes", "least", "passes_of", "rounded"]
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from scaleout.arrays import Floats
 from scaleout.compiled import compilable
-from scaleout.hardware.rates import Floats
 from scaleout.parallel.activations import Kept
 from scaleout.parallel.layer import KINDS
 from scaleout.parallel.shard import Shard, chunk_parameters

@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scaleout.arrays import Floats, Ints
 from scaleout.compiled import compilable
-from scaleout.hardware.rates import Floats, Rates
+from scaleout.hardware.rates import Rates
 from scaleout.parallel.shard import Options, Shard, chunk_parameters
 from scaleout.parallel.wires import Wires
-from scaleout.training.passes import Ints, least, passes_of, rounded
+from scaleout.training.passes import least, passes_of, rounded
 from scaleout.training.stages import layers_of
 
 __all__ = ["OUTCOME", "Plan", "orders", "step_ticks", "warm_up"]

@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from scaleout.arrays import Floats
 from scaleout.compiled import compilable
-
-Floats = npt.NDArray[np.float64]
 
 __all__ = ["STATE_BYTES", "Chunk", "deal", "layers_of"]
 

@@ -37,6 +37,7 @@ __all__ = ["build", "stage_static"]
 
 _DP = STREAMS.index("dp")
 
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     """A chunk's place: which stage and chunk, and whether something comes and goes."""

@@ -1,7 +1,7 @@
 """Measured against simulated: one module for each kind of table."""
 
-from scaleout.validation.comparison import Compared, Comparison, Skipped, statistics
+from scaleout.io.table import Row, Watch, take_rows
+from scaleout.validation.agreement import Agreement, Compared, Skipped, statistics
 from scaleout.validation.kinds import KINDS, validate
-from scaleout.validation.table import Row, Watch, take_rows
 
-__all__ = ["KINDS", "Compared", "Comparison", "Row", "Skipped", "Watch", "statistics", "take_rows", "validate"]
+__all__ = ["KINDS", "Agreement", "Compared", "Row", "Skipped", "Watch", "statistics", "take_rows", "validate"]

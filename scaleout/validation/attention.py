@@ -3,10 +3,8 @@
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from scaleout.errors import SpecError
+from scaleout.arrays import Floats
+from scaleout.errors import SpecError, near
 from scaleout.hardware.attention import (
     attention_vector,
     decode_seconds,
@@ -14,10 +12,10 @@ from scaleout.hardware.attention import (
     kernel_of,
     prefill_seconds,
 )
+from scaleout.io.catalogue import known_chips
+from scaleout.io.table import Row, Watch, take_rows
 from scaleout.specs import Chip
-from scaleout.validation.comparison import Compared, Comparison, Skipped
-from scaleout.validation.names import known_chips, unknown
-from scaleout.validation.table import Row, Watch, take_rows
+from scaleout.validation.agreement import Agreement, Compared, Skipped
 
 __all__ = ["COLUMNS", "compare"]
 
@@ -30,14 +28,14 @@ _WIDTHS = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0}
 """Bytes of an element."""
 _SHAPE = ("batch", "q_len", "kv_len", "heads", "kv_heads", "head_dim")
 
-Vectors = dict[tuple[str, ...], npt.NDArray[np.float64] | str]
+Vectors = dict[tuple[str, ...], Floats | str]
 
 
-def compare(path: Path, watch: Watch | None = None) -> Comparison:
+def compare(path: Path, watch: Watch | None = None) -> Agreement:
     """Every row, simulated alone; the kernel follows from the words of its source."""
     vectors: Vectors = {}
     rows = take_rows(path, COLUMNS, partial(_compare_row, known_chips(), vectors), watch)
-    return Comparison.of("attention", rows, combined=[("chip", "phase"), ("chip", "phase", "kernel")])
+    return Agreement.of("attention", rows, combined=[("chip", "phase"), ("chip", "phase", "kernel")])
 
 
 def _compare_row(chips: dict[str, Chip], vectors: Vectors, row: Row) -> Compared | Skipped:
@@ -47,7 +45,7 @@ def _compare_row(chips: dict[str, Chip], vectors: Vectors, row: Row) -> Compared
     batch, q_len, kv_len, heads, kv_heads, size = (float(row.whole(key)) for key in _SHAPE)
     measured = row.number("time_us") * 1e-6
     if name not in chips:
-        return Skipped(row.line, unknown("chip", name, chips))
+        return Skipped(row.line, f"unknown chip {name!r}; {near(name, chips)}")
     if kv_len < q_len:
         return Skipped(row.line, "more queries than tokens that the last one sees")
     if heads % kv_heads:
@@ -72,7 +70,7 @@ def _compare_row(chips: dict[str, Chip], vectors: Vectors, row: Row) -> Compared
     return Compared(row.line, keys, measured, simulated)
 
 
-def _vector(chip: Chip, kernel: str, phase: str, dtype: str, kv_dtype: str) -> npt.NDArray[np.float64] | str:
+def _vector(chip: Chip, kernel: str, phase: str, dtype: str, kv_dtype: str) -> Floats | str:
     """Packed constants, or why there are none."""
     try:
         if phase == "prefill":

@@ -3,29 +3,27 @@
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
+from scaleout.arrays import Floats
+from scaleout.errors import near
 from scaleout.hardware.elementwise import PASSES, elementwise_seconds, elementwise_vector
+from scaleout.hardware.formats import FORMATS, SPELLINGS
+from scaleout.io.catalogue import known_chips
+from scaleout.io.table import Row, Watch, take_rows
 from scaleout.specs import Chip
-from scaleout.validation.comparison import Compared, Comparison, Skipped
-from scaleout.validation.names import known_chips, unknown
-from scaleout.validation.table import Row, Watch, take_rows
+from scaleout.validation.agreement import Agreement, Compared, Skipped
 
 __all__ = ["COLUMNS", "compare"]
 
 COLUMNS = ("chip", "op", "tokens", "width", "dtype", "time_us")
-_WIDTHS = {"float16": 2.0, "bfloat16": 2.0, "fp16": 2.0, "bf16": 2.0, "float32": 4.0, "fp32": 4.0}
-"""Bytes of an element."""
 
-Vectors = dict[tuple[str, str], npt.NDArray[np.float64]]
+Vectors = dict[tuple[str, str], Floats]
 
 
-def compare(path: Path, watch: Watch | None = None) -> Comparison:
+def compare(path: Path, watch: Watch | None = None) -> Agreement:
     """Every row, simulated alone."""
     vectors: Vectors = {}
     rows = take_rows(path, COLUMNS, partial(_compare_row, known_chips(), vectors), watch)
-    return Comparison.of("elementwise", rows, combined=[("chip", "op")])
+    return Agreement.of("elementwise", rows, combined=[("chip", "op")])
 
 
 def _compare_row(chips: dict[str, Chip], vectors: Vectors, row: Row) -> Compared | Skipped:
@@ -33,14 +31,14 @@ def _compare_row(chips: dict[str, Chip], vectors: Vectors, row: Row) -> Compared
     tokens, width = float(row.whole("tokens")), float(row.whole("width"))
     measured = row.number("time_us") * 1e-6
     if name not in chips:
-        return Skipped(row.line, unknown("chip", name, chips))
+        return Skipped(row.line, f"unknown chip {name!r}; {near(name, chips)}")
     chip = chips[name]
     if operation not in chip.elementwise or operation not in PASSES:
         return Skipped(row.line, f"chip {chip.name!r} has no elementwise constants for {operation!r}")
-    if dtype not in _WIDTHS:
-        return Skipped(row.line, f"unknown dtype {dtype!r}")
+    if (kept := SPELLINGS.get(dtype, dtype)) not in FORMATS:
+        return Skipped(row.line, f"unknown dtype {dtype!r}; {near(dtype, FORMATS)}")
     if (name, operation) not in vectors:
         vectors[name, operation] = elementwise_vector(chip, operation)
-    simulated = elementwise_seconds.compiled(tokens, width, _WIDTHS[dtype], vectors[name, operation])
+    simulated = elementwise_seconds.compiled(tokens, width, FORMATS[kept].left, vectors[name, operation])
     keys = {"source": row.optional("source"), "chip": name, "op": operation, "model": row.optional("model")}
     return Compared(row.line, keys, measured, simulated)

@@ -3,28 +3,25 @@
 from functools import cache, partial
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
+from scaleout.arrays import Floats
 from scaleout.errors import SpecError, near
 from scaleout.hardware.formats import FORMATS, SPELLINGS
 from scaleout.hardware.gemm import gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
+from scaleout.io.catalogue import known_chips
+from scaleout.io.table import Row, Watch, take_rows
 from scaleout.specs import Chip
-from scaleout.validation.comparison import Compared, Comparison, Skipped
-from scaleout.validation.names import known_chips, unknown
-from scaleout.validation.table import Row, Watch, take_rows
+from scaleout.validation.agreement import Agreement, Compared, Skipped
 
 __all__ = ["COLUMNS", "compare"]
 
-Floats = npt.NDArray[np.float64]
 
 COLUMNS = ("chip", "dtype", "m", "n", "k", "time_us")
 
 
-def compare(path: Path, watch: Watch | None = None) -> Comparison:
+def compare(path: Path, watch: Watch | None = None) -> Agreement:
     """Every row, simulated alone."""
     rows = take_rows(path, COLUMNS, partial(_compare_row, known_chips()), watch)
-    return Comparison.of("gemm", rows, combined=[("chip", "dtype")])
+    return Agreement.of("gemm", rows, combined=[("chip", "dtype")])
 
 
 def _compare_row(chips: dict[str, Chip], row: Row) -> Compared | Skipped:
@@ -33,7 +30,7 @@ def _compare_row(chips: dict[str, Chip], row: Row) -> Compared | Skipped:
     measured = row.number("time_us") * 1e-6
     dtype = SPELLINGS.get(written, written)
     if name not in chips:
-        return Skipped(row.line, unknown("chip", name, chips))
+        return Skipped(row.line, f"unknown chip {name!r}; {near(name, chips)}")
     chip = chips[name]
     if dtype not in FORMATS:
         return Skipped(row.line, f"unknown dtype {written!r}; {near(dtype, FORMATS)}")

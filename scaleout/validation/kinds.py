@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from scaleout.errors import MeasurementError, near
-from scaleout.validation.comparison import Comparison
-from scaleout.validation.table import Watch
+from scaleout.io.table import Watch
+from scaleout.validation.agreement import Agreement
 
 __all__ = ["KINDS", "TABLES", "Kind", "kind_module", "validate"]
 
@@ -33,10 +33,7 @@ TABLES = {
 class Kind(Protocol):
     """What the module of a kind holds."""
 
-    COLUMNS: tuple[str, ...]
-    """Columns that a table must have."""
-
-    def compare(self, path: Path, watch: Watch | None = None) -> Comparison:
+    def compare(self, path: Path, watch: Watch | None = None) -> Agreement:
         """Every row of a table, simulated."""
 
 
@@ -53,7 +50,7 @@ def kind_module(kind: str) -> Kind:
     return cast(Kind, import_module(KINDS[kind]))
 
 
-def validate(kind: str, path: str | Path, watch: Watch | None = None) -> Comparison:
+def validate(kind: str, path: str | Path, watch: Watch | None = None) -> Agreement:
     """Compare every row of a table of measurements with the simulator.
 
     Parameters

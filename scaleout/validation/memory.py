@@ -10,13 +10,13 @@ from pathlib import Path
 
 from scaleout.errors import SpecError
 from scaleout.io.catalogue import experiment
+from scaleout.io.table import Row, Watch, take_rows
 from scaleout.parallel import shard
 from scaleout.specs import TrainingExperiment
 from scaleout.training.memory import stage_peaks
 from scaleout.training.stages import Chunk
 from scaleout.training.step import build, stage_static
-from scaleout.validation.comparison import Compared, Comparison, Skipped
-from scaleout.validation.table import Row, Watch, take_rows
+from scaleout.validation.agreement import Agreement, Compared, Skipped
 
 __all__ = ["COLUMNS", "MODELS", "MODES", "compare", "held"]
 
@@ -40,10 +40,10 @@ _GIB = 2.0**30
 _STATE = ("weights", "gradients", "optimizer")
 
 
-def compare(path: Path, watch: Watch | None = None) -> Comparison:
+def compare(path: Path, watch: Watch | None = None) -> Agreement:
     """Every figure of the table; a row may hold two."""
     rows = [found for row in take_rows(path, COLUMNS, _compare_row, watch) for found in row]
-    return Comparison.of("memory", rows, combined=[("model", "quantity")], unit="byte")
+    return Agreement.of("memory", rows, combined=[("model", "quantity")], unit="byte")
 
 
 def _compare_row(row: Row) -> list[Compared | Skipped]:

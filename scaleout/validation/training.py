@@ -5,8 +5,8 @@ measurement. What else is missing is assumed as its framework does it, and flagg
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,94 +14,46 @@ from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.errors import PlanError, ScaleoutError
 from scaleout.evaluate import evaluate
 from scaleout.io.catalogue import list_names, load
+from scaleout.io.table import Row, Watch, take_rows
 from scaleout.models import training_flops
 from scaleout.specs import Batch, Layout, Model, Stack, System, TrainingExperiment
 from scaleout.training.memory import stage_peaks
 from scaleout.training.step import build
-from scaleout.validation.comparison import Compared, Comparison, Skipped
-from scaleout.validation.table import Row, Watch, take_rows
+from scaleout.validation.agreement import Agreement, Compared, Skipped
+from scaleout.validation.frameworks import framework_of
 
-__all__ = ["COLUMNS", "Framework", "compare", "experiment_of", "iteration_seconds"]
+__all__ = ["COLUMNS", "compare", "experiment_of", "iteration_seconds", "known_models", "named_model", "source_of"]
 
 COLUMNS = ("seq", "gbs", "gpus", "tp", "pp", "system")
 
 
-@dataclass(frozen=True, slots=True)
-class Framework:
-    """What runs of a training framework have in common where a row does not say it.
-
-    Parameters
-    ----------
-    pattern
-        Regular expression on the row's framework.
-    system
-        Where the framework was a fork of its own; "" for any.
-    stack
-        Name of the stack.
-    recompute, zero, sequence_parallel
-        As in an experiment.
-    gradients
-        Dtype of gradients by precision: with fp16, with bf16 and narrower ones.
-    systems
-        Systems that had other chips at the time.
-    interleaved
-        Recipes interleave as finely as the layers allow.
-    """
-
-    pattern: str
-    system: str
-    stack: str
-    recompute: str
-    zero: int
-    sequence_parallel: bool
-    gradients: tuple[str, str]
-    systems: Mapping[str, str] = field(default_factory=dict)
-    interleaved: bool = False
-
-    def chunks(self, layers: int, pp: int, micro_batches: int) -> int:
-        """Model chunks a stage where a row does not say: one layer each, or one chunk."""
-        return layers // pp if self.interleaved and layers % pp == 0 and micro_batches % pp == 0 else 1
-
-
-FRAMEWORKS = (
-    Framework("Megatron-DeepSpeed", "jean-zay-a100", "megatron-deepspeed-pipeline", "full", 1, False, ("fp16", "fp32")),
-    Framework("Megatron-DeepSpeed", "", "megatron-deepspeed", "full", 0, False, ("fp16", "fp32")),
-    Framework(
-        "Megatron-LM v1 2020",
-        "",
-        "megatron-lm-2020",
-        "full",
-        0,
-        False,
-        ("fp16", "fp32"),
-        # the A100 with 80 GB came in November 2020
-        {"dgx-a100": "dgx-a100-40gb"},
-    ),
-    Framework("Megatron-LM", "", "megatron-lm-2021", "full", 0, False, ("fp16", "fp32")),
-    Framework("Megatron-Core", "", "megatron-lm", "none", 1, True, ("fp32", "fp32")),
-    Framework("NeMo|Megatron-Bridge", "", "nemo", "none", 1, True, ("bf16", "bf16"), interleaved=True),
-)
 _PRECISIONS = {"fp16": "fp16", "bf16": "bf16", "nvfp4": "nvfp4"}
 _UNTRAINED = re.compile(r"lora", re.IGNORECASE)
 _RECIPES = {"nemomegatron": "gpt3175b"}
 """Recipes that are named after something else than their model."""
+_SEQUENCE = 2048
 _VOCABULARY = 51200
 """GPT-2's 50,257 tokens padded as Megatron-LM pads them."""
 
 
-def compare(path: Path, watch: Watch | None = None) -> Comparison:
+def compare(path: Path, watch: Watch | None = None) -> Agreement:
     """Every row, its step simulated by the event evaluator."""
     rows = take_rows(path, COLUMNS, partial(_compare_row, _Known()), watch)
-    return Comparison.of("training", rows, combined=[("source", "system")])
+    return Agreement.of("training", rows, combined=[("source", "system")])
 
 
 class _Known:
     """Specs by the names that rows use, loaded once."""
 
     def __init__(self) -> None:
-        self.models: dict[str, Model] = {_plain(name): load("model", name) for name in list_names("model")}
+        self.models = known_models()
         self.systems: dict[str, System] = {name: load("system", name) for name in list_names("system")}
         self.stacks: dict[str, Stack] = {name: load("stack", name) for name in list_names("stack")}
+
+
+def known_models() -> dict[str, Model]:
+    """Models of the catalogue by plain name."""
+    return {_plain(name): load("model", name) for name in list_names("model")}
 
 
 def _compare_row(known: _Known, row: Row) -> Compared | Skipped:
@@ -119,9 +71,8 @@ def _compare_row(known: _Known, row: Row) -> Compared | Skipped:
         simulated = evaluate(experiment, job=job).timeline.end / TICKS_PER_SECOND
     except ScaleoutError as error:
         return Skipped(row.line, f"cannot be simulated: {str(error).splitlines()[0]:.120}")
-    source = re.sub(r"[_-].*", "", row.optional("id")) or row.optional("source")
     keys = {
-        "source": source,
+        "source": source_of(row),
         "framework": row.optional("framework"),
         "system": experiment.system.name,
         "chip": experiment.system.chip.name,
@@ -130,14 +81,22 @@ def _compare_row(known: _Known, row: Row) -> Compared | Skipped:
     return Compared(row.line, keys, measured, simulated, tuple(flags))
 
 
+def source_of(row: Row) -> str:
+    """Who published a row: the first word of its name, or its source."""
+    return re.sub(r"[_-].*", "", row.optional("id")) or row.optional("source")
+
+
 def experiment_of(
     row: Row, models: Mapping[str, Model], systems: Mapping[str, System], stacks: Mapping[str, Stack]
 ) -> tuple[TrainingExperiment, list[str]] | Skipped:
     """The experiment of a row and what was assumed for it, or why it cannot be one."""
     flags: list[str] = []
-    for column in ("gpus", "tp", "pp", "precision", "system"):
+    precision = row.optional("precision").lower() or _found(_PRECISIONS, row.optional("source"))
+    for column in ("gpus", "tp", "pp", "system"):
         if not row.optional(column):
             return Skipped(row.line, f"no {column}")
+    if not precision:
+        return Skipped(row.line, "no precision")
     if (row.optional_number("experts", above=False) or 0) > 0:
         return Skipped(row.line, "mixture of experts")
     if (row.optional_number("cp", above=False) or 1) > 1:
@@ -146,7 +105,7 @@ def experiment_of(
         return Skipped(row.line, "sharded gradients or weights (ZeRO-2, ZeRO-3, FSDP)")
     if _UNTRAINED.search(row.optional("model") + row.optional("framework")):
         return Skipped(row.line, "only a part of the weights is trained (LoRA)")
-    framework = _framework(row)
+    framework = framework_of(row.optional("framework") or row.optional("source"), row.optional("system"))
     if framework is None:
         return Skipped(row.line, f"unknown framework {row.optional('framework')!r:.60}")
     name = row.text("system")
@@ -184,7 +143,6 @@ def experiment_of(
     recompute = row.optional("recompute")
     if not recompute:
         flags.append("recompute assumed")
-    precision = row.text("precision").lower()
     precision = _PRECISIONS.get(precision, "fp8" if "fp8" in precision else precision)
     try:
         experiment = TrainingExperiment(
@@ -212,22 +170,17 @@ def experiment_of(
     return experiment, flags
 
 
-def _framework(row: Row) -> Framework | None:
-    for known in FRAMEWORKS:
-        if re.match(known.pattern, row.optional("framework")) and known.system in ("", row.text("system")):
-            return known
-    return None
+def _found(names: Iterable[str], text: str) -> str:
+    """The first of some words that a text has, or ""."""
+    return next((name for name in names if re.search(rf"\b{name}\b", text)), "")
 
 
 def _model(row: Row, models: Mapping[str, Model], flags: list[str]) -> Model | str:
     """A model of the row's shape, or else of its name; or why there is none."""
     name = row.optional("model")
     if not all(row.optional(column) for column in ("layers", "hidden", "heads")):
-        plain = _plain(name)
-        model = models.get(plain) or next(
-            (models[part] for part in sorted(models, key=len, reverse=True) if plain.startswith(part)), None
-        )
-        return model or (f"no architecture (layers, hidden, heads), and unknown model {name!r:.60}")
+        model = named_model(name, models)
+        return model or f"no architecture (layers, hidden, heads), and unknown model {name!r:.60}"
     heads, hidden = row.whole("heads"), row.whole("hidden")
     if not row.optional("vocab"):
         flags.append("vocab assumed")
@@ -247,14 +200,19 @@ def _model(row: Row, models: Mapping[str, Model], flags: list[str]) -> Model | s
         bias=True,
         positions="learned",
         tied_embeddings=True,
-        max_sequence=row.whole("seq"),
+        max_sequence=row.optional_whole("seq") or _SEQUENCE,
         source=row.optional("source") or "the row",
     )
 
 
+def named_model(name: str, models: Mapping[str, Model]) -> Model | None:
+    """The model that a name in a table means, whatever its case, separators and words about precision."""
+    return models.get(_plain(name))
+
+
 def _plain(name: str) -> str:
     """A model's name without case, separators and words about precision."""
-    text = re.sub(r"\b(bf16|fp8|h100|finetuning|sft)\b", "", name.lower())
+    text = re.sub(r"\(.*?\)|\b(bf16|fp8|h100|finetuning|sft)\b", "", name.lower())
     text = re.sub(r"[^a-z0-9.]", "", text)
     text = _RECIPES.get(text, text)
     return text.replace("llama3", "llama3.1", 1) if re.match(r"llama3(?!\.)", text) else text

@@ -64,7 +64,7 @@ def test_shipped_constants_meet_the_measured_sizes_that_training_uses(name: str)
 
 def test_mistakes_are_said_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     empty = tmp_path / "empty.csv"
-    empty.write_text("op,bytes,gpus,nodes,system,library,time_us\n")
+    empty.write_text("op,bytes,gpus,nodes,system,library,time_us\nall_reduce,8,2,1,dgx-2,NCCL,3\n")
     assert collectives.main([str(empty)]) == 2
     assert "no collectives of dgx-h100 in one node" in capsys.readouterr().err
     assert collectives.main([str(tmp_path / "none.csv")]) == 2

@@ -1,3 +1,4 @@
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,8 +7,10 @@ import pytest
 
 from scaleout.calibration import attention, elementwise
 from scaleout.calibration.attention import Measurements, fit_decode, fit_prefill
+from scaleout.calibration.chipfile import dated
 from scaleout.calibration.elementwise import fit_operation
 from scaleout.calibration.fit import held_out
+from scaleout.errors import ScaleoutError
 from scaleout.hardware.attention import decode_seconds, decode_vector, prefill_seconds, prefill_vector
 from scaleout.hardware.elementwise import elementwise_seconds, operation_vector
 from scaleout.io.catalogue import load
@@ -78,6 +81,19 @@ def test_a_table_of_another_kind_is_an_error_in_words(script, tmp_path: Path, ca
     table = tmp_path / "table.csv"
     table.write_text("a,b\n1,2\n")
     assert script.main([str(table)]) == 2
-    assert "table.csv: is no table of" in capsys.readouterr().err
+    assert "column 'chip' is missing" in capsys.readouterr().err
     assert script.main([str(tmp_path / "none.csv")]) == 2
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_without_scipy_a_fit_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    with pytest.raises(ScaleoutError, match=r"fits need scipy, which is not installed; pip install 'scaleout\[dev\]'"):
+        fit_operation(CHIP, "rmsnorm", np.ones((4, 3)))
+
+
+def test_the_day_of_a_fit_stays_where_the_file_stays() -> None:
+    old = ElementwiseConstants(launch=3e-6, efficiency=0.4, fitted="2020-02-02", source="made up")
+    assert dated(replace(old, launch=3.0001e-6, fitted=""), old).fitted == "2020-02-02"
+    assert dated(replace(old, launch=3.1e-6), old).fitted > "2026"
+    assert dated(old, None).fitted > "2026"

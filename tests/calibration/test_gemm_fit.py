@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from scaleout.calibration import gemm as calibration
-from scaleout.calibration.chipfile import block
+from scaleout.calibration.chipfile import lines_of
 from scaleout.calibration.files import write_section
 from scaleout.calibration.gemm_form import MENUS
 from scaleout.io.catalogue import find, load
@@ -49,15 +49,6 @@ def test_the_cast_is_told_from_the_product() -> None:
     assert found.launch == pytest.approx(cast.launch, rel=0.05)
 
 
-def test_pairs_are_held_out_at_every_m() -> None:
-    rows = calibration.Measured(SHAPES, np.ones(len(SHAPES)))
-    held = calibration.held_out(rows)
-    inside, outside = ({tuple(pair) for pair in SHAPES[part, 1:]} for part in (held, ~held))
-    assert len(inside) == 3  # of 9
-    assert not inside & outside
-    assert (held == calibration.held_out(rows)).all()
-
-
 def test_written_constants_are_read_back_and_the_rest_stays(tmp_path: Path) -> None:
     path = tmp_path / "chip.yaml"
     shutil.copy(find("chip", "h100-sxm-80gb"), path)
@@ -66,7 +57,7 @@ def test_written_constants_are_read_back_and_the_rest_stays(tmp_path: Path) -> N
         TRUTH, quantise=QuantiseConstants(hbm_efficiency=0.5, launch=1e-6), residual=0.03, range={"m": (1, 8192)},
         l2_resident=2e7, fitted="2025-01-31",
     )  # fmt: skip
-    write_section(path, ("gemm", "bf16"), "\n".join(block(found)))
+    write_section(path, ("gemm", "bf16"), "\n".join(lines_of(found)))
     after = load("chip", str(path))
     assert after.gemm["bf16"] == found
     assert replace(after, gemm=before.gemm) == before
@@ -76,9 +67,9 @@ def test_written_constants_are_read_back_and_the_rest_stays(tmp_path: Path) -> N
 def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = tmp_path / "gemm.csv"
     for text, says in (
-        ("chip,dtype,m,n,k,time_us\nh100-sxm,bfloat16,1,x,1,1\n", "line 2: could not convert"),
-        ("chip,dtype,m,n,k,time_us\nh100-sxm,bfloat16,1,-1,1,1\n", "line 2: -1; expected numbers above 0"),
-        ("chip,dtype,m\nh100-sxm,bfloat16,1\n", "line 2: 'n'; expected chip, dtype"),
+        ("chip,dtype,m,n,k,time_us\nh100-sxm,bfloat16,1,x,1,1\n", "line 2, column 'n': 'x' is not accepted"),
+        ("chip,dtype,m,n,k,time_us\nh100-sxm,bfloat16,1,-1,1,1\n", "line 2, column 'n': '-1' is not accepted"),
+        ("chip,dtype,m\nh100-sxm,bfloat16,1\n", "column 'n' is missing"),
     ):
         table.write_text(text)
         assert calibration.main([str(table)]) == 2

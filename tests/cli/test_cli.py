@@ -54,8 +54,33 @@ def test_run_json_is_one_object_in_si_units_and_writes_nothing(
         "memory", "bound_by", "evaluator", "classes", "assumptions", "run",
     } <= set(data)  # fmt: skip
     assert {"wall_time", "events"} <= set(data["run"])
+    assert data["error_band"]["relative"] > 0.05
+    assert sum(part**2 for part in data["error_band"]["parts"].values()) ** 0.5 == pytest.approx(
+        data["error_band"]["relative"]
+    )
     assert sum(data["breakdown_ps"].values()) == data["step_time_ps"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_shapes_beyond_what_was_calibrated_are_warned_about(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    far = ["--set", "system.chip.gemm.bf16.range={m: [1, 16]}"]
+    words = "matrix multiplication in bf16 on h100-sxm-80gb: m = 8,192"
+    assert call(monkeypatch, *SMALL, *far, "--json") == 0
+    captured = capsys.readouterr()
+    warnings = json.loads(captured.out)["warnings"]
+    assert any(line.startswith(words) for line in warnings)
+    assert captured.err == "".join(f"warning: {line}\n" for line in warnings)
+    assert call(monkeypatch, *SMALL, *far) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Beyond what was calibrated" in out
+    assert "s +- " in out
+    assert call(monkeypatch, *SMALL, *far, "--chips", "32,64") == 0
+    assert "beyond what was calibrated, on 32, 64 chips" in " ".join(capsys.readouterr().out.split())
+    assert call(monkeypatch, *SMALL, *far, "--chips", "32,64", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert all(row["error_band"]["relative"] > 0.05 and row["warnings"] for row in rows)
 
 
 def test_folded_or_not_prints_the_same_result(
@@ -132,8 +157,13 @@ CONTENTS = {
     "nothing": ("", "not a scaleout result"),
     "no object": ("[1]", "not a scaleout result"),
     "no format": ('{"a": 1}', "format None is not readable"),
-    "later format": ('{"format": 2}', "format 2 is not readable; expected 1"),
-    "no fields": ('{"format": 1}', "not a scaleout result"),
+    "earlier format": ('{"format": 1}', "format 1 is not readable; expected 2"),
+    "later format": ('{"format": 3}', "format 3 is not readable; expected 2"),
+    "no fields": ('{"format": 2}', "not a scaleout result"),
+    "no band": ({"error_band": {"relative": 0.0, "parts": {}}}, "error band: 0 is no error band"),
+    "band": ({"error_band": {"relative": "wide", "parts": {}}}, "error band: relative: 'wide' is not a number"),
+    "parts of the band": ({"error_band": {"relative": 0.5, "parts": {"a": 0.1}}}, "parts do not make up 0.5"),
+    "warnings": ({"warnings": [3]}, "warnings: not text"),
     "deep": ("[" * 100_000, "not a scaleout result"),
     "time": ({"step_time": "long"}, "result: step_time: 'long' is not a number"),
     "no time": ({"step_time": 0.0}, "result: step_time: 0 is not a number above 0"),

@@ -1,26 +1,26 @@
-"""The tables and the figure of a comparison: what they show, not their pixels."""
+"""The tables and the figure of a agreement: what they show, not their pixels."""
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from scaleout.report.agreement import comparison_tables, draw_scatter, line_ranges, scatter_table
+from scaleout.report.agreement import agreement_tables, draw_scatter, line_ranges, scatter_table
 from scaleout.report.style import GROUP_COLOURS
-from scaleout.validation import Compared, Comparison, Skipped
+from scaleout.validation import Agreement, Compared, Skipped
 
 
-def make(chips: int, rows: int = 3, unit: str = "s") -> Comparison:
+def make(chips: int, rows: int = 3, unit: str = "s") -> Agreement:
     found = [
         Compared(2 + i, {"source": "s", "chip": f"c{i % chips:02}"}, 1e-5 * (i + 1), 1.1e-5 * (i + 1))
         for i in range(chips * rows)
     ]
-    return Comparison.of("x", found, unit=unit)
+    return Agreement.of("x", found, unit=unit)
 
 
-def text(comparison: Comparison, **options: bool) -> str:
+def text(agreement: Agreement, **options: bool) -> str:
     console = Console(width=100)
     with console.capture() as capture:
-        console.print(comparison_tables(comparison, rows=3, **options))
+        console.print(agreement_tables(agreement, rows=3, **options))
     return capture.get()
 
 
@@ -34,8 +34,8 @@ def test_the_figure_has_a_colour_for_each_group_and_all_rows() -> None:
 
 
 def test_more_groups_than_colours_are_put_together() -> None:
-    comparison = make(20)
-    table = scatter_table(Comparison.of("x", comparison.compared, combined=[("source", "chip")]))
+    agreement = make(20)
+    table = scatter_table(Agreement.of("x", agreement.compared, combined=[("source", "chip")]))
     assert len(table.groups) == len(GROUP_COLOURS)
     assert table.other
     assert table.labels[-1].startswith("13 others: 39 rows")
@@ -44,7 +44,7 @@ def test_more_groups_than_colours_are_put_together() -> None:
 
 @pytest.mark.parametrize(("scale", "unit"), [(1.0, "s"), (1e-2, "ms"), (1e-5, "us")])
 def test_the_unit_is_easy_to_read(scale: float, unit: str) -> None:
-    table = scatter_table(Comparison.of("x", [Compared(2, {}, 2 * scale, 2 * scale)]))
+    table = scatter_table(Agreement.of("x", [Compared(2, {}, 2 * scale, 2 * scale)]))
     assert table.unit == unit
     figure = draw_scatter(table)
     assert figure.axes[0].get_xlabel() == f"measured [{unit}]"
@@ -52,8 +52,8 @@ def test_the_unit_is_easy_to_read(scale: float, unit: str) -> None:
 
 
 def test_both_axes_have_one_scale_and_show_every_point() -> None:
-    comparison = Comparison.of("x", [Compared(2, {}, 1.0, 300.0), Compared(3, {}, 5.0, 0.01)])
-    ax = draw_scatter(scatter_table(comparison)).axes[0]
+    agreement = Agreement.of("x", [Compared(2, {}, 1.0, 300.0), Compared(3, {}, 5.0, 0.01)])
+    ax = draw_scatter(scatter_table(agreement)).axes[0]
     assert ax.get_xlim() == ax.get_ylim()
     assert ax.get_xlim()[0] < 0.01
     assert ax.get_xlim()[1] > 300
@@ -80,28 +80,28 @@ def test_the_share_of_rows_within_an_error_rises_to_all() -> None:
 
 def test_nothing_compared_makes_no_figure() -> None:
     with pytest.raises(ValueError, match="no row"):
-        scatter_table(Comparison.of("x", [Skipped(2, "why")]))
+        scatter_table(Agreement.of("x", [Skipped(2, "why")]))
 
 
 def test_the_tables_name_what_differs_and_shorten_long_lists_of_lines() -> None:
     skipped = [Skipped(line, "why [not]") for line in range(100, 300, 2)]
-    comparison = Comparison.of("x", [*make(2).compared, *skipped])
-    short = text(comparison)
+    agreement = Agreement.of("x", [*make(2).compared, *skipped])
+    short = text(agreement)
     for words in ("all rows", "chip=c00", "+10.0%", "Furthest off (3 of 6 rows)", "why [not]", "--all lists them"):
         assert words in short
     assert "298" not in short
-    assert "298" in text(comparison, all_lines=True)
+    assert "298" in text(agreement, all_lines=True)
 
 
-def test_a_comparison_without_rows_says_so() -> None:
-    shown = text(Comparison.of("x", [Skipped(2, "why")]))
+def test_an_agreement_without_rows_says_so() -> None:
+    shown = text(Agreement.of("x", [Skipped(2, "why")]))
     assert "all rows" in shown
     assert "-" in shown
     assert "Furthest" not in shown
 
 
 def test_flags_are_groups_and_stand_beside_the_rows() -> None:
-    shown = text(Comparison.of("x", [Compared(2, {}, 1.0, 2.0, ("layers guessed",), "8 x 8")]))
+    shown = text(Agreement.of("x", [Compared(2, {}, 1.0, 2.0, ("layers guessed",), "8 x 8")]))
     assert "flag=layers guessed" in shown
     assert "assumed" in shown
     assert "8 x 8" in shown

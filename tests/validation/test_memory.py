@@ -54,26 +54,26 @@ def test_a_row_may_hold_two_figures_or_a_share_and_the_baseline_is_left_out(tmp_
         "megatron-22B,none,,,100,figure 7",
         "megatron-22B,seqpar,,,66.84,figure 7",
     )
-    comparison = validate("memory", path)
-    assert [row.line for row in comparison.compared] == [2, 2, 4]
-    assert [(row.line, row.reason) for row in comparison.skipped] == [(3, "the baseline over itself says nothing")]
-    assert [row.error for row in comparison.compared] == pytest.approx([0.0, 0.0, 0.0], abs=0.002)
+    agreement = validate("memory", path)
+    assert [row.line for row in agreement.compared] == [2, 2, 4]
+    assert [(row.line, row.reason) for row in agreement.skipped] == [(3, "the baseline over itself says nothing")]
+    assert [row.error for row in agreement.compared] == pytest.approx([0.0, 0.0, 0.0], abs=0.002)
     # (34 + 5 a s / h) of (10 + 24 / t + 5 a s / (h t)) t
-    assert comparison.compared[2].error == pytest.approx((4.25 + 40 / 3) / (13 + 40 / 3) / 0.6684 - 1)
+    assert agreement.compared[2].error == pytest.approx((4.25 + 40 / 3) / (13 + 40 / 3) / 0.6684 - 1)
 
 
 def test_an_unknown_model_or_an_empty_row_is_left_out(tmp_path: Path) -> None:
-    comparison = validate("memory", write(tmp_path, "gpt5,none,1,1,,x", "megatron-22B,full,,,,x"))
-    assert comparison.compared == ()
-    assert [row.line for row in comparison.skipped] == [2, 3]
-    assert "layout of 'gpt5' is not known; known: megatron-22B" in comparison.skipped[0].reason
+    agreement = validate("memory", write(tmp_path, "gpt5,none,1,1,,x", "megatron-22B,full,,,,x"))
+    assert agreement.compared == ()
+    assert [row.line for row in agreement.skipped] == [2, 3]
+    assert "layout of 'gpt5' is not known; known: megatron-22B" in agreement.skipped[0].reason
 
 
 @pytest.mark.skipif(not TABLE.exists(), reason="shared/validation/memory.csv is not there")
 def test_the_published_figures_are_met_within_one_per_cent() -> None:
-    comparison = validate("memory", TABLE)
-    assert len(comparison.compared) == 32
-    off = {(row.keys["model"], row.keys["mode"]) for row in comparison.compared if abs(row.error) > 0.01}
+    agreement = validate("memory", TABLE)
+    assert len(agreement.compared) == 32
+    off = {(row.keys["model"], row.keys["mode"]) for row in agreement.compared if abs(row.error) > 0.01}
     # read off the figure as 9.42 %, where the paper's own form gives 2 / 21 = 9.52 %
     assert off == {("turing-530B", "full"), ("megatron-1T", "full")}
-    assert max(abs(row.error) for row in comparison.compared) < 0.012
+    assert max(abs(row.error) for row in agreement.compared) < 0.012

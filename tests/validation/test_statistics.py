@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaleout.errors import MeasurementError
-from scaleout.validation import Compared, Comparison, Skipped, statistics
+from scaleout.validation import Agreement, Compared, Skipped, statistics
 
 A = {"chip": "a", "dtype": "bf16"}
 B = {"chip": "b", "dtype": "bf16"}
@@ -21,12 +21,12 @@ ROWS = [
     Skipped(6, "too new"),
     Skipped(7, "too old"),
 ]
-COMPARISON = Comparison.of("x", ROWS, combined=[("chip", "dtype")])
+AGREEMENT = Agreement.of("x", ROWS, combined=[("chip", "dtype")])
 
 
 def test_statistics_are_those_of_numpy_on_the_errors() -> None:
     errors = np.array([0.1, -0.5, 0.25])
-    found = statistics(COMPARISON.compared)
+    found = statistics(AGREEMENT.compared)
     assert found == {
         "n": 3,
         "mape": pytest.approx(0.85 / 3),
@@ -47,7 +47,7 @@ def test_the_errors_obey_their_order_and_scale(pairs: list[tuple[float, float]])
 
 
 def test_the_summary_has_the_keys_of_the_contract_and_no_others() -> None:
-    summary = COMPARISON.summary()
+    summary = AGREEMENT.summary()
     assert list(summary) == ["kind", "n", "skipped", "mape", "median", "p90", "bias", "groups"]
     assert (summary["kind"], summary["n"], summary["skipped"]) == ("x", 3, 3)
     for values in summary["groups"].values():
@@ -64,7 +64,7 @@ def test_what_has_no_error_is_refused(measured: float, simulated: float) -> None
 
 
 def test_groups_are_by_key_by_combined_keys_and_by_flag() -> None:
-    sizes = {name: values["n"] for name, values in COMPARISON.summary()["groups"].items()}
+    sizes = {name: values["n"] for name, values in AGREEMENT.summary()["groups"].items()}
     assert sizes == {
         "chip=a": 2,
         "chip=b": 1,
@@ -77,21 +77,21 @@ def test_groups_are_by_key_by_combined_keys_and_by_flag() -> None:
 
 
 def test_a_row_without_a_value_is_in_no_group_of_that_key() -> None:
-    comparison = Comparison.of("x", [Compared(2, {"chip": "a", "source": ""}, 1.0, 1.0)], combined=[("chip", "source")])
-    assert list(comparison.groups()) == ["chip=a"]
+    agreement = Agreement.of("x", [Compared(2, {"chip": "a", "source": ""}, 1.0, 1.0)], combined=[("chip", "source")])
+    assert list(agreement.groups()) == ["chip=a"]
 
 
 def test_no_row_at_all_has_no_errors() -> None:
-    summary = Comparison.of("x", [Skipped(2, "why")]).summary()
+    summary = Agreement.of("x", [Skipped(2, "why")]).summary()
     assert [summary[key] for key in ("n", "skipped", "mape", "median", "p90", "bias")] == [0, 1, None, None, None, None]
 
 
 def test_reasons_come_most_frequent_first_with_their_lines() -> None:
-    assert COMPARISON.reasons() == {"too old": [4, 7], "too new": [6]}
-    assert list(COMPARISON.reasons()) == ["too old", "too new"]
+    assert AGREEMENT.reasons() == {"too old": [4, 7], "too new": [6]}
+    assert list(AGREEMENT.reasons()) == ["too old", "too new"]
 
 
 def test_the_worst_is_furthest_by_the_factor_either_way() -> None:
-    assert [row.line for row in COMPARISON.worst(2)] == [3, 5]
-    assert math.isclose(COMPARISON.worst(1)[0].error, -0.5)
-    assert COMPARISON.worst(0) == []
+    assert [row.line for row in AGREEMENT.worst(2)] == [3, 5]
+    assert math.isclose(AGREEMENT.worst(1)[0].error, -0.5)
+    assert AGREEMENT.worst(0) == []

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scaleout.arrays import Ints
 from scaleout.errors import TopologyError
-from scaleout.network.topology import Fabric, Ints, Topology
+from scaleout.network.topology import Fabric, Topology
 from scaleout.specs import Slow, System
 
 __all__ = ["TreeShape", "nvswitch_node", "rail_fat_tree", "tree_shape"]

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from scaleout.arrays import Ints
 from scaleout.errors import TopologyError
-from scaleout.network.topology import Fabric, Ints, Topology
+from scaleout.network.topology import Fabric, Topology
 
 __all__ = ["ring"]
 

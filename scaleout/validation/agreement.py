@@ -1,4 +1,4 @@
-"""Measured against simulated: rows, and the statistics of their errors.
+"""How far simulated and measured agree: rows, and the statistics of their errors.
 
 The error of a row is simulated / measured - 1: -0.1 says that the simulator is 10 % too fast.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 from scaleout.errors import MeasurementError
 
-__all__ = ["Compared", "Comparison", "Skipped", "statistics"]
+__all__ = ["Agreement", "Compared", "Skipped", "statistics"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Compared:
     keys
         What the row belongs to, such as ``{"chip": "h100-sxm", "dtype": "fp8"}``; "" for unknown.
     measured, simulated
-        In the unit of the comparison, above 0.
+        In the unit of the table, above 0.
     flags
         What was assumed because the row does not say it, each in a few words.
     label
@@ -76,7 +76,7 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class Agreement:
     """A table, compared row by row.
 
     Parameters
@@ -105,7 +105,7 @@ class Comparison:
         *,
         combined: Sequence[Sequence[str]] = (),
         unit: str = "s",
-    ) -> "Comparison":
+    ) -> "Agreement":
         """Sort rows into compared and skipped ones."""
         rows = list(rows)
         return cls(

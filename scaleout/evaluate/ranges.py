@@ -1,0 +1,162 @@
+"""Shapes of an experiment beside those that its constants were calibrated on."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from scaleout.evaluate.uncertainty import DEFAULTS
+from scaleout.hardware import Rates, pack
+from scaleout.hardware.gemm import gemm_constants
+from scaleout.parallel import Shard, costs, shard
+from scaleout.parallel.shapes import ATTENTION, LINEAR, Kernel, kernels
+from scaleout.specs import Chip, Stack, TrainingExperiment
+
+__all__ = ["Use", "range_warnings", "repeats", "uses"]
+
+_FORWARD = (costs.F_NORM, costs.F_ATTENTION, costs.F_ADD_NORM, costs.F_MLP, costs.F_ADD)
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A kernel of the experiment with the constants that time it.
+
+    Parameters
+    ----------
+    part
+        "matmul", "attention" or "elementwise".
+    what, operation
+        The kernel and where it runs, in words.
+    shape, calibrated
+        Its shape, and lowest and highest value of each quantity in the measurements.
+    weight
+        Share of its part, up to a factor that all of the part have in common.
+    residual
+        Mean absolute error of the constants on shapes held out of their fit [1].
+    """
+
+    part: str
+    what: str
+    operation: str
+    shape: Mapping[str, float]
+    calibrated: Mapping[str, tuple[float, ...]]
+    weight: float
+    residual: float
+
+    def outside(self) -> Iterator[tuple[str, float]]:
+        """Quantities beyond their range, with the factor by which they are."""
+        for name, bounds in self.calibrated.items():
+            value = self.shape.get(name)
+            if value is not None and not bounds[0] <= value <= bounds[1]:
+                yield name, bounds[0] / value if value < bounds[0] else value / bounds[1]
+
+    @property
+    def widening(self) -> float:
+        """By how much its error is larger than inside the range [1]."""
+        distance = max((factor for _, factor in self.outside()), default=1.0)
+        return float(distance ** DEFAULTS["growth"].value)
+
+    @property
+    def error(self) -> float:
+        """Mean absolute error to be expected [1]."""
+        return self.residual * self.widening
+
+
+def uses(experiment: TrainingExperiment) -> list[Use]:
+    """Matrix multiplications, attention and elementwise kernels of one micro-batch."""
+    chip, stack = experiment.system.chip, experiment.stack
+    mine = shard(experiment)
+    return [
+        *(
+            _use(kernel, experiment, repeats(kernel.row, experiment))
+            for kernel in kernels(mine, _rates(chip, stack, experiment.precision))
+            if repeats(kernel.row, experiment)
+        ),
+        *_elementwise(chip, mine, experiment.model.layers),
+    ]
+
+
+@lru_cache(maxsize=64)
+def _rates(chip: Chip, stack: Stack, precision: str) -> Rates:
+    return pack(chip, stack, precision)
+
+
+def repeats(row: int, experiment: TrainingExperiment) -> int:
+    """How often a row of `LABELS` runs in one micro-batch, over all layers."""
+    if row >= costs.F_EMBEDDING:
+        return 1
+    modules, layers = experiment.recompute, experiment.model.layers
+    full, attention, mlp = ("full" in modules, "attention" in modules, "mlp" in modules)
+    if row == costs.F_QKV_CORE:
+        return layers * (attention and not full)
+    if row == costs.F_INTO_MLP:
+        return layers * (mlp and not full)
+    again = full if row in _FORWARD else False
+    if row == costs.F_NORM and not full:
+        return layers * (1 + attention + mlp)
+    return layers * (2 if again else 1)
+
+
+def _use(kernel: Kernel, experiment: TrainingExperiment, times: int) -> Use:
+    chip, precision = experiment.system.chip, experiment.precision
+    calibrated: Mapping[str, tuple[float, ...]]
+    if kernel.kind == ATTENTION:
+        constants = chip.attention[experiment.stack.attention].for_prefill("bf16")
+        part, what = "attention", experiment.stack.attention
+        residual, calibrated = constants.residual, constants.calibrated
+    else:
+        low = precision not in ("bf16", "fp16")
+        dtype = precision if kernel.kind == LINEAR or not low else "bf16"
+        product = gemm_constants(chip, dtype)
+        part, what = "matmul", f"matrix multiplication in {dtype}"
+        residual, calibrated = product.residual, product.range
+    return Use(
+        part=part,
+        what=f"{what} on {chip.name}",
+        operation=costs.LABELS[kernel.row],
+        shape=dict(kernel.shape),
+        calibrated=calibrated,
+        weight=kernel.work * times,
+        residual=DEFAULTS["unfitted"].value if residual is None else residual,
+    )
+
+
+def _elementwise(chip: Chip, s: Shard, layers: int) -> Iterator[Use]:
+    """Passes that were measured as kernels of their own, weighted by the arrays that they go over."""
+    shapes = {
+        "rmsnorm": ("norm", s.local_tokens, s.hidden, 2.0 * 2 * layers),
+        "add": ("add", s.local_tokens, s.hidden, 3.0 * 2 * layers),
+        "rope": ("rotation", s.tokens, s.query + s.key, 2.0 * layers * s.rotary),
+        "silu_mul": ("product", s.tokens, s.ffn, (s.gates + 1.0) * layers),
+        "embedding": ("embedding", s.tokens, s.hidden, 2.0),
+    }
+    for name, (operation, tokens, width, arrays) in shapes.items():
+        if name in chip.elementwise and arrays:
+            constants = chip.elementwise[name]
+            yield Use(
+                part="elementwise",
+                what=f"{name} on {chip.name}",
+                operation=operation,
+                shape={"tokens": tokens, "width": width},
+                calibrated=constants.calibrated,
+                weight=arrays * tokens * width,
+                residual=DEFAULTS["unfitted"].value if constants.residual is None else constants.residual,
+            )
+
+
+def range_warnings(experiment: TrainingExperiment) -> tuple[str, ...]:
+    """One line for each kernel and quantity beyond the calibrated range, with the value that is furthest out."""
+    furthest: dict[tuple[str, str, bool], tuple[float, Use]] = {}
+    shapes: dict[tuple[str, str, bool], set[float]] = {}
+    for use in uses(experiment):
+        for name, factor in use.outside():
+            key = use.what, name, use.shape[name] < use.calibrated[name][0]
+            shapes.setdefault(key, set()).add(use.shape[name])
+            if key not in furthest or factor > furthest[key][0]:
+                furthest[key] = factor, use
+    return tuple(
+        f"{what}: {name} = {use.shape[name]:,.0f} ({use.operation}) is outside the calibrated "
+        f"{use.calibrated[name][0]:,.0f} to {use.calibrated[name][1]:,.0f}, by a factor of {factor:.3g}"
+        + (f"; {len(shapes[key]) - 1} more values are" if len(shapes[key]) > 1 else "")
+        for key, (factor, use) in furthest.items()
+        for what, name, _ in [key]
+    )

@@ -1,0 +1,87 @@
+"""Training frameworks that published runs name, and what such runs have in common."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["FRAMEWORKS", "Framework", "framework_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Framework:
+    """What runs of a training framework have in common where a row does not say it.
+
+    Parameters
+    ----------
+    pattern
+        Regular expression on the row's framework.
+    stack
+        Name of the stack.
+    recompute, zero, sequence_parallel
+        As in an experiment.
+    gradients
+        Dtype of gradients by precision: with fp16, with bf16 and narrower ones.
+    system
+        Where the framework was a fork of its own; "" for any.
+    systems
+        Systems that had other chips at the time.
+    interleaved
+        Recipes interleave as finely as the layers allow.
+    """
+
+    pattern: str
+    stack: str
+    recompute: str
+    zero: int
+    sequence_parallel: bool
+    gradients: tuple[str, str]
+    system: str = ""
+    systems: Mapping[str, str] = field(default_factory=dict)
+    interleaved: bool = False
+
+    def chunks(self, layers: int, pp: int, micro_batches: int) -> int:
+        """Model chunks a stage where a row does not say: one layer each, or one chunk."""
+        return layers // pp if self.interleaved and layers % pp == 0 and micro_batches % pp == 0 else 1
+
+
+_EARLY: Any = {"recompute": "full", "sequence_parallel": False, "gradients": ("fp16", "fp32")}
+"""Before Megatron-Core: everything recomputed, gradients in the precision of the run or in fp32."""
+
+FRAMEWORKS = (
+    # BigScience's fork, with DeepSpeed's pipeline engine
+    Framework(
+        pattern="Megatron-DeepSpeed", system="jean-zay-a100", stack="megatron-deepspeed-pipeline", zero=1, **_EARLY
+    ),
+    Framework(pattern="Megatron-DeepSpeed", stack="megatron-deepspeed", zero=0, **_EARLY),
+    # the A100 with 80 GB came in November 2020
+    Framework(
+        pattern="Megatron-LM v1 2020", stack="megatron-lm-2020", zero=0, systems={"dgx-a100": "dgx-a100-40gb"}, **_EARLY
+    ),
+    Framework(pattern="Megatron-LM", stack="megatron-lm-2021", zero=0, **_EARLY),
+    Framework(
+        pattern="Megatron-Core",
+        stack="megatron-lm",
+        recompute="none",
+        zero=1,
+        sequence_parallel=True,
+        gradients=("fp32", "fp32"),
+    ),
+    Framework(
+        pattern="NeMo|Megatron-Bridge",
+        stack="nemo",
+        recompute="none",
+        zero=1,
+        sequence_parallel=True,
+        gradients=("bf16", "bf16"),
+        interleaved=True,
+    ),
+)
+
+
+def framework_of(words: str, system: str) -> Framework | None:
+    """The framework that a row's words name; a fork of one system goes before the framework itself."""
+    for known in FRAMEWORKS:
+        if re.search(known.pattern, words) and known.system in ("", system):
+            return known
+    return None
