@@ -1,5 +1,6 @@
 """Many experiments at once by the analytic evaluator, for searches over designs."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -181,7 +182,7 @@ def design_space(
         "vpp": _whole("vpp", vpp, layout.vpp),
         "sequence_parallel": _whole("sequence_parallel", sequence_parallel, layout.sequence_parallel, 0, 1),
         "zero": _whole("zero", zero, layout.zero, 0, 1),
-        "global_batch": _whole("global_batch", global_batch, batch.global_),
+        "global_batch": _whole("global_batch", global_batch, batch.global_, high=2**31),
         "micro": _whole("micro", micro, batch.micro),
     }
     modules, which = _modules(base, recompute)
@@ -193,10 +194,10 @@ def design_space(
     return _layouts(base, {name: column.astype(np.int64) for name, column in at.items()}, modules)
 
 
-def _whole(name: str, given: npt.ArrayLike | None, default: int, low: int = 1, high: int = 2**40) -> Ints:
+def _whole(name: str, given: npt.ArrayLike | None, default: int, low: int = 1, high: int = LARGEST_MACHINE) -> Ints:
     values = np.atleast_1d(np.asarray(default if given is None else given))
     if values.ndim != 1 or values.dtype.kind not in "iub" or not ((values >= low) & (values <= high)).all():
-        accepted = "0 or 1" if high == 1 else "whole numbers from 1"
+        accepted = "0 or 1" if high == 1 else f"whole numbers from 1 to {high:,}"
         raise SpecError(f"design_space: {name}: {given!r:.60} is not accepted; expected {accepted}, at most one axis")
     return values.astype(np.int64)
 
@@ -218,13 +219,15 @@ def _divides(base: TrainingExperiment, at: dict[str, Ints]) -> Bools:
     tp, pp, vpp = at["tp"], at["pp"], at["vpp"]
     chips, ranks = tp * pp * at["dp"], at["dp"] * at["micro"]
     micro_batches = at["global_batch"] // ranks
-    fine = (chips <= LARGEST_MACHINE) & ((chips <= per_node) | (chips % per_node == 0))
+    fine: Bools = (chips <= LARGEST_MACHINE) & ((chips <= per_node) | (chips % per_node == 0))
     fine &= (model.heads % tp == 0) & (model.ffn % tp == 0)
     fine &= (model.kv_heads % tp == 0) | (tp % model.kv_heads == 0)
     fine &= (at["sequence_parallel"] == 0) | (base.batch.sequence % tp == 0)
     fine &= (pp * vpp <= model.layers + 2) & (at["global_batch"] % ranks == 0)
     fine &= (vpp == 1) | ((pp > 1) & (micro_batches % pp == 0))
-    return fine & (micro_batches * (model.layers + pp * vpp) <= LARGEST_STEP)
+    # no product of accepted values overflows
+    fine &= micro_batches * (model.layers + np.minimum(pp * vpp, model.layers + 3)) <= LARGEST_STEP
+    return fine
 
 
 def _layouts(base: TrainingExperiment, at: dict[str, Ints], modules: list[tuple[str, ...]]) -> Outcomes:
@@ -235,23 +238,14 @@ def _layouts(base: TrainingExperiment, at: dict[str, Ints], modules: list[tuple[
     memory = np.full(len(chips), np.nan)
     model, rates = dimensions(base.model), pack(system.chip, base.stack, base.precision)
     tables = np.array([tuple(options(replace(base, recompute=names))) for names in modules])
-    # points that share wires follow one another, and of those points that share a shard
+    # points that share wires follow one another
     key = (at["tp"] << 21 | at["pp"]) << 21 | at["zero"] << 1 | at["sequence_parallel"]
-    minor = at["micro"] * len(modules) + at["which"]
-    order = np.lexsort((minor, key, chips))
+    order = np.lexsort((key, chips))
     order = order[problem[order] == _FINE]
-    shards, costs_of = (
-        np.unique(
-            np.stack([at[name][order] for name in ("tp", "sequence_parallel", "micro", "which")]),
-            axis=1,
-            return_inverse=True,
-        )
-        if len(order)
-        else (np.zeros((4, 0), dtype=np.int64), order)
-    )
+    shards, costs_of = _distinct(np.stack([at[name][order] for name in _SHARD]))
     costs = _costs.compiled(model, tables, shards, rates)
-    rows = np.stack([at[name][order] for name in _COLUMNS] + [costs_of.reshape(-1)], axis=1)
-    edges = np.flatnonzero(np.diff(chips[order], prepend=-1, append=-1)) if len(order) else order
+    rows = np.stack([at[name][order] for name in _COLUMNS] + [costs_of], axis=1)
+    edges = np.flatnonzero(np.diff(chips[order], prepend=-1, append=-1))
     for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         mine = order[low:high]
         try:
@@ -264,16 +258,25 @@ def _layouts(base: TrainingExperiment, at: dict[str, Ints], modules: list[tuple[
         )
         ticks[mine], memory[mine] = found, full
     problem[memory > system.chip.hbm_bytes] = _FITS_NOT
-    flops = training_flops(base.model, 1, sequence) * at["global_batch"]
-    return _table(
-        ticks,
-        memory,
-        problem,
-        at["global_batch"] * float(sequence),
-        flops / (chips * system.chip.flops(format_of(base.precision).rate)),
-    )
+    peak = chips * system.chip.flops(format_of(base.precision).rate)
+    flops: Floats = training_flops(base.model, 1, sequence) * at["global_batch"] / peak
+    return _table(ticks, memory, problem, at["global_batch"].astype(np.float64) * sequence, flops)
 
 
+def _distinct(columns: Ints) -> tuple[Ints, Ints]:
+    """Distinct columns, and which of them each is."""
+    sizes = [int(row.max(initial=0)) + 1 for row in columns]
+    if math.prod(sizes) >= 2**62:
+        unique, which = np.unique(columns, axis=1, return_inverse=True)
+        return unique, which.reshape(-1)
+    code = columns[0].copy()
+    for row, size in zip(columns[1:], sizes[1:], strict=True):
+        code = code * size + row
+    _, first, which = np.unique(code, return_index=True, return_inverse=True)
+    return columns[:, first], which
+
+
+_SHARD = ("tp", "sequence_parallel", "micro", "which")
 _COLUMNS = ("tp", "pp", "dp", "vpp", "sequence_parallel", "zero", "global_batch", "micro", "which")
 
 

@@ -93,6 +93,8 @@ def rails(system: System, chips: int) -> Rails:
         [*own, end, hop, hop, hop, hop, end, *own],
     ]
     rules = system.library.protocols.values()
+    steps = [[r.launch, r.scale_up_step, r.network_step, r.scale_up_rate, r.network_rate] for r in rules]
+    runs = [[float(name in r.algorithms) for name in ALGORITHMS] for r in rules]
     return Rails(
         chips=chips,
         per_node=per_node,
@@ -102,10 +104,8 @@ def rails(system: System, chips: int) -> Rails:
         pod_nodes=pod_nodes,
         bandwidth=np.array([node_link, port, port, *bundles]),
         latency=np.array([float(np.array([path]).sum(axis=1)[0]) for path in paths]),
-        protocols=np.array(
-            [[r.launch, r.scale_up_step, r.network_step, r.scale_up_rate, r.network_rate] for r in rules]
-        ),
-        runs=np.array([[float(name in r.algorithms) for name in ALGORITHMS] for r in rules]),
+        protocols=np.array(steps),
+        runs=np.array(runs),
         idle_step=float(system.library.idle_step),
     )
 

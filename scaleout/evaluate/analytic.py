@@ -31,13 +31,14 @@ class Analysis(NamedTuple):
 
     Parameters
     ----------
-    ticks
-        `OUTCOME` of the step [tick].
+    end, parts
+        The step, and the parts of the first stage's that sum to it [tick].
     peaks
         Peak HBM of every stage by kind [byte].
     """
 
-    ticks: dict[str, int]
+    end: int
+    parts: dict[str, int]
     peaks: list[dict[str, float]]
 
 
@@ -85,7 +86,8 @@ def analyse(experiment: TrainingExperiment, *, compiled: bool = True) -> Analysi
     run = point.compiled if compiled else point
     ticks, stages = run(*given(experiment), math.inf)
     named = [dict(zip(KINDS, row, strict=True)) for row in stages.tolist()]
-    return Analysis(dict(zip(OUTCOME, ticks.tolist(), strict=True)), named)
+    end, *parts = ticks.tolist()
+    return Analysis(end, dict(zip(OUTCOME[1:], parts, strict=True)), named)
 
 
 def given(experiment: TrainingExperiment) -> Given:

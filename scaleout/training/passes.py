@@ -181,4 +181,4 @@ def passes_of(s: Shard, o: Options, times: Floats, wires: Wires, layers: Floats,
     send = np.zeros(2 * pp, dtype=np.int64)
     for p in range(len(wires.send)):
         send[p] = least(wires.send[p], s.boundary)
-    return Passes(out[0], out[1], out[2], out[3], enter, head, backward, send)
+    return Passes(out[0], out[1], out[2], out[3], int(enter), int(head), int(backward), send)
