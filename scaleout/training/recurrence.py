@@ -54,13 +54,53 @@ class Plan(NamedTuple):
     reserved: float
 
 
+class _Run(NamedTuple):
+    """Passes in time [tick], without rounds of a steady state that are left out.
+
+    Parameters
+    ----------
+    came_forth, came_back
+        When the k-th message from the stage before, and from the one after, is in; shape (pp, passes + pp).
+    end_forth, end_back
+        When the k-th pass has ended, shape (pp, passes).
+    free
+        When each stage has ended its last, shape (pp,).
+    total
+        Passes forward, and as many backward.
+    steady, rounds, skipped
+        First forward pass of a round that repeats (-1 for none), how often it is left out, and how
+        long that takes.
+    """
+
+    came_forth: Ints
+    came_back: Ints
+    end_forth: Ints
+    end_back: Ints
+    free: Ints
+    total: int
+    steady: int
+    rounds: int
+    skipped: int
+
+
 @compilable
 def warm_up(stage: int, plan: Plan) -> int:
-    """Forward passes of a stage before its first backward pass (schedules.py)."""
+    """Forward passes of a stage before its first backward pass, if there are so many (schedules.py)."""
     first = plan.pp - stage - 1
-    if plan.vpp > 1:
-        first = 2 * first + (plan.vpp - 1) * plan.pp
-    return min(first, plan.micro_batches * plan.vpp)
+    return 2 * first + (plan.vpp - 1) * plan.pp if plan.vpp > 1 else first
+
+
+@compilable
+def _round_size(plan):  # type: ignore[no-untyped-def]
+    """Forward passes after which the schedule repeats."""
+    return plan.pp * plan.vpp if plan.vpp > 1 else 1
+
+
+@compilable
+def _first_round(plan):  # type: ignore[no-untyped-def]
+    """Forward pass with which the first round may begin that all stages go through in the same order as the next."""
+    size = _round_size(plan)
+    return (warm_up(0, plan) // size + 2) * size
 
 
 @compilable
@@ -103,11 +143,11 @@ def _opening(s, rates, wires, plan, layers, held, free, dp_free, gathered):  # t
                 if nbytes != known:
                     known, taken = nbytes, least(wires.dp_half, nbytes)
                 dp_free[p] += taken
-            gathered[p, c] = dp_free[p]
+            gathered[c * plan.pp + p] = dp_free[p]
         if plan.overlap_gather == 0.0:
             # the very first pass waits for all of them
-            gathered[p, 0] = dp_free[p]
-            gathered[p, 1:] = 0
+            for c in range(plan.vpp):
+                gathered[c * plan.pp + p] = dp_free[p] if c == 0 else 0
 
 
 @compilable
@@ -137,12 +177,25 @@ def _reduced(s, plan, passes, rows, count, at, last, start, free):  # type: igno
 
 
 @compilable
-def _waited(out, send, came, start, backward, pp):  # type: ignore[no-untyped-def]
-    """Book the first stage's wait for a message."""
-    source = pp + (1 if pp > 1 else 0) if backward else pp - 1
-    moving = min(send[source], came - start)
-    out[EXPOSED_PP] += moving
-    out[BUBBLE] += came - start - moving
+def _reductions(s, wires, plan, layers, held, passes, order, free, run):  # type: ignore[no-untyped-def]
+    """When every stage has reduced its gradients."""
+    rows = wires.dp_half if plan.sharded > 0.0 else wires.dp_whole
+    ready = run.free.copy()
+    if plan.dp == 1:
+        return ready
+    last = run.total // plan.vpp - 1
+    for p in range(plan.pp):
+        if plan.overlap_reduction > 0.0:
+            for k in range(run.total):
+                if order[1, k] == last:
+                    at = (plan.vpp - 1 - order[0, k]) * plan.pp + p
+                    start = run.end_back[p, k] - passes.backward[at]
+                    free[p] = _reduced(s, plan, passes, rows, int(layers[at]), at, len(layers) - 1, start, free[p])
+        else:
+            # all of them after the last pass
+            free[p] = max(free[p], run.free[p]) + least(rows, held[p] * s.gradient_width)
+        ready[p] = max(ready[p], free[p])
+    return ready
 
 
 @compilable
@@ -169,37 +222,144 @@ def _closing(s, rates, wires, plan, held, ready, out):  # type: ignore[no-untype
 
 
 @compilable
-def _through(done, plan, to):  # type: ignore[no-untyped-def]
-    """Whether every stage has gone through its round that ends with forward pass `to`."""
-    for p in range(plan.pp):
-        if done[1, p] < to - warm_up(p, plan):
+def _later(ended, came, low, high, size, shift, edge, order, vpp, wrap):  # type: ignore[no-untyped-def]
+    """Whether passes of one way and stage, and their messages, are later by a shift than a round before."""
+    for k in range(low, high):
+        if ended[k] - ended[k - size] != shift:
+            return False
+        # the ends of the model send nothing
+        if (not edge or order[0, k] < vpp - 1) and came[k + wrap] - came[k + wrap - size] != shift:
             return False
     return True
 
 
 @compilable
-def _later(ended, arrived, order, plan, at, size):  # type: ignore[no-untyped-def]
+def _round(came_forth, came_back, end_forth, end_back, order, plan, at, size):  # type: ignore[no-untyped-def]
     """By how much the round from forward pass `at` on is later than the one before [tick]; -1 if unevenly.
 
     Where all stages are later by the same, all rounds after it are again, up to the last: a pass
     follows from those that it waits for, which lie in that round or behind it.
     """
-    pp = plan.pp
-    shift = ended[0, 0, at] - ended[0, 0, at - size]
+    pp, vpp = plan.pp, plan.vpp
+    shift = end_forth[0, at] - end_forth[0, at - size]
     for p in range(pp):
-        for way in range(2):
-            low = at if way == 0 else at - warm_up(p, plan) - 1
-            edge = p == (pp - 1 if way == 0 else 0)
-            to = (p + 1) % pp if way == 0 else (p - 1) % pp
-            for k in range(low, low + size + way):
-                if ended[way, p, k] - ended[way, p, k - size] != shift:
-                    return np.int64(-1)
-                there = k + pp if edge else k
-                # the ends of the model send nothing
-                sends = not edge or order[0, k] < plan.vpp - 1
-                if sends and arrived[way, to, there] - arrived[way, to, there - size] != shift:
-                    return np.int64(-1)
+        edge, to = p == pp - 1, (p + 1) % pp
+        wrap = pp if edge else 0
+        if not _later(end_forth[p], came_forth[to], at, at + size, size, shift, edge, order, vpp, wrap):
+            return np.int64(-1)
+        edge, to, low = p == 0, (p - 1) % pp, at - warm_up(p, plan) - 1
+        wrap = pp if edge else 0
+        if not _later(end_back[p], came_back[to], low, low + size + 1, size, shift, edge, order, vpp, wrap):
+            return np.int64(-1)
     return shift
+
+
+@compilable
+def _run(passes, order, gathered, dp_free, opened, plan, total):  # type: ignore[no-untyped-def]
+    """All passes, in an order in which nothing waits for what comes later.
+
+    In turn r stage p runs its forward pass r - p (1F1B: r) and the backward pass that the schedule
+    puts after it. Then messages come from an earlier turn, or from an earlier stage in the same.
+
+    `total` may be less than all by whole rounds of the schedule: those of a steady state, if there is one.
+    """
+    pp, vpp, free = plan.pp, plan.vpp, opened.copy()
+    last, overlap, lag = pp * vpp - 1, plan.overlap_sends > 0.0, 1 if vpp > 1 else 0
+    came_forth, came_back = np.zeros((pp, total + pp), dtype=np.int64), np.zeros((pp, total + pp), dtype=np.int64)
+    end_forth, end_back = np.zeros((pp, total), dtype=np.int64), np.zeros((pp, total), dtype=np.int64)
+    line_forth, line_back = np.zeros(pp, dtype=np.int64), np.zeros(pp, dtype=np.int64)
+    forward, backward, send, chunks, micro_batches = passes.forward, passes.backward, passes.send, order[0], order[1]
+    size = _round_size(plan)
+    rounds = (plan.micro_batches * vpp - total) // size
+    at = _first_round(plan)
+    steady, skipped = -1, np.int64(0)
+    for turn in range(total + warm_up(0, plan)):
+        if rounds > 0 and steady < 0 and turn > at + size + pp and turn + size < total:
+            shift = _round(came_forth, came_back, end_forth, end_back, order, plan, at, size)
+            if shift >= 0 and (dp_free <= free).all():
+                steady, skipped = at, rounds * shift
+            at += size
+        for p in range(pp):
+            k = turn - lag * p
+            if k < 0:
+                break
+            now = free[p]
+            if k < total:
+                chunk = chunks[k] * pp + p
+                now = max(now, came_forth[p, k])
+                if micro_batches[k] == 0:
+                    now = max(now, gathered[chunk])
+                now += forward[chunk]
+                end_forth[p, k] = now
+                if chunk < last:
+                    line_forth[p] = max(line_forth[p], now) + send[p]
+                    if p < pp - 1:
+                        came_forth[p + 1, k] = line_forth[p]
+                    else:
+                        # to the first stage, and one chunk on
+                        came_forth[0, k + pp] = line_forth[p]
+                    if not overlap:
+                        now = line_forth[p]
+            k -= warm_up(p, plan)
+            if 0 <= k < total:
+                chunk = (vpp - 1 - chunks[k]) * pp + p
+                now = max(now, came_back[p, k]) + backward[chunk]
+                end_back[p, k] = now
+                if chunk > 0:
+                    line_back[p] = max(line_back[p], now) + send[pp + p]
+                    if p > 0:
+                        came_back[p - 1, k] = line_back[p]
+                    else:
+                        came_back[pp - 1, k + pp] = line_back[p]
+                    if not overlap:
+                        now = line_back[p]
+            free[p] = now
+    return _Run(came_forth, came_back, end_forth, end_back, free, total, steady, rounds, int(skipped))
+
+
+@compilable
+def _short(total, length, size):  # type: ignore[no-untyped-def]
+    """Passes without so many whole rounds that about `length` are left."""
+    return total - max(0, total - length) // size * size
+
+
+@compilable
+def _booked(out, stop, free, passes, order, plan, run):  # type: ignore[no-untyped-def]
+    """Book the first stage's time from `free` to its forward pass number `stop`."""
+    pp, vpp, warm, total = plan.pp, plan.vpp, warm_up(0, plan), run.total
+    source = pp + (1 if pp > 1 else 0)
+    forth, back, now = 0, 0, free
+    while back < total:
+        backward = forth == total or forth - back > warm
+        if not backward and forth == stop:
+            break
+        k = back if backward else forth
+        c = vpp - 1 - order[0, k] if backward else order[0, k]
+        end = run.end_back[0, k] if backward else run.end_forth[0, k]
+        took = passes.backward[c * pp] if backward else passes.forward[c * pp]
+        kernels = passes.backward_kernels[c * pp] if backward else passes.forward_kernels[c * pp]
+        came = run.came_back[0, k] if backward else run.came_forth[0, k]
+        if came > now:
+            moving = min(passes.send[source] if backward else passes.send[pp - 1], came - now)
+            out[EXPOSED_PP] += moving
+            out[BUBBLE] += came - now - moving
+            now = came
+        out[EXPOSED_DP] += end - took - now
+        out[COMPUTE] += kernels
+        out[EXPOSED_TP] += took - kernels
+        now = end
+        if plan.overlap_sends == 0.0 and pp > 1:
+            sent = now
+            if backward and c > 0:
+                sent = run.came_back[pp - 1, k + pp]
+            elif not backward:
+                sent = run.came_forth[1, k]
+            out[EXPOSED_PP] += sent - now
+            now = sent
+        if backward:
+            back += 1
+        else:
+            forth += 1
 
 
 @compilable
@@ -211,110 +371,31 @@ def step_ticks(s: Shard, o: Options, times: Floats, rates: Rates, wires: Wires, 
     times
         Rows of `layer_costs`.
     """
-    pp, vpp, total = plan.pp, plan.vpp, plan.micro_batches * plan.vpp
-    chunks = pp * vpp
-    layers = layers_of(plan.layers, chunks, plan.balanced)
-    passes = passes_of(s, o, times, wires, layers, pp, plan.overlap_tp)
-    send = passes.send
+    layers = layers_of(plan.layers, plan.pp * plan.vpp, plan.balanced)
+    passes = passes_of(s, o, times, wires, layers, plan.pp, plan.overlap_tp)
     out = np.zeros(len(OUTCOME), dtype=np.int64)
-    free = np.zeros(pp, dtype=np.int64)
-    dp_free = np.zeros(pp, dtype=np.int64)
-    gathered = np.zeros((pp, vpp), dtype=np.int64)
-    held = np.zeros(pp)
-    _opening(s, rates, wires, plan, layers, held, free, dp_free, gathered)
-    out[OPTIMIZER] = free[0]
-
-    reduction = wires.dp_half if plan.sharded > 0.0 else wires.dp_whole
-    reducing = plan.overlap_reduction > 0.0 and plan.dp > 1
+    free, dp_free = np.zeros(plan.pp, dtype=np.int64), np.zeros(plan.pp, dtype=np.int64)
+    gathered = np.zeros(len(layers), dtype=np.int64)
+    held = np.zeros(plan.pp)
     order = orders(plan)
-    # when the k-th message from the stage before, and from the one after, is in
-    arrived = np.full((2, pp, total + pp), -1, dtype=np.int64)
-    for k in range(total):
-        if order[0, k] == 0:
-            # the ends of the model wait for nobody
-            arrived[0, 0, k] = arrived[1, pp - 1, k] = 0
-    line = np.zeros((2, pp), dtype=np.int64)
-    done = np.zeros((2, pp), dtype=np.int64)
-    # a steady state is looked for in whole rounds of the schedule, and gone through once
-    size = chunks if vpp > 1 else 1
-    ended = np.zeros((2, pp, total), dtype=np.int64)
-    booked = np.zeros((total // size + 1, len(OUTCOME)), dtype=np.int64)
-    at = (warm_up(0, plan) // size + 2) * size
-    last, skipped = plan.micro_batches - 1, np.int64(0)
-    rising = True
-    while done[1].min() < total:
-        if at + 3 * size < total and _through(done, plan, at + size):
-            shift = _later(ended, arrived, order, plan, at, size)
-            rounds = (total - done[0].max()) // size - 1
-            if shift >= 0 and rounds > 0 and (dp_free <= free).all():
-                skipped = rounds * shift
-                out += rounds * (booked[at // size + 1] - booked[at // size])
-                total -= rounds * size
-                last -= rounds * size // vpp
-                at = total
-            at += size * max(1, at // (8 * size))
-        for q in range(pp):
-            p = q if rising else pp - 1 - q
-            warm = warm_up(p, plan)
-            forth, back = done[0, p], done[1, p]
-            now = free[p]
-            while back < total:
-                backward = forth == total or forth - back > warm
-                if p == 0 and not backward and forth % size == 0:
-                    booked[forth // size] = out
-                k = back if backward else forth
-                came = arrived[1 if backward else 0, p, k]
-                if came < 0:
-                    break
-                start = max(came, now)
-                if p == 0 and came > now:
-                    _waited(out, send, came, now, backward, pp)
-                c, m = order[0, k], order[1, k]
-                if backward:
-                    c = vpp - 1 - c
-                chunk = c * pp + p
-                if not backward and m == 0 and gathered[p, c] > start:
-                    if p == 0:
-                        out[EXPOSED_DP] += gathered[p, c] - start
-                    start = gathered[p, c]
-                end = start + (passes.backward[chunk] if backward else passes.forward[chunk])
-                ended[1 if backward else 0, p, k] = now = end
-                if backward:
-                    back += 1
-                    if reducing and m == last:
-                        dp_free[p] = _reduced(
-                            s, plan, passes, reduction, int(layers[chunk]), chunk, chunks - 1, start, dp_free[p]
-                        )
-                    if chunk > 0:
-                        line[1, p] = max(line[1, p], end) + send[pp + p]
-                        # from the first stage to the last, and one chunk earlier
-                        arrived[1, p - 1 if p > 0 else pp - 1, k if p > 0 else k + pp] = line[1, p]
-                        if plan.overlap_sends == 0.0:
-                            now = line[1, p]
-                else:
-                    forth += 1
-                    if chunk < chunks - 1:
-                        line[0, p] = max(line[0, p], end) + send[p]
-                        arrived[0, p + 1 if p < pp - 1 else 0, k if p < pp - 1 else k + pp] = line[0, p]
-                        if plan.overlap_sends == 0.0:
-                            now = line[0, p]
-                if p == 0:
-                    kernels = passes.backward_kernels[chunk] if backward else passes.forward_kernels[chunk]
-                    out[COMPUTE] += kernels
-                    out[EXPOSED_TP] += end - start - kernels
-                    out[EXPOSED_PP] += now - end
-            done[0, p], done[1, p] = forth, back
-            free[p] = now
-        rising = not rising
-
-    ready = free.copy()
-    for p in range(pp):
-        if plan.dp > 1:
-            # the last bucket; or all gradients, after the last pass
-            if plan.overlap_reduction == 0.0:
-                dp_free[p] = max(dp_free[p], free[p]) + least(reduction, held[p] * s.gradient_width)
-            ready[p] = max(ready[p], dp_free[p])
-    out[EXPOSED_DP] += ready[0] - free[0]
+    _opening(s, rates, wires, plan, layers, held, free, dp_free, gathered)
+    opened = free[0]
+    out[OPTIMIZER] = opened
+    # a steady state is looked for in a few rounds, then in more
+    size, total = _round_size(plan), plan.micro_batches * plan.vpp
+    length = _first_round(plan) + size * (4 if plan.vpp > 1 else 32)
+    run = _run(passes, order, gathered, dp_free, free, plan, _short(total, length, size))
+    while run.total < total and run.steady < 0:
+        length *= 4
+        run = _run(passes, order, gathered, dp_free, free, plan, _short(total, length, size))
+    if run.steady >= 0:
+        before, after = np.zeros_like(out), np.zeros_like(out)
+        _booked(before, run.steady, opened, passes, order, plan, run)
+        _booked(after, run.steady + size, opened, passes, order, plan, run)
+        out += run.rounds * (after - before)
+    _booked(out, run.total + 1, opened, passes, order, plan, run)
+    ready = _reductions(s, wires, plan, layers, held, passes, order, dp_free, run)
+    out[EXPOSED_DP] += ready[0] - run.free[0]
     _closing(s, rates, wires, plan, held, ready, out)
-    out[END] += skipped
+    out[END] += run.skipped
     return out
