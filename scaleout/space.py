@@ -196,6 +196,8 @@ def design_space(
 
 def _whole(name: str, given: npt.ArrayLike | None, default: int, low: int = 1, high: int = LARGEST_MACHINE) -> Ints:
     values = np.atleast_1d(np.asarray(default if given is None else given))
+    if values.size == 0:
+        return values.reshape(-1).astype(np.int64)
     if values.ndim != 1 or values.dtype.kind not in "iub" or not ((values >= low) & (values <= high)).all():
         accepted = "0 or 1" if high == 1 else f"whole numbers from 1 to {high:,}"
         raise SpecError(f"design_space: {name}: {given!r:.60} is not accepted; expected {accepted}, at most one axis")
