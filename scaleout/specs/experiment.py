@@ -127,10 +127,12 @@ class TrainingExperiment:
             )
         if layout.sequence_parallel and batch.sequence % layout.tp:
             mistakes.append(f"layout.tp: {layout.tp} does not divide the sequence of {batch.sequence} tokens")
-        if layout.pp * layout.vpp > model.layers + 2:
+        balanced = self.stack.stages == "balanced"
+        if layout.pp * layout.vpp > model.layers + 2 * balanced:
+            ends = "embedding and loss may take a chunk each" if balanced else f"{self.stack.name} deals layers alone"
             mistakes.append(
                 f"layout.pp: {layout.pp} stages x vpp {layout.vpp} = {layout.pp * layout.vpp} chunks, "
-                f"but {model.name} has {model.layers} layers (embedding and loss may take a chunk each)"
+                f"but {model.name} has {model.layers} layers ({ends})"
             )
         if batch.global_ % (layout.dp * batch.micro):
             per = layout.dp * batch.micro

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from scaleout.validation.comparison import Skipped
-from scaleout.validation.table import Row
 
 from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.evaluate import evaluate
@@ -13,8 +11,10 @@ from scaleout.evaluate.analytic import analyse
 from scaleout.evaluate.band import band_of
 from scaleout.evaluate.breakdown import critical_path
 from scaleout.io.catalogue import list_names, load
+from scaleout.io.table import Row
 from scaleout.specs import TrainingExperiment
 from scaleout.validation import take_rows
+from scaleout.validation.agreement import Skipped
 from scaleout.validation.training import COLUMNS, experiment_of, iteration_seconds, known_models
 
 BULK = Path(__file__).resolve().parents[2].parent / "shared" / "validation" / "training.csv"
