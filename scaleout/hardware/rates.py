@@ -75,7 +75,8 @@ def pack(chip: Chip, stack: Stack, precision: str) -> Rates:
     if fused and stack.attention not in chip.attention:
         raise SpecError(
             f"chip {chip.name!r} has no constants for the attention kernel {stack.attention!r} "
-            f"of stack {stack.name!r}; {near(stack.attention, (*chip.attention, UNFUSED))}"
+            f"of stack {stack.name!r}; {near(stack.attention, (*chip.attention, UNFUSED))}; "
+            "stack.attention chooses another"
         )
     return Rates(
         linear=gemm_vector(chip, precision, sustained=True),
