@@ -10,13 +10,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from scaleout.io.catalogue import experiment, load
+from scaleout.errors import ScaleoutError
+from scaleout.io.catalogue import experiment, list_names, load
 from scaleout.network import max_min, rail_fat_tree
 from scaleout.simulate import simulate
-from scaleout.specs import System
+from scaleout.space import analyse_many, design_space
+from scaleout.specs import Batch, Layout, System, TrainingExperiment
 
 
 def median(work: Callable[[], object], runs: int = 7) -> float:
@@ -28,6 +32,11 @@ def median(work: Callable[[], object], runs: int = 7) -> float:
         work()
         times.append(time.perf_counter() - begun)
     return statistics.median(times)
+
+
+def shown(seconds: float) -> str:
+    """A time in milliseconds, or in microseconds."""
+    return f"{seconds * 1e3:.1f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.0f} us"
 
 
 def process(*args: str, runs: int = 3) -> float:
@@ -52,17 +61,105 @@ def random_paths(flows: int, links: int) -> tuple[np.ndarray, ...]:
     return np.ones(links), link, np.repeat(np.arange(flows), hops), np.ones(size), ones, np.full(flows, np.inf)
 
 
+def rate(work: Callable[[int], tuple[int, float]]) -> float:
+    """Time of a point [s]: median of batches that have not been seen, after one to load compiled code."""
+    times = []
+    for seed in range(6):
+        points, seconds = work(seed)
+        times.append(seconds / points)
+    return statistics.median(times[1:])
+
+
+def one_point(seed: int) -> tuple[int, float]:
+    """Fresh specs of 16,384 chips under other layouts and batches, one call each, end to end."""
+    specs = []
+    for pp, vpp in ((16, 8), (8, 4), (16, 1), (8, 2), (16, 4)):
+        spec = experiment("llama-3.1-405b-16k")
+        layout = replace(spec.layout, pp=pp, vpp=vpp, dp=2048 // pp)
+        specs.append(replace(spec, layout=layout, batch=replace(spec.batch, global_=2048 * (1 + seed))))
+    begun = time.perf_counter()
+    for spec in specs:
+        analyse_many([spec])
+    return len(specs), time.perf_counter() - begun
+
+
+def mixed(seed: int, count: int) -> list[TrainingExperiment]:
+    """Experiments that fit, of six models on all systems and stacks; no two share a spec object."""
+    draw, found = np.random.default_rng(seed), []
+    names = ("llama-3.1-8b", "llama-2-13b", "gpt3-13b", "llama-3.1-70b", "megatron-22b", "qwen2.5-7b")
+    models = [load("model", name) for name in names]
+    systems = [load("system", name) for name in list_names("system")]
+    stacks = [load("stack", name) for name in list_names("stack")]
+    while len(found) < count:
+        tp, pp, dp = (int(n) for n in 2 ** draw.integers(0, [4, 5, 9]))
+        model, system, stack = (replace(specs[draw.integers(len(specs))]) for specs in (models, systems, stacks))
+        try:
+            layout = Layout(tp=tp, pp=pp, dp=dp, vpp=int(draw.integers(1, 5)), sequence_parallel=tp > 1, zero=1)
+            batch = Batch(global_=pp * dp * int(draw.integers(1, 5)), sequence=2048)
+            found.append(
+                TrainingExperiment(
+                    system=system, chips=layout.chips, model=model, layout=layout, batch=batch, stack=stack
+                )
+            )
+        except ScaleoutError:
+            continue
+    return [spec for spec, problem in zip(found, analyse_many(found).problem, strict=True) if not problem]
+
+
+def heterogeneous(seed: int) -> tuple[int, float]:
+    """Points that fit, whose specs nobody has seen."""
+    fresh = [
+        replace(spec, system=replace(spec.system), model=replace(spec.model), stack=replace(spec.stack))
+        for spec in mixed(seed, 1000)
+    ]
+    begun = time.perf_counter()
+    analyse_many(fresh)
+    return len(fresh), time.perf_counter() - begun
+
+
+def layouts(seed: int, count: int, chips: int, layers: int) -> dict[str, Any]:
+    """Layouts that divide: up to 16 stages, and 8 chunks each; four lists of modules to recompute."""
+    draw, found, lists = np.random.default_rng(seed), [], []
+    while len(found) < count:
+        tp, pp, vpp = 2 ** draw.integers(0, 4), 2 ** draw.integers(0, 5), draw.integers(1, 9)
+        micro, sequences, dp = 2 ** draw.integers(0, 2), chips // 8 * 2 ** draw.integers(0, 3), chips // (tp * pp)
+        each, rest = divmod(sequences, dp * micro)
+        if each and not rest and pp * vpp <= layers + 2 and (vpp == 1 or (pp > 1 and each % pp == 0)):
+            found.append((tp, pp, dp, vpp, draw.integers(2), draw.integers(2), sequences, micro))
+            lists.append(([], ["norm"], ["norm", "mlp_product"], ["full"])[draw.integers(4)])
+    names = ("tp", "pp", "dp", "vpp", "sequence_parallel", "zero", "global_batch", "micro")
+    return {**dict(zip(names, np.array(found).T, strict=True)), "recompute": lists}
+
+
+def batched(seed: int, name: str, *, fitting: bool) -> tuple[int, float]:
+    """All layouts that divide, or those that also fit."""
+    base = experiment(name)
+    at = layouts(seed, 20_000, base.chips, base.model.layers)
+    if fitting:
+        fits = np.flatnonzero(design_space(base, **at).problem == 0)
+        at = {key: [column[i] for i in fits] for key, column in at.items()}
+    begun = time.perf_counter()
+    table = design_space(base, **at)
+    return len(table), time.perf_counter() - begun
+
+
 def main() -> None:
+    large, small = "llama-3.1-405b-16k", "llama-3.1-8b-1k"
     v8 = experiment("llama-3.1-405b-16k")
     v1 = experiment("llama-3.1-405b-16k", ("layout.vpp=1",))
     system = load("system", "dgx-h100")
-    middle, large = random_paths(100_000, 100_000), random_paths(1_000_000, 393_000)
+    middle, wide = random_paths(100_000, 100_000), random_paths(1_000_000, 393_000)
     rows = [
         ("Llama-3.1 405B, 16,384 chips, folded, v=1", median(lambda: simulate(v1)), 0.100),
         ("Llama-3.1 405B, 16,384 chips, folded, v=8", median(lambda: simulate(v8)), 0.200),
+        ("the same analytic, specs and layout unseen", rate(one_point), 0.0005),
+        ("analytic, mixed specs that fit, a point", rate(heterogeneous), 1 / 5_000),
+        ("analytic, layouts of 8B on 1,024, a point", rate(lambda n: batched(n, small, fitting=False)), 1 / 50_000),
+        ("the same, only those that fit in HBM", rate(lambda n: batched(n, small, fitting=True)), 1 / 50_000),
+        ("405B on 16,384, only those that fit", rate(lambda n: batched(n, large, fitting=True)), 1 / 50_000),
         ("build 65,536 chips, route one flow from each", median(lambda: build_and_route(system)), 0.100),
         ("max-min, 100,000 flows, 100,000 links", median(lambda: max_min(*middle)), 0.150),
-        ("max-min, 1,000,000 flows, 393,000 links", median(lambda: max_min(*large), runs=3), 1.5),
+        ("max-min, 1,000,000 flows, 393,000 links", median(lambda: max_min(*wide), runs=3), 1.5),
         ("scaleout --help", process("-m", "scaleout", "--help"), 0.5),
         ("import and first folded result", process("-c", FIRST), 2.0),
         (
@@ -73,7 +170,7 @@ def main() -> None:
     ]
     print(f"{'':45}{'measured':>12}{'budget':>12}{'share':>8}")
     for name, seconds, budget in rows:
-        print(f"{name:45}{seconds * 1e3:9.1f} ms{budget * 1e3:9.1f} ms{seconds / budget:8.0%}")
+        print(f"{name:45}{shown(seconds):>12}{shown(budget):>12}{seconds / budget:8.0%}")
 
 
 OUT = tempfile.mkdtemp(prefix="scaleout-bench-")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from scaleout.result import Result
     from scaleout.scaling import Scaling, scaling_table
     from scaleout.simulate import record, simulate
+    from scaleout.space import Outcomes, analyse_many, design_space
     from scaleout.specs import Batch, Chip, Layout, Model, Slow, Stack, System, TrainingExperiment
     from scaleout.validation.kinds import validate
 
@@ -45,6 +46,7 @@ _HOMES = {
     "scaleout.result": ("Result",),
     "scaleout.scaling": ("Scaling", "scaling_table"),
     "scaleout.simulate": ("record", "simulate"),
+    "scaleout.space": ("Outcomes", "analyse_many", "design_space"),
     "scaleout.specs": ("Batch", "Chip", "Layout", "Model", "Slow", "Stack", "System", "TrainingExperiment"),
     "scaleout.validation.kinds": ("validate",),
 }
@@ -58,6 +60,7 @@ __all__ = [
     "Layout",
     "MeasurementError",
     "Model",
+    "Outcomes",
     "PlanError",
     "Result",
     "ScaleoutError",
@@ -69,7 +72,9 @@ __all__ = [
     "TopologyError",
     "TrainingExperiment",
     "WorkloadError",
+    "analyse_many",
     "compare",
+    "design_space",
     "experiment",
     "list_names",
     "load",

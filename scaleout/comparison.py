@@ -103,7 +103,7 @@ class Comparison:
         }
 
 
-def compare(a: TrainingExperiment | Result, b: TrainingExperiment | Result) -> Comparison:
+def compare(a: TrainingExperiment | Result, b: TrainingExperiment | Result, *, evaluator: str = "event") -> Comparison:
     """Compare B with A.
 
     Parameters
@@ -111,17 +111,21 @@ def compare(a: TrainingExperiment | Result, b: TrainingExperiment | Result) -> C
     a, b
         Experiments, which are simulated, or results. Of two experiments every setting is compared,
         otherwise those that a result records.
+    evaluator
+        As in `simulate`.
 
     Raises
     ------
     ScaleoutError
         An experiment cannot be simulated.
     """
-    one, other = _result(a), _result(b)
+    one, other = _result(a, evaluator), _result(b, evaluator)
     if isinstance(a, TrainingExperiment) and isinstance(b, TrainingExperiment):
         settings = _differences({**plain(a), "settings": None}, {**plain(b), "settings": None})
     else:
         settings = _differences(one.experiment, other.experiment)
+    if "analytic" in (one.evaluator, other.evaluator) and one.evaluator != other.evaluator:
+        settings["evaluator"] = (one.evaluator, other.evaluator)
     # the work of a step [token]
     work = [result.tokens_per_second * result.step_time for result in (one, other)]
     per_token = abs(work[1] / work[0] - 1) > 1e-9
@@ -149,12 +153,12 @@ def _wider(a: Result, b: Result) -> float:
     return max(a.error_band.relative, b.error_band.relative)
 
 
-def _result(item: TrainingExperiment | Result) -> Result:
+def _result(item: TrainingExperiment | Result, evaluator: str) -> Result:
     if isinstance(item, Result):
         return item
     if not isinstance(item, TrainingExperiment):
         raise SpecError(f"{item!r:.80} is neither an experiment nor a result")
-    return simulate(item)
+    return simulate(item, evaluator=evaluator)
 
 
 def _differences(a: Mapping[str, Any], b: Mapping[str, Any], at: str = "") -> dict[str, tuple[Any, Any]]:

@@ -92,7 +92,12 @@ def _plain(row: ScalingRow) -> dict[str, Any]:
 
 
 def scaling_table(
-    experiment: TrainingExperiment, chips: Sequence[int], *, weak: bool = False, fold: bool = True
+    experiment: TrainingExperiment,
+    chips: Sequence[int],
+    *,
+    weak: bool = False,
+    fold: bool = True,
+    evaluator: str = "event",
 ) -> Scaling:
     """Simulate an experiment on several numbers of chips.
 
@@ -104,6 +109,9 @@ def scaling_table(
         Numbers of chips, at most 64 of them.
     weak
         Keep the batch of a dp rank, so that the global batch grows; otherwise the global batch stays.
+
+    fold, evaluator
+        As in `simulate`.
 
     Raises
     ------
@@ -123,7 +131,7 @@ def scaling_table(
     rows: list[ScalingRow] = []
     first: Result | None = None
     for count in counts:
-        row = _row(experiment, count, weak, fold)
+        row = _row(experiment, count, weak, fold, evaluator)
         if row.result is not None:
             first = first or row.result
             speed_up = row.result.tokens_per_second / first.tokens_per_second
@@ -138,7 +146,7 @@ def scaling_table(
     )
 
 
-def _row(experiment: TrainingExperiment, chips: int, weak: bool, fold: bool) -> ScalingRow:
+def _row(experiment: TrainingExperiment, chips: int, weak: bool, fold: bool, evaluator: str) -> ScalingRow:
     """Simulate one number of chips, or say why not."""
     layout, batch = experiment.layout, experiment.batch
     replica = layout.chips // layout.dp
@@ -154,6 +162,6 @@ def _row(experiment: TrainingExperiment, chips: int, weak: bool, fold: bool) -> 
         changed = replace(
             experiment, chips=chips, layout=replace(layout, dp=dp), batch=replace(batch, global_=global_batch)
         )
-        return replace(place, result=simulate(changed, fold=fold))
+        return replace(place, result=simulate(changed, fold=fold, evaluator=evaluator))
     except ScaleoutError as error:
         return replace(place, problem="; ".join(str(error).splitlines()))

@@ -1,10 +1,11 @@
 """The facade: an experiment in, a frozen result out."""
 
 from scaleout.engine.program import TICKS_PER_SECOND
-from scaleout.errors import SpecError
+from scaleout.errors import SpecError, near
+from scaleout.evaluate.analytic import analyse
 from scaleout.evaluate.assumptions import assumptions
 from scaleout.evaluate.band import band_of
-from scaleout.evaluate.breakdown import breakdown, critical_path, ends_last
+from scaleout.evaluate.breakdown import CATEGORIES, breakdown, critical_path, ends_last
 from scaleout.evaluate.event import Recording, evaluate
 from scaleout.evaluate.ranges import range_warnings
 from scaleout.hardware.formats import format_of
@@ -14,46 +15,77 @@ from scaleout.specs import TrainingExperiment
 from scaleout.training.memory import check_fits, stage_peaks
 from scaleout.training.step import build
 
-__all__ = ["record", "simulate"]
+__all__ = ["EVALUATORS", "record", "simulate"]
+
+EVALUATORS = ("event", "analytic")
+"""What `simulate` may run on."""
 
 
-def simulate(experiment: TrainingExperiment, *, fold: bool = True) -> Result:
+def simulate(experiment: TrainingExperiment, *, fold: bool = True, evaluator: str = "event") -> Result:
     """Simulate one optimizer step in the steady state.
 
     Parameters
     ----------
     fold
         False simulates every rank instead of one of each class; the result is the same.
+    evaluator
+        "event", or "analytic": a lower bound without contention for links, from the same costs, in
+        milliseconds. It runs plain here; for many experiments there are `design_space` and
+        `analyse_many`, which run compiled.
 
     Raises
     ------
     PlanError
         The experiment does not fit in HBM: the message names stage, shortfall and what fits.
     SpecError
-        The chip lacks constants for the precision or the attention kernel.
+        The chip lacks constants for the precision or the attention kernel; or the evaluator does
+        not know what is asked of it.
     TopologyError
         The machine cannot be built at this size.
     """
-    return record(experiment, fold=fold)[0]
+    if evaluator == "event":
+        return record(experiment, fold=fold)[0]
+    if evaluator != "analytic":
+        raise SpecError(f"evaluator: {evaluator!r:.40} is unknown; {near(evaluator, EVALUATORS)}")
+    _check(experiment)
+    if not fold:
+        raise SpecError("fold: the analytic evaluator has no ranks that it could unfold; take evaluator 'event'")
+    end, parts, peaks = analyse(experiment, compiled=False)
+    check_fits(experiment, peaks)
+    whole = {name: parts.get(name, 0) for name in CATEGORIES}
+    return _summarise(experiment, end, whole, {}, peaks, "analytic", experiment.layout.pp, None)
 
 
 def record(experiment: TrainingExperiment, *, fold: bool = True) -> tuple[Result, Recording]:
     """As `simulate`, with the recording that figures and timelines are drawn from."""
-    if not isinstance(experiment, TrainingExperiment):
-        raise SpecError(f"{experiment!r:.80} is no experiment; make one with scaleout.experiment()")
+    _check(experiment)
     job = build(experiment)
     peaks = stage_peaks(job)
     check_fits(experiment, peaks)
     recording = evaluate(experiment, fold=fold, job=job)
-    return _summarise(recording, peaks), recording
-
-
-def _summarise(recording: Recording, peaks: list[dict[str, float]]) -> Result:
-    spec = recording.experiment
-    end = recording.timeline.end
-    seconds = end / TICKS_PER_SECOND
     parts = breakdown(recording, ends_last(recording))
     path = dict(sorted(critical_path(recording).items(), key=lambda row: -row[1]))
+    name = "event" if recording.folded else "event, unfolded"
+    classes = recording.wiring.classes
+    return _summarise(experiment, recording.timeline.end, parts, path, peaks, name, classes, recording), recording
+
+
+def _check(experiment: object) -> None:
+    if not isinstance(experiment, TrainingExperiment):
+        raise SpecError(f"{experiment!r:.80} is no experiment; make one with scaleout.experiment()")
+
+
+def _summarise(
+    spec: TrainingExperiment,
+    end: int,
+    parts: dict[str, int],
+    path: dict[str, int],
+    peaks: list[dict[str, float]],
+    evaluator: str,
+    classes: int,
+    recording: Recording | None,
+) -> Result:
+    seconds = end / TICKS_PER_SECOND
     flops = training_flops(spec.model, spec.batch.global_, spec.batch.sequence) / spec.chips / seconds
     totals = [sum(kinds.values()) for kinds in peaks]
     fullest = max(range(len(totals)), key=totals.__getitem__)
@@ -83,7 +115,7 @@ def _summarise(recording: Recording, peaks: list[dict[str, float]]) -> Result:
         chips=spec.chips,
         step_time=seconds,
         step_time_ps=end,
-        error_band=band_of(spec, path),
+        error_band=band_of(spec, path or parts),
         warnings=range_warnings(spec),
         tokens_per_second=spec.batch.tokens / seconds,
         model_flops_per_chip=flops,
@@ -91,9 +123,9 @@ def _summarise(recording: Recording, peaks: list[dict[str, float]]) -> Result:
         breakdown={name: value / TICKS_PER_SECOND for name, value in parts.items()},
         breakdown_ps=parts,
         critical_path={name: value / TICKS_PER_SECOND for name, value in path.items()},
-        bound_by=next(iter(path)),
+        bound_by=next(iter(path), max(parts, key=parts.__getitem__)),
         memory=Memory(stage=fullest, peak=peaks[fullest], capacity=spec.system.chip.hbm_bytes, stages=tuple(totals)),
-        evaluator="event" if recording.folded else "event, unfolded",
-        classes=recording.wiring.classes,
-        assumptions=assumptions(recording),
+        evaluator=evaluator,
+        classes=classes,
+        assumptions=assumptions(spec, recording),
     )

@@ -89,7 +89,7 @@ def error(runs: Sequence[Measured], constant: str, value: float) -> float:
     found = []
     for run in runs:
         stack: Stack = replace(run.experiment.stack, **{constant: value})  # type: ignore[arg-type]
-        simulated = analyse(replace(run.experiment, stack=stack))["end"] * 1e-12
+        simulated = analyse(replace(run.experiment, stack=stack)).end * 1e-12
         found.append(abs(simulated / run.seconds - 1.0))
     return float(np.mean(found))
 

@@ -44,13 +44,20 @@ def _count(word: str) -> int:
 
 
 def print_scaling(
-    spec: TrainingExperiment, chips: list[int], *, weak: bool, fold: bool, folder: Path | None, as_json: bool
+    spec: TrainingExperiment,
+    chips: list[int],
+    *,
+    weak: bool,
+    fold: bool,
+    evaluator: str,
+    folder: Path | None,
+    as_json: bool,
 ) -> None:
     """Simulate, print the table, and write it with its figure into a folder."""
     files: list[Path] = []
     with output_folder(folder) if folder is not None else nullcontext():
         with progress(f"simulating {len(chips)} numbers of chips"):
-            scaling = scaling_table(spec, chips, weak=weak, fold=fold)
+            scaling = scaling_table(spec, chips, weak=weak, fold=fold, evaluator=evaluator)
         text = json.dumps(scaling.to_dict(), indent=2)
         if folder is not None:
             files = write_all(folder, _files(scaling, text))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from scaleout.cli.evaluator import evaluator_option
 from scaleout.cli.progress import progress
 from scaleout.comparison import compare
 from scaleout.errors import SpecError
@@ -23,6 +24,7 @@ __all__ = ["command"]
 @click.option("--set", "both", multiple=True, metavar="KEY=VALUE", help="Override a key of both; may be repeated.")
 @click.option("--set-a", multiple=True, metavar="KEY=VALUE", help="Override a key of A alone.")
 @click.option("--set-b", multiple=True, metavar="KEY=VALUE", help="Override a key of B alone.")
+@evaluator_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (SI units) instead of tables.")
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw two bars into a .png or .svg file.")
 def command(
@@ -31,6 +33,7 @@ def command(
     both: tuple[str, ...],
     set_a: tuple[str, ...],
     set_b: tuple[str, ...],
+    evaluator: str,
     as_json: bool,
     plot: Path | None,
 ) -> None:
@@ -43,12 +46,13 @@ def command(
     Examples:
       scaleout compare llama-3.1-405b-16k llama-3.1-405b-16k --set-b stack=megatron-lm
       scaleout compare before.yaml after.yaml --plot difference.svg
+      scaleout compare before.yaml after.yaml --evaluator analytic
       scaleout compare results/before/result.json after.yaml --json
     """
     kind = figure_file(plot) if plot else None
     one, other = _read(a, (*both, *set_a)), _read(b, (*both, *set_b))
     with progress("simulating"):
-        comparison = compare(one, other)
+        comparison = compare(one, other, evaluator=evaluator)
     if plot and kind:
         from scaleout.report.comparison import draw_comparison
 

@@ -11,13 +11,14 @@ from typing import Any
 import click
 
 from scaleout.cli.chips import parse_chips, print_scaling
+from scaleout.cli.evaluator import evaluator_option
 from scaleout.cli.progress import progress
 from scaleout.errors import SpecError
 from scaleout.evaluate.event import Recording
 from scaleout.io.catalogue import experiment
 from scaleout.report.files import output_folder, write_all
 from scaleout.result import Result
-from scaleout.simulate import record
+from scaleout.simulate import record, simulate
 
 __all__ = ["command"]
 
@@ -53,8 +54,16 @@ _WHAT = {
 )
 @click.option("--weak", is_flag=True, help="With --chips: the batch of a dp rank stays, the global batch grows.")
 @click.option("--no-fold", is_flag=True, help="Simulate every rank; the result is the same.")
+@evaluator_option
 def command(
-    file: str, settings: tuple[str, ...], as_json: bool, out: Path | None, chips: str | None, weak: bool, no_fold: bool
+    file: str,
+    settings: tuple[str, ...],
+    as_json: bool,
+    out: Path | None,
+    chips: str | None,
+    weak: bool,
+    no_fold: bool,
+    evaluator: str,
 ) -> None:
     """Simulate one training step of FILE: a YAML file or the name of a shipped experiment.
 
@@ -67,22 +76,32 @@ def command(
       scaleout run my.yaml --set layout.pp=4 --set chips=128 --json
       scaleout run --set stack=megatron-lm --out plans/megatron
       scaleout run --chips 2k,4k,8k,16k
+      scaleout run --evaluator analytic
     """
     if weak and chips is None:
         raise SpecError("--weak: goes with --chips, whose rows it changes")
+    if no_fold and evaluator == "analytic":
+        raise SpecError("--no-fold: the analytic evaluator has no ranks that it could unfold; take --evaluator event")
     counts = None if chips is None else parse_chips(chips)
     spec = experiment(file, settings)
-    folder = out or (None if as_json else Path("results") / Path(file).name.removesuffix(".yaml").removesuffix(".yml"))
+    name = Path(file).name.removesuffix(".yaml").removesuffix(".yml")
+    # beside a figure and a timeline of the other evaluator it would be taken for theirs
+    name += "-analytic" if evaluator == "analytic" else ""
+    folder = out or (None if as_json else Path("results") / name)
     if counts is not None:
-        print_scaling(spec, counts, weak=weak, fold=not no_fold, folder=folder, as_json=as_json)
+        print_scaling(spec, counts, weak=weak, fold=not no_fold, evaluator=evaluator, folder=folder, as_json=as_json)
         return
     with output_folder(folder) if folder is not None else nullcontext():
         begun = time.perf_counter()
         with progress(f"simulating {spec.chips:,} chips" if no_fold else "simulating"):
-            result, recording = record(spec, fold=not no_fold)
+            recording: Recording | None = None
+            if evaluator == "event":
+                result, recording = record(spec, fold=not no_fold)
+            else:
+                result = simulate(spec, evaluator=evaluator)
         run: dict[str, Any] = {
             "wall_time": time.perf_counter() - begun,  # building and simulating [s]
-            "events": recording.timeline.events,
+            "events": recording.timeline.events if recording else None,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         text = json.dumps({**result.to_dict(), "run": run}, indent=2)
@@ -101,18 +120,19 @@ def command(
     console.print()
     for path in files:
         click.echo(f"wrote {path}  ({_WHAT[path.name]})")
+    if files and recording is None:
+        click.echo("no figure and no timeline, for which it takes --evaluator event")
 
 
-def _files(text: str, result: Result, recording: Recording) -> dict[str, bytes]:
+def _files(text: str, result: Result, recording: Recording | None) -> dict[str, bytes]:
     """Figure, timeline and result, by file name."""
+    written = {"result.json": (text + "\n").encode()}
+    if recording is None:
+        return written
     os.environ["MPLBACKEND"] = "agg"
     from scaleout.report.breakdown import breakdown_table, draw_breakdown
     from scaleout.report.style import render
     from scaleout.report.trace import trace_json
 
     figure = draw_breakdown(breakdown_table(result, recording))
-    return {
-        **render(figure, "breakdown"),
-        "timeline.json": trace_json(recording),
-        "result.json": (text + "\n").encode(),
-    }
+    return {**render(figure, "breakdown"), "timeline.json": trace_json(recording), **written}

@@ -3,95 +3,146 @@
 It reads the same costs as the event evaluator and is never above it; see ``docs/analytic.md``.
 """
 
-from functools import lru_cache
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from scaleout.arrays import Floats
-from scaleout.evaluate.machine import Machine, machine
+from scaleout.arrays import Floats, Ints
+from scaleout.collectives.alone import Rails, rails
+from scaleout.compiled import compilable
+from scaleout.errors import SpecError
 from scaleout.hardware import Rates, pack
+from scaleout.parallel.activations import kept_of
 from scaleout.parallel.costs import layer_costs
-from scaleout.parallel.shard import cut, dimensions, options
-from scaleout.specs import Chip, Stack, TrainingExperiment
-from scaleout.training.recurrence import OUTCOME, Plan, Wires, step_ticks
+from scaleout.parallel.layer import KINDS
+from scaleout.parallel.shard import Dimensions, Options, cut, dimensions, options
+from scaleout.parallel.wires import wires_of
+from scaleout.specs import TrainingExperiment
+from scaleout.training.peaks import peaks
+from scaleout.training.recurrence import OUTCOME, Plan, step_ticks
 
-__all__ = ["analyse"]
+__all__ = ["Analysis", "Given", "analyse", "given", "plan_of", "point", "refuse_slow"]
 
 
-def analyse(experiment: TrainingExperiment, *, compiled: bool = True) -> dict[str, int]:
-    """`OUTCOME` of a step by the recurrence [tick].
+class Analysis(NamedTuple):
+    """What the recurrence gives.
+
+    Parameters
+    ----------
+    end, parts
+        The step, and the parts of the first stage's that sum to it [tick].
+    peaks
+        Peak HBM of every stage by kind [byte].
+    """
+
+    end: int
+    parts: dict[str, int]
+    peaks: list[dict[str, float]]
+
+
+class Given(NamedTuple):
+    """An experiment as numbers: what `point` takes."""
+
+    model: Dimensions
+    choices: Options
+    rates: Rates
+    machine: Rails
+    plan: Plan
+
+
+@compilable
+def point(
+    model: Dimensions, choices: Options, rates: Rates, machine: Rails, plan: Plan, capacity: float
+) -> tuple[Ints, Floats]:
+    """`OUTCOME` of the step [tick], and peak HBM of every stage by kind [byte].
+
+    The step of what does not fit into `capacity` [byte] is left at 0.
+    """
+    s = cut(model, choices)
+    stages = peaks(s, kept_of(s, choices, rates), plan)
+    if stages.sum(axis=1).max() > capacity:
+        return np.zeros(len(OUTCOME), dtype=np.int64), stages
+    wires = wires_of(machine, int(s.tp), plan.pp, plan.dp, plan.sharded > 0.0, s.sequence_parallel > 0.0)
+    return step_ticks(s, choices, layer_costs(s, rates), rates, wires, plan), stages
+
+
+def analyse(experiment: TrainingExperiment, *, compiled: bool = True) -> Analysis:
+    """The step and its memory by the recurrence, whether it fits or not.
 
     Parameters
     ----------
     compiled
         False runs the same source plain: slower, with the same integers, without numba.
+
+    Raises
+    ------
+    SpecError
+        Chips or links are slow; or the chip lacks constants for the precision or the attention kernel.
+    TopologyError
+        The machine cannot be built at this size.
     """
-    dims, choices = dimensions(experiment.model), options(experiment)
-    rates = _rates(experiment.system.chip, experiment.stack, experiment.precision)
-    wires, plan = _wires(experiment), _plan(experiment)
-    if compiled:
-        mine = cut.compiled(dims, choices)
-        found = step_ticks.compiled(mine, layer_costs.compiled(mine, rates), rates, wires, plan)
-    else:
-        mine = cut(dims, choices)
-        found = step_ticks(mine, layer_costs(mine, rates), rates, wires, plan)
-    return dict(zip(OUTCOME, found.tolist(), strict=True))
+    run = point.compiled if compiled else point
+    ticks, stages = run(*given(experiment), math.inf)
+    named = [dict(zip(KINDS, row, strict=True)) for row in stages.tolist()]
+    end, *parts = ticks.tolist()
+    return Analysis(end, dict(zip(OUTCOME[1:], parts, strict=True)), named)
 
 
-@lru_cache(maxsize=64)
-def _rates(chip: Chip, stack: Stack, precision: str) -> Rates:
-    return pack(chip, stack, precision)
+def given(experiment: TrainingExperiment) -> Given:
+    """An experiment as numbers; refuses slow parts."""
+    refuse_slow(experiment)
+    chip, stack, precision = experiment.system.chip, experiment.stack, experiment.precision
+    return Given(
+        _once(dimensions, experiment.model),
+        options(experiment),
+        _once(pack, chip, stack, precision),
+        _once(rails, experiment.system, experiment.chips),
+        plan_of(experiment),
+    )
 
 
-def _plan(experiment: TrainingExperiment) -> Plan:
-    layout, stack, modules = experiment.layout, experiment.stack, experiment.recompute
+_MOST = 4096
+_packed: dict[tuple[int, ...], tuple[tuple[Any, ...], Any]] = {}
+
+
+def _once(pack: Callable[..., Any], *specs: Any) -> Any:
+    """Pack the same objects once; equal but distinct ones are packed again, which is quicker than to compare them."""
+    key = (id(pack), *map(id, specs))
+    if key not in _packed:
+        if len(_packed) >= _MOST:
+            _packed.clear()
+        # what is kept here cannot give its id away to something else
+        _packed[key] = (specs, pack(*specs))
+    return _packed[key][1]
+
+
+def refuse_slow(experiment: TrainingExperiment) -> None:
+    """Refuse what only the event evaluator knows."""
+    for part in ("chips", "ports", "scale_up"):
+        if getattr(experiment.slow, part):
+            raise SpecError(
+                f"slow.{part}: the analytic evaluator takes all chips and links for equal; take evaluator 'event'"
+            )
+
+
+def plan_of(experiment: TrainingExperiment) -> Plan:
+    """What decides the step beside shapes, rates and wires."""
+    layout, stack = experiment.layout, experiment.stack
     return Plan(
         pp=layout.pp,
         vpp=layout.vpp,
         dp=layout.dp,
         micro_batches=experiment.micro_batches,
         layers=experiment.model.layers,
-        balanced=float(stack.stages == "balanced"),
         sharded=float(layout.zero > 0),
-        full=float("full" in modules),
-        attention=float("attention" in modules),
-        mlp=float("mlp" in modules),
+        balanced=float(stack.stages == "balanced"),
         overlap_tp=float(stack.overlap_tensor_parallel),
         overlap_gather=float(stack.overlap_parameter_gather),
         overlap_reduction=float(stack.overlap_gradient_reduction),
         overlap_sends=float(stack.overlap_sends),
         bucket=stack.bucket,
         optimizer_traffic=stack.optimizer_traffic,
-    )
-
-
-def _wires(experiment: TrainingExperiment) -> Wires:
-    layout = experiment.layout
-    return _wires_of(machine(experiment), layout.tp, layout.pp, layout.dp)
-
-
-@lru_cache(maxsize=65_536)
-def _wires_of(place: Machine, tp: int, pp: int, dp: int) -> Wires:
-    """Rows of the first group of every stage; of all of them, where stages lie differently."""
-    firsts = np.arange(pp) * (tp * dp)
-
-    def rows(stride: int, members: int, operation: str) -> Floats:
-        if members == 1:
-            return np.zeros((0, 3))
-        starts = sorted({place.shifted(first) for first in firsts.tolist()})
-        return np.array([row for start in starts for row in place.rows(start, stride, members, operation)])
-
-    pairs = [(p, (p + 1) % pp) for p in range(pp)] + [(p, (p - 1) % pp) for p in range(pp)] if pp > 1 else []
-    sends = [place.send_rows(int(firsts[a]), int(firsts[b])) for a, b in pairs]
-    nobody = np.zeros((0, 3))
-    return Wires(
-        tp_all_gather=rows(1, tp, "all_gather"),
-        tp_reduce_scatter=rows(1, tp, "reduce_scatter"),
-        tp_all_reduce=rows(1, tp, "all_reduce"),
-        dp_all_gather=rows(tp, dp, "all_gather"),
-        dp_reduce_scatter=rows(tp, dp, "reduce_scatter"),
-        dp_all_reduce=rows(tp, dp, "all_reduce"),
-        send=np.array(sends) if pp > 1 else np.zeros((2, 0, 3)),
-        embedding=np.array(place.rows(0, int(firsts[-1]), 2, "all_reduce")) if pp > 1 else nobody,
-        world=np.array(place.world_rows()) if tp * pp * dp > 1 else nobody,
+        reserved=stack.reserved,
     )

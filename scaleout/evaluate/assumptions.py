@@ -5,16 +5,21 @@ from scaleout.hardware.formats import format_of
 from scaleout.hardware.gemm import gemm_constants
 from scaleout.models import parameters
 from scaleout.result import Assumption
-from scaleout.specs import Stack
+from scaleout.specs import Stack, TrainingExperiment
 from scaleout.training.stages import deal
 from scaleout.units import describe
 
 __all__ = ["assumptions"]
 
 
-def assumptions(recording: Recording) -> tuple[Assumption, ...]:
-    """Constants of chip, stack and system, chosen algorithms, and what the model leaves out."""
-    spec = recording.experiment
+def assumptions(spec: TrainingExperiment, recording: Recording | None = None) -> tuple[Assumption, ...]:
+    """Constants of chip, stack and system, chosen algorithms, and what the model leaves out.
+
+    Parameters
+    ----------
+    recording
+        Of the event evaluator; the analytic one has none.
+    """
     chip, stack, system = spec.system.chip, spec.stack, spec.system
     gemm, rate = gemm_constants(chip, spec.precision), format_of(spec.precision).rate
     attention = chip.attention.get(stack.attention)
@@ -72,7 +77,7 @@ def assumptions(recording: Recording) -> tuple[Assumption, ...]:
         ),
         Assumption(
             "layers",
-            _dealt(recording),
+            _dealt(spec),
             "layers are dealt evenly; embedding and loss take a layer's place where that evens it out"
             if stack.stages == "balanced" else "every chunk takes as many as the fullest must, the last what is left",
         ),
@@ -115,8 +120,10 @@ def _stack(stack: Stack) -> str:
     return "; ".join(words)
 
 
-def _algorithms(recording: Recording) -> str:
+def _algorithms(recording: Recording | None) -> str:
     """Which algorithm each kind of message took."""
+    if recording is None:
+        return "of each message by the fastest, alone"
     job = recording.job
     taken: dict[str, set[str]] = {}
     for transfer in recording.wiring.transfers.values():
@@ -126,8 +133,7 @@ def _algorithms(recording: Recording) -> str:
     return "; ".join(f"{name} by {' or '.join(sorted(found))}" for name, found in sorted(taken.items())) or "none used"
 
 
-def _dealt(recording: Recording) -> str:
-    spec = recording.experiment
+def _dealt(spec: TrainingExperiment) -> str:
     balanced = spec.stack.stages == "balanced"
     chunks = deal(spec.model.layers, spec.layout.pp * spec.layout.vpp, balanced=balanced)
     counts = sorted({chunk.layers for chunk in chunks})

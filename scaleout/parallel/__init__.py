@@ -1,11 +1,14 @@
 """Model and layout: what one rank computes, keeps and sends."""
 
+from scaleout.parallel.activations import Kept, kept_of
 from scaleout.parallel.block import Block, Frozen, Tables, join
 from scaleout.parallel.costs import layer_costs
 from scaleout.parallel.layer import KINDS, Layers
 from scaleout.parallel.ranks import families, stage_of
-from scaleout.parallel.shard import Shard, shard
+from scaleout.parallel.shard import Options, Shard, chunk_parameters, options, shard
+from scaleout.parallel.wires import Wires, wires_of
 
 __all__ = [
-    "KINDS", "Block", "Frozen", "Layers", "Shard", "Tables", "families", "join", "layer_costs", "shard", "stage_of",
+    "KINDS", "Block", "Frozen", "Kept", "Layers", "Options", "Shard", "Tables", "Wires", "chunk_parameters",
+    "families", "join", "kept_of", "layer_costs", "options", "shard", "stage_of", "wires_of",
 ]  # fmt: skip

@@ -6,14 +6,14 @@ the gradient of the data, and its reduction beside the gradient of the weights, 
 overlaps. ``docs/training.md`` lists every operation with its bytes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from scaleout.arrays import Floats
 from scaleout.engine.program import Label, Message
-from scaleout.hardware.rates import UNFUSED
 from scaleout.parallel import costs
+from scaleout.parallel.activations import Kept
 from scaleout.parallel.block import Block
-from scaleout.parallel.shard import Shard
+from scaleout.parallel.shard import Options, Shard
 from scaleout.specs import Stack
 
 __all__ = ["KINDS", "Layers"]
@@ -32,20 +32,18 @@ class Layers:
         Rows of `layer_costs`.
     shard
         Shapes of the rank.
-    recompute
-        Modules whose activations are computed again.
+    options
+        What is computed again.
+    kept
+        HBM of a micro-batch.
     stack
-        Whether attention keeps scores and masks, and what is overlapped.
+        What is overlapped.
     """
 
-    def __init__(self, times: Floats, shard: Shard, recompute: Iterable[str], stack: Stack) -> None:
-        self.shard, self.overlap = shard, stack.overlap_tensor_parallel
-        self.unfused, self.dropout, self.split_sends = stack.attention == UNFUSED, stack.dropout, stack.split_sends
-        modules = set(recompute)
-        self.full = "full" in modules
-        self.mlp, self.attention = "mlp" in modules, "attention" in modules
-        self.core = "core_attention" in modules
-        self.norm, self.product = "norm" in modules, "mlp_product" in modules
+    def __init__(self, times: Floats, shard: Shard, options: Options, kept: Kept, stack: Stack) -> None:
+        self.shard, self.kept = shard, kept
+        self.overlap, self.split_sends = stack.overlap_tensor_parallel, stack.split_sends
+        self.full, self.mlp, self.attention = options.full > 0, options.mlp > 0, options.attention > 0
         self.labels = [
             Label(
                 title, "compute", tuple((part, value) for part, value in zip(costs.PARTS, row, strict=False) if value)
@@ -70,57 +68,6 @@ class Layers:
 
     # --- blocks ------------------------------------------------------------------------------
 
-    @property
-    def activations(self) -> dict[str, float]:
-        """What backward reads of a layer's forward, by name [byte]."""
-        s = self.shard
-        return {
-            "input": s.local_activation,
-            "norm 1": s.local_activation,
-            "qkv": s.tokens * (s.query + 2 * s.key) * s.width,
-            **self._scores(),
-            "attention out": s.tokens * s.query * s.width,
-            "middle": s.local_activation,
-            "norm 2": s.local_activation,
-            "mlp in": s.tokens * s.gates * s.ffn * s.width,
-            "mlp product": s.tokens * s.ffn * s.width,
-            **({"masks": 2 * s.local_tokens * s.hidden} if self.dropout else {}),
-        }
-
-    def _scores(self) -> dict[str, float]:
-        """What core attention keeps: statistics of the softmax, or whole matrices."""
-        s = self.shard
-        if not self.unfused:
-            return {"softmax": s.tokens * s.heads * 4.0}
-        scores = s.tokens * s.sequence * s.heads
-        kept = {"softmax": scores * s.width}
-        if self.dropout:
-            kept |= {"dropped scores": scores * s.width, "score masks": scores}
-        return kept
-
-    @property
-    def dropped(self) -> set[str]:
-        """Names of the activations that are computed again."""
-        modules = {
-            "norm": {"norm 1", "norm 2"},
-            "product": {"mlp product"},
-            "core": set(self._scores()),
-            "attention": {"norm 1", "qkv", *self._scores()},
-            "mlp": {"norm 2", "mlp in", "mlp product"},
-            "full": set(self.activations) - {"input"},
-        }
-        return set().union(*(names for module, names in modules.items() if getattr(self, module)))
-
-    @property
-    def kept_bytes(self) -> float:
-        """Activations of a layer that stay from forward to backward [byte]."""
-        return sum(size for name, size in self.activations.items() if name not in self.dropped)
-
-    @property
-    def dropped_bytes(self) -> float:
-        """Activations of a layer that are there again while its backward runs [byte]."""
-        return sum(self.activations[name] for name in sorted(self.dropped))
-
     def forward(self, block: Block, after: Sequence[int], *, keep: bool = True) -> int:
         """One layer forward; returns its last operation."""
         s = self.shard
@@ -130,14 +77,14 @@ class Layers:
         mlp = block.compute(self.labels[costs.F_MLP], self._gather(block, (middle,)))
         last = block.compute(self.labels[costs.F_ADD], self._reduce(block, (mlp,)))
         for op in (attention, mlp) if s.sequence_parallel else ():
-            self._borrow(block, op, s.activation)
+            self._borrow(block, op)
         if keep:
-            block.hold(norm, ACTIVATIONS, self.kept_bytes)
+            block.hold(norm, ACTIVATIONS, self.kept.layer)
         return last
 
     def backward(self, block: Block, after: Sequence[int]) -> int:
         """One layer backward, recomputation first; returns its last operation."""
-        s, start = self.shard, block.last + 1
+        start = block.last + 1
         if self.full:
             after = (self.forward(block, after, keep=False),)
         elif self.mlp:
@@ -152,11 +99,11 @@ class Layers:
         second = block.compute(self.labels[costs.B_ATTENTION], self._gather(block, after))
         last = self._half(block, second, self.labels[costs.B_QKV_DATA], self.labels[costs.B_QKV_WEIGHT])
         for op in (first, second):
-            self._borrow(block, op, s.activation)
+            self._borrow(block, op)
         recomputing = start if self.full or self.mlp else first
-        block.hold(recomputing, TEMPORARY, self.dropped_bytes)
-        block.hold(last, TEMPORARY, -self.dropped_bytes, at_end=True)
-        block.hold(last, ACTIVATIONS, -self.kept_bytes, at_end=True)
+        block.hold(recomputing, TEMPORARY, self.kept.again)
+        block.hold(last, TEMPORARY, -self.kept.again, at_end=True)
+        block.hold(last, ACTIVATIONS, -self.kept.layer, at_end=True)
         return last
 
     def _half(self, block: Block, out: int, data: Label, weight: Label) -> int:
@@ -166,22 +113,20 @@ class Layers:
         grad = block.compute(data, whole if blocking else ())
         reduced = self._reduce(block, (grad,))
         weights = block.compute(weight, (*whole, *(reduced if blocking else ())))
-        self._borrow(block, weights, self.shard.activation)
+        self._borrow(block, weights)
         return block.compute(self.labels[costs.B_NORM], reduced)
 
     def embed(self, block: Block, after: Sequence[int]) -> int:
         """Embedding forward; a norm after it keeps its input."""
         lookup = block.compute(self.labels[costs.F_EMBEDDING], after)
         embedded = block.compute(self.labels[costs.F_EMBEDDED], self._reduce(block, (lookup,)))
-        if self.shard.embedding_norm:
-            block.hold(embedded, ACTIVATIONS, self.shard.local_activation)
+        block.hold(embedded, ACTIVATIONS, self.kept.embedded)
         return embedded
 
     def embed_backward(self, block: Block, after: Sequence[int]) -> int:
         """Embedding backward."""
         last = block.compute(self.labels[costs.B_EMBEDDING], self._gather(block, after))
-        if self.shard.embedding_norm:
-            block.hold(last, ACTIVATIONS, -self.shard.local_activation, at_end=True)
+        block.hold(last, ACTIVATIONS, -self.kept.embedded, at_end=True)
         return last
 
     def loss(self, block: Block, after: Sequence[int]) -> int:
@@ -189,7 +134,7 @@ class Layers:
         s = self.shard
         norm = block.compute(self.labels[costs.F_NORM], after)
         logits = block.compute(self.labels[costs.F_LOGITS], self._gather(block, (norm,)))
-        block.hold(logits, ACTIVATIONS, s.tokens * s.vocabulary * (s.width + 4.0) + 2 * s.local_activation)
+        block.hold(logits, ACTIVATIONS, self.kept.loss)
         done: Sequence[int] = (logits,)
         if s.tp > 1:
             for _ in ("maximum", "predicted", "sum"):
@@ -198,14 +143,11 @@ class Layers:
 
     def loss_backward(self, block: Block, after: Sequence[int]) -> int:
         """Backward of `loss`."""
-        s = self.shard
         grad = block.compute(self.labels[costs.B_LOGITS], after)
         whole = self._gather(block, (grad,))
         reduced = self._reduce(block, (grad,))
         weight = block.compute(self.labels[costs.B_HEAD_WEIGHT], (*whole, *(() if self.overlap else reduced)))
-        block.hold(
-            weight, ACTIVATIONS, -(s.tokens * s.vocabulary * (s.width + 4.0) + 2 * s.local_activation), at_end=True
-        )
+        block.hold(weight, ACTIVATIONS, -self.kept.loss, at_end=True)
         return block.compute(self.labels[costs.B_FINAL_NORM], reduced)
 
     def enter(self, block: Block, after: Sequence[int]) -> tuple[int, ...]:
@@ -215,7 +157,7 @@ class Layers:
             return tuple(after)
         return (block.collective(Message("tp", "all_gather", s.activation), after),)
 
-    def _borrow(self, block: Block, op: int, nbytes: float) -> None:
-        """HBM held only while an operation runs."""
-        block.hold(op, TEMPORARY, nbytes)
-        block.hold(op, TEMPORARY, -nbytes, at_end=True)
+    def _borrow(self, block: Block, op: int) -> None:
+        """A whole activation, held only while an operation runs."""
+        block.hold(op, TEMPORARY, self.kept.whole)
+        block.hold(op, TEMPORARY, -self.kept.whole, at_end=True)

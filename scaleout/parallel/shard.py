@@ -12,7 +12,7 @@ from scaleout.hardware.formats import format_of
 from scaleout.models import norm_parameters
 from scaleout.specs import Model, TrainingExperiment
 
-__all__ = ["Dimensions", "Options", "Shard", "cut", "dimensions", "options", "shard"]
+__all__ = ["Dimensions", "Options", "Shard", "chunk_parameters", "cut", "dimensions", "options", "shard"]
 
 _ACTIVATION = 2.0
 """Bytes of an element of weights and activations: linear layers may compute in less, what is
@@ -224,6 +224,17 @@ def cut(d: Dimensions, o: Options) -> Shard:
         vocabulary * h + d.positions + d.embedding_norm * d.norm,
         d.norm + vocabulary * h,
     )
+
+
+@compilable
+def chunk_parameters(s: Shard, layers: float, embedding: bool, loss: bool, alone: bool) -> float:
+    """Parameters of a chunk on one rank; `alone`: embedding and tied head are one matrix on one stage."""
+    count = layers * s.layer
+    if embedding:
+        count += s.embedding
+    if loss:
+        count += s.head - (s.vocabulary * s.hidden if s.tied > 0.0 and alone else 0.0)
+    return count
 
 
 def shard(experiment: TrainingExperiment) -> Shard:

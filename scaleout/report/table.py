@@ -17,15 +17,17 @@ _BOUND = {
     "tp": "tensor-parallel communication",
     "pp": "pipeline communication",
     "dp": "data-parallel communication",
+    "compute": "kernels",
 }
 
 
-def result_tables(result: Result, wall_time: float, events: int) -> RenderableType:
+def result_tables(result: Result, wall_time: float, events: int | None) -> RenderableType:
     """Headline, breakdown, HBM, and assumptions of a result."""
     memory = result.memory
+    shown = "stage that ends last" if result.critical_path else "first stage"
     parts = {
         result.name: _headline(result, wall_time, events),
-        "Where the step goes (stage that ends last)": _breakdown(result),
+        f"Where the step goes ({shown})": _breakdown(result),
         f"HBM at its peak (stage {memory.stage}, the fullest of {len(memory.stages)}), one chip": _memory(result),
         "Rests on (! marks what is unverified; the source below each)": _assumptions(result),
     }
@@ -52,9 +54,7 @@ def _count(number: int, one: str, many: str) -> str:
     return f"{number:,} {one if number == 1 else many}"
 
 
-def _headline(result: Result, wall_time: float, events: int) -> Table:
-    path = sum(result.critical_path.values())
-    bound = result.bound_by
+def _headline(result: Result, wall_time: float, events: int | None) -> Table:
     table = _grid()
     setting = result.experiment
     rows = {
@@ -71,16 +71,24 @@ def _headline(result: Result, wall_time: float, events: int) -> Table:
         "throughput": f"{result.tokens_per_second:,.0f} tokens/s",
         "model FLOP/s per chip": f"[bold]{describe(result.model_flops_per_chip, 'flop/s')}[/]",
         "MFU": f"[bold]{result.mfu:.1%}[/] (attention counted whole, as Megatron-LM does, though half is masked)",
-        "bound by": f"{_BOUND.get(bound, bound)} ({result.critical_path[bound] / path:.0%} of the longest chain)",
+        "bound by": _bound_by(result),
         "evaluator": (
             f"{result.evaluator}: {_count(result.classes, 'class', 'classes')} "
-            f"for {_count(result.chips, 'chip', 'chips')}, {events:,} events"
+            f"for {_count(result.chips, 'chip', 'chips')}, "
+            + ("no contention for links: a lower bound" if events is None else f"{events:,} events")
         ),
         "simulated in": describe(wall_time, "s"),
     }
     for name, value in rows.items():
         table.add_row(f"[dim]{name}[/]", value)
     return table
+
+
+def _bound_by(result: Result) -> str:
+    bound, path = result.bound_by, result.critical_path
+    share = path[bound] / sum(path.values()) if path else result.breakdown[bound] / result.step_time
+    words = _BOUND.get(bound, PART_WORDS.get(bound, bound))
+    return f"{words} ({share:.0%} of {'the longest chain' if path else 'the first stage'})"
 
 
 def _warnings(result: Result) -> Table:

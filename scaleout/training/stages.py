@@ -7,7 +7,10 @@ import numpy as np
 from scaleout.arrays import Floats
 from scaleout.compiled import compilable
 
-__all__ = ["Chunk", "deal", "layers_of"]
+__all__ = ["STATE_BYTES", "Chunk", "deal", "layers_of"]
+
+STATE_BYTES = 12.0
+"""Adam in fp32: master weight, mean and variance [byte per parameter]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ def layers_of(layers: int, chunks: int, balanced: float) -> Floats:
     counts = np.zeros(chunks)
     if layers % chunks == 0:
         counts[:] = layers // chunks
-    elif balanced == 0.0:
+    elif balanced == 0.0 and layers + 2 > chunks:
         full = (layers + chunks - 1) // chunks
         greedy = full * (chunks - 1) < layers
         for index in range(chunks):
@@ -54,7 +57,7 @@ def deal(layers: int, chunks: int, *, balanced: bool = True) -> list[Chunk]:
     evens it out (126 layers and 2 on 128 chunks); then the loss alone; otherwise the layers that
     are left over go to chunks after the first, one each, so that the ends stay light. Not
     `balanced`, every chunk takes as many as the fullest must, and the last what is left (if
-    anything is; otherwise the first chunks take one more).
+    anything is; otherwise the first chunks take one more). Only the ends may be without a layer.
 
     >>> [chunk.layers for chunk in deal(126, 128)][:3]
     [0, 1, 1]

@@ -20,21 +20,22 @@ from scaleout.parallel import (
     Layers,
     Shard,
     Tables,
+    chunk_parameters,
     families,
     join,
+    kept_of,
     layer_costs,
+    options,
     shard,
     stage_of,
 )  # fmt: skip
 from scaleout.specs import TrainingExperiment
 from scaleout.training.schedules import Pass, schedule
-from scaleout.training.stages import Chunk, deal
+from scaleout.training.stages import STATE_BYTES, Chunk, deal
 
 __all__ = ["build", "stage_static"]
 
 _DP = STREAMS.index("dp")
-_STATE_BYTES = 12.0
-"""Adam in fp32: master weight, mean and variance [byte per parameter]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,8 @@ def build(experiment: TrainingExperiment) -> Job:
     tables = Tables()
     mine = shard(experiment)
     rates = pack(experiment.system.chip, experiment.stack, experiment.precision)
-    times = layer_costs(mine, rates)
-    layers = Layers(times, mine, experiment.recompute, experiment.stack)
+    choices = options(experiment)
+    layers = Layers(layer_costs(mine, rates), mine, choices, kept_of(mine, choices, rates), experiment.stack)
     chunks = deal(model.layers, layout.pp * layout.vpp, balanced=experiment.stack.stages == "balanced")
     writer = _StageWriter(experiment, mine, rates, layers, tables)
     programs, static = [], []
@@ -93,21 +94,19 @@ def build(experiment: TrainingExperiment) -> Job:
     )
 
 
-def chunk_parameters(mine: Shard, chunk: Chunk, *, alone: bool) -> float:
-    """Parameters of a chunk on one rank; `alone`: embedding and tied head are one matrix on one stage."""
-    head = mine.head - (mine.vocabulary * mine.hidden if mine.tied and alone else 0)
-    return chunk.layers * mine.layer + chunk.embedding * mine.embedding + chunk.loss * head
+def _parameters(mine: Shard, chunk: Chunk, alone: bool) -> float:
+    return chunk_parameters(mine, chunk.layers, chunk.embedding, chunk.loss, alone)
 
 
 def stage_static(experiment: TrainingExperiment, mine: Shard, chunks: list[Chunk]) -> dict[str, float]:
     """HBM that a stage holds all the time, by kind [byte]."""
     alone = experiment.layout.pp == 1
-    held = sum(chunk_parameters(mine, chunk, alone=alone) for chunk in chunks)
+    held = sum(_parameters(mine, chunk, alone) for chunk in chunks)
     parts = experiment.layout.dp if experiment.layout.zero else 1
     return {
         "weights": held * mine.width,
         "gradients": held * mine.gradient_width,
-        "optimizer": held * _STATE_BYTES / parts,
+        "optimizer": held * STATE_BYTES / parts,
         "reserved": experiment.stack.reserved,
     }
 
@@ -120,7 +119,7 @@ class _StageWriter:
     ) -> None:
         self.experiment, self.mine, self.rates, self.layers, self.tables = experiment, mine, rates, layers, tables
         self.layout, self.stack = experiment.layout, experiment.stack
-        self.count = partial(chunk_parameters, mine, alone=experiment.layout.pp == 1)
+        self.count = partial(_parameters, mine, alone=experiment.layout.pp == 1)
         self._blocks: dict[tuple[bool, int, bool], _Written] = {}
         self._numbers: dict[_Place, int] = {}
 

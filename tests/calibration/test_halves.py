@@ -23,7 +23,7 @@ def runs(small: Make, noise: tuple[float, ...]) -> list[Measured]:
             model=MODELS[index % len(MODELS)], layout={"vpp": 1, "tp": 4, "pp": 2, "dp": 8}, batch={"global": 64}
         )
         real = replace(spec, stack=replace(spec.stack, elementwise_efficiency=TRUTH))
-        made.append(Measured("ours", spec, analyse(real, compiled=False)["end"] * 1e-12 * (1 + off)))
+        made.append(Measured("ours", spec, analyse(real, compiled=False).end * 1e-12 * (1 + off)))
     return made
 
 

@@ -94,7 +94,48 @@ def test_folded_or_not_prints_the_same_result(
     assert results[0] == results[1]
 
 
+def test_the_analytic_evaluator_gives_the_same_tables_and_writes_a_result_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert call(monkeypatch, *SMALL, "--evaluator", "analytic") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    for words in (
+        "step time",
+        "bound by",
+        "a lower bound",
+        "first stage",
+        "HBM at its peak",
+        "no figure and no timeline",
+    ):
+        assert words in out
+    (folder,) = (tmp_path / "results").iterdir()
+    assert [path.name for path in folder.iterdir()] == ["result.json"]
+    mine = Result.from_json((folder / "result.json").read_text())
+    assert call(monkeypatch, *SMALL, "--json") == 0
+    event = Result.from_json(capsys.readouterr().out)
+    assert mine.evaluator == "analytic"
+    assert 0.9 * event.step_time < mine.step_time <= event.step_time
+    assert mine.memory == event.memory
+
+
+def test_compare_and_chips_take_the_evaluator(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    analytic = ["--evaluator", "analytic", "--json"]
+    assert call(monkeypatch, *SMALL, "--json") == 0
+    Path("event.json").write_text(capsys.readouterr().out)
+    assert call(monkeypatch, "compare", "event.json", NAME, *analytic) == 0
+    assert json.loads(capsys.readouterr().out)["settings"]["evaluator"] == {"a": "event", "b": "analytic"}
+    assert call(monkeypatch, *SMALL, "--chips", "64,128", *analytic) == 0
+    times = [row["step_time"] for row in json.loads(capsys.readouterr().out)["rows"]]
+    assert call(monkeypatch, *SMALL, "--chips", "64,128", "--json") == 0
+    simulated = [row["step_time"] for row in json.loads(capsys.readouterr().out)["rows"]]
+    assert all(0.9 * b < a <= b for a, b in zip(times, simulated, strict=True))
+
+
 BAD = {
+    "unfolded analytic": ([*SMALL, "--evaluator", "analytic", "--no-fold"], "take --evaluator event"),
+    "slow analytic": ([*SMALL, "--evaluator", "analytic", "--set", "slow.chips={3: 0.5}"], "slow.chips: the analytic"),
     "unknown experiment": (["run", "lama-3.1-8b-1k"], "did you mean 'llama-3.1-8b-1k'"),
     "no such file": (["run", "x.yaml"], "x.yaml: no such file"),
     "unknown key": ([*SMALL, "--set", "layout.ppp=2"], "layout.ppp: unknown key"),

@@ -76,8 +76,7 @@ def test_the_share_of_the_bulk_table_that_lies_in_its_band() -> None:
     # every sixth row, by the analytic evaluator, which is quick and at most a little below the other
     inside = []
     for experiment, measured in list(experiments(BULK))[::6]:
-        parts = analyse(experiment, compiled=False)
-        end = parts.pop("end")
+        end, parts, _ = analyse(experiment, compiled=False)
         inside.append(abs(end / TICKS_PER_SECOND / measured - 1) <= band_of(experiment, parts).relative)
     print(f"{sum(inside)} of {len(inside)} steps of the table lie in their band")
     assert len(inside) >= 20

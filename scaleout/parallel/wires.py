@@ -1,0 +1,112 @@
+"""What communication takes under one layout with the network to itself: one source for every message size.
+
+A row stands for one algorithm by one protocol, whose time is affine in the size of the message.
+Groups are those of `families`, seen from the first rank of every stage.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from scaleout.arrays import Floats
+from scaleout.collectives.alone import HALF, WHOLE, Rails, collective_rows, rail_size_of_all, reach, send_rows
+from scaleout.compiled import compilable
+
+__all__ = ["Wires", "wires_of"]
+
+_EACH = 8
+"""Algorithms of a collective, at most."""
+_MANY = 256
+
+
+class Wires(NamedTuple):
+    """Times alone of operations: rows of latency [s], share of the message that is moved [1] and rate
+    [byte/s]; the fastest row is taken.
+
+    Parameters
+    ----------
+    tp_half, tp_whole, dp_half, dp_whole
+        All-gather or reduce-scatter, and all-reduce, of the groups of any stage. Shape (rows, 3).
+    send
+        Of each stage, to the next and (second half) to the one before. Shape (2 pp, rows, 3).
+    embedding, world
+        All-reduce of first and last stage, and of everybody.
+    """
+
+    tp_half: Floats
+    tp_whole: Floats
+    dp_half: Floats
+    dp_whole: Floats
+    send: Floats
+    embedding: Floats
+    world: Floats
+
+
+@compilable
+def _canonical(r, start, stride, members):  # type: ignore[no-untyped-def]
+    """Where a group would start in the first leaf, or pod, in which it lies in the same way."""
+    node, last = start // r.per_node, (start + stride * (members - 1)) // r.per_node
+    chip = start - node * r.per_node
+    if node // r.leaf_nodes == last // r.leaf_nodes:
+        return chip
+    if node // r.pod_nodes == last // r.pod_nodes:
+        return node % r.leaf_nodes * r.per_node + chip
+    return node % r.pod_nodes * r.per_node + chip
+
+
+@compilable
+def _of_stages(r, operation, stages, step, stride, members, size):  # type: ignore[no-untyped-def]
+    """Rows of the first group of every stage, once for those that lie alike."""
+    if members == 1:
+        return np.zeros((0, 3))
+    starts = np.empty(stages, dtype=np.int64)
+    places = 0
+    for stage in range(stages):
+        start = _canonical(r, stage * step, stride, members)
+        if not (starts[:places] == start).any():
+            starts[places] = start
+            places += 1
+    out = np.empty((places * len(r.protocols) * _EACH, 3))
+    count = 0
+    for place in range(places):
+        count = collective_rows(r, operation, starts[place], stride, members, size, out, count)
+    return out[:count].copy()
+
+
+@compilable
+def wires_of(r: Rails, tp: int, pp: int, dp: int, sharded: bool, sequence_parallel: bool) -> Wires:
+    """Rows of a layout; those of operations that it does not have are empty.
+
+    Parameters
+    ----------
+    sharded
+        The dp group gathers and scatters; otherwise it reduces.
+    """
+    stage = tp * dp
+    nobody = np.zeros((0, 3))
+    tp_half, tp_whole, dp_half, dp_whole, embedding, world = nobody, nobody, nobody, nobody, nobody, nobody
+    if tp > 1:
+        size = rail_size_of_all(tp, r.chips // tp, 1, 1, tp, r.per_node)
+        tp_half = _of_stages(r, HALF, pp, stage, 1, tp, size)
+        tp_whole = _of_stages(r, WHOLE, pp, stage, 1, tp, size)
+    if dp > 1:
+        size = rail_size_of_all(stage, pp, tp, tp, dp, r.per_node)
+        if sharded:
+            dp_half = _of_stages(r, HALF, pp, stage, tp, dp, size)
+        else:
+            dp_whole = _of_stages(r, WHOLE, pp, stage, tp, dp, size)
+    ways = send_rows(r)
+    send = np.empty((2 * pp if pp > 1 else 0, ways.shape[1], 3))
+    if pp > 1:
+        for p in range(pp):
+            send[p] = ways[reach(r, p * stage, (p + 1) % pp * stage)]
+            send[pp + p] = ways[reach(r, p * stage, (p - 1) % pp * stage)]
+        apart = (pp - 1) * stage
+        embedding = _of_stages(r, WHOLE, 1, 0, apart, 2, rail_size_of_all(0, 1, stage, apart, 2, r.per_node))
+    if r.chips > 1:
+        # beyond so many ranks as of so many: less, by microseconds in a step
+        most = max(_MANY // r.per_node, 2) * r.per_node
+        everyone = min(r.chips, most)
+        size = rail_size_of_all(0, 1, 1, 1, r.chips, r.per_node)
+        world = _of_stages(r, WHOLE, 1, 0, 1, everyone, everyone if size == r.chips else size)
+    return Wires(tp_half, tp_whole, dp_half, dp_whole, send, embedding, world)
