@@ -230,7 +230,7 @@ def test_the_smallest_chip_of_the_page_on_systems_can_be_simulated(tmp_path: Pat
     (tmp_path / "topologies" / "chips" / "my-chip.yaml").write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     spec = experiment(write(tmp_path, GOOD), "system.chip=my-chip")
-    with pytest.raises(SpecError, match="choose another with --set stack.attention=unfused"):
+    with pytest.raises(SpecError, match=r"choose another with --set stack\.attention=unfused"):
         simulate(spec)
     result = simulate(experiment(write(tmp_path, GOOD), ["system.chip=my-chip", "stack.attention=unfused"]))
     assert 0.0 < result.mfu < 1.0
