@@ -186,10 +186,14 @@ class Result:
         """
         try:
             data = json.loads(text)
+            if not isinstance(data, dict):
+                raise SpecError("result: not a scaleout result: expected one object")
             if data.get("format") != FORMAT:
                 raise SpecError(f"result: format {data.get('format')!r} is not readable; expected {FORMAT}")
-            known = {f.name for f in fields(cls)}
-            values = {key: value for key, value in data.items() if key in known}
+            known = [f.name for f in fields(cls)]
+            if missing := [name for name in known if name not in data]:
+                raise SpecError(f"result: not a scaleout result: {', '.join(missing)}: missing")
+            values = {name: data[name] for name in known}
             memory = values["memory"]
             values["memory"] = Memory(**{**memory, "stages": tuple(memory["stages"])})
             values["error_band"] = ErrorBand(**values["error_band"])

@@ -99,6 +99,13 @@ def test_what_is_no_result_is_refused(text: str) -> None:
         Result.from_json(text)
 
 
+def test_a_result_that_lacks_a_field_is_refused_by_its_name(headline: Result) -> None:
+    data = headline.to_dict()
+    del data["step_time"], data["memory"]
+    with pytest.raises(SpecError, match="not a scaleout result: step_time, memory: missing"):
+        Result.from_json(json.dumps(data))
+
+
 def test_a_result_is_frozen_and_repeats(small: Make) -> None:
     result = simulate(small())
     with pytest.raises(FrozenInstanceError):

@@ -1,6 +1,7 @@
 """The command line: one file a verb, imported when it is called."""
 
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -36,6 +37,14 @@ class _Lazy(click.Group):
 
             ctx.fail(f"no verb {args[0]!r}; {near(args[0], _VERBS)}")
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """An interrupt ends with the status that shells give it; click's own is 1."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("Interrupted", err=True)
+            ctx.exit(130)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):

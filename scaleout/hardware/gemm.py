@@ -37,7 +37,8 @@ def gemm_constants(chip: Chip, dtype: str) -> GemmConstants:
     for name in (dtype, {"fp16": "bf16", "bf16": "fp16"}.get(dtype, dtype)):
         if name in chip.gemm:
             return chip.gemm[name]
-    raise SpecError(f"chip {chip.name!r} has no gemm constants for {dtype!r}; {near(dtype, chip.gemm)}")
+    accepted = near(dtype, chip.gemm) if chip.gemm else "its file needs gemm: {bf16: ...}, as in docs/gemm.md"
+    raise SpecError(f"chip {chip.name!r} has no gemm constants for {dtype!r}; {accepted}")
 
 
 def gemm_vector(chip: Chip, dtype: str, *, sustained: bool = False, warm: bool = False) -> Floats:

@@ -75,7 +75,8 @@ def pack(chip: Chip, stack: Stack, precision: str) -> Rates:
     if fused and stack.attention not in chip.attention:
         raise SpecError(
             f"chip {chip.name!r} has no constants for the attention kernel {stack.attention!r} "
-            f"of stack {stack.name!r}; {near(stack.attention, (*chip.attention, UNFUSED))}"
+            f"of stack {stack.name!r}; {near(stack.attention, (*chip.attention, UNFUSED))}; "
+            f"choose another with --set stack.attention={_preferred(chip)}"
         )
     return Rates(
         linear=gemm_vector(chip, precision, sustained=True),
@@ -90,6 +91,13 @@ def pack(chip: Chip, stack: Stack, precision: str) -> Rates:
         vector=chip.peak_flops.get("fp32", chip.flops(plain)),
         gap=stack.kernel_gap,
         host=stack.host_launch,
+    )
+
+
+def _preferred(chip: Chip) -> str:
+    """A kernel that the chip has constants of, those made for training first."""
+    return next(
+        (name for name in ("cudnn", "flash-attention-3", *sorted(chip.attention)) if name in chip.attention), UNFUSED
     )
 
 

@@ -67,7 +67,8 @@ def _compare_row(chips: dict[str, Chip], vectors: Vectors, row: Row) -> Compared
             return Skipped(row.line, "impossible: keys and values come faster than the HBM peak, from L2")
         simulated = decode_seconds.compiled(batch, kv_len, heads, kv_heads, size, width, c)
     keys = {"source": source, "chip": name, "phase": phase, "kernel": kernel, "dtype": f"{dtype}, cache {kv_dtype}"}
-    return Compared(row.line, keys, measured, simulated)
+    label = f"{batch:.0f} of {q_len:.0f} to {kv_len:.0f} tokens, heads {heads:.0f}, {kv_heads:.0f} of {size:.0f}"
+    return Compared(row.line, keys, measured, simulated, label=label)
 
 
 def _vector(chip: Chip, kernel: str, phase: str, dtype: str, kv_dtype: str) -> Floats | str:

@@ -41,4 +41,4 @@ def _compare_row(chips: dict[str, Chip], vectors: Vectors, row: Row) -> Compared
         vectors[name, operation] = elementwise_vector(chip, operation)
     simulated = elementwise_seconds.compiled(tokens, width, FORMATS[kept].left, vectors[name, operation])
     keys = {"source": row.optional("source"), "chip": name, "op": operation, "model": row.optional("model")}
-    return Compared(row.line, keys, measured, simulated)
+    return Compared(row.line, keys, measured, simulated, label=f"{tokens:.0f} x {width:.0f}")

@@ -40,7 +40,7 @@ def _compare_row(chips: dict[str, Chip], row: Row) -> Compared | Skipped:
         return Skipped(row.line, str(error))
     simulated = gemm_seconds(m, n, k, 2.0, gemm) + quantise_seconds(m * k, cast)
     keys = {"source": row.optional("source"), "chip": name, "dtype": written}
-    return Compared(row.line, keys, measured, simulated)
+    return Compared(row.line, keys, measured, simulated, label=f"{m} x {n} x {k}")
 
 
 @cache

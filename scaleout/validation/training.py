@@ -27,6 +27,11 @@ __all__ = ["COLUMNS", "compare", "experiment_of", "iteration_seconds", "known_mo
 COLUMNS = ("seq", "gbs", "gpus", "tp", "pp", "system")
 
 
+_NUMBERS = (
+    "layers", "hidden", "heads", "kv_heads", "ffn", "vocab", "experts", "seq", "gbs", "mbs", "gpus", "tp", "pp", "vpp",
+    "dp", "cp", "sp", "zero_stage", "iter_s", "tflops_gpu", "tokens_s", "tokens_s_gpu",
+)  # fmt: skip
+"""Columns of numbers, none below 0."""
 _PRECISIONS = {"fp16": "fp16", "bf16": "bf16", "nvfp4": "nvfp4"}
 _UNTRAINED = re.compile(r"lora", re.IGNORECASE)
 _RECIPES = {"nemomegatron": "gpt3175b"}
@@ -57,6 +62,9 @@ def known_models() -> dict[str, Model]:
 
 
 def _compare_row(known: _Known, row: Row) -> Compared | Skipped:
+    for column in _NUMBERS:
+        # a malformed cell is an error also in a row that is left out
+        row.optional_number(column, above=False)
     found = experiment_of(row, known.models, known.systems, known.stacks)
     if isinstance(found, Skipped):
         return found
@@ -78,7 +86,12 @@ def _compare_row(known: _Known, row: Row) -> Compared | Skipped:
         "chip": experiment.system.chip.name,
         "precision": experiment.precision,
     }
-    return Compared(row.line, keys, measured, simulated, tuple(flags))
+    model, layout = experiment.model, experiment.layout
+    label = (
+        f"{model.layers} x {model.hidden}, {experiment.chips} chips, tp {layout.tp} pp {layout.pp} dp {layout.dp}, "
+        f"micro-batch {experiment.batch.micro}"
+    )
+    return Compared(row.line, keys, measured, simulated, tuple(flags), label=label)
 
 
 def source_of(row: Row) -> str:

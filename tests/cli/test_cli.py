@@ -216,6 +216,15 @@ CONTENTS = {
 }
 
 
+def test_an_interrupt_ends_with_status_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("scaleout.cli.show.command.callback", interrupt)
+    assert call(monkeypatch, "show", "models") == 130
+    assert capsys.readouterr().err == "Interrupted\n"
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_ends_with_one_message_and_status_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str

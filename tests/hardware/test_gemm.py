@@ -183,6 +183,8 @@ def test_what_is_not_known_is_refused_in_words() -> None:
     chip = CHIPS["h100-sxm-80gb"]
     with pytest.raises(SpecError, match="no gemm constants for 'nvfp4'"):
         gemm_vector(chip, "nvfp4")
+    with pytest.raises(SpecError, match="no gemm constants for 'bf16'; its file needs gemm"):
+        gemm_vector(replace(chip, gemm={}), "bf16")
     with pytest.raises(SpecError, match="unknown dtype 'fp9'"):
         gemm_vector(replace(chip, gemm={"fp9": PLAIN}), "fp9")
     for wrong, says in (

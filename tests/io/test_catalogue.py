@@ -5,6 +5,7 @@ import pytest
 
 from scaleout.errors import PlanError, SpecError
 from scaleout.io.catalogue import FOLDERS, experiment, find, list_names, load, schema
+from scaleout.simulate import simulate
 from scaleout.specs import Chip, Layout
 from scaleout.specs.experiment import LARGEST_MACHINE
 
@@ -220,3 +221,17 @@ def test_the_json_schema_refuses_what_is_refused() -> None:
     for text in (GOOD + "foo: 1\n", GOOD.replace("chips: 64", "chips: 0"), GOOD.replace("zero: 1", "zero: 7")):
         with pytest.raises(ValidationError):
             validate(yaml.safe_load(text), schema("training"))
+
+
+def test_the_smallest_chip_of_the_page_on_systems_can_be_simulated(tmp_path: Path, monkeypatch: Any) -> None:
+    page = Path(__file__).parents[2] / "docs" / "systems.md"
+    (tmp_path / "topologies" / "chips").mkdir(parents=True)
+    text = page.read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
+    (tmp_path / "topologies" / "chips" / "my-chip.yaml").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    spec = experiment(write(tmp_path, GOOD), "system.chip=my-chip")
+    with pytest.raises(SpecError, match=r"choose another with --set stack\.attention=unfused"):
+        simulate(spec)
+    result = simulate(experiment(write(tmp_path, GOOD), ["system.chip=my-chip", "stack.attention=unfused"]))
+    assert 0.0 < result.mfu < 1.0
+    assert any("my-chip" in row.name and not row.verified for row in result.assumptions)

@@ -39,6 +39,7 @@ def test_rows_are_taken_or_left_out_with_a_reason(tmp_path: Path) -> None:
     (row,) = result.compared
     assert row.error == pytest.approx(0.0, abs=0.1)
     assert row.keys == {"source": "here", "chip": "h100-sxm", "dtype": "bfloat16"}
+    assert row.label == "4096 x 4096 x 12288"
     reasons = " | ".join(result.reasons())
     assert "no gemm constants for 'nvfp4'" in reasons
     assert "unknown dtype 'int3'" in reasons

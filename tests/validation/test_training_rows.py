@@ -66,8 +66,13 @@ def test_rows_that_cannot_be_taken_say_why(tmp_path: Path, cells: dict[str, str]
 
 
 @pytest.mark.parametrize(
-    "cells", [{"gpus": "eight"}, {"iter_s": "-1"}, {"layers": "1.5"}, {"tp": "0"}, {"iter_s": "nan"}]
-)
+    "cells",
+    [
+        {"gpus": "eight"}, {"iter_s": "-1"}, {"layers": "1.5"}, {"tp": "0"}, {"iter_s": "nan"},
+        # also in rows that would be left out
+        {"layers": "-20", "precision": "", "source": "a paper"}, {"mbs": "x", "experts": "8"},
+    ],
+)  # fmt: skip
 def test_malformed_rows_are_errors(tmp_path: Path, cells: dict[str, str]) -> None:
     with pytest.raises(MeasurementError, match=f"line 2, column '{next(iter(cells))}'"):
         compare(tmp_path, changed(**cells))
