@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scaleout.arrays import Bools, Floats, Ints
-from scaleout.collectives.alone import Rails, rails
+from scaleout.collectives.places import Rails, rails
 from scaleout.compiled import compilable
 from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.errors import SpecError, TopologyError

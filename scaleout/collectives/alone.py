@@ -6,16 +6,14 @@ building a fabric; `flat` and `hierarchical` do the same for every group of any 
 link, and tests hold the two together. Equations: ``docs/collectives.md``.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from scaleout.arrays import Floats
+from scaleout.collectives.places import APART, SAME_LEAF, SAME_NODE, Rails, distance, places
 from scaleout.compiled import compilable
-from scaleout.network import tree_shape
-from scaleout.specs import ALGORITHMS, System
+from scaleout.specs import ALGORITHMS
 
-__all__ = ["HALF", "WHOLE", "Rails", "collective_rows", "rail_size_of_all", "rails", "reach", "send_rows"]
+__all__ = ["HALF", "WHOLE", "collective_rows", "send_rows"]
 
 HALF, WHOLE = range(2)
 """All-gather or reduce-scatter, which load links alike; all-reduce."""
@@ -23,175 +21,10 @@ _RING, _DIRECT, _TREE = (ALGORITHMS.index(name) for name in ("ring", "direct", "
 _HIERARCHICAL, _HIERARCHICAL_TREE = (ALGORITHMS.index(name) for name in ("hierarchical", "hierarchical-tree"))
 _NVLS, _NVLS_TREE, _SEND = (ALGORITHMS.index(name) for name in ("nvls", "nvls-tree", "send"))
 _LAUNCH, _INSIDE, _OUTSIDE, _INSIDE_RATE, _OUTSIDE_RATE = range(5)
-_SAME_NODE, _SAME_LEAF, _SAME_POD, _APART = range(4)
 _ON_CHIP, _ON_NIC, _ON_PORT, _ON_LEAF, _ON_POD = range(5)
 _DIRECT_LIMIT = 16
 _HAIR = 1.0 - 1e-14
 """Many equal shares added one by one may fall short of their product by so much."""
-
-
-class Rails(NamedTuple):
-    """A rail fat tree and its library as numbers; see `rail_fat_tree`.
-
-    Parameters
-    ----------
-    chips, per_node, share, rails, leaf_nodes, pod_nodes
-        Chips; of a node; on a port; rails; nodes under a leaf switch and under a pod's spines.
-    bandwidth
-        Of a chip's link into the node, of a chip and of all its neighbours into a port, of the
-        bundles leaf to spines and pod to cores [byte/s, per direction], shape (5,).
-    latency
-        One way to a chip of the same node, leaf, pod, machine [s], shape (4,).
-    protocols
-        Launch, step inside and outside [s], rates inside and outside [1], shape (protocols, 5).
-    runs
-        1 where a protocol runs an algorithm, shape (protocols, algorithms).
-    idle_step
-        Of the library.
-    """
-
-    chips: int
-    per_node: int
-    share: int
-    rails: int
-    leaf_nodes: int
-    pod_nodes: int
-    bandwidth: Floats
-    latency: Floats
-    protocols: Floats
-    runs: Floats
-    idle_step: float
-
-
-def rails(system: System, chips: int) -> Rails:
-    """The machine of `chips` chips of a system.
-
-    Raises
-    ------
-    TopologyError
-        The tree cannot be built with the system's switches.
-    """
-    per_node = min(chips, system.chips_per_node)
-    nodes = -(-chips // per_node)
-    share = system.chips_per_node // system.ports_per_node
-    lanes = -(-per_node // share)
-    net, up = system.network, system.scale_up
-    port, node_link = net.bandwidth * net.efficiency, up.bandwidth * up.efficiency
-    leaf_nodes = pod_nodes = nodes
-    bundles = [port, port]
-    if nodes > 1:
-        shape = tree_shape(nodes, lanes, net.radix, net.oversubscription, net.tiers)
-        leaf_nodes, pod_nodes = shape.ports_down, shape.nodes_per_pod
-        bundles = [port * shape.ports_up, port * shape.ports_up * (net.radix // 2)]
-    hop, end = net.hop_latency, net.latency
-    # as a fabric adds up its paths: a link of no latency on either side where ports are shared
-    own = [0.0] if share > 1 and nodes > 1 else []
-    paths = [
-        [up.latency, up.latency, 0.0, 0.0, 0.0, 0.0],
-        [*own, end, 0.0, 0.0, 0.0, 0.0, end, *own],
-        [*own, end, hop, 0.0, 0.0, hop, end, *own],
-        [*own, end, hop, hop, hop, hop, end, *own],
-    ]
-    rules = system.library.protocols.values()
-    steps = [[r.launch, r.scale_up_step, r.network_step, r.scale_up_rate, r.network_rate] for r in rules]
-    runs = [[float(name in r.algorithms) for name in ALGORITHMS] for r in rules]
-    return Rails(
-        chips=chips,
-        per_node=per_node,
-        share=share,
-        rails=lanes,
-        leaf_nodes=leaf_nodes,
-        pod_nodes=pod_nodes,
-        bandwidth=np.array([node_link, port, port, *bundles]),
-        latency=np.array([float(np.array([path]).sum(axis=1)[0]) for path in paths]),
-        protocols=np.array(steps),
-        runs=np.array(runs),
-        idle_step=float(system.library.idle_step),
-    )
-
-
-# --- where the members are -------------------------------------------------------------------
-
-
-@compilable
-def _rail_size(start, stride, members, per_node):  # type: ignore[no-untyped-def]
-    """Members of one group in each node that it touches; 0 where they differ."""
-    if stride % per_node == 0:
-        return 1
-    if per_node % stride == 0:
-        most = per_node // stride
-        head = min(members, most - start % per_node // stride)
-        if head == members:
-            return members
-        # whole nodes follow; the last may hold fewer
-        rest = members - head
-        return head if rest == head or (head == most and rest % most == 0) else 0
-    size, run, node = 0, 1, start // per_node
-    for i in range(1, members):
-        here = (start + i * stride) // per_node
-        if here == node:
-            run += 1
-            continue
-        if size > 0 and run != size:
-            return 0
-        size, run, node = run, 1, here
-    return run if size in (0, run) else 0
-
-
-@compilable
-def rail_size_of_all(step: int, starts: int, width: int, stride: int, members: int, per_node: int) -> int:
-    """`rail_size` of the groups that start at k step + t, for k below `starts` and t below `width`."""
-    if stride % per_node == 0:
-        return 1
-    if per_node % stride == 0 and step % stride == 0 and width <= stride:
-        # members of neighbouring groups are neighbours
-        width = 1
-    size = 0
-    for k in range(min(starts, 1 if step % per_node == 0 else per_node)):
-        for t in range(min(width, per_node)):
-            mine = _rail_size((k * step + t) % per_node, stride, members, per_node)
-            if mine == 0 or size not in (0, mine):
-                return 0
-            size = mine
-    return size
-
-
-@compilable
-def _places(r, start, stride, members):  # type: ignore[no-untyped-def]
-    """Node, port, leaf and pod of every member. Shape (4, members)."""
-    out = np.empty((4, members), dtype=np.int64)
-    by_nodes, by_chips = stride // r.per_node, stride % r.per_node
-    node, chip = start // r.per_node, start % r.per_node
-    leaf, pod = node // r.leaf_nodes, node // r.pod_nodes
-    next_leaf, next_pod = (leaf + 1) * r.leaf_nodes, (pod + 1) * r.pod_nodes
-    for i in range(members):
-        rail = chip if r.share == 1 else chip // r.share
-        out[0, i] = node
-        out[1, i] = node * r.rails + rail
-        out[2, i] = leaf * r.rails + rail
-        out[3, i] = pod
-        chip += by_chips
-        node += by_nodes
-        if chip >= r.per_node:
-            chip -= r.per_node
-            node += 1
-        while node >= next_leaf:
-            leaf += 1
-            next_leaf += r.leaf_nodes
-        while node >= next_pod:
-            pod += 1
-            next_pod += r.pod_nodes
-    return out
-
-
-@compilable
-def _reach(at, a, b):  # type: ignore[no-untyped-def]
-    """How far it is from one member to another."""
-    if at[0, a] == at[0, b]:
-        return _SAME_NODE
-    if at[2, a] == at[2, b]:
-        return _SAME_LEAF
-    return _SAME_POD if at[3, a] == at[3, b] else _APART
 
 
 # --- loads: the most flows over any link of a kind -------------------------------------------
@@ -292,7 +125,7 @@ def _cap(r, p, loads, inner, outer, sending):  # type: ignore[no-untyped-def]
 def _steps(r, p):  # type: ignore[no-untyped-def]
     """Latency of one algorithm step by how far it goes [s]."""
     out = r.latency + r.protocols[p, _OUTSIDE]
-    out[_SAME_NODE] = r.latency[_SAME_NODE] + r.protocols[p, _INSIDE]
+    out[SAME_NODE] = r.latency[SAME_NODE] + r.protocols[p, _INSIDE]
     return out
 
 
@@ -328,7 +161,7 @@ def _depth(at, lane, lanes, steps):  # type: ignore[no-untyped-def]
     for child in range(1, nodes):
         a, b = child * lanes + lane, child // 2 * lanes + lane
         c, d = (nodes - 1 - child) * lanes + lane, (nodes - 1 - child // 2) * lanes + lane
-        forth, back = steps[_reach(at, a, b)], steps[_reach(at, c, d)]
+        forth, back = steps[distance(at, a, b)], steps[distance(at, c, d)]
         depth[0, child] = depth[0, child // 2] + forth
         depth[1, child] = depth[1, child // 2] + back
         worst[0] = max(worst[0], depth[0, child])
@@ -367,7 +200,7 @@ def collective_rows(
     count
         Rows that are there already; those that are never faster than another are left out.
     """
-    at = _places(r, start, stride, members)
+    at = places(r, start, stride, members)
     whole = operation == WHOLE
     rounds = 2 if whole else 1
     chunk_steps = rounds * (members - 1)
@@ -377,7 +210,7 @@ def collective_rows(
     hops = np.empty(members, dtype=np.int64)
     for i in range(members):
         b = i + 1 if not railed or (i + 1) % size != 0 else i + size
-        hops[i] = _reach(at, i, b if b < members else b - members)
+        hops[i] = distance(at, i, b if b < members else b - members)
     loads = _ring_loads(at, lanes, r.share, r.rails)
     inner, outer = 1.0, 1.0
     if railed:
@@ -406,12 +239,12 @@ def collective_rows(
             link = r.bandwidth[_ON_CHIP]
             driven = r.protocols[p, _INSIDE_RATE] * (others / (others + r.idle_step)) * link
             rate = min(link / others, driven / others)
-            count = _keep(out, count, launch + rounds * steps[_SAME_NODE], rounds / members, rate)
+            count = _keep(out, count, launch + rounds * steps[SAME_NODE], rounds / members, rate)
         if one_node and whole and r.runs[p, _NVLS] > 0.0:
             weight = (members + 1) / members
             link = r.bandwidth[_ON_CHIP]
             rate = min(link / weight, r.protocols[p, _INSIDE_RATE] * 1.0 * link / weight)
-            count = _keep(out, count, launch + 2 * steps[_SAME_NODE], 1.0, rate)
+            count = _keep(out, count, launch + 2 * steps[SAME_NODE], 1.0, rate)
         if whole and size < 2 and r.runs[p, _TREE] > 0.0:
             rate = min(_rate(r, trees, 1.0, 1.0), _cap(r, p, trees, 1.0, 1.0, 1.0))
             count = _keep(out, count, launch + _depth(at, 0, 1, steps), 0.5, rate)
@@ -426,7 +259,7 @@ def collective_rows(
             within = launch + _round(inside_hops, inside_pairs, steps, rounds)
             if algorithm == _NVLS_TREE:
                 share, weight, sending = 1.0, (size + 1) / size, 1.0
-                within = launch + 2 * steps[_SAME_NODE]
+                within = launch + 2 * steps[SAME_NODE]
             across = bare
             if algorithm == _HIERARCHICAL:
                 outer_share = rounds * (nodes - 1) / nodes / size
@@ -454,19 +287,13 @@ def send_rows(r: Rails) -> Floats:
         p = able[i]
         steps = _steps(r, p)
         for far in range(4):
-            link = _ON_CHIP if far == _SAME_NODE else _ON_NIC
-            driven = r.protocols[p, _INSIDE_RATE if far == _SAME_NODE else _OUTSIDE_RATE] * r.bandwidth[link]
+            link = _ON_CHIP if far == SAME_NODE else _ON_NIC
+            driven = r.protocols[p, _INSIDE_RATE if far == SAME_NODE else _OUTSIDE_RATE] * r.bandwidth[link]
             rate = min(r.bandwidth[link], driven)
-            if far > _SAME_LEAF:
+            if far > SAME_LEAF:
                 rate = min(rate, r.bandwidth[_ON_LEAF])
-            if far == _APART:
+            if far == APART:
                 rate = min(rate, r.bandwidth[_ON_POD])
             out[far, i, 0] = r.protocols[p, _LAUNCH] + steps[far]
             out[far, i, 2] = rate
     return out
-
-
-@compilable
-def reach(r: Rails, source: int, target: int) -> int:
-    """How far it is from one rank to another: the same node, leaf, pod, or none of them."""
-    return int(_reach(_places(r, min(source, target), abs(target - source), 2), 0, 1))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scaleout.arrays import Floats, Ints
-from scaleout.collectives.alone import Rails, rails
+from scaleout.collectives.places import Rails, rails
 from scaleout.compiled import compilable
 from scaleout.errors import SpecError
 from scaleout.hardware import Rates, pack

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from scaleout.arrays import Floats
-from scaleout.collectives.alone import HALF, WHOLE, Rails, collective_rows, rail_size_of_all, reach, send_rows
+from scaleout.collectives.alone import HALF, WHOLE, collective_rows, send_rows
+from scaleout.collectives.places import Rails, rail_size_of_all, reach
 from scaleout.compiled import compilable
 
 __all__ = ["Wires", "wires_of"]

@@ -36,7 +36,7 @@ def test_each_half_holds_other_models_and_every_row_is_tested_once(small: Make) 
     a, b = cross_fit(measured, "elementwise_efficiency")
     assert not set(a.models) & set(b.models)
     assert a.rows + b.rows == len(measured)
-    assert a.fitted == pytest.approx(min(a.fitted, 0.03))
+    assert max(a.fitted, b.fitted) < 0.03
     # the same physics on both sides: what is fitted here holds there
     assert 1.0 <= carried((a, b)) < 2.0
     assert error(measured, "elementwise_efficiency", TRUTH) < 0.03

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from scaleout.collectives import candidates
-from scaleout.collectives.alone import HALF, WHOLE, Rails, collective_rows, rail_size_of_all, rails, reach, send_rows
+from scaleout.collectives.alone import HALF, WHOLE, collective_rows, send_rows
 from scaleout.collectives.groups import rail_size
+from scaleout.collectives.places import Rails, rail_size_of_all, rails, reach
 from scaleout.errors import TopologyError
 from scaleout.io.catalogue import list_names, load
 from scaleout.network import Fabric, rail_fat_tree
