@@ -18,8 +18,8 @@ import numpy as np
 
 from scaleout.arrays import Floats, Ints
 from scaleout.collectives.groups import rail_size
-from scaleout.network.pattern import Pattern, tally
-from scaleout.network.topology import Fabric
+from scaleout.network.fabric import Fabric
+from scaleout.network.pattern import Pattern, Phase, tally
 
 __all__ = ["ROUNDS", "direct", "nvls", "point_to_point", "ring", "ring_latency", "tree"]
 
@@ -57,7 +57,7 @@ def ring(fabric: Fabric, groups: Ints, operation: str, protocol: str) -> Pattern
     group, link, weight = tally(
         flow // (members * len(shares)),
         routes.link,
-        np.array(shares)[flow // members % len(shares)],
+        np.array(shares)[flow // members % len(shares)] * routes.weight,
         fabric.topology.links,
     )
     steps = fabric.step(routes, rules).reshape(count, len(shares), members)
@@ -66,8 +66,7 @@ def ring(fabric: Fabric, groups: Ints, operation: str, protocol: str) -> Pattern
         # the ring that leaves each node at its last member
         steps = np.concatenate((hops[:, 0, :, :-1], hops[:, 1, :, -1:]), axis=2).reshape(count, 1, members)
     chunk_steps = rounds * (members - 1)
-    return Pattern(
-        algorithm=f"ring/{protocol}",
+    phase = Phase(
         share=chunk_steps / members,
         group=group,
         link=link,
@@ -75,6 +74,7 @@ def ring(fabric: Fabric, groups: Ints, operation: str, protocol: str) -> Pattern
         latency=rules.launch + ring_latency(steps[:, 0], chunk_steps),
         cap=fabric.cap(rules, count, group, link, weight, chunk_steps / (chunk_steps + fabric.idle_step)),
     )
+    return Pattern(f"ring/{protocol}", (phase,))
 
 
 def ring_latency(steps: Floats, hops: int) -> Floats:
@@ -102,10 +102,9 @@ def direct(fabric: Fabric, groups: Ints, operation: str, protocol: str, name: st
     rules, rounds = fabric.protocols[protocol], ROUNDS[operation]
     a, b = np.nonzero(~np.eye(members, dtype=bool))
     routes = fabric.route(groups[:, a].ravel(), groups[:, b].ravel())
-    group, link, weight = tally(routes.flow // len(a), routes.link, np.ones(len(routes.link)), fabric.topology.links)
+    group, link, weight = tally(routes.flow // len(a), routes.link, routes.weight, fabric.topology.links)
     step = fabric.step(routes, rules).reshape(count, len(a)).max(axis=1)
-    return Pattern(
-        algorithm=f"{name}/{protocol}",
+    phase = Phase(
         share=rounds / members,
         group=group,
         link=link,
@@ -114,6 +113,7 @@ def direct(fabric: Fabric, groups: Ints, operation: str, protocol: str, name: st
         # a member's own part is copied and sent nowhere
         cap=fabric.cap(rules, count, group, link, weight, (members - 1) / (members - 1 + fabric.idle_step)),
     )
+    return Pattern(f"{name}/{protocol}", (phase,))
 
 
 def tree(fabric: Fabric, groups: Ints, operation: str, protocol: str) -> Pattern:
@@ -133,9 +133,7 @@ def tree(fabric: Fabric, groups: Ints, operation: str, protocol: str) -> Pattern
     up = both[:, :, child], both[:, :, parent]
     routes = fabric.route(np.stack(up, axis=2).ravel(), np.stack(up[::-1], axis=2).ravel())
     edges = len(child)
-    group, link, weight = tally(
-        routes.flow // (4 * edges), routes.link, np.ones(len(routes.link)), fabric.topology.links
-    )
+    group, link, weight = tally(routes.flow // (4 * edges), routes.link, routes.weight, fabric.topology.links)
     # axes: group, tree, up or down, edge
     steps = fabric.step(routes, rules).reshape(count, 2, 2, edges)
     depth = np.zeros((count, 2, 2, members))
@@ -144,8 +142,7 @@ def tree(fabric: Fabric, groups: Ints, operation: str, protocol: str) -> Pattern
         level = np.arange(first, min(2 * first, members))
         depth[..., level] = depth[..., level // 2] + steps[..., level - 1]
         first = 2 * first
-    return Pattern(
-        algorithm=f"tree/{protocol}",
+    phase = Phase(
         share=0.5,
         group=group,
         link=link,
@@ -153,6 +150,7 @@ def tree(fabric: Fabric, groups: Ints, operation: str, protocol: str) -> Pattern
         latency=rules.launch + depth.max(axis=3).sum(axis=2).max(axis=1),
         cap=fabric.cap(rules, count, group, link, weight),
     )
+    return Pattern(f"tree/{protocol}", (phase,))
 
 
 def nvls(fabric: Fabric, groups: Ints, operation: str, protocol: str) -> Pattern:
@@ -167,11 +165,10 @@ def nvls(fabric: Fabric, groups: Ints, operation: str, protocol: str) -> Pattern
     rules = fabric.protocols[protocol]
     # a path to any other member goes over the own link to the switch; the way back over the link from it
     routes = fabric.route(groups.ravel(), np.roll(groups, -1, axis=1).ravel())
-    ones = np.full(len(routes.link), (members + 1) / members)
-    group, link, weight = tally(routes.flow // members, routes.link, ones, fabric.topology.links)
+    moved = routes.weight * ((members + 1) / members)
+    group, link, weight = tally(routes.flow // members, routes.link, moved, fabric.topology.links)
     step = fabric.step(routes, rules).reshape(count, members).max(axis=1)
-    return Pattern(
-        algorithm=f"nvls/{protocol}",
+    phase = Phase(
         share=1.0,
         group=group,
         link=link,
@@ -179,15 +176,15 @@ def nvls(fabric: Fabric, groups: Ints, operation: str, protocol: str) -> Pattern
         latency=rules.launch + 2 * step,
         cap=fabric.cap(rules, count, group, link, weight),
     )
+    return Pattern(f"nvls/{protocol}", (phase,))
 
 
 def point_to_point(fabric: Fabric, groups: Ints, operation: str, protocol: str) -> Pattern:
     """From the first member to the second."""
     rules = fabric.protocols[protocol]
     routes = fabric.route(groups[:, 0], groups[:, 1])
-    group, link, weight = tally(routes.flow, routes.link, np.ones(len(routes.link)), fabric.topology.links)
-    return Pattern(
-        algorithm=f"send/{protocol}",
+    group, link, weight = tally(routes.flow, routes.link, routes.weight, fabric.topology.links)
+    phase = Phase(
         share=1.0,
         group=group,
         link=link,
@@ -195,3 +192,4 @@ def point_to_point(fabric: Fabric, groups: Ints, operation: str, protocol: str) 
         latency=rules.launch + fabric.step(routes, rules),
         cap=fabric.cap(rules, len(groups), group, link, weight),
     )
+    return Pattern(f"send/{protocol}", (phase,))

@@ -3,14 +3,14 @@
 import numpy as np
 
 from scaleout.arrays import Ints
-from scaleout.network.topology import Fabric
+from scaleout.network.fabric import Fabric
 
 __all__ = ["rail_size"]
 
 
 def rail_size(fabric: Fabric, groups: Ints) -> int:
     """Members a group has in each node it touches; 0 where groups or nodes differ."""
-    nodes = groups // fabric.chips_per_node
+    nodes = fabric.topology.node[groups]
     changes = nodes[:, 1:] != nodes[:, :-1]
     sizes = set()
     alike = (changes == changes[0]).all()

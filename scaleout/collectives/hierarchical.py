@@ -13,8 +13,8 @@ import numpy as np
 from scaleout.arrays import Ints
 from scaleout.collectives.flat import nvls, ring, tree
 from scaleout.collectives.groups import rail_size
-from scaleout.network.pattern import Pattern, tally
-from scaleout.network.topology import Fabric
+from scaleout.network.fabric import Fabric
+from scaleout.network.pattern import Pattern, Phase, tally
 
 __all__ = ["LEVELS", "hierarchical"]
 
@@ -44,8 +44,8 @@ def hierarchical(fabric: Fabric, groups: Ints, operation: str, protocol: str, na
     nodes = members // per_node
     inside = groups.reshape(count * nodes, per_node)
     across = groups.reshape(count, nodes, per_node).transpose(0, 2, 1).reshape(count * per_node, nodes)
-    within = inner(fabric, inside, operation, protocol)
-    between = outer(fabric, across, operation, protocol)
+    (within,) = inner(fabric, inside, operation, protocol).phases
+    (between,) = outer(fabric, across, operation, protocol).phases
     # bytes of an inner flow for one byte of an outer flow, which carries 1 / per_node of the message
     outer_share = between.share / per_node
     ratio = within.share / outer_share
@@ -63,8 +63,7 @@ def hierarchical(fabric: Fabric, groups: Ints, operation: str, protocol: str, na
     cap = np.minimum(
         within.cap.reshape(count, nodes).min(axis=1) / ratio, between.cap.reshape(count, per_node).min(axis=1)
     )
-    return Pattern(
-        algorithm=f"{name}/{protocol}",
+    phase = Phase(
         share=outer_share,
         group=group,
         link=link,
@@ -72,3 +71,4 @@ def hierarchical(fabric: Fabric, groups: Ints, operation: str, protocol: str, na
         latency=latency,
         cap=cap,
     )
+    return Pattern(f"{name}/{protocol}", (phase,))

@@ -7,8 +7,8 @@ from scaleout.arrays import Ints
 from scaleout.collectives.flat import direct, nvls, point_to_point, ring, tree
 from scaleout.collectives.groups import rail_size
 from scaleout.collectives.hierarchical import LEVELS, hierarchical
+from scaleout.network.fabric import Fabric
 from scaleout.network.pattern import Pattern
-from scaleout.network.topology import Fabric
 
 __all__ = ["candidates", "choose", "fastest", "trials"]
 

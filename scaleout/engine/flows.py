@@ -12,7 +12,7 @@ import simpy
 from simpy.events import EventPriority
 
 from scaleout.engine.program import ticks
-from scaleout.engine.quotient import Quotient, Transfer
+from scaleout.engine.quotient import Leg, Quotient, Transfer
 
 __all__ = ["Done", "FlowNetwork"]
 
@@ -31,15 +31,16 @@ class Done(simpy.Event):
 
 
 class _Flow:
-    """A transfer under way: its share done is brought up to date when its rate changes."""
+    """A leg under way: its share done is brought up to date when its rate changes."""
 
-    __slots__ = ("done", "finish", "finished", "key", "rate", "since", "start", "total", "transfer")
+    __slots__ = ("done", "finish", "finished", "key", "leg", "rate", "rest", "since", "start", "total")
 
-    def __init__(self, key: int, transfer: Transfer, finished: Done, start: int) -> None:
-        self.key, self.transfer, self.finished, self.start = key, transfer, finished, start
+    def __init__(self, key: int, legs: tuple[Leg, ...], finished: Done, start: int) -> None:
+        self.key, self.leg, self.rest, self.finished = key, legs[0], legs[1:], finished
+        start, self.start = int(self.finished.env.now), start
         self.done, self.since, self.rate, self.finish = 0.0, start, 0.0, -1
         self.total = 0
-        """Ticks of the whole transfer at the present rate."""
+        """Ticks of the whole leg at the present rate."""
 
 
 class FlowNetwork:
@@ -66,16 +67,27 @@ class FlowNetwork:
 
     def start(self, transfer: Transfer, finished: Done) -> None:
         """Begin a transfer; `finished` fires, with the time of this start, after its last byte and latency."""
-        now = int(self.env.now)
-        if not transfer.size:
-            finished.succeed_after(transfer.latency, now)
-            return
-        flow = _Flow(self._next_key, transfer, finished, now)
-        self._next_key += 1
-        for link in transfer.links:
-            self._users[link][flow.key] = flow
-        self._touched[flow.key] = flow
-        self._solve_later()
+        self._begin(transfer.legs, finished, int(self.env.now))
+
+    def _begin(self, legs: tuple[Leg, ...], finished: Done, start: int) -> None:
+        """Begin the first of the legs of a transfer that started at `start`."""
+        wait = 0
+        while legs and not legs[0].size:
+            wait, legs = wait + legs[0].latency, legs[1:]
+        if not legs:
+            finished.succeed_after(wait, start)
+        elif wait:
+            self._later(wait, legs, finished, start)
+        else:
+            flow = _Flow(self._next_key, legs, finished, start)
+            self._next_key += 1
+            for link in flow.leg.links:
+                self._users[link][flow.key] = flow
+            self._touched[flow.key] = flow
+            self._solve_later()
+
+    def _later(self, wait: int, legs: tuple[Leg, ...], finished: Done, start: int) -> None:
+        self.env.timeout(wait).callbacks.append(lambda _: self._begin(legs, finished, start))
 
     def _solve_later(self) -> None:
         if not self._solve_due:
@@ -101,7 +113,7 @@ class FlowNetwork:
         """All transfers that are linked to this one by shared links."""
         found, queue = {flow.key: flow}, [flow]
         for member in queue:
-            for link in member.transfer.links:
+            for link in member.leg.links:
                 users = self._users[link]
                 if len(users) > 1:
                     for key, other in users.items():
@@ -112,16 +124,16 @@ class FlowNetwork:
 
     def _share(self, component: list[_Flow]) -> None:
         if len(component) == 1:
-            self._set_rate(component[0], component[0].transfer.alone)
+            self._set_rate(component[0], component[0].leg.alone)
             return
-        active = tuple(sorted(flow.transfer.index for flow in component))
+        active = tuple(sorted(flow.leg.index for flow in component))
         rates = self._rates.get(active)
         if rates is None:
             self.solves += 1
             rates = dict(zip(active, self.wiring.rates(active).tolist(), strict=True))
             self._rates[active] = rates
         for flow in component:
-            self._set_rate(flow, rates[flow.transfer.index])
+            self._set_rate(flow, rates[flow.leg.index])
 
     def _set_rate(self, flow: _Flow, rate: float) -> None:
         if rate == flow.rate:
@@ -130,7 +142,7 @@ class FlowNetwork:
         if flow.total:
             flow.done += (now - flow.since) / flow.total
         flow.since, flow.rate = now, rate
-        seconds = flow.transfer.size / rate
+        seconds = flow.leg.size / rate
         flow.total = ticks(seconds)
         flow.finish = now + ticks((1.0 - flow.done) * seconds)
         heapq.heappush(self._heap, (flow.finish, flow.key, flow))
@@ -154,11 +166,14 @@ class FlowNetwork:
             if flow.finish != date:
                 continue
             flow.finish = -2
-            for link in flow.transfer.links:
+            for link in flow.leg.links:
                 users = self._users[link]
                 del users[key]
                 self._touched.update(users)
-            flow.finished.succeed_after(flow.transfer.latency, flow.start)
+            if flow.rest:
+                self._later(flow.leg.latency, flow.rest, flow.finished, flow.start)
+            else:
+                flow.finished.succeed_after(flow.leg.latency, flow.start)
         if self._touched:
             self._solve_later()
         self._plan_wake()

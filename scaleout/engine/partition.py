@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from scaleout.arrays import Floats, Ints
 from scaleout.engine.program import Job
+from scaleout.network.fabric import Fabric
 from scaleout.network.pattern import Pattern
-from scaleout.network.topology import Fabric
 
 __all__ = ["Partition", "discrete", "equitable", "roles"]
 
@@ -108,13 +108,15 @@ def equitable(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern]) -> Part
             continue
         seen.add(key)
         base = offset[message.family]
-        if message.nbytes:
-            load_group.append(base + pattern.group)
-            load_link.append(pattern.link)
-            load_key.append(_bits(pattern.weight) + _mix(np.full(len(pattern.link), index, dtype=np.uint64)))
-        group_colour[base : base + len(pattern.latency)] += _mix(
-            _bits(pattern.latency) + _mix(_bits(pattern.cap)) + np.uint64(index)
-        )
+        for place, phase in enumerate(pattern.phases):
+            which = _mix(np.full(1, index, dtype=np.uint64)) + np.uint64(place)
+            if message.nbytes:
+                load_group.append(base + phase.group)
+                load_link.append(phase.link)
+                load_key.append(_bits(phase.weight) + _mix(np.repeat(which, len(phase.link))))
+            group_colour[base : base + len(phase.latency)] += _mix(
+                _bits(phase.latency) + _mix(_bits(phase.cap)) + which
+            )
     m_group, m_rank, m_role = np.concatenate(member_group), np.concatenate(member_rank), np.concatenate(member_role)
     l_group, l_link, l_key = np.concatenate(load_group), np.concatenate(load_link), np.concatenate(load_key)
 

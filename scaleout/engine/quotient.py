@@ -13,24 +13,24 @@ import numpy as np
 from scaleout.arrays import Bools, Floats, Ints
 from scaleout.engine.partition import Partition, roles
 from scaleout.engine.program import RECEIVE, Job, ticks
+from scaleout.network.fabric import Fabric
 from scaleout.network.fairshare import max_min
-from scaleout.network.pattern import Pattern
-from scaleout.network.topology import Fabric
+from scaleout.network.pattern import Pattern, Phase
 
-__all__ = ["Orbit", "Quotient", "Transfer", "quotient"]
+__all__ = ["Leg", "Orbit", "Quotient", "Transfer", "quotient"]
 
 Load = tuple[Ints, Floats, Ints]
-"""Link classes that a transfer loads, with which weight, and how many elementary flows do."""
+"""Link classes that a leg loads, with which weight, and how many elementary flows do."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Transfer:
-    """One message on one orbit of groups: what the flow network carries.
+class Leg:
+    """One phase of a transfer: what the flow network carries at a time.
 
     Parameters
     ----------
     index
-        Of the transfer, unique.
+        Of the leg, unique.
     size
         Bytes of an elementary flow [byte].
     links
@@ -39,24 +39,42 @@ class Transfer:
         Rate of an elementary flow when no other orbit is active [byte/s].
     latency
         After the last byte [tick].
-    private
-        No other orbit loads its links and all members are of one class: its time never varies.
     """
 
     index: int
-    orbit: int
-    message: int
-    algorithm: str
     size: float
     links: tuple[int, ...]
     alone: float
     latency: int
-    private: bool
 
     @property
     def alone_ticks(self) -> int:
         """Time from start to end when alone [tick]."""
         return ticks(self.size / self.alone) + self.latency if self.size else self.latency
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Transfer:
+    """One message on one orbit of groups: legs, one after another.
+
+    Parameters
+    ----------
+    algorithm
+        Algorithm and protocol.
+    private
+        No other orbit loads its links and all members are of one class: its time never varies.
+    """
+
+    orbit: int
+    message: int
+    algorithm: str
+    legs: tuple[Leg, ...]
+    private: bool
+
+    @property
+    def alone_ticks(self) -> int:
+        """Time from start to end when alone [tick]."""
+        return sum(leg.alone_ticks for leg in self.legs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,9 +111,9 @@ class Quotient:
     transfers
         (orbit, message) -> transfer.
     loads
-        Per transfer, by index: link classes, weight and number of its elementary flows there.
+        Per leg, by index: link classes, weight and number of its elementary flows there.
     caps
-        Per transfer, by index: largest rate of its elementary flow [byte/s].
+        Per leg, by index: largest rate of its elementary flow [byte/s].
     capacity
         Of each link class [byte/s].
     """
@@ -116,7 +134,7 @@ class Quotient:
         return len(self.representatives)
 
     def rates(self, active: tuple[int, ...]) -> Floats:
-        """Max-min rates of transfers that are active together [byte/s]."""
+        """Max-min rates of legs that are active together [byte/s]."""
         loads = [self.loads[index] for index in active]
         link, weight, count = (np.concatenate(column) for column in zip(*loads, strict=True))
         used, compact = np.unique(link, return_inverse=True)
@@ -139,49 +157,61 @@ def quotient(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], partitio
     # a representative link for each class of links that some transfer loads
     numbers: dict[int, int] = {}
     chosen: list[int] = []
-    rows: dict[tuple[int, int], Ints] = {}
+    rows: dict[tuple[int, int], list[Ints]] = {}
     for orbit, message in pairs:
-        pattern = patterns[message]
-        low, high = np.searchsorted(pattern.group, [orbits[orbit].group, orbits[orbit].group + 1])
-        mine = pattern.link[low : high if job.messages[message].nbytes else low]
-        for link, cls in zip(mine.tolist(), partition.link[mine].tolist(), strict=True):
-            if cls not in numbers:
-                numbers[cls] = len(chosen)
-                chosen.append(link)
-        rows[orbit, message] = np.unique([numbers[cls] for cls in partition.link[mine].tolist()]).astype(np.int64)
+        rows[orbit, message] = []
+        for phase in patterns[message].phases:
+            low, high = np.searchsorted(phase.group, [orbits[orbit].group, orbits[orbit].group + 1])
+            mine = phase.link[low : high if job.messages[message].nbytes else low]
+            for link, cls in zip(mine.tolist(), partition.link[mine].tolist(), strict=True):
+                if cls not in numbers:
+                    numbers[cls] = len(chosen)
+                    chosen.append(link)
+            used_classes = np.unique([numbers[cls] for cls in partition.link[mine].tolist()]).astype(np.int64)
+            rows[orbit, message].append(used_classes)
     number_of_link = np.full(fabric.topology.links, -1, dtype=np.int64)
     number_of_link[chosen] = np.arange(len(chosen))
 
     capacity = fabric.topology.bandwidth[chosen]
-    tables: dict[int, dict[int, tuple[Load, float]]] = {}
+    tables: dict[int, list[dict[int, tuple[Load, float]]]] = {}
     sharers: list[set[int]] = [set() for _ in chosen]
     for _, message in pairs:
         pattern = patterns[message]
         if job.messages[message].nbytes and id(pattern) not in tables:
-            tables[id(pattern)] = _loads(pattern, group_orbit[job.messages[message].family], number_of_link, capacity)
-            for orbit, ((link, _, _), _) in tables[id(pattern)].items():
-                for at in link.tolist():
-                    sharers[at].add(orbit)
+            orbit_of_group = group_orbit[job.messages[message].family]
+            tables[id(pattern)] = [_loads(p, orbit_of_group, number_of_link, capacity) for p in pattern.phases]
+            for table in tables[id(pattern)]:
+                for orbit, ((link, _, _), _) in table.items():
+                    for at in link.tolist():
+                        sharers[at].add(orbit)
 
     transfers: dict[tuple[int, int], Transfer] = {}
-    loads, caps = [], []
+    loads: list[Load] = []
+    caps: list[float] = []
     nothing: tuple[Load, float] = (np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=np.int64)), float(np.inf)
-    for index, (orbit, message) in enumerate(pairs):
-        pattern = patterns[message]
-        load, alone = tables[id(pattern)].get(orbit, nothing) if job.messages[message].nbytes else nothing
-        loads.append(load)
+    for orbit, message in pairs:
+        pattern, nbytes, group = patterns[message], job.messages[message].nbytes, orbits[orbit].group
+        legs = []
+        for number, (phase, row) in enumerate(zip(pattern.phases, rows[orbit, message], strict=True)):
+            load, alone = tables[id(pattern)][number].get(orbit, nothing) if nbytes else nothing
+            legs.append(
+                Leg(
+                    index=len(loads),
+                    size=nbytes * phase.share if len(load[0]) else 0.0,
+                    links=tuple(row.tolist()),
+                    alone=min(alone, float(phase.cap[group])),
+                    latency=ticks(float(phase.latency[group])),
+                )
+            )
+            loads.append(load)
+            caps.append(float(phase.cap[group]))
         members = {cls for cls, _ in orbits[orbit].members}
-        used_by = set().union(*(sharers[at] for at in rows[orbit, message].tolist()))
-        caps.append(float(pattern.cap[orbits[orbit].group]))
+        used_by = set().union(*(sharers[at] for row in rows[orbit, message] for at in row.tolist()))
         transfers[orbit, message] = Transfer(
-            index=index,
             orbit=orbit,
             message=message,
             algorithm=pattern.algorithm,
-            size=job.messages[message].nbytes * pattern.share if len(load[0]) else 0.0,
-            links=tuple(rows[orbit, message].tolist()),
-            alone=min(alone, caps[-1]),
-            latency=ticks(float(pattern.latency[orbits[orbit].group])),
+            legs=tuple(legs),
             private=len(members) == 1 and bool(used_by) and used_by == {orbit},
         )
     return Quotient(
@@ -215,13 +245,11 @@ def _orbits(job: Job, partition: Partition) -> tuple[list[Orbit], dict[tuple[str
     return orbits, orbit_of, group_orbit
 
 
-def _loads(
-    pattern: Pattern, group_orbit: Ints, number_of_link: Ints, capacity: Floats
-) -> dict[int, tuple[Load, float]]:
+def _loads(phase: Phase, group_orbit: Ints, number_of_link: Ints, capacity: Floats) -> dict[int, tuple[Load, float]]:
     """Per orbit: chosen links that its groups load, the weight, and by how many groups; its rate alone."""
-    number = number_of_link[pattern.link]
+    number = number_of_link[phase.link]
     hit = number >= 0
-    number, weight, orbit = number[hit], pattern.weight[hit], group_orbit[pattern.group[hit]]
+    number, weight, orbit = number[hit], phase.weight[hit], group_orbit[phase.group[hit]]
     if not len(number):
         return {}
     order = np.lexsort((weight, number, orbit))

@@ -6,7 +6,7 @@ from functools import lru_cache
 from scaleout.collectives import candidates, fastest, trials
 from scaleout.engine import Job, Message, Partition, Quotient, Timeline, discrete, equitable, quotient, run
 from scaleout.errors import WorkloadError
-from scaleout.network import Fabric, rail_fat_tree
+from scaleout.network import Fabric, machine
 from scaleout.network.pattern import Pattern
 from scaleout.specs import Slow, System, TrainingExperiment
 from scaleout.training.step import build
@@ -86,7 +86,7 @@ class Site:
     """
 
     def __init__(self, system: System, chips: int, slow: Slow) -> None:
-        self.fabric: Fabric = rail_fat_tree(system, chips, slow)
+        self.fabric: Fabric = machine(system, chips, slow)
         self._patterns: dict[tuple[str, str, str], Pattern] = {}
         self._trials: dict[tuple[str, str], dict[str, Pattern]] = {}
         self._choices: dict[tuple[str, str, float], str] = {}

@@ -1,7 +1,21 @@
 """The interconnect: topologies, paths, and fair rates on them."""
 
 from scaleout.network.builders import nvswitch_node, rail_fat_tree, ring, tree_shape
+from scaleout.network.fabric import Fabric, Paths, Routes, Routing
 from scaleout.network.fairshare import max_min
-from scaleout.network.topology import Fabric, Routes, Topology
+from scaleout.network.machine import machine
+from scaleout.network.topology import Topology
 
-__all__ = ["Fabric", "Routes", "Topology", "max_min", "nvswitch_node", "rail_fat_tree", "ring", "tree_shape"]
+__all__ = [
+    "Fabric",
+    "Paths",
+    "Routes",
+    "Routing",
+    "Topology",
+    "machine",
+    "max_min",
+    "nvswitch_node",
+    "rail_fat_tree",
+    "ring",
+    "tree_shape",
+]

@@ -61,7 +61,7 @@ def test_a_ring_in_a_node_pays_the_protocol_and_a_step_that_sends_nothing(
     carried = (steps + SYSTEM.library.idle_step) / n * nbytes / (rules.scale_up_rate * LINK)
     pattern = ring_algorithm(fabric, everyone(n), operation, protocol)
     assert pattern.alone(fabric, nbytes) == pytest.approx(fixed + carried, rel=1e-12)
-    assert (pattern.latency[0], pattern.per_byte(fabric) * nbytes) == pytest.approx((fixed, carried), rel=1e-12)
+    assert (pattern.latency(), pattern.per_byte(fabric) * nbytes) == pytest.approx((fixed, carried), rel=1e-12)
 
 
 @pytest.mark.parametrize("nodes", [2, 3, 4])
@@ -70,12 +70,12 @@ def test_rings_over_all_ports_share_what_leaves_the_node(nodes: int) -> None:
     pattern = ring_algorithm(fabric, everyone(n), "all_gather", "Simple")
     # a node sends (n - 1) / n of the message, an eighth over each of its eight ports
     transfer = (n - 1) / n * nbytes / 8 / PORT
-    assert pattern.alone(fabric, nbytes) - pattern.latency[0] == pytest.approx(transfer, rel=1e-12)
+    assert pattern.alone(fabric, nbytes) - pattern.latency() == pytest.approx(transfer, rel=1e-12)
     rules, link = SYSTEM.library.protocols["Simple"], SYSTEM.scale_up.latency
     inside = rules.scale_up_step + 2 * link
     outside = rules.network_step + 2 * SYSTEM.network.latency
     # the ring is one hop longer than the way of a chunk: at best it spares a hop inside a node
-    assert pattern.latency[0] == pytest.approx(rules.launch + (7 * nodes - 1) * inside + nodes * outside)
+    assert pattern.latency() == pytest.approx(rules.launch + (7 * nodes - 1) * inside + nodes * outside)
 
 
 @pytest.mark.parametrize("n", [n for n in COUNTS if n <= 8])
@@ -121,7 +121,7 @@ def test_tree_latency_is_twice_its_depth_of_equal_steps(n: int) -> None:
     # all hops leave the node; within one group of leaves they have the same length
     step = fabric.step(fabric.route(members[0, :1], members[0, 1:2]), rules)[0]
     depth = int(np.ceil(np.log2(n)))
-    assert pattern.latency[0] == pytest.approx(rules.launch + 2 * depth * step)
+    assert pattern.latency() == pytest.approx(rules.launch + 2 * depth * step)
 
 
 @pytest.mark.parametrize("n", COUNTS)
@@ -139,7 +139,7 @@ def test_hierarchical_is_the_slower_level_plus_latencies(nodes: int) -> None:
     pattern = hierarchical(fabric, everyone(8 * nodes), "all_reduce", "Simple")
     inner = (2 * (g - 1) + SYSTEM.library.idle_step) / g * nbytes / (LINK * rules.scale_up_rate)
     outer = 2 * (nodes - 1) / nodes * nbytes / g / PORT
-    transfer = pattern.alone(fabric, nbytes) - pattern.latency[0]
+    transfer = pattern.alone(fabric, nbytes) - pattern.latency()
     assert transfer == pytest.approx(max(inner, outer), rel=1e-12)
 
 
@@ -157,9 +157,10 @@ def test_every_candidate_sends_as_much_as_it_receives_and_at_least_the_bound(nod
     topology, n, nbytes = fabric.topology, 8 * nodes, 1e9
     for name, make in candidates(fabric, groups, operation).items():
         pattern = make(groups)
-        flows = pattern.weight * pattern.share * nbytes
-        out = np.bincount(topology.source[pattern.link], flows, minlength=topology.links)[:n]
-        into = np.bincount(topology.target[pattern.link], flows, minlength=topology.links)[:n]
+        (phase,) = pattern.phases
+        flows = phase.weight * phase.share * nbytes
+        out = np.bincount(topology.source[phase.link], flows, minlength=topology.links)[:n]
+        into = np.bincount(topology.target[phase.link], flows, minlength=topology.links)[:n]
         assert out.sum() == pytest.approx(into.sum()), name
         if "nvls" in name:
             continue
@@ -215,7 +216,7 @@ def test_all_to_all_sends_each_peer_its_part(chips: int) -> None:
 def test_a_cap_is_no_capacity() -> None:
     """Two operations below half of a link run beside each other as if alone."""
     fabric = with_protocol("send", scale_up_rate=0.4)
-    pair = point_to_point(fabric, np.array([[0, 1], [0, 2]]), "send", "p")
+    (pair,) = point_to_point(fabric, np.array([[0, 1], [0, 2]]), "send", "p").phases
     rates = max_min(
         fabric.topology.bandwidth, pair.link, pair.group, pair.weight, np.ones(len(pair.link), dtype=int), pair.cap
     )

@@ -13,7 +13,8 @@ import numpy as np
 
 from scaleout.arrays import Ints
 from scaleout.errors import TopologyError
-from scaleout.network.topology import Fabric, Topology
+from scaleout.network.fabric import Fabric
+from scaleout.network.topology import Topology
 from scaleout.specs import Slow, System
 
 __all__ = ["TreeShape", "nvswitch_node", "rail_fat_tree", "tree_shape"]
@@ -210,6 +211,7 @@ def rail_fat_tree(system: System, chips: int, slow: Slow | None = None) -> Fabri
         latency=np.concatenate([np.full(len(a), lat) for a, _, _, lat, _ in rows]),
         kind=np.concatenate([np.full(len(a), kind) for a, _, _, _, kind in rows]),
         kinds=_KINDS,
+        node=node,
     )
     ports_down = shape.ports_down if shape else 1
     nodes_per_pod = shape.nodes_per_pod if shape else 1
@@ -248,7 +250,6 @@ def rail_fat_tree(system: System, chips: int, slow: Slow | None = None) -> Fabri
     library = system.library
     return Fabric(
         topology=topology,
-        chips_per_node=per_node,
         paths=paths,
         protocols=library.protocols,
         idle_step=library.idle_step,

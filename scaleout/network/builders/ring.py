@@ -4,7 +4,8 @@ import numpy as np
 
 from scaleout.arrays import Ints
 from scaleout.errors import TopologyError
-from scaleout.network.topology import Fabric, Topology
+from scaleout.network.fabric import Fabric
+from scaleout.network.topology import Topology
 
 __all__ = ["ring"]
 
@@ -50,4 +51,4 @@ def ring(chips: int, *, bandwidth: float, latency: float) -> Fabric:
         backward = chips + (source[:, None] - step) % chips
         return np.where(step < hops[:, None], np.where(clockwise[:, None], forward, backward), -1)
 
-    return Fabric(topology=topology, chips_per_node=chips, paths=paths)
+    return Fabric(topology=topology, paths=paths)
