@@ -50,9 +50,12 @@ class _Reader:
         self.host, self.prefix = 0, ""
         self.gpus: list[tuple[str, Element | None, str, int, int]] = []  # id, element, processor, host, line
         self.cpus: list[tuple[str, int, float]] = []
-        self.counts: dict[str, int] = {}
+        self.seen: set[str] = set()
 
     def vertex(self, ident: str, kind: str, name: str, line: int) -> str:
+        if ident in self.seen:
+            raise SpecError(f"{self.where}, line {line}: {name} is there twice")
+        self.seen.add(ident)
         self.drawing.vertices.append(
             Vertex(ident, {"kind": kind, "name": self.prefix + name, "node": self.host}, f"line {line}")
         )

@@ -100,7 +100,7 @@ def _list(data: dict[str, Any], key: str, where: str) -> list[dict[str, Any]]:
 def _id(row: dict[str, Any], key: str, where: str) -> Hashable:
     if key not in row:
         raise SpecError(f"{where}: {key} is missing")
-    value = _tuple(row[key])
+    value: Hashable = _tuple(row[key])
     try:
         hash(value)
     except TypeError:

@@ -109,7 +109,7 @@ def _matrix(text: str, where: str) -> tuple[list[str], list[list[str]]]:
         if len(found) < len(names):
             raise SpecError(f"{where}, line {number}: row {words[0]} has {len(found)} entries; expected {len(names)}")
         for name, code in zip(names, found, strict=True):
-            if code not in _CODES[2:] and not _NVLINK.fullmatch(code) and (code != "X" or name != words[0]):
+            if code != "X" if name == words[0] else code not in _CODES[2:] and not _NVLINK.fullmatch(code):
                 expected = "X" if name == words[0] else ", ".join(_CODES[1:])
                 raise SpecError(
                     f"{where}, line {number}: {words[0]} to {name}: {code!r:.40} is not accepted; expected {expected}"
