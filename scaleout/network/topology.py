@@ -49,6 +49,8 @@ class Topology:
         Name of each vertex where it has one of its own, as in imported graphs; empty for none.
     width
         Parallel links that each link stands for, shape (links,); empty is one each.
+    coordinates
+        Of each chip on a grid, shape (chips, dimensions); empty where there is none.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Topology:
     node: Ints = field(default_factory=_NONE.copy)
     labels: tuple[str, ...] = ()
     width: Ints = field(default_factory=_NONE.copy)
+    coordinates: Ints = field(default_factory=_NONE.copy)
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.bandwidth).all() and (self.bandwidth > 0).all()):
