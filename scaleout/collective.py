@@ -111,7 +111,7 @@ def sizes_between(low: float, high: float, factor: float = 2.0) -> list[float]:
     """Sizes from `low` to at most `high`, each `factor` times the one before [byte].
 
     >>> sizes_between(8, 64)
-    [8, 16, 32, 64]
+    [8.0, 16.0, 32.0, 64.0]
 
     Raises
     ------
@@ -120,7 +120,7 @@ def sizes_between(low: float, high: float, factor: float = 2.0) -> list[float]:
     """
     if not (0 <= low <= high < 1e18 and factor > 1):
         raise SpecError(f"sizes from {low:g} to {high:g} bytes by {factor:g}: expected 0 <= min <= max, factor above 1")
-    sizes = [low]
+    sizes = [float(low)]
     while sizes[-1] and sizes[-1] * factor <= high * (1 + 1e-12):
         sizes.append(sizes[-1] * factor)
         if len(sizes) > MOST_SIZES:
