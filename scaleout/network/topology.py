@@ -56,6 +56,8 @@ class Topology:
         links of one kind are alike, shape (vertices,); empty where it knows none.
     transitive
         Whether every chip sees the same graph, links of one kind being alike.
+    coordinates
+        Of each chip on a grid, shape (chips, dimensions); empty where there is none.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Topology:
     home: Ints = field(default_factory=_NONE.copy)
     halves: Bools = field(default_factory=lambda: np.zeros(0, dtype=bool))
     transitive: bool = False
+    coordinates: Ints = field(default_factory=_NONE.copy)
 
     def __post_init__(self) -> None:
         if self.chips < 1 or sum(count for _, count in self.vertices) < self.chips:
@@ -120,9 +123,9 @@ class Topology:
     def to_networkx(self) -> "networkx.DiGraph[int]":
         """The same graph for networkx.
 
-        Vertices have ``name``, ``kind``, ``chip`` and, where they are chips, ``node``; edges ``bandwidth``
-        [byte/s], ``latency`` [s], ``kind`` and ``width``; the graph says which kind is ``inside`` nodes.
-        It is a `networkx.MultiDiGraph` where two links join the same vertices.
+        Vertices have ``name``, ``kind``, ``chip`` and ``node`` (-1 for none); edges ``bandwidth`` [byte/s],
+        ``latency`` [s], ``kind`` and ``width``; the graph says which kind is ``inside`` nodes. It is a
+        `networkx.MultiDiGraph` where two links join the same vertices.
         """
         import networkx
 
@@ -131,9 +134,7 @@ class Topology:
         graph: networkx.DiGraph[int] = form(name=self.name, inside=self.kinds[0], parallel="apart")
         kinds = [kind for kind, count in self.vertices for _ in range(count)]
         for v, kind in enumerate(kinds):
-            graph.add_node(v, name=self.vertex_name(v), kind=kind, chip=v < self.chips)
-            if v < self.chips:
-                graph.nodes[v]["node"] = int(self.node[v])
+            graph.add_node(v, name=self.vertex_name(v), kind=kind, chip=v < self.chips, node=int(self.home[v]))
         for u, v, bandwidth, latency, link, width in zip(
             *ends.T.tolist(), self.bandwidth, self.latency, self.kind, self.width, strict=True
         ):

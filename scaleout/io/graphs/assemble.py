@@ -130,7 +130,7 @@ def assemble(
     groups = [*_runs(kinds[key] for key in ranked), *_runs(kinds[key] for key in rest)]
 
     rows = _rows(drawing, index, bandwidth, latency)
-    node, inner = _islands(drawing, [place[key] for key in ids], len(ranked), rows)
+    home, inner = _islands(drawing, [place[key] for key in ids], len(ranked), rows)
     names, kind = _link_kinds(drawing, rows, inner)
     topology = Topology(
         name=drawing.name,
@@ -142,7 +142,8 @@ def assemble(
         latency=rows.latency,
         kind=kind,
         kinds=names,
-        node=node,
+        node=home[: len(ranked)],
+        home=home,
         labels=_labels([place[key] for key in ids], where),
         width=rows.width,
     )
@@ -247,7 +248,7 @@ def _value(edge: Edge, name: str, default: float | str | None, number: Number, w
 
 
 def _islands(drawing: Drawing, vertices: list[Vertex], chips: int, rows: _Rows) -> tuple[Ints, Bools]:
-    """Node of each chip, and whether each link is inside a node."""
+    """Node of each vertex, -1 for none, and whether each link is inside a node."""
     given = [v.attributes.get("node", v.attributes.get("island")) for v in vertices]
     missing = [v for v, value in zip(vertices[:chips], given, strict=False) if value is None]
     if missing and len(missing) < chips:
@@ -268,11 +269,11 @@ def _islands(drawing: Drawing, vertices: list[Vertex], chips: int, rows: _Rows) 
     known = place.copy()
     np.minimum.at(low, ends, known[beside])
     np.maximum.at(high, ends, known[beside])
-    quiet = (place < 0) & (low == high)
+    quiet = (place < 0) & (low == high) & np.array([value is None for value in given], dtype=np.bool_)
     place[quiet] = low[quiet]
     if len(names) == 1:
-        return place[:chips], np.ones(len(rows.source), dtype=np.bool_)
-    return place[:chips], (place[rows.source] == place[rows.target]) & (place[rows.source] >= 0)
+        return place, np.ones(len(rows.source), dtype=np.bool_)
+    return place, (place[rows.source] == place[rows.target]) & (place[rows.source] >= 0)
 
 
 def _link_kinds(drawing: Drawing, rows: _Rows, inner: Bools) -> tuple[tuple[str, ...], Ints]:

@@ -1,12 +1,14 @@
 """A builder by name, its parameters as a file gives them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from inspect import Parameter, signature
+from math import prod
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from scaleout.errors import SpecError, TopologyError, near
+from scaleout.io.graphs.assemble import MOST_LINKS
 from scaleout.network import builders as module
 from scaleout.network.fabric import Fabric
 from scaleout.specs import System
@@ -56,11 +58,36 @@ def built(data: Mapping[str, Any], where: str) -> Fabric:
             arguments[key] = _argument(key, hints[key], data[key], f"{where}: {key}")
         elif parameter.default is Parameter.empty:
             raise SpecError(f"{where}: {key} is missing; {name} takes {', '.join(parameters)}")
+    if _links(name, arguments) > MOST_LINKS:
+        raise TopologyError(f"{where}: {name} of this size has more than {MOST_LINKS:,} links")
     try:
         fabric = function(**arguments)
     except TopologyError as error:
         raise TopologyError(f"{where}: {error}") from None
+    if fabric.topology.chips > LARGEST_MACHINE:
+        raise TopologyError(f"{where}: {fabric.topology.chips:,} chips; at most {LARGEST_MACHINE:,} are accepted")
     return fabric
+
+
+def _links(name: str, given: Mapping[str, Any]) -> float:
+    """About how many links a builder would lay, told without building: an upper bound within a small factor."""
+    chips, dims = float(given.get("chips", 0)), given.get("dims", ())
+    points = prod(map(float, dims)) if isinstance(dims, tuple) else 2.0 ** min(dims, 1000)
+    match name:
+        case "fully_connected":
+            return chips * chips
+        case "hypercube":
+            return float(dims) * points
+        case "hyperx":
+            return points * (sum(dims) + 2 * given.get("chips_per_switch", 0))
+        case "fat_tree":
+            return float(given["radix"]) ** 3 * 1.5
+        case "leaf_spine" | "clos":
+            leaves = chips / max(given["chips_per_leaf"], 1) + 1
+            spines, cores = float(given["spines"]), float(given.get("cores", 0))
+            pods = leaves / max(given.get("leaves_per_pod", 1), 1) + 1
+            return 2 * (chips + leaves + (leaves * spines + pods * spines * cores) * (not given.get("bundled", True)))
+    return 2 * points * len(dims) if isinstance(dims, tuple) and dims else 6 * chips
 
 
 def _argument(name: str, hint: Any, value: Any, where: str) -> Any:
@@ -71,12 +98,15 @@ def _argument(name: str, hint: Any, value: Any, where: str) -> Any:
     if hint is System:
         from scaleout.io.catalogue import load
 
-        return load("system", str(value))
+        try:
+            return load("system", str(value))
+        except SpecError as error:
+            raise SpecError(f"{where}: {error}") from None
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
             raise SpecError(f"{where}: {value!r:.60} is not accepted; {near(str(value), get_args(hint))}")
         return value
-    if get_origin(hint) is tuple:
+    if get_origin(hint) in (tuple, Sequence):
         if not isinstance(value, list) or not value:
             raise SpecError(f"{where}: {value!r:.60} is not accepted; expected a list")
         return tuple(_argument(name, get_args(hint)[0], part, f"{where}[{i}]") for i, part in enumerate(value))

@@ -11,10 +11,9 @@ links:
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from scaleout.errors import SpecError, TopologyError, near
 from scaleout.io.graphs.assemble import MOST_LINKS, Drawing, Edge, Vertex, assemble, value_of
@@ -50,7 +49,10 @@ def read_own(data: dict[str, Any], path: Path) -> Fabric:
 
 def _read(data: dict[str, Any], where: str, stem: str) -> Fabric:
     if "build" in data:
-        return built({key: value for key, value in data.items() if key not in ("name", "source")}, where)
+        fabric = built({key: value for key, value in data.items() if key not in ("name", "source")}, where)
+        if "name" not in data:
+            return fabric
+        return replace(fabric, topology=replace(fabric.topology, name=str(data["name"])))
     known = (*_TOP, "islands") if "islands" in data else _TOP
     _keys(data, known, where)
     if "islands" not in data and "vertices" not in data:
@@ -173,10 +175,9 @@ def _islands(drawing: Drawing, rows: object, where: str) -> None:
         graph = island.to_networkx()
         label = [f"{name}/{island.vertex_name(v)}" for v in range(island.size)]
         for v, data in graph.nodes(data=True):
-            node = {"node": f"{name}/{data['node']}"} if "node" in data else {}
-            if len(np.unique(island.node)) == 1:
-                node = {"node": f"{name}/{int(island.node[0])}"}
-            drawing.vertices.append(Vertex(label[v], {"kind": data["kind"], "chip": data["chip"], **node}, place))
+            node = f"{name}/{data['node']}" if data["node"] >= 0 else -1
+            row = {"kind": data["kind"], "chip": data["chip"], "node": node}
+            drawing.vertices.append(Vertex(label[v], row, place))
         for u, v, data in graph.edges(data=True):
             kind = drawing.inside if data["kind"] == island.kinds[0] else data["kind"]
             drawing.edges.append(Edge(label[u], label[v], False, {**data, "kind": kind}, place))
@@ -191,9 +192,7 @@ def as_own(topology: Topology) -> str:
     head = {"name": topology.name, "inside": topology.kinds[0], "parallel": "apart"}
     lines = [as_yaml(head), "vertices:\n"]
     for v, name in enumerate(names):
-        vertex = {"name": name, "kind": kinds[v], "chip": v < topology.chips}
-        if v < topology.chips:
-            vertex["node"] = int(topology.node[v])
+        vertex = {"name": name, "kind": kinds[v], "chip": v < topology.chips, "node": int(topology.home[v])}
         lines.append(f"  - {_flow(vertex)}\n")
     lines.append("links:\n")
     columns = (topology.source, topology.target, topology.bandwidth, topology.latency, topology.kind, topology.width)
