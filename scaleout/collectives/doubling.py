@@ -84,7 +84,7 @@ def halving_doubling(task: Task) -> Schedule:
 
 def _swung(rank: int, step: int, side: int, mirrored: bool) -> int:
     """Swing's partner along one side: to and fro by 1, 1, 3, 5, 11, ... members."""
-    far = (1 - (-2) ** (step + 1)) // 3
+    far: int = (1 - (-2) ** (step + 1)) // 3
     return (rank + (far if (rank % 2 == 0) != mirrored else -far)) % side
 
 

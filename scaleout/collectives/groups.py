@@ -105,8 +105,7 @@ def _grid(n: int, links: Ints, beside: list[int], strides: tuple[int, ...]) -> t
         wanted = []
         for stride, side in zip(strides, sides, strict=True):
             at = index // stride % side
-            for turn in (1, -1):
-                wanted.append(index * n + index + ((at + turn) % side - at) * stride)
+            wanted.extend(index * n + index + ((at + turn) % side - at) * stride for turn in (1, -1))
         if np.array_equal(np.unique(np.concatenate(wanted)), links):
             return sides[::-1]
     for stride in beside:

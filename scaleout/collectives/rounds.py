@@ -32,9 +32,7 @@ def phase(
     largest = float(share.max()) or 1.0
     relative = np.tile(share / largest, count) if share.any() else np.ones(count * len(share))
     flow = routes.flow
-    group, link, weight = tally(
-        flow // len(source), routes.link, relative[flow] * routes.weight, fabric.topology.links
-    )
+    group, link, weight = tally(flow // len(source), routes.link, relative[flow] * routes.weight, fabric.topology.links)
     carries = weight > 0
     group, link, weight = group[carries], link[carries], weight[carries]
     step = fabric.step(routes, rules).reshape(count, len(source)).max(axis=1)
@@ -64,7 +62,12 @@ def joined(name: str, fabric: Fabric, protocol: str, phases: list[Phase], groups
         none = np.zeros(0, dtype=np.int64)
         phases = [
             Phase(
-                share=0.0, group=none, link=none, weight=np.zeros(0), latency=np.zeros(groups), cap=np.full(groups, np.inf)
+                share=0.0,
+                group=none,
+                link=none,
+                weight=np.zeros(0),
+                latency=np.zeros(groups),
+                cap=np.full(groups, np.inf),
             )
         ]
     out: list[tuple[Phase, float, Floats]] = []

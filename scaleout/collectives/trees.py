@@ -92,9 +92,7 @@ def tree_form(fabric: Fabric, groups: Ints, operation: str, protocol: str) -> Pa
     routes = fabric.route(groups[:, source].ravel(), groups[:, target].ravel())
     steps = fabric.step(routes, fabric.protocols[protocol]).reshape(count, 2, n - 1)
     latency = depths(steps).max(axis=(1, 2))
-    whole = Phase(
-        share=0.5, group=whole.group, link=whole.link, weight=whole.weight, latency=latency, cap=whole.cap
-    )
+    whole = Phase(share=0.5, group=whole.group, link=whole.link, weight=whole.weight, latency=latency, cap=whole.cap)
     return joined("tree", fabric, protocol, [whole], count)
 
 
