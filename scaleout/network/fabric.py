@@ -16,7 +16,7 @@ __all__ = ["WIRES", "Fabric", "Loads", "Paths", "Routes", "Routing", "in_rows", 
 
 
 WIRES = Protocol(
-    algorithms=tuple(name for name in ALGORITHMS if not name.startswith("nvls")),
+    algorithms=tuple(name for name in ALGORITHMS if not name.startswith(("nvls", "sharp"))),
     launch=0.0,
     scale_up_step=0.0,
     network_step=0.0,

@@ -49,6 +49,8 @@ class Topology:
         Name of each vertex where it has one of its own, as in imported graphs; empty for none.
     width
         Parallel links that each link stands for, shape (links,); empty is one each.
+    coordinates
+        Of each chip on a grid, shape (chips, dimensions); empty where there is none.
     home
         Node that each vertex stands in, -1 for none, shape (vertices,); empty where only chips do.
     halves
@@ -56,8 +58,6 @@ class Topology:
         links of one kind are alike, shape (vertices,); empty where it knows none.
     transitive
         Whether every chip sees the same graph, links of one kind being alike.
-    coordinates
-        Of each chip on a grid, shape (chips, dimensions); empty where there is none.
     """
 
     name: str
@@ -72,10 +72,10 @@ class Topology:
     node: Ints = field(default_factory=_NONE.copy)
     labels: tuple[str, ...] = ()
     width: Ints = field(default_factory=_NONE.copy)
+    coordinates: Ints = field(default_factory=_NONE.copy)
     home: Ints = field(default_factory=_NONE.copy)
     halves: Bools = field(default_factory=lambda: np.zeros(0, dtype=bool))
     transitive: bool = False
-    coordinates: Ints = field(default_factory=_NONE.copy)
 
     def __post_init__(self) -> None:
         if self.chips < 1 or sum(count for _, count in self.vertices) < self.chips:

@@ -32,7 +32,7 @@ def same(one: Topology, other: Topology) -> None:
     assert (one.name, one.chips, one.kinds[0]) == (other.name, other.chips, other.kinds[0])
     assert [one.vertex_name(v) for v in range(one.size)] == [other.vertex_name(v) for v in range(other.size)]
     assert [row for row in one.vertices if row[1]] == [row for row in other.vertices if row[1]]
-    assert one.node.tolist() == other.node.tolist()
+    assert one.home.tolist() == other.home.tolist()
 
 
 def edges(graph: Any) -> list[Any]:

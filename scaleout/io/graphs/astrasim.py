@@ -124,6 +124,7 @@ def product_of(
         latency=_each(times, kind),
         kind=kind,
         kinds=tuple(f"{block} {d + 1}" for d, block in enumerate(blocks)),
+        coordinates=np.column_stack([chip // stride % size for size, stride in zip(sizes, strides, strict=True)]),
         node=chip // sizes[0] if len(sizes) > 1 else np.zeros(chips, dtype=np.int64),
     )
 

@@ -72,21 +72,22 @@ def built(data: Mapping[str, Any], where: str) -> Fabric:
 def _links(name: str, given: Mapping[str, Any]) -> float:
     """About how many links a builder would lay, told without building: an upper bound within a small factor."""
     chips, dims = float(given.get("chips", 0)), given.get("dims", ())
-    points = prod(map(float, dims)) if isinstance(dims, tuple) else 2.0 ** min(dims, 1000)
+    points: float = prod(map(float, dims)) if isinstance(dims, tuple) else 2.0 ** min(dims, 1000)
     match name:
         case "fully_connected":
             return chips * chips
         case "hypercube":
             return float(dims) * points
         case "hyperx":
-            return points * (sum(dims) + 2 * given.get("chips_per_switch", 0))
+            return points * float(sum(dims) + 2 * given.get("chips_per_switch", 0))
         case "fat_tree":
             return float(given["radix"]) ** 3 * 1.5
         case "leaf_spine" | "clos":
             leaves = chips / max(given["chips_per_leaf"], 1) + 1
             spines, cores = float(given["spines"]), float(given.get("cores", 0))
             pods = leaves / max(given.get("leaves_per_pod", 1), 1) + 1
-            return 2 * (chips + leaves + (leaves * spines + pods * spines * cores) * (not given.get("bundled", True)))
+            apart = 0.0 if given.get("bundled", True) else leaves * spines + pods * spines * cores
+            return 2 * (chips + leaves + apart)
     return 2 * points * len(dims) if isinstance(dims, tuple) and dims else 6 * chips
 
 

@@ -20,6 +20,10 @@ from scaleout.network.fabric import Fabric, Loads
 __all__ = ["mesh", "torus", "twisted_torus"]
 
 
+BLOCK = 8_192
+"""Flows routed at a time."""
+
+
 def mesh(dims: Sequence[int], *, bandwidth: float, latency: float) -> Fabric:
     """Chips on a grid without wrap-around.
 
@@ -109,33 +113,37 @@ def _grid(
     wires = Wires(name)
     first = np.zeros((len(dims), 2), dtype=np.int64)
     for d, k in enumerate(dims):
-        after = place.copy()
-        after[d] += 1
-        if wraps[d]:
-            over = after[d] == k
-            after[d, over] = 0
-            if shift is not None:
-                after[:, over] = (after[:, over] + shift[d][:, None]) % size[:, None]
         here = chip if wraps[d] else chip[place[d] < k - 1]
-        there = stride @ after[:, here]
-        back = np.argsort(there) if wraps[d] else np.arange(len(here))
-        # links back are numbered by where they start, as far as all chips have one
+        there = back = here + stride[d]
+        if wraps[d]:
+            up, down = place[d] == k - 1, place[d] == 0
+            there[up] -= k * stride[d]
+            back = here - stride[d]
+            back[down] += k * stride[d]
+            if shift is not None:
+                # k and -k are the same in a dimension of 2k
+                for vertices, over in ((there, up), (back, down)):
+                    moved = (place[:, vertices[over]] + shift[d][:, None]) % size[:, None]
+                    vertices[over] = stride @ moved
+        # links back are numbered by where they start if all chips have one, else by where they end
+        ends = (here, back) if wraps[d] else (there, here)
         first[d, 0] = wires.one_way(here, there, bandwidth=bandwidth, latency=latency, kind=name)
-        first[d, 1] = wires.one_way(there[back], here[back], bandwidth=bandwidth, latency=latency, kind=name)
+        first[d, 1] = wires.one_way(*ends, bandwidth=bandwidth, latency=latency, kind=name)
     topology = wires.topology(
         f"{name} {'x'.join(map(str, dims))}",
         ("chip", chips),
         halves=_halves(dims, place) if shift is None else None,
         transitive=all(wrap or k <= 2 for wrap, k in zip(wraps, dims, strict=True)),
+        coordinates=place.T,
     )
 
-    def paths(source: Ints, target: Ints) -> Loads:
+    def links(source: Ints, target: Ints) -> tuple[Ints, Ints]:
         at, to = place[:, source], place[:, target]
         even = (at.sum(axis=0) % 2 == 0) if len(source) else np.zeros(0, dtype=bool)
         ahead = _shortest(at, to, size, wraps, even) if shift is None else _twisted(at, to, size, shift, even)
         hops = np.abs(ahead)
         begin = np.zeros((len(dims), len(source)), dtype=np.int64)
-        step, until, jump = np.zeros_like(begin), np.zeros_like(begin), np.zeros_like(begin)
+        step, until, jump = begin.copy(), begin.copy(), begin.copy()
         for d, k in enumerate(dims):
             forward, vertex = ahead[d] > 0, stride @ at
             step[d] = np.where(forward, stride[d], -stride[d])
@@ -156,10 +164,16 @@ def _grid(
                     moved = (at[e] + shift[d, e]) % size[e]
                     jump[d] += (moved - at[e]) * stride[e]
                     at[e] = np.where(over, moved, at[e])
-        total = hops.sum(axis=0)
-        start = np.concatenate(([0], np.cumsum(total)))
-        link = _runs(*(x.T.ravel() for x in (hops, begin, step, until, jump)))
-        return Loads(start, link, np.ones(len(link)), total * float(latency))
+        # segments of the way in order of travel: flow by flow, dimension by dimension
+        used = (hops > 0).T
+        return hops.sum(axis=0), _runs(*(x.T[used] for x in (hops, begin, step, until, jump)))
+
+    def paths(source: Ints, target: Ints) -> Loads:
+        # by the thousand: what is at hand stays in the cache
+        parts = [links(source[low : low + BLOCK], target[low : low + BLOCK]) for low in range(0, len(source), BLOCK)]
+        none = np.zeros(0, dtype=np.int64)
+        hops, link = (np.concatenate([none, *(part[i] for part in parts)]) for i in (0, 1))
+        return Loads(np.concatenate(([0], np.cumsum(hops))), link, np.ones(len(link)), hops * float(latency))
 
     return Fabric(topology=topology, paths=paths, everywhere=True)
 
@@ -191,7 +205,6 @@ def _twisted(at: Ints, to: Ints, size: Ints, shift: Ints, even: Bools) -> Ints:
 
 def _runs(hops: Ints, begin: Ints, step: Ints, until: Ints, jump: Ints) -> Ints:
     """Numbers that rise by `step` from `begin` on, `hops` of them, and by `jump` more after `until`."""
-    hops, begin, step, until, jump = (x[hops > 0] for x in (hops, begin, step, until, jump))
     if not len(hops):
         return np.zeros(0, dtype=np.int64)
     ends = np.cumsum(hops)

@@ -44,6 +44,7 @@ class Wires:
         node: Ints | None = None,
         halves: Bools | None = None,
         transitive: bool = False,
+        coordinates: Ints | None = None,
     ) -> Topology:
         """The graph of these links; the first kind of vertex are the chips, one node where `node` is left out."""
         sizes = [len(row[0]) for row in self._rows]
@@ -66,6 +67,7 @@ class Wires:
             width=each(5, np.int64),
             halves=none.astype(bool) if halves is None else halves,
             transitive=transitive,
+            coordinates=none if coordinates is None else coordinates,
         )
 
 
