@@ -3,6 +3,8 @@
 In one node, or where all pairs have links of their own, this takes the fewest steps.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from scaleout.arrays import Ints
@@ -41,7 +43,8 @@ def direct_schedule(task: Task) -> Schedule:
     if operation in ("all_gather", "all_reduce"):
         for a, b in pairs:
             sends.send(a, b, a)
-    return sends.schedule("direct")
+    # a member's own part is copied and sent nowhere
+    return replace(sends.schedule("direct"), chunk_steps=n - 1 if operation in ROUNDS else 0)
 
 
 def direct_form(fabric: Fabric, groups: Ints, operation: str, protocol: str) -> Pattern:
@@ -82,7 +85,9 @@ def pairwise(task: Task, *, steps: bool = False) -> Schedule:
         for rank in range(n):
             other = (rank + hop) % n
             sends.send(rank, other, other, n + rank, lane=("out", rank) if steps else None)
-    return sends.schedule("pairwise-steps" if steps else "pairwise")
+    if steps:
+        return sends.schedule("pairwise-steps")
+    return replace(sends.schedule("pairwise"), chunk_steps=n - 1)
 
 
 def send_schedule(task: Task) -> Schedule:

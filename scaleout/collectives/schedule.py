@@ -96,6 +96,9 @@ class Schedule:
         What ranks hold before and after; None for schedules that are only timed.
     virtual
         Members beside the ranks.
+    chunk_steps
+        Steps that a chunk goes through before one that sends nothing, which the library's idle step
+        makes longer or shorter; 0 where there is no such step.
     note
         What a reader should know, such as that a flat ring stands in for two levels.
     """
@@ -111,6 +114,7 @@ class Schedule:
     slots: int = 0
     goal: Goal | None = None
     virtual: int = 0
+    chunk_steps: int = 0
     note: str = ""
 
     @property
