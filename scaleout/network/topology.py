@@ -121,14 +121,24 @@ class Topology:
         return f"{self.vertex_name(int(self.source[link]))} -> {self.vertex_name(int(self.target[link]))}"
 
     def to_networkx(self) -> "networkx.DiGraph[int]":
-        """The same graph for networkx, with ``bandwidth`` [byte/s] and ``latency`` [s] on each edge."""
+        """The same graph for networkx.
+
+        Vertices have ``name``, ``kind``, ``chip`` and ``node`` (-1 for none); edges ``bandwidth`` [byte/s],
+        ``latency`` [s], ``kind`` and ``width``; the graph says which kind is ``inside`` nodes. It is a
+        `networkx.MultiDiGraph` where two links join the same vertices.
+        """
         import networkx
 
-        graph: networkx.DiGraph[int] = networkx.DiGraph(name=self.name)
-        graph.add_nodes_from((v, {"name": self.vertex_name(v)}) for v in range(self.size))
-        for row in zip(self.source, self.target, self.bandwidth, self.latency, self.kind, strict=True):
-            u, v, bandwidth, latency, kind = row
+        ends = np.column_stack((self.source, self.target))
+        form = networkx.MultiDiGraph if len(np.unique(ends, axis=0)) < self.links else networkx.DiGraph
+        graph: networkx.DiGraph[int] = form(name=self.name, inside=self.kinds[0], parallel="apart")
+        kinds = [kind for kind, count in self.vertices for _ in range(count)]
+        for v, kind in enumerate(kinds):
+            graph.add_node(v, name=self.vertex_name(v), kind=kind, chip=v < self.chips, node=int(self.home[v]))
+        for u, v, bandwidth, latency, link, width in zip(
+            *ends.T.tolist(), self.bandwidth, self.latency, self.kind, self.width, strict=True
+        ):
             graph.add_edge(
-                int(u), int(v), bandwidth=float(bandwidth), latency=float(latency), kind=self.kinds[int(kind)]
+                u, v, bandwidth=float(bandwidth), latency=float(latency), kind=self.kinds[link], width=int(width)
             )
         return graph
