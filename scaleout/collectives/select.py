@@ -7,10 +7,11 @@ from scaleout.arrays import Ints
 from scaleout.collectives.flat import direct, nvls, point_to_point, ring, tree
 from scaleout.collectives.groups import rail_size
 from scaleout.collectives.hierarchical import LEVELS, hierarchical
+from scaleout.errors import SpecError, near
 from scaleout.network.fabric import Fabric
 from scaleout.network.pattern import Pattern
 
-__all__ = ["candidates", "choose", "fastest", "trials"]
+__all__ = ["candidates", "choose", "fastest", "only", "trials"]
 
 _DIRECT_LIMIT = 16
 """Members up to which everyone may talk to everyone."""
@@ -61,6 +62,28 @@ def trials(fabric: Fabric, groups: Ints, operation: str) -> dict[str, Pattern]:
     return {name: make(groups[:1]) for name, make in candidates(fabric, groups, operation).items()}
 
 
+def only(tried: Mapping[str, Pattern], algorithm: str | None) -> dict[str, Pattern]:
+    """Of what was tried, that of one algorithm, or of one algorithm and protocol; all of it for None.
+
+    Parameters
+    ----------
+    algorithm
+        Such as ``ring`` or ``ring/LL128``.
+
+    Raises
+    ------
+    SpecError
+        It is not among them.
+    """
+    if algorithm is None:
+        return dict(tried)
+    kept = {name: pattern for name, pattern in tried.items() if algorithm in (name, name.partition("/")[0])}
+    if not kept:
+        known = {part for name in tried for part in (name, name.partition("/")[0])}
+        raise SpecError(f"algorithm: {algorithm!r} cannot do this here; {near(algorithm, known)}")
+    return kept
+
+
 def fastest(fabric: Fabric, tried: Mapping[str, Pattern], nbytes: float) -> str:
     """Name of the one with the least time for a message; ties by name.
 
@@ -72,6 +95,12 @@ def fastest(fabric: Fabric, tried: Mapping[str, Pattern], nbytes: float) -> str:
     return min(sorted(tried), key=lambda name: tried[name].alone(fabric, nbytes))
 
 
-def choose(fabric: Fabric, groups: Ints, operation: str, nbytes: float) -> str:
-    """Algorithm and protocol of a message, judged on the first group."""
-    return fastest(fabric, trials(fabric, groups, operation), nbytes)
+def choose(fabric: Fabric, groups: Ints, operation: str, nbytes: float, algorithm: str | None = None) -> str:
+    """Algorithm and protocol of a message, judged on the first group.
+
+    Parameters
+    ----------
+    algorithm
+        Take this one, such as ``ring`` or ``ring/LL128``.
+    """
+    return fastest(fabric, only(trials(fabric, groups, operation), algorithm), nbytes)

@@ -9,7 +9,7 @@ from scaleout.specs.gemm import GemmConstants, QuantiseConstants
 from scaleout.specs.layout import Batch, Layout
 from scaleout.specs.model import Model
 from scaleout.specs.stack import Stack
-from scaleout.specs.system import ALGORITHMS, CollectiveLibrary, Network, Protocol, ScaleUp, System
+from scaleout.specs.system import ALGORITHMS, CollectiveLibrary, Launch, Network, Protocol, ScaleUp, System
 
 __all__ = [
     "ALGORITHMS",
@@ -22,6 +22,7 @@ __all__ = [
     "ElementwiseConstants",
     "FrozenDict",
     "GemmConstants",
+    "Launch",
     "Layout",
     "Model",
     "Network",

@@ -1,7 +1,7 @@
 """A system: how chips of one kind stand in nodes, and how nodes are joined."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from scaleout.errors import SpecError, near
@@ -12,7 +12,7 @@ from scaleout.units import BytesPerSecond, Count, Fraction, NotNegative, Positiv
 ALGORITHMS = ("ring", "direct", "tree", "hierarchical", "hierarchical-tree", "nvls", "nvls-tree", "pairwise", "send")
 """Algorithms of collective operations and of sends; see ``docs/collectives.md``."""
 
-__all__ = ["ALGORITHMS", "CollectiveLibrary", "Network", "Protocol", "ScaleUp", "System"]
+__all__ = ["ALGORITHMS", "CollectiveLibrary", "Launch", "Network", "Protocol", "ScaleUp", "System"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +143,36 @@ class CollectiveLibrary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """How a benchmark's host starts the library's operations, where it is no captured graph.
+
+    An operation that takes t by itself is measured at ``max(t + call, issue)``.
+
+    Parameters
+    ----------
+    libraries
+        What tables of measurements call a library that is started like this.
+    call
+        Added to every operation [s]: the host waits for one before it starts the next.
+    issue
+        From one operation to the next at the soonest [s]: the host is ahead of long ones, and its
+        slowest rank holds up the others' short ones.
+    """
+
+    libraries: tuple[str, ...]
+    call: Seconds = 0.0
+    issue: Seconds = 0.0
+    source: str
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def seconds(self, alone: float) -> float:
+        """What is measured of an operation that takes so long by itself [s]."""
+        return max(alone + self.call, self.issue)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class System:
     """Nodes of equal chips, their links and their communication library.
 
@@ -152,6 +182,8 @@ class System:
         The accelerator.
     chips_per_node
         Chips that share the scale-up links.
+    launches
+        How hosts of benchmarks start operations, by a name of ours; none of them is part of a step.
     """
 
     name: str
@@ -160,11 +192,13 @@ class System:
     scale_up: ScaleUp
     network: Network
     library: CollectiveLibrary
+    launches: Mapping[str, Launch] = field(default_factory=dict)
     source: str
     unverified: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self)
+        freeze(self, "launches")
         if self.chips_per_node % self.ports_per_node:
             raise SpecError(
                 f"system.network.ports_per_node: {self.ports_per_node} ports do not divide the "

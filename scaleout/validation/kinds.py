@@ -12,6 +12,7 @@ __all__ = ["KINDS", "TABLES", "Kind", "kind_module", "validate"]
 
 KINDS = {
     "attention": "scaleout.validation.attention",
+    "collective": "scaleout.validation.collective",
     "elementwise": "scaleout.validation.elementwise",
     "gemm": "scaleout.validation.gemm",
     "training": "scaleout.validation.training",
@@ -21,6 +22,7 @@ KINDS = {
 
 TABLES = {
     "attention.csv": "attention",
+    "collectives.csv": "collective",
     "elementwise.csv": "elementwise",
     "gemm.csv": "gemm",
     "training.csv": "training",
