@@ -8,6 +8,7 @@ from scaleout.specs.fields import FrozenDict
 from scaleout.specs.gemm import GemmConstants, QuantiseConstants
 from scaleout.specs.layout import Batch, Layout
 from scaleout.specs.model import Model
+from scaleout.specs.moe import MoeKernel, MoeLibrary
 from scaleout.specs.stack import Stack
 from scaleout.specs.system import ALGORITHMS, CollectiveLibrary, Launch, Network, Protocol, ScaleUp, System
 
@@ -25,6 +26,8 @@ __all__ = [
     "Launch",
     "Layout",
     "Model",
+    "MoeKernel",
+    "MoeLibrary",
     "Network",
     "PrefillConstants",
     "Protocol",

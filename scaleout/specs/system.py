@@ -7,6 +7,7 @@ from typing import Literal
 from scaleout.errors import SpecError, near
 from scaleout.specs.chip import Chip
 from scaleout.specs.fields import check_fields, freeze
+from scaleout.specs.moe import MoeLibrary
 from scaleout.units import BytesPerSecond, Count, Fraction, NotNegative, Positive, Seconds
 
 ALGORITHMS = ("ring", "direct", "tree", "hierarchical", "hierarchical-tree", "nvls", "nvls-tree", "pairwise", "send")
@@ -184,6 +185,8 @@ class System:
         Chips that share the scale-up links.
     launches
         How hosts of benchmarks start operations, by a name of ours; none of them is part of a step.
+    moe_kernels
+        Libraries of kernels that exchange tokens of experts, by name.
     """
 
     name: str
@@ -193,12 +196,13 @@ class System:
     network: Network
     library: CollectiveLibrary
     launches: Mapping[str, Launch] = field(default_factory=dict)
+    moe_kernels: Mapping[str, MoeLibrary] = field(default_factory=dict)
     source: str
     unverified: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self)
-        freeze(self, "launches")
+        freeze(self, "launches", "moe_kernels")
         if self.chips_per_node % self.ports_per_node:
             raise SpecError(
                 f"system.network.ports_per_node: {self.ports_per_node} ports do not divide the "

@@ -15,6 +15,7 @@ KINDS = {
     "collective": "scaleout.validation.collective",
     "elementwise": "scaleout.validation.elementwise",
     "gemm": "scaleout.validation.gemm",
+    "moe_alltoall": "scaleout.validation.moe_alltoall",
     "training": "scaleout.validation.training",
     "memory": "scaleout.validation.memory",
 }
@@ -25,6 +26,7 @@ TABLES = {
     "collectives.csv": "collective",
     "elementwise.csv": "elementwise",
     "gemm.csv": "gemm",
+    "moe_alltoall.csv": "moe_alltoall",
     "training.csv": "training",
     "training_single_node.csv": "training",
     "memory.csv": "memory",
