@@ -1,14 +1,15 @@
 """A system: how chips of one kind stand in nodes, and how nodes are joined."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from scaleout.errors import SpecError, near
 from scaleout.specs.chip import Chip
 from scaleout.specs.fields import check_fields, freeze
 from scaleout.specs.moe import MoeLibrary
-from scaleout.units import BytesPerSecond, Count, Fraction, NotNegative, Positive, Seconds
+from scaleout.units import BytesPerSecond, Count, Fraction, NotNegative, Number, Positive, Seconds
 
 ALGORITHMS = ("ring", "direct", "tree", "hierarchical", "hierarchical-tree", "nvls", "nvls-tree", "pairwise", "send")
 """Algorithms of collective operations and of sends; see ``docs/collectives.md``."""
@@ -22,34 +23,93 @@ class ScaleUp:
 
     Parameters
     ----------
+    kind
+        ``nvswitch``: every chip has one link into the node's switch. ``mesh``: every chip has a
+        link to every other. ``torus``: a grid with links to the neighbours, and round it where it
+        is long enough. ``pairs``: chips 0 and 1, 2 and 3, ... have a bridge; the other pairs meet
+        over PCIe. ``pcie``: chips behind PCIe switches, which meet in the host.
     bandwidth
-        Nominal rate of one chip into the node's switch [byte/s, per direction].
+        Nominal rate [byte/s, per direction]: of one chip into the node's switch or its PCIe
+        switch; of the link between two chips (mesh, torus, bridge of a pair).
     efficiency
         Share of it that carries payload in large transfers [1].
     latency
         One link, one way [s].
+    shape
+        Torus: chips along each dimension of the largest one [1]. A job of fewer takes the most
+        compact grid that fits inside it.
+    wrap
+        Torus: a dimension is closed to a ring where its length is a multiple of this [1].
+    chips_per_switch
+        PCIe: neighbouring chips behind one PCIe switch.
+    pcie_bandwidth
+        Pairs: payload rate of a chip's link to the host [byte/s, per direction].
+    host_bandwidth
+        Pairs and PCIe: payload rate of the path through the host, which everything shares that
+        goes from pair to pair or from switch to switch, in either direction [byte/s]; None where
+        it limits nothing.
     """
 
-    kind: Literal["nvswitch"]
+    kind: Literal["nvswitch", "mesh", "torus", "pairs", "pcie"]
     bandwidth: BytesPerSecond
     efficiency: Fraction
     latency: Seconds
+    shape: tuple[int, ...] = ()
+    wrap: Count = 1
+    chips_per_switch: Count = 1
+    pcie_bandwidth: BytesPerSecond | None = None
+    host_bandwidth: BytesPerSecond | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
+        mistakes = []
+        if self.kind == "torus" and not (0 < len(self.shape) <= 6 and all(1 <= k <= 65536 for k in self.shape)):
+            mistakes.append(
+                f"scale_up.shape: {list(self.shape)} is not accepted; a torus needs 1 to 6 lengths such as [16, 16], "
+                "each a whole number at least 1, at most 65,536"
+            )
+        if self.kind == "pairs" and self.pcie_bandwidth is None:
+            mistakes.append("scale_up.pcie_bandwidth: missing; chips of different pairs meet over PCIe")
+        for name, kinds in _ONLY.items():
+            if self.kind not in kinds and getattr(self, name) not in (None, (), 1):
+                mistakes.append(f"scale_up.{name}: a node of kind {self.kind!r} has none; {' and '.join(kinds)} only")
+        if mistakes:
+            raise SpecError("\n".join(mistakes))
+
+    @property
+    def payload(self) -> float:
+        """Payload rate of one of the links that `bandwidth` stands for [byte/s, per direction]."""
+        return self.bandwidth * self.efficiency
+
+
+_ONLY = {
+    "shape": ("torus",),
+    "wrap": ("torus",),
+    "chips_per_switch": ("pcie",),
+    "pcie_bandwidth": ("pairs",),
+    "host_bandwidth": ("pairs", "pcie"),
+}
+"""Fields of a node that belong to some kinds alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """Links between nodes: network ports on a fat tree of rails.
+    """Links between nodes: network ports, and switches that join them.
 
     Parameters
     ----------
+    kind
+        ``rail-fat-tree``: port i of every node hangs on the leaf switches of rail i, and spines
+        join the rails. ``rail-only``: the rails stay apart; what changes rails does so inside
+        the sender's node. ``leaf-spine``, ``clos``: all ports of a node hang on one leaf; leaves
+        meet in spines, and pods of them (clos) in cores. ``none``: a node stands alone.
     bandwidth
-        Nominal rate of a port [byte/s, per direction].
+        Nominal rate of a port [byte/s, per direction]; needed but for ``none``.
     ports_per_node
         Network ports of a node; None is one a chip. With fewer than chips, neighbouring chips
         share a port: two a port are chips 0 and 1, 2 and 3, and so on.
+    chips_per_port
+        The same the other way round, where the number of chips of a node is not fixed.
     efficiency
         Share of it that carries payload in large transfers [1].
     latency
@@ -61,21 +121,59 @@ class Network:
     oversubscription
         Bandwidth into a leaf switch over bandwidth out of it [1]; 1 is non-blocking.
     tiers
-        Tiers of switches; None takes the least that reaches every node.
+        Rail fat tree: tiers of switches; None takes the least that reaches every node.
+    nodes_per_leaf, nodes_per_pod
+        Leaf-spine and clos: nodes under a leaf, and (clos) under the spines of a pod; None is
+        what the radix allows.
+    pod_oversubscription
+        Clos: bandwidth into the spines of a pod over bandwidth out of them [1].
     """
 
-    kind: Literal["rail-fat-tree"]
-    bandwidth: BytesPerSecond
-    efficiency: Fraction
-    latency: Seconds
-    radix: Count
-    hop_latency: Seconds
+    kind: Literal["rail-fat-tree", "rail-only", "leaf-spine", "clos", "none"]
+    bandwidth: Annotated[float, Number("byte/s", above=False)] = 0.0
+    efficiency: Fraction = 1.0
+    latency: Seconds = 0.0
+    radix: Count = 64
+    hop_latency: Seconds = 0.0
     oversubscription: Positive = 1.0
     tiers: Literal[1, 2, 3] | None = None
     ports_per_node: Count | None = None
+    chips_per_port: Count | None = None
+    nodes_per_leaf: Count | None = None
+    nodes_per_pod: Count | None = None
+    pod_oversubscription: Positive = 1.0
 
     def __post_init__(self) -> None:
         check_fields(self)
+        mistakes = []
+        if self.kind != "none" and not self.bandwidth:
+            mistakes.append(f"network.bandwidth: missing; a network of kind {self.kind!r} needs a rate above 0")
+        if self.ports_per_node is not None and self.chips_per_port is not None:
+            mistakes.append("network.chips_per_port: ports_per_node is given too; give one of them")
+        for name, kinds in _NETWORK_ONLY.items():
+            if self.kind not in kinds and getattr(self, name) not in (None, 1.0):
+                mistakes.append(f"network.{name}: a network of kind {self.kind!r} has none; {' and '.join(kinds)} only")
+        if self.nodes_per_leaf and self.nodes_per_pod and self.nodes_per_pod % self.nodes_per_leaf:
+            mistakes.append(
+                f"network.nodes_per_pod: {self.nodes_per_pod} is not a multiple of the {self.nodes_per_leaf} "
+                "nodes under a leaf"
+            )
+        if mistakes:
+            raise SpecError("\n".join(mistakes))
+
+    @property
+    def payload(self) -> float:
+        """Payload rate of a port [byte/s, per direction]; 0 where there is no network."""
+        return self.bandwidth * self.efficiency
+
+
+_NETWORK_ONLY = {
+    "tiers": ("rail-fat-tree",),
+    "nodes_per_leaf": ("leaf-spine", "clos"),
+    "nodes_per_pod": ("clos",),
+    "pod_oversubscription": ("clos",),
+}
+"""Fields of a network that belong to some kinds alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,10 +301,26 @@ class System:
     def __post_init__(self) -> None:
         check_fields(self)
         freeze(self, "launches", "moe_kernels")
-        if self.chips_per_node % self.ports_per_node:
+        network, up = self.network, self.scale_up
+        if network.ports_per_node and self.chips_per_node % network.ports_per_node:
             raise SpecError(
-                f"system.network.ports_per_node: {self.ports_per_node} ports do not divide the "
+                f"system.network.ports_per_node: {network.ports_per_node} ports do not divide the "
                 f"{self.chips_per_node} chips of a {self.name} node"
+            )
+        for part, name, size in (
+            ("network", "chips_per_port", network.chips_per_port),
+            ("scale_up", "chips_per_switch", up.chips_per_switch),
+            ("scale_up", "kind", 2 if up.kind == "pairs" else 1),
+        ):
+            if size and self.chips_per_node % size:
+                raise SpecError(
+                    f"system.{part}.{name}: {size} chips each do not divide the {self.chips_per_node} chips of a "
+                    f"{self.name} node"
+                )
+        if up.kind == "torus" and self.chips_per_node > math.prod(up.shape):
+            raise SpecError(
+                f"system.chips_per_node: {self.chips_per_node} chips of a {self.name} do not fit its torus of "
+                f"{' x '.join(map(str, up.shape))}"
             )
         if not self.source.strip():
             raise SpecError(f"system.{self.name}.source: a system needs a source for its figures")
@@ -214,4 +328,10 @@ class System:
     @property
     def ports_per_node(self) -> int:
         """Network ports of a node."""
-        return self.network.ports_per_node or self.chips_per_node
+        return self.chips_per_node // self.chips_per_port
+
+    @property
+    def chips_per_port(self) -> int:
+        """Neighbouring chips that share a network port."""
+        ports = self.network.ports_per_node
+        return self.network.chips_per_port or (self.chips_per_node // ports if ports else 1)
