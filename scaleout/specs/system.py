@@ -48,6 +48,9 @@ class ScaleUp:
         Pairs and PCIe: payload rate of the path through the host, which everything shares that
         goes from pair to pair or from switch to switch, in either direction [byte/s]; None where
         it limits nothing.
+    chips_per_socket, socket_bandwidth
+        PCIe: neighbouring chips on one processor, and the payload rate at which a chip reads
+        what comes from another's side [byte/s]; None where it makes no difference.
     """
 
     kind: Literal["nvswitch", "mesh", "torus", "pairs", "pcie"]
@@ -59,10 +62,14 @@ class ScaleUp:
     chips_per_switch: Count = 1
     pcie_bandwidth: BytesPerSecond | None = None
     host_bandwidth: BytesPerSecond | None = None
+    chips_per_socket: Count | None = None
+    socket_bandwidth: BytesPerSecond | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
         mistakes = []
+        if (self.chips_per_socket is None) != (self.socket_bandwidth is None):
+            mistakes.append("scale_up: chips_per_socket and socket_bandwidth go together")
         if self.kind == "torus" and not (0 < len(self.shape) <= 6 and all(1 <= k <= 65536 for k in self.shape)):
             mistakes.append(
                 f"scale_up.shape: {list(self.shape)} is not accepted; a torus needs 1 to 6 lengths such as [16, 16], "
@@ -88,6 +95,8 @@ _ONLY = {
     "chips_per_switch": ("pcie",),
     "pcie_bandwidth": ("pairs",),
     "host_bandwidth": ("pairs", "pcie"),
+    "chips_per_socket": ("pcie",),
+    "socket_bandwidth": ("pcie",),
 }
 """Fields of a node that belong to some kinds alone."""
 
@@ -245,7 +254,7 @@ class CollectiveLibrary:
 class Launch:
     """How a benchmark's host starts the library's operations, where it is no captured graph.
 
-    An operation that takes t by itself is measured at ``max(t + call, issue)``.
+    An operation that takes t by itself is measured at ``max(t + call, issue)``, a send at ``t + call``.
 
     Parameters
     ----------
@@ -266,9 +275,10 @@ class Launch:
     def __post_init__(self) -> None:
         check_fields(self)
 
-    def seconds(self, alone: float) -> float:
+    def seconds(self, alone: float, operation: str) -> float:
         """What is measured of an operation that takes so long by itself [s]."""
-        return max(alone + self.call, self.issue)
+        # a send ends in the receiver's buffer, and waits for nobody
+        return max(alone + self.call, 0.0 if operation == "send" else self.issue)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,6 +339,10 @@ class System:
     def ports_per_node(self) -> int:
         """Network ports of a node."""
         return self.chips_per_node // self.chips_per_port
+
+    def launch_of(self, library: str) -> Launch | None:
+        """How tables of measurements start the operations of a library that they call so; None as they take alone."""
+        return next((launch for launch in self.launches.values() if library in launch.libraries), None)
 
     @property
     def chips_per_port(self) -> int:

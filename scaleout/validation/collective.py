@@ -4,6 +4,7 @@
 without a time has a bus or an algorithm bandwidth, from which its time follows.
 """
 
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
@@ -17,25 +18,37 @@ from scaleout.io.table import Row, Watch, take_rows
 from scaleout.network.fabric import Fabric
 from scaleout.network.machine import machine
 from scaleout.network.pattern import Pattern
-from scaleout.specs import Launch, System
+from scaleout.specs import System
 from scaleout.validation.agreement import Agreement, Compared, Skipped
 
-__all__ = ["COLUMNS", "bus", "compare", "launch_of", "ranks_of", "seconds"]
+__all__ = ["COLUMNS", "OPERATIONS", "Measured", "bus", "compare", "measured", "ranks_of", "seconds", "system_of"]
 
 COLUMNS = ("op", "bytes", "gpus", "nodes", "system", "library", "time_us")
-_OPERATIONS = {"alltoall": "all_to_all", "send_recv": "send", "sendrecv": "send"}
-"""Operations that go by another name here."""
-_KNOWN = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast", "reduce", "gather", "scatter", "send")
+OPERATIONS = (
+    "all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send", "broadcast", "reduce", "gather", "scatter",
+)  # fmt: skip
+_SPELLINGS = {"alltoall": "all_to_all", "send_recv": "send", "sendrecv": "send"}
 _BANDS = ((2.0**20, "below 1 MiB"), (np.inf, "from 1 MiB"))
 """Sizes that are told apart: end [byte] and name."""
 _ELSEWHERE = {
     ("dgx-a100", "NCCL (torch)"): "a100-slow-fabric",
     ("dgx-b200", "NCCL 2.27.7 (torch all_reduce_bench)"): "aws-p6-b200",
 }
-"""System and library of rows -> the system they were measured on, whose nodes are the same and whose network is not."""
+"""System and library of rows -> the system they were measured on: nodes of the same chips, another network."""
 _HOST = 16
 """Chips of a host at most: a larger scale-up domain is a rack, in which `nodes` are hosts."""
 _FORCED = ("ring", "tree", "nvls-tree", "nvls", "direct")
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A row: operation by our name, chips, nodes, bytes of the whole buffer and time [s]; None is not known."""
+
+    operation: str
+    ranks: int
+    nodes: int
+    nbytes: float
+    seconds: float | None
 
 
 def compare(path: Path, watch: Watch | None = None) -> Agreement:
@@ -49,34 +62,56 @@ def compare(path: Path, watch: Watch | None = None) -> Agreement:
 
 
 def _compare_row(systems: frozenset[str], row: Row) -> Compared | Skipped:
-    written, library = row.text("op"), row.text("library")
-    nbytes, gpus, nodes = row.number("bytes"), row.whole("gpus"), row.whole("nodes")
-    operation = _OPERATIONS.get(written, written)
-    measured = _measured(row, operation, nbytes, gpus)
-    name, forced = row.optional("system"), _forced(row.optional("algo"))
-    if operation not in _KNOWN:
-        return Skipped(row.line, f"unknown operation {written!r}; {near(written, _KNOWN)}")
-    if not name:
+    found, library, written = measured(row), row.text("library"), row.optional("system")
+    operation = row.text("op")
+    if not written:
         return Skipped(row.line, "names no system")
-    name = _ELSEWHERE.get((name, library), name) if nodes > 1 else name
-    if name not in systems:
+    if (name := system_of(written, library)) not in systems:
         return Skipped(row.line, f"unknown system {name!r}; {near(name, systems)}")
-    if measured is None:
+    if found is None:
+        return Skipped(row.line, f"unknown operation {operation!r}; {near(operation, (*OPERATIONS, *_SPELLINGS))}")
+    if found.seconds is None:
         return Skipped(row.line, "holds no measurement: neither time nor bandwidth")
-    if gpus < 2:
+    if found.ranks < 2:
         return Skipped(row.line, "one chip alone has nobody to talk to")
-    if nodes > gpus:
+    if found.nodes > found.ranks:
         return Skipped(row.line, "more nodes than chips")
+    if found.seconds < _soonest(name, found):
+        return Skipped(row.line, f"impossible: faster than the ports of {name!r} carry what must leave a node")
     try:
-        simulated, algorithm = seconds(name, library, operation, nbytes, gpus, nodes, forced)
+        simulated, algorithm = seconds(name, library, found, _forced(row.optional("algo")))
     except ScaleoutError as error:
         return Skipped(row.line, str(error))
+    band = next(band for end, band in _BANDS if found.nbytes < end)
     keys = {
-        "source": row.optional("source"), "system": row.text("system"), "op": written, "library": library,
-        "size": next(band for end, band in _BANDS if nbytes < end),
+        "source": row.optional("source"), "system": written, "op": operation, "library": library, "size": band,
     }  # fmt: skip
-    label = f"{written} of {nbytes:,.0f} bytes, {gpus} chips on {nodes} node{'s' if nodes > 1 else ''}, {algorithm}"
-    return Compared(row.line, keys, measured, simulated, label=label)
+    where = f"{found.ranks} chips on {found.nodes} node{'s' if found.nodes > 1 else ''}"
+    label = f"{operation} of {found.nbytes:,.0f} bytes, {where}, {algorithm}"
+    return Compared(row.line, keys, found.seconds, simulated, label=label)
+
+
+def measured(row: Row) -> Measured | None:
+    """What a row measures; None where the operation is not known.
+
+    Raises
+    ------
+    MeasurementError
+        The row is malformed.
+    """
+    written = row.text("op")
+    operation, ranks, nbytes = _SPELLINGS.get(written, written), row.whole("gpus"), row.number("bytes")
+    nodes, micro = row.whole("nodes"), row.optional_number("time_us")
+    # small ones are rounded to 0.0
+    by_bus, by_size = (row.optional_number(column, above=False) for column in ("busbw_gbs", "algbw_gbs"))
+    time = None
+    if micro is not None:
+        time = micro * 1e-6
+    elif by_bus and ranks > 1:
+        time = nbytes * bus(operation, ranks) / (by_bus * 1e9)
+    elif by_size:
+        time = nbytes / (by_size * 1e9)
+    return Measured(operation, ranks, nodes, nbytes, time) if operation in OPERATIONS else None
 
 
 def bus(operation: str, members: int) -> float:
@@ -85,27 +120,18 @@ def bus(operation: str, members: int) -> float:
     return rounds[operation] * (members - 1) / members if operation in rounds else 1.0
 
 
-def _measured(row: Row, operation: str, nbytes: float, gpus: int) -> float | None:
-    """Time of a row [s], from a bandwidth where there is none; None where there is neither."""
-    micro = row.optional_number("time_us")
-    # small ones are rounded to 0.0
-    by_bus, by_size = (row.optional_number(column, above=False) for column in ("busbw_gbs", "algbw_gbs"))
-    if micro is not None:
-        return micro * 1e-6
-    if by_bus:
-        return nbytes * bus(operation, gpus) / (by_bus * 1e9)
-    return nbytes / (by_size * 1e9) if by_size else None
-
-
 def _forced(words: str) -> str | None:
     """The algorithm that a row names, such as "Ring (NVLS off)"."""
     lowered = words.lower().replace("nvlstree", "nvls-tree")
     return next((name for name in _FORCED if lowered.startswith(name)), None)
 
 
-def seconds(
-    name: str, library: str, operation: str, nbytes: float, gpus: int, nodes: int, algorithm: str | None = None
-) -> tuple[float, str]:
+def system_of(written: str, library: str) -> str:
+    """The system that rows were measured on, by what they say of system and library."""
+    return _ELSEWHERE.get((written, library), written)
+
+
+def seconds(name: str, library: str, row: Measured, algorithm: str | None = None) -> tuple[float, str]:
     """Time that a benchmark reads, and algorithm and protocol.
 
     Parameters
@@ -120,17 +146,11 @@ def seconds(
     ScaleoutError
         The system cannot be built at this size, or cannot do the operation.
     """
-    system = _system(name)
-    fabric, tried = _tried(name, gpus, nodes, operation)
+    fabric, tried = _tried(name, row.operation, row.ranks, row.nodes)
     tried = only(tried, algorithm)
-    chosen = fastest(fabric, tried, nbytes)
-    alone, launch = tried[chosen].alone(fabric, nbytes), launch_of(system, library)
-    return launch.seconds(alone) if launch else alone, chosen
-
-
-def launch_of(system: System, library: str) -> Launch | None:
-    """How a library of a table starts its operations; None as they take by themselves."""
-    return next((launch for launch in system.launches.values() if library in launch.libraries), None)
+    chosen = fastest(fabric, tried, row.nbytes)
+    alone, launch = tried[chosen].alone(fabric, row.nbytes), _system(name).launch_of(library)
+    return launch.seconds(alone, row.operation) if launch else alone, chosen
 
 
 @cache
@@ -140,21 +160,33 @@ def _system(name: str) -> System:
 
 
 @cache
-def _tried(name: str, gpus: int, nodes: int, operation: str) -> tuple[Fabric, dict[str, Pattern]]:
+def _tried(name: str, operation: str, gpus: int, nodes: int) -> tuple[Fabric, dict[str, Pattern]]:
     """What can do the operation."""
-    chips, ranks = ranks_of(_system(name), gpus, nodes)
+    chips, ranks = ranks_of(_system(name), operation, gpus, nodes)
     fabric = machine(_system(name), chips)
-    if operation == "send":
-        # from the first chip of the first node to the first of the last
-        ranks = ranks[:, [0, gpus // nodes * (nodes - 1) if nodes > 1 else 1]]
     tried = trials(fabric, ranks, operation)
     if not tried:
         raise SpecError(f"system {name!r} has no algorithm for {operation}")
     return fabric, tried
 
 
-def ranks_of(system: System, gpus: int, nodes: int) -> tuple[int, Ints]:
+def _soonest(name: str, row: Measured) -> float:
+    """Time in which the ports of a node, at their nominal rate, carry the least that must cross them [s]."""
+    system = _system(name)
+    network, rack = system.network, system.chips_per_node > _HOST
+    if row.nodes < 2 or rack or not network.bandwidth:
+        return 0.0
+    if row.operation == "send":
+        return row.nbytes / network.bandwidth
+    # every node takes in what it has not, once; of an all-to-all, for each of its chips
+    share = (row.nodes - 1) / row.nodes * (row.ranks / row.nodes if row.operation == "all_to_all" else 1)
+    return row.nbytes * share / (network.bandwidth * system.ports_per_node)
+
+
+def ranks_of(system: System, operation: str, gpus: int, nodes: int) -> tuple[int, Ints]:
     """Chips of the machine, and the ranks of a benchmark: as even a share as there is on the first chips of each node.
+
+    A send goes from the first chip of the first node to the first of the last.
 
     Raises
     ------
@@ -163,11 +195,13 @@ def ranks_of(system: System, gpus: int, nodes: int) -> tuple[int, Ints]:
     """
     per_node = system.chips_per_node
     if per_node > _HOST and gpus <= per_node:
-        return gpus, np.arange(gpus)[None, :]
+        return gpus, np.arange(2 if operation == "send" else gpus)[None, :]
     share, more = divmod(gpus, nodes)
     most = share + bool(more)
     if most > per_node:
         raise MeasurementError(f"{most} chips on a node of {system.name!r}, which has {per_node}")
     counts = share + (np.arange(nodes) < more)
     ranks = np.concatenate([np.arange(count) + at * per_node for at, count in enumerate(counts)])
+    if operation == "send":
+        ranks = ranks[[0, gpus - share if nodes > 1 else 1]]
     return gpus if nodes == 1 else nodes * per_node, ranks[None, :]
