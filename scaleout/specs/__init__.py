@@ -11,6 +11,7 @@ from scaleout.specs.model import Model
 from scaleout.specs.moe import MoeKernel, MoeLibrary
 from scaleout.specs.stack import Stack
 from scaleout.specs.system import ALGORITHMS, CollectiveLibrary, Launch, Network, Protocol, ScaleUp, System
+from scaleout.specs.tuner import Tuner
 
 __all__ = [
     "ALGORITHMS",
@@ -37,4 +38,5 @@ __all__ = [
     "Stack",
     "System",
     "TrainingExperiment",
+    "Tuner",
 ]

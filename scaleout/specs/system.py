@@ -9,6 +9,7 @@ from scaleout.errors import SpecError, near
 from scaleout.specs.chip import Chip
 from scaleout.specs.fields import check_fields, freeze
 from scaleout.specs.moe import MoeLibrary
+from scaleout.specs.tuner import Tuner
 from scaleout.units import BytesPerSecond, Count, Fraction, NotNegative, Number, Positive, Seconds
 
 ALGORITHMS = ("ring", "direct", "tree", "hierarchical", "hierarchical-tree", "nvls", "nvls-tree", "pairwise", "send")
@@ -295,6 +296,8 @@ class System:
         How hosts of benchmarks start operations, by a name of ours; none of them is part of a step.
     moe_kernels
         Libraries of kernels that exchange tokens of experts, by name.
+    tuner
+        What NCCL's tuner is told of the machine; None where the library is another.
     """
 
     name: str
@@ -305,6 +308,7 @@ class System:
     library: CollectiveLibrary
     launches: Mapping[str, Launch] = field(default_factory=dict)
     moe_kernels: Mapping[str, MoeLibrary] = field(default_factory=dict)
+    tuner: Tuner | None = None
     source: str
     unverified: tuple[str, ...] = ()
 
