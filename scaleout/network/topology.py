@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scaleout.arrays import Floats, Ints
+from scaleout.arrays import Bools, Floats, Ints
 from scaleout.errors import TopologyError
 
 if TYPE_CHECKING:
@@ -49,6 +49,15 @@ class Topology:
         Name of each vertex where it has one of its own, as in imported graphs; empty for none.
     width
         Parallel links that each link stands for, shape (links,); empty is one each.
+    coordinates
+        Of each chip on a grid, shape (chips, dimensions); empty where there is none.
+    home
+        Node that each vertex stands in, -1 for none, shape (vertices,); empty where only chips do.
+    halves
+        Side of each vertex in a bisection of the chips that its builder knows to be the least where
+        links of one kind are alike, shape (vertices,); empty where it knows none.
+    transitive
+        Whether every chip sees the same graph, links of one kind being alike.
     """
 
     name: str
@@ -63,16 +72,29 @@ class Topology:
     node: Ints = field(default_factory=_NONE.copy)
     labels: tuple[str, ...] = ()
     width: Ints = field(default_factory=_NONE.copy)
+    coordinates: Ints = field(default_factory=_NONE.copy)
+    home: Ints = field(default_factory=_NONE.copy)
+    halves: Bools = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    transitive: bool = False
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.bandwidth).all() and (self.bandwidth > 0).all()):
-            raise TopologyError(f"{self.name}: every link needs a finite bandwidth above zero")
-        if not (np.isfinite(self.latency).all() and (self.latency >= 0).all()):
-            raise TopologyError(f"{self.name}: every link needs a finite latency of zero or more")
+        if self.chips < 1 or sum(count for _, count in self.vertices) < self.chips:
+            raise TopologyError(f"{self.name}: needs at least one chip, and all of them among its vertices")
+        for values, good, needs in (
+            (self.bandwidth, self.bandwidth > 0, "bandwidth above zero"),
+            (self.latency, self.latency >= 0, "latency of zero or more"),
+        ):
+            bad = np.flatnonzero(~(np.isfinite(values) & good))
+            if len(bad):
+                got = f"{self.link_name(int(bad[0]))} has {values[bad[0]]:g}"
+                raise TopologyError(f"{self.name}: every link needs a finite {needs}; {got}")
         if not len(self.node):
             object.__setattr__(self, "node", np.zeros(self.chips, dtype=np.int64))
         if not len(self.width):
             object.__setattr__(self, "width", np.ones(self.links, dtype=np.int64))
+        if len(self.home) != self.size or (self.home[: self.chips] != self.node).any():
+            none = np.full(self.size - self.chips, -1, dtype=np.int64)
+            object.__setattr__(self, "home", np.concatenate((self.node, none)))
 
     @property
     def links(self) -> int:

@@ -12,7 +12,29 @@ from scaleout.specs.moe import MoeLibrary
 from scaleout.specs.tuner import Tuner
 from scaleout.units import BytesPerSecond, Count, Fraction, NotNegative, Number, Positive, Seconds
 
-ALGORITHMS = ("ring", "direct", "tree", "hierarchical", "hierarchical-tree", "nvls", "nvls-tree", "pairwise", "send")
+ALGORITHMS = (
+    "ring",
+    "direct",
+    "tree",
+    "hierarchical",
+    "hierarchical-tree",
+    "nvls",
+    "nvls-tree",
+    "pairwise",
+    "send",
+    "one-shot",
+    "recursive-doubling",
+    "halving-doubling",
+    "swing",
+    "bruck",
+    "binomial",
+    "pairwise-steps",
+    "pxn",
+    "bucket",
+    "multi-ring",
+    "sharp",
+    "dissemination",
+)
 """Algorithms of collective operations and of sends; see ``docs/collectives.md``."""
 
 __all__ = ["ALGORITHMS", "CollectiveLibrary", "Launch", "Network", "Protocol", "ScaleUp", "System"]
