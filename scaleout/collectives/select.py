@@ -10,9 +10,9 @@ from functools import partial
 import numpy as np
 
 from scaleout.arrays import Ints
-from scaleout.collectives.flat import direct, nvls, point_to_point, ring, tree
 from scaleout.collectives.groups import rail_size
-from scaleout.collectives.hierarchical import LEVELS, hierarchical
+from scaleout.collectives.hierarchical import LEVELS
+from scaleout.collectives.registry import ALGORITHMS
 from scaleout.collectives.tuner import tuner_choice, tuner_name, tuner_times
 from scaleout.errors import SpecError, near
 from scaleout.network.fabric import Fabric
@@ -23,6 +23,9 @@ __all__ = ["Candidate", "bottleneck", "candidates", "choose", "explain", "fastes
 
 _DIRECT_LIMIT = 16
 """Members up to which everyone may talk to everyone."""
+
+_SEND_BY_SEND_LIMIT = 256
+"""Members up to which phases are read off a schedule, which is made send by send."""
 
 Maker = Callable[[Fabric, Ints, str, str], Pattern]
 
@@ -43,23 +46,26 @@ def _make(make: Maker, fabric: Fabric, operation: str, protocol: str, groups: In
 
 
 def _makers(fabric: Fabric, groups: Ints, operation: str) -> dict[str, Maker]:
-    """Algorithms that fit the operation and the groups' places, by name."""
-    if operation == "send":
-        return {"send": point_to_point}
-    if operation == "all_to_all":
-        return {"pairwise": partial(direct, name="pairwise")}
+    """Algorithms that fit the operation and the groups' places, by name; rings first."""
     members, per_node = groups.shape[1], rail_size(fabric, groups)
-    one_node, reduce = per_node == members, operation == "all_reduce"
-    menu: dict[str, Maker] = {"ring": ring}
-    if one_node and members <= _DIRECT_LIMIT:
-        menu["direct"] = direct
-    if one_node and reduce and members > 1:
-        menu["nvls"] = nvls
-    if reduce and per_node < 2 and members > 1:
-        menu["tree"] = tree
-    if 1 < per_node < members:
-        menu |= {name: partial(hierarchical, name=name) for name in LEVELS if reduce or name == "hierarchical"}
-    return menu
+    inside, railed = per_node == members, 1 < per_node < members
+    # where NCCL would not run what could be run
+    never = {
+        "direct": not inside or members > _DIRECT_LIMIT,
+        "one-shot": not inside or members > _DIRECT_LIMIT,
+        "tree": per_node >= 2,
+        **dict.fromkeys(LEVELS, not railed),
+    }
+    listed = {name for rules in fabric.protocols.values() for name in rules.algorithms}
+    return {
+        name: one.pattern
+        for name, one in ALGORITHMS.items()
+        if name in listed
+        and not never.get(name, False)
+        and (one.form is not None or members <= _SEND_BY_SEND_LIMIT)
+        and members > 1
+        and one.fits(fabric, groups, operation)
+    }
 
 
 def trials(fabric: Fabric, groups: Ints, operation: str) -> dict[str, Pattern]:
