@@ -10,7 +10,29 @@ from scaleout.specs.chip import Chip
 from scaleout.specs.fields import check_fields, freeze
 from scaleout.units import BytesPerSecond, Count, Fraction, NotNegative, Number, Positive, Seconds
 
-ALGORITHMS = ("ring", "direct", "tree", "hierarchical", "hierarchical-tree", "nvls", "nvls-tree", "pairwise", "send")
+ALGORITHMS = (
+    "ring",
+    "direct",
+    "tree",
+    "hierarchical",
+    "hierarchical-tree",
+    "nvls",
+    "nvls-tree",
+    "pairwise",
+    "send",
+    "one-shot",
+    "recursive-doubling",
+    "halving-doubling",
+    "swing",
+    "bruck",
+    "binomial",
+    "pairwise-steps",
+    "pxn",
+    "bucket",
+    "multi-ring",
+    "sharp",
+    "dissemination",
+)
 """Algorithms of collective operations and of sends; see ``docs/collectives.md``."""
 
 __all__ = ["ALGORITHMS", "CollectiveLibrary", "Network", "Protocol", "ScaleUp", "System"]
