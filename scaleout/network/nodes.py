@@ -83,6 +83,9 @@ def _pcie(up: ScaleUp, nodes: int, per_node: int) -> Part:
     across = _host(first_host, nodes, up.host_bandwidth or up.payload * switches_per_node)
     ports = both_ways(chip, chips + of_chip, up.payload, up.latency, chip, "pcie")
     first = 2 * chips
+    socket = chip // per_node * per_node + chip % per_node // (up.chips_per_socket or per_node)
+    beyond = Links(chips + of_chip, chip, up.socket_bandwidth or up.payload, up.latency, chip, "from another socket")
+    first_beyond = first + 2 * switches + nodes
 
     def paths(source: Ints, target: Ints) -> Ints:
         a, b = of_chip[source], of_chip[target]
@@ -92,9 +95,12 @@ def _pcie(up: ScaleUp, nodes: int, per_node: int) -> Part:
         matrix[far, 1] = first + a[far]
         matrix[far, 2] = first + 2 * switches + source[far] // per_node
         matrix[far, 3] = first + switches + b[far]
+        beyond_socket = socket[source] != socket[target]
+        matrix[beyond_socket, 4] = first_beyond + target[beyond_socket]
         return matrix
 
-    return Part((("PCIe switch", switches), ("host", 2 * nodes)), (*ports, *uplinks, across), paths)
+    links = (*ports, *uplinks, across, *([beyond] if up.chips_per_socket else []))
+    return Part((("PCIe switch", switches), ("host", 2 * nodes)), links, paths)
 
 
 def _host(first: int, nodes: int, bandwidth: float) -> Links:

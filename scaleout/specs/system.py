@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from scaleout.errors import SpecError, near
 from scaleout.specs.chip import Chip
 from scaleout.specs.fields import check_fields, freeze
+from scaleout.specs.moe import MoeLibrary
+from scaleout.specs.tuner import Tuner
 from scaleout.units import BytesPerSecond, Count, Fraction, NotNegative, Number, Positive, Seconds
 
 ALGORITHMS = (
@@ -35,7 +37,7 @@ ALGORITHMS = (
 )
 """Algorithms of collective operations and of sends; see ``docs/collectives.md``."""
 
-__all__ = ["ALGORITHMS", "CollectiveLibrary", "Network", "Protocol", "ScaleUp", "System"]
+__all__ = ["ALGORITHMS", "CollectiveLibrary", "Launch", "Network", "Protocol", "ScaleUp", "System"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,9 @@ class ScaleUp:
         Pairs and PCIe: payload rate of the path through the host, which everything shares that
         goes from pair to pair or from switch to switch, in either direction [byte/s]; None where
         it limits nothing.
+    chips_per_socket, socket_bandwidth
+        PCIe: neighbouring chips on one processor, and the payload rate at which a chip reads
+        what comes from another's side [byte/s]; None where it makes no difference.
     """
 
     kind: Literal["nvswitch", "mesh", "torus", "pairs", "pcie"]
@@ -80,10 +85,14 @@ class ScaleUp:
     chips_per_switch: Count = 1
     pcie_bandwidth: BytesPerSecond | None = None
     host_bandwidth: BytesPerSecond | None = None
+    chips_per_socket: Count | None = None
+    socket_bandwidth: BytesPerSecond | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
         mistakes = []
+        if (self.chips_per_socket is None) != (self.socket_bandwidth is None):
+            mistakes.append("scale_up: chips_per_socket and socket_bandwidth go together")
         if self.kind == "torus" and not (0 < len(self.shape) <= 6 and all(1 <= k <= 65536 for k in self.shape)):
             mistakes.append(
                 f"scale_up.shape: {list(self.shape)} is not accepted; a torus needs 1 to 6 lengths such as [16, 16], "
@@ -109,6 +118,8 @@ _ONLY = {
     "chips_per_switch": ("pcie",),
     "pcie_bandwidth": ("pairs",),
     "host_bandwidth": ("pairs", "pcie"),
+    "chips_per_socket": ("pcie",),
+    "socket_bandwidth": ("pcie",),
 }
 """Fields of a node that belong to some kinds alone."""
 
@@ -263,6 +274,37 @@ class CollectiveLibrary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """How a benchmark's host starts the library's operations, where it is no captured graph.
+
+    An operation that takes t by itself is measured at ``max(t + call, issue)``, a send at ``t + call``.
+
+    Parameters
+    ----------
+    libraries
+        What tables of measurements call a library that is started like this.
+    call
+        Added to every operation [s]: the host waits for one before it starts the next.
+    issue
+        From one operation to the next at the soonest [s]: the host is ahead of long ones, and its
+        slowest rank holds up the others' short ones.
+    """
+
+    libraries: tuple[str, ...]
+    call: Seconds = 0.0
+    issue: Seconds = 0.0
+    source: str
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def seconds(self, alone: float, operation: str) -> float:
+        """What is measured of an operation that takes so long by itself [s]."""
+        # a send ends in the receiver's buffer, and waits for nobody
+        return max(alone + self.call, 0.0 if operation == "send" else self.issue)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class System:
     """Nodes of equal chips, their links and their communication library.
 
@@ -272,6 +314,12 @@ class System:
         The accelerator.
     chips_per_node
         Chips that share the scale-up links.
+    launches
+        How hosts of benchmarks start operations, by a name of ours; none of them is part of a step.
+    moe_kernels
+        Libraries of kernels that exchange tokens of experts, by name.
+    tuner
+        What NCCL's tuner is told of the machine; None where the library is another.
     """
 
     name: str
@@ -280,11 +328,15 @@ class System:
     scale_up: ScaleUp
     network: Network
     library: CollectiveLibrary
+    launches: Mapping[str, Launch] = field(default_factory=dict)
+    moe_kernels: Mapping[str, MoeLibrary] = field(default_factory=dict)
+    tuner: Tuner | None = None
     source: str
     unverified: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self)
+        freeze(self, "launches", "moe_kernels")
         network, up = self.network, self.scale_up
         if network.ports_per_node and self.chips_per_node % network.ports_per_node:
             raise SpecError(
@@ -313,6 +365,10 @@ class System:
     def ports_per_node(self) -> int:
         """Network ports of a node."""
         return self.chips_per_node // self.chips_per_port
+
+    def launch_of(self, library: str) -> Launch | None:
+        """How tables of measurements start the operations of a library that they call so; None as they take alone."""
+        return next((launch for launch in self.launches.values() if library in launch.libraries), None)
 
     @property
     def chips_per_port(self) -> int:
