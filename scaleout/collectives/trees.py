@@ -127,5 +127,6 @@ def binomial(task: Task) -> Schedule:
             if inward:
                 sends.send(b, a, slots, reduce=whole)
             else:
-                sends.send(a, b, slots)
+                # one after another, the one that has most to pass on first
+                sends.send(a, b, slots, lane=("out", a))
     return sends.schedule("binomial")
