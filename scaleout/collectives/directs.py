@@ -83,6 +83,8 @@ def pairwise(task: Task, *, steps: bool = False) -> Schedule:
         sends.copy(rank, rank, n + rank)
     came: list[list[int]] = [[] for _ in range(n)]
     for hop in range(1, n):
+        if steps:
+            sends.next_round()
         coming: list[list[int]] = [[] for _ in range(n)]
         for rank in range(n):
             other = (rank + hop) % n

@@ -96,6 +96,8 @@ class Schedule:
         What ranks hold before and after; None for schedules that are only timed.
     virtual
         Members beside the ranks.
+    rounds
+        Round that each send belongs to, shape (sends,), where the algorithm is made in rounds.
     note
         What a reader should know, such as that a flat ring stands in for two levels.
     """
@@ -111,6 +113,7 @@ class Schedule:
     slots: int = 0
     goal: Goal | None = None
     virtual: int = 0
+    rounds: Ints | None = None
     note: str = ""
 
     @property

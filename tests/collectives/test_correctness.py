@@ -131,7 +131,9 @@ def test_data_counted_twice_are_found() -> None:
     sends.send(2, 0, 0, reduce=True)
     check(sends.schedule("right"))
     sends.send(1, 0, 0, reduce=True)
-    with pytest.raises(WorkloadError, match=r"data of ranks 0, 1, 1, 2 in slot 0; reduce asks for piece 0 with .* 0 to 2"):
+    with pytest.raises(
+        WorkloadError, match=r"data of ranks 0, 1, 1, 2 in slot 0; reduce asks for piece 0 with .* 0 to 2"
+    ):
         check(sends.schedule("twice"))
 
 
@@ -144,7 +146,11 @@ def test_a_sum_of_two_pieces_is_found() -> None:
 
 def test_an_order_that_is_not_forced_is_found() -> None:
     """Without what waits for what the executed order still gives the right sums, but others would not."""
-    for name, operation, n in [("ring", "all_reduce", 4), ("halving-doubling", "all_gather", 8), ("tree", "broadcast", 7)]:
+    for name, operation, n in [
+        ("ring", "all_reduce", 4),
+        ("halving-doubling", "all_gather", 8),
+        ("tree", "broadcast", 7),
+    ]:
         whole = ALGORITHMS[name].schedule(n, operation, chunks=2)
         check(whole)
         edges = whole.edges
