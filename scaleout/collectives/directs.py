@@ -76,15 +76,26 @@ def one_shot_form(fabric: Fabric, groups: Ints, _operation: str, protocol: str) 
 
 
 def pairwise(task: Task, *, steps: bool = False) -> Schedule:
-    """An all-to-all, to all others at once or, in `steps`, to the next, the one after it, and so on."""
+    """An all-to-all, to all others at once or, in `steps`, to the next, the one after it, and so on.
+
+    A step begins when what was sent has left and what was to come has come.
+    """
     n = task.members
     sends = Sends(task.goal(out=n))
     for rank in range(n):
         sends.copy(rank, rank, n + rank)
+    came: list[list[int]] = [[] for _ in range(n)]
     for hop in range(1, n):
+        if steps:
+            sends.next_round()
+        coming: list[list[int]] = [[] for _ in range(n)]
         for rank in range(n):
             other = (rank + hop) % n
-            sends.send(rank, other, other, n + rank, lane=("out", rank) if steps else None)
+            lane = ("out", rank) if steps else None
+            number = sends.send(rank, other, other, n + rank, lane=lane, after=came[rank])
+            coming[other].append(number)
+        if steps:
+            came = coming
     if steps:
         return sends.schedule("pairwise-steps")
     return replace(sends.schedule("pairwise"), chunk_steps=n - 1)

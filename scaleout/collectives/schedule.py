@@ -99,6 +99,8 @@ class Schedule:
     chunk_steps
         Steps that a chunk goes through before one that sends nothing, which the library's idle step
         makes longer or shorter; 0 where there is no such step.
+    rounds
+        Round that each send belongs to, shape (sends,), where the algorithm is made in rounds.
     note
         What a reader should know, such as that a flat ring stands in for two levels.
     """
@@ -115,6 +117,7 @@ class Schedule:
     goal: Goal | None = None
     virtual: int = 0
     chunk_steps: int = 0
+    rounds: Ints | None = None
     note: str = ""
 
     @property
