@@ -402,7 +402,10 @@ def test_members_together_take_in_what_they_must(pair: tuple[str, str], n: int, 
     if operation == "all_gather":
         assert into.min() >= least * (1 - 1e-9)
     # with every member's link to itself, no schedule is faster than its bytes
-    assert time(schedule, S, A, B) >= A + out.max() * S / B / max(1, np.bincount(schedule.source, minlength=n).max())
+    assert (
+        time(schedule, S, A, B)
+        >= A + out.max() * S / B / max(1, np.bincount(schedule.source, minlength=n).max()) - 1e-12
+    )
 
 
 def test_large_rings_are_built_without_looking_at_each_send() -> None:

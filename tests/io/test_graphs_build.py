@@ -84,7 +84,10 @@ def test_what_is_too_large_is_refused_before_it_is_built(name: str, tmp_path: Pa
         (f"build: torus\ndims: [4, x]\n{LINK}", r"dims\[1\]: 'x' is not a whole number"),
         (f"build: torus\ndims: [4, -4]\n{LINK}", r"dims\[1\]: -4 is not a whole number"),
         (f"build: torus\ndims: [4, 2.5]\n{LINK}", r"dims\[1\]: 2.5 is not a whole number"),
-        (f"build: leaf_spine\nchips: 4\nchips_per_leaf: 2\nspines: 1\nbundled: 1\n{LINK}", "bundled: 1 is not accepted"),
+        (
+            f"build: leaf_spine\nchips: 4\nchips_per_leaf: 2\nspines: 1\nbundled: 1\n{LINK}",
+            "bundled: 1 is not accepted",
+        ),
         (f"build: leaf_spine\nchips: 4\nchips_per_leaf: 2\nspines: 1\noversubscription: .nan\n{LINK}", "nan is not"),
         ("build: nvswitch_node\nsystem: dgx-h10\nchips: 4\n", "system: .*unknown system 'dgx-h10'; did you mean"),
         ("build: nvswitch_node\nsystem: dgx-h100\nchips: 4\nslow: {}\n", "slow: cannot be given in a file"),
