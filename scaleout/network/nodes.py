@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 
-from scaleout.arrays import Ints
+from scaleout.arrays import Bools, Ints
 from scaleout.errors import TopologyError
 from scaleout.network.parts import Links, Part, both_ways
 from scaleout.specs import ScaleUp
@@ -40,7 +40,7 @@ def _mesh(up: ScaleUp, nodes: int, per_node: int) -> Part:
         s, t = source % per_node, target % per_node
         return np.asarray(source * (per_node - 1) + t - (t > s))[:, None]
 
-    return Part((), (links,), paths)
+    return Part((), (links,), paths, np.arange(nodes * per_node) >= per_node // 2, True)
 
 
 def _pairs(up: ScaleUp, nodes: int, per_node: int) -> Part:
@@ -170,7 +170,8 @@ def _torus(up: ScaleUp, nodes: int, per_node: int) -> Part:
     spacing = [int(np.prod(shape[d + 1 :])) for d in range(len(shape))]
     chip = np.arange(per_node)
     at = [chip // step % k for step, k in zip(spacing, shape, strict=True)]
-    ring = [k % up.wrap == 0 and k > 2 for k in shape]
+    whole = not up.wrap_together or all(k % up.wrap == 0 for k in shape)
+    ring = [whole and k % up.wrap == 0 and k > 2 for k in shape]
     # link of each chip along a dimension, up and down; -1 at the end of an open one
     number = np.full((len(shape), 2, per_node), -1, dtype=np.int64)
     source, target, count = [], [], 0
@@ -205,7 +206,17 @@ def _torus(up: ScaleUp, nodes: int, per_node: int) -> Part:
             now = now + (b - a) * step
         return np.concatenate(columns, axis=1)
 
-    return Part((), (links,), paths)
+    return Part(
+        (), (links,), paths, _halves(shape, ring, at), all(r or k <= 2 for k, r in zip(shape, ring, strict=True))
+    )
+
+
+def _halves(shape: tuple[int, ...], ring: list[bool], at: list[Ints]) -> Bools | None:
+    """The cut across the longest dimension, which is the least where that is even and all are rings, or none is."""
+    longest = max(range(len(shape)), key=shape.__getitem__)
+    if shape[longest] % 2 or len({r for k, r in zip(shape, ring, strict=True) if k > 2}) > 1:
+        return None
+    return at[longest] >= shape[longest] // 2
 
 
 INSIDE = {"nvswitch": _switch, "mesh": _mesh, "torus": _torus, "pairs": _pairs, "pcie": _pcie}
