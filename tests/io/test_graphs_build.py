@@ -10,7 +10,7 @@ from scaleout.io.graphs.build import _links, builders
 
 LINK = "bandwidth: 50 GB/s\nlatency: 1 us\n"
 CALLS = {
-    "clos": "chips: 32\nchips_per_leaf: 4\nleaves_per_pod: 2\nspines: 2\ncores: 2\noversubscription: [1, 2]\nbundled: false",
+    "clos": "chips: 32\nchips_per_leaf: 4\nleaves_per_pod: 2\nspines: 2\ncores: 2\noversubscription: [1, 2]",
     "crossbar": "chips: 4",
     "fat_tree": "radix: 4",
     "fully_connected": "chips: 5",

@@ -295,7 +295,7 @@ def test_bad_graphs(case: str) -> None:
 )
 def test_bad_attributes_of_edges(attribute: str, value: Any, message: str) -> None:
     graph = networkx.path_graph(3)
-    networkx.set_edge_attributes(graph, {edge: LINK for edge in graph.edges})
+    networkx.set_edge_attributes(graph, dict.fromkeys(graph.edges, LINK))
     graph[0][1][attribute] = value
     with pytest.raises(SpecError, match=message):
         from_networkx(graph)

@@ -177,11 +177,11 @@ def slot(bus: str, inner: str = "", kind: str = "0x030200", speed: str = "16 GT/
 
 
 def test_gpus_rank_as_told_and_join_straight(tmp_path: Path) -> None:
+    link = '<nvlink target="0000:{}:00.0" count="4" tclass="0x030200"/>'
     body = "".join(
-        slot(bus, f'<gpu dev="{dev}" sm="80" rank="{rank}"><nvlink target="0000:{to}:00.0" count="4" tclass="0x030200"/>'
-             "</gpu>")
+        slot(bus, f'<gpu dev="{dev}" sm="80" rank="{rank}">{link.format(to)}</gpu>')
         for bus, dev, rank, to in (("AA", 0, 1, "bb"), ("bb", 1, 0, "aa"))
-    )  # fmt: skip
+    )
     topology = read_topology(put(tmp_path, nccl(body), "pair.xml")).topology
     assert topology.vertices[0] == ("gpu", 2)
     assert rate(topology, "gpu 0", "gpu 1") == 80e9

@@ -83,10 +83,10 @@ def _links(name: str, given: Mapping[str, Any]) -> float:
         case "fat_tree":
             return float(given["radix"]) ** 3 * 1.5
         case "leaf_spine" | "clos":
-            leaves = chips / max(given["chips_per_leaf"], 1) + 1
+            leaves: float = chips / max(given["chips_per_leaf"], 1) + 1
             spines, cores = float(given["spines"]), float(given.get("cores", 0))
-            pods = leaves / max(given.get("leaves_per_pod", 1), 1) + 1
-            apart = 0.0 if given.get("bundled", True) else leaves * spines + pods * spines * cores
+            pods: float = leaves / max(given.get("leaves_per_pod", 1), 1) + 1
+            apart: float = 0.0 if given.get("bundled", True) else leaves * spines + pods * spines * cores
             return 2 * (chips + leaves + apart)
     return 2 * points * len(dims) if isinstance(dims, tuple) and dims else 6 * chips
 
