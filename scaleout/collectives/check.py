@@ -17,7 +17,7 @@ from scaleout.errors import WorkloadError
 
 __all__ = ["PROVABLE", "check", "levels", "order"]
 
-PROVABLE = 20_000
+PROVABLE = 25_000
 """Sends up to which the order of uses is proved; the proof takes memory with the square of them."""
 
 
@@ -85,7 +85,7 @@ def check(schedule: Schedule, goal: Goal | None = None, *, races: bool = True) -
     moves, turn = schedule.moves(), order(schedule)
     if races and schedule.sends > PROVABLE:
         raise WorkloadError(
-            f"{schedule.name}: the order of {schedule.sends:,} sends cannot be proved right; at most that of {PROVABLE:,}"
+            f"{schedule.name}: the order of {schedule.sends:,} sends is too much to prove; at most that of {PROVABLE:,}"
         )
     _execute(schedule, goal, moves, turn)
     if races:

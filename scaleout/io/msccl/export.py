@@ -62,7 +62,7 @@ class _Writer:
         goal = schedule.goal
         if goal is None or schedule.moves is None:
             raise WorkloadError(f"{schedule.name}: says nothing of what its sends move, and cannot be written")
-        self.schedule, self.goal, self.proto = schedule, goal, proto
+        self.schedule, self.goal, self.proto, self.moves = schedule, goal, proto, schedule.moves()
         self.chunks = goal.pieces // (goal.members if goal.operation == "all_to_all" else 1)
         if goal.operation not in _NAMES:
             raise self.lost(f"the operation {goal.operation}")
@@ -109,9 +109,8 @@ class _Writer:
         return [(a, b, c, count) for a, b, c, count in out]
 
     def text(self) -> str:
-        schedule = self.schedule
-        assert schedule.moves is not None
-        moves, waits, lane_of = schedule.moves(), schedule.waits(), schedule.lane.tolist()
+        schedule, moves = self.schedule, self.moves
+        waits, lane_of = schedule.waits(), schedule.lane.tolist()
         rows = np.searchsorted(moves.send, np.arange(schedule.sends + 1))
         first = np.searchsorted(waits.behind, np.arange(schedule.sends + 1))
         channel = self.channels()

@@ -4,7 +4,7 @@ Refused, each with one sentence and its line: document types and entities, eleme
 that the format does not have, numbers that are none, files beyond some megabytes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
@@ -23,10 +23,13 @@ BUFFERS = ("i", "o", "s")
 """Input, output, scratch."""
 
 _ALGO = {"name", "proto", "nchannels", "nchunksperloop", "ngpus", "coll", "inplace"}
-_ALGO_MORE = {"outofplace", "minBytes", "maxBytes", "nthreads", "redop", "root"}
+_ALGO_MORE = {"outofplace", "minBytes", "maxBytes", "maxcount", "nthreadblocks", "nthreads", "redop", "root"}
 _GPU = {"id", "i_chunks", "o_chunks", "s_chunks"}
 _TB = {"id", "send", "recv", "chan"}
-_STEP = {"s", "type", "srcbuf", "srcoff", "dstbuf", "dstoff", "cnt", "depid", "deps", "hasdep"}
+_WAIT = {"s", "type", "depid", "deps", "hasdep"}
+_MOVE = {"srcbuf", "srcoff", "dstbuf", "dstoff", "cnt"}
+_NOTHING = {"srcbuf": "i", "srcoff": "-1", "dstbuf": "o", "dstoff": "-1", "cnt": "0"}
+"""What a step that does nothing may leave out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,11 +110,12 @@ class Program:
 class _Reader:
     """Handlers of the parser, from the outside in."""
 
+    program: Program
+    gpu: Gpu
+    block: ThreadBlock
+
     def __init__(self, where: str) -> None:
         self.where, self.path, self.steps = where, list[str](), 0
-        self.program: Program | None = None
-        self.gpu: Gpu | None = None
-        self.block: ThreadBlock | None = None
         self.parser = expat.ParserCreate()
         self.parser.buffer_text = True
         self.parser.StartDoctypeDeclHandler = lambda *_: self.refuse("document types are not accepted")
@@ -137,7 +141,7 @@ class _Reader:
         self.path.append(tag)
         (self.algo, self.rank, self.thread_block, self.step)[depth](given)
 
-    def keys(self, given: dict[str, str], needed: set[str], more: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+    def keys(self, given: Mapping[str, str], needed: Set[str], more: Set[str] = frozenset()) -> None:
         tag = self.path[-1]
         for key in given:
             if key not in needed | more:
@@ -166,7 +170,6 @@ class _Reader:
         )
 
     def rank(self, given: dict[str, str]) -> None:
-        assert self.program is not None
         self.keys(given, _GPU)
         number = self.number(given, "id", 0, self.program.members - 1)
         if number in self.program.gpus:
@@ -175,7 +178,6 @@ class _Reader:
         self.gpu = self.program.gpus[number] = Gpu(chunks=chunks, line=self.parser.CurrentLineNumber)
 
     def thread_block(self, given: dict[str, str]) -> None:
-        assert self.program is not None and self.gpu is not None
         self.keys(given, _TB)
         number = self.number(given, "id", 0, 9999)
         if number in self.gpu.blocks:
@@ -189,8 +191,9 @@ class _Reader:
         )
 
     def step(self, given: dict[str, str]) -> None:
-        assert self.block is not None
-        self.keys(given, _STEP)
+        if given.get("type") == "nop":
+            given = _NOTHING | given
+        self.keys(given, _WAIT | _MOVE)
         self.steps += 1
         if self.steps > _MOST_STEPS:
             self.refuse(f"more than {_MOST_STEPS:,} steps")
@@ -248,9 +251,8 @@ def parse_program(text: str, where: str = "program") -> Program:
         if isinstance(error, SpecError):
             raise
         raise SpecError(f"{where}: not readable as XML: {error}") from None
+    # without an element the parser would have refused the text
     program = reader.program
-    if program is None:
-        raise SpecError(f"{where}: has no <algo>")
     missing = sorted(set(range(program.members)) - set(program.gpus))
     if missing:
         raise SpecError(f"{where}: ngpus is {program.members}, but gpu {missing[0]} is missing")

@@ -8,12 +8,13 @@ room for everything; NCCL's hold eight steps.)
 """
 
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from scaleout.collectives.algorithm import Algorithm, Task
-from scaleout.collectives.check import PROVABLE, check, order
+from scaleout.collectives.check import PROVABLE, check
 from scaleout.collectives.goal import Goal
 from scaleout.collectives.schedule import Edges, Moves, Schedule
 from scaleout.errors import SpecError, WorkloadError, near
@@ -53,9 +54,9 @@ def read_msccl(path: Path) -> Schedule:
 def parse_msccl(text: str, where: str = "program") -> Schedule:
     """As `read_msccl`, of a text."""
     schedule = schedule_of(parse_program(text, where))
-    order(schedule)
-    check(schedule, races=schedule.sends <= PROVABLE)
-    return schedule
+    proved = schedule.sends <= PROVABLE
+    check(schedule, races=proved)
+    return schedule if proved else replace(schedule, note="checked in one order of its sends; too many to prove all")
 
 
 def msccl_algorithm(schedule: Schedule) -> Algorithm:
@@ -235,8 +236,8 @@ class _Builder:
             if len(a) != len(b):
                 lone = (a if len(a) > len(b) else b)[min(len(a), len(b))]
                 raise WorkloadError(
-                    f"{where}, line {lone.line}: gpu {key[0]} sends {len(a)} times to gpu {key[1]} on channel {key[2]}, "
-                    f"which receives {len(b)} times"
+                    f"{where}, line {lone.line}: gpu {key[0]} sends {len(a)} times to gpu {key[1]} on channel "
+                    f"{key[2]}, which receives {len(b)} times"
                 )
         return rooms
 
@@ -304,7 +305,7 @@ class _Builder:
             if blocks[other].steps[later].waited:
                 return rank, other, later
         raise WorkloadError(
-            f"{here} step {before}: deadlock, for neither that step nor a later one has hasdep=1 and says that it is done"
+            f"{here} step {before}: deadlock, for neither that step nor a later one has hasdep=1 to say that it is done"
         )
 
     def schedule(self) -> Schedule:
