@@ -113,7 +113,7 @@ def test_a_lost_send_is_found(n: int) -> None:
     for gone in range(whole.sends):
         keep = moves.send != gone
         less = replace(whole, moves=lambda keep=keep: Moves(*(column[keep] for column in moves)))
-        with pytest.raises(WorkloadError, match="holds nothing yet|ends with nothing in slot"):
+        with pytest.raises(WorkloadError, match=r"holds nothing yet|ends with nothing in slot"):
             check(less)
 
 
@@ -157,7 +157,7 @@ def test_an_order_that_is_not_forced_is_found() -> None:
         for gone in range(len(edges.before)):
             keep = np.arange(len(edges.before)) != gone
             less = replace(whole, edges=Edges(*(column[keep] for column in edges)))
-            with pytest.raises(WorkloadError, match="depends on the order of sends|nothing yet|ends with"):
+            with pytest.raises(WorkloadError, match=r"depends on the order of sends|nothing yet|ends with"):
                 check(less)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from chunk_recurrence import crossbar, ends, time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +23,6 @@ from scaleout.collectives.sends import Sends
 from scaleout.errors import WorkloadError
 from scaleout.io.catalogue import load
 from scaleout.network import Fabric, Topology, rail_fat_tree, ring
-from chunk_recurrence import crossbar, ends, time
 
 COUNTS = [2, 3, 5, 6, 7, 8, 12, 16]
 S, A, B, C = 1.7e9, 3e-6, 50e9, 5
