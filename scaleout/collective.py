@@ -7,7 +7,11 @@ from typing import Any
 import numpy as np
 
 from scaleout.arrays import Floats, Ints
-from scaleout.collectives import fastest, trials
+from scaleout.collectives import fastest, only, trials
+from scaleout.collectives.algorithm import Task
+from scaleout.collectives.goal import OPERATIONS
+from scaleout.collectives.groups import Group
+from scaleout.collectives.registry import ALGORITHMS
 from scaleout.engine.program import TICKS_PER_SECOND, ticks
 from scaleout.errors import SpecError, near
 from scaleout.network import Fabric
@@ -17,7 +21,7 @@ from scaleout.specs.fields import plain
 
 __all__ = ["OPERATIONS", "CollectiveRow", "CollectiveTable", "bus_factor", "collective_table", "sizes_between"]
 
-OPERATIONS = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")
+_FOREIGN = "{}: not among the library's own choices here; timed with the constants of its protocol {}"
 MOST_SIZES = 256
 """Sizes of one table."""
 
@@ -101,10 +105,9 @@ def bus_factor(operation: str, chips: int) -> float:
 
     As nccl-tests defines it (doc/PERFORMANCE.md of NVIDIA/nccl-tests).
     """
+    parts = ("all_gather", "reduce_scatter", "all_to_all", "gather", "scatter")
     share = (chips - 1) / chips
-    return {"all_reduce": 2 * share, "all_gather": share, "reduce_scatter": share, "all_to_all": share}.get(
-        operation, 1.0
-    )
+    return 2 * share if operation == "all_reduce" else share if operation in parts else 1.0
 
 
 def sizes_between(low: float, high: float, factor: float = 2.0) -> list[float]:
@@ -167,9 +170,8 @@ def collective_table(
     if len(members) < 2:
         raise SpecError(f"{operation}: {len(members)} chip; expected at least 2")
     groups = members[None, :]
-    tried = trials(fabric, groups, operation)
-    if algorithm is not None:
-        tried = _only(tried, algorithm, operation, fabric)
+    sizes = [0.0] if operation == "barrier" else sizes
+    tried, notes = _tried(fabric, groups, operation, algorithm)
     rows = []
     for size in sizes:
         chosen = fastest(fabric, tried, size)
@@ -181,21 +183,46 @@ def collective_table(
         chips=len(members),
         evaluator="phases",
         rows=tuple(rows),
-        notes=(),
+        notes=notes,
         link_use=_use(fabric, tried[largest.algorithm], largest),
     )
 
 
-def _only(tried: Mapping[str, Pattern], algorithm: str, operation: str, fabric: Fabric) -> dict[str, Pattern]:
-    """The candidates of one algorithm."""
-    kept = {name: pattern for name, pattern in tried.items() if algorithm in (name, name.partition("/")[0])}
-    if not kept:
-        names = sorted({*tried, *(name.partition("/")[0] for name in tried)})
-        raise SpecError(
-            f"algorithm {algorithm!r:.40}: does no {operation} on these chips of {fabric.topology.name}; "
-            f"{near(algorithm, names)}"
-        )
-    return kept
+def _tried(
+    fabric: Fabric, groups: Ints, operation: str, algorithm: str | None
+) -> tuple[dict[str, Pattern], tuple[str, ...]]:
+    """Patterns to choose from, and what the reader should know of them."""
+    tried = trials(fabric, groups, operation)
+    if algorithm is None and tried:
+        return tried, ()
+    names = {name for tag in tried for name in (tag, tag.partition("/")[0])}
+    if algorithm in names:
+        return only(tried, algorithm), ()
+    # what the library does not run by itself goes by its protocol for large messages
+    protocol = max(
+        (name for name, rules in fabric.protocols.items() if "ring" in rules.algorithms),
+        key=lambda name: fabric.protocols[name].scale_up_rate,
+    )
+    wanted, _, asked = (algorithm or "").partition("/")
+    if asked and asked not in fabric.protocols:
+        raise SpecError(f"protocol {asked!r:.40}: unknown; {near(asked, fabric.protocols)}")
+    able = {name: one for name, one in ALGORITHMS.items() if one.fits(fabric, groups, operation)}
+    if algorithm is not None:
+        if wanted not in able:
+            task = Task(operation=operation, group=Group.on(fabric, groups[0]))
+            why = ALGORITHMS[wanted].lacks(task) if wanted in ALGORITHMS else ""
+            why = f" ({why})" if why and operation in ALGORITHMS[wanted].operations else ""
+            raise SpecError(
+                f"algorithm {algorithm!r:.40}: does no {operation} on these chips of {fabric.topology.name}{why}; "
+                f"{near(algorithm, sorted({*able, *names}))}"
+            )
+        able = {wanted: able[wanted]}
+    if not able:
+        raise SpecError(f"{operation}: no algorithm does it on these chips of {fabric.topology.name}")
+    protocol = asked or protocol
+    made = {f"{name}/{protocol}": one.pattern(fabric, groups, operation, protocol) for name, one in able.items()}
+    note = () if "wires" in fabric.protocols else (_FOREIGN.format(", ".join(able), protocol),)
+    return made, note
 
 
 def _row(

@@ -10,10 +10,9 @@ from typing import Any
 import click
 
 from scaleout.cli.progress import progress
+from scaleout.cli.topology import fabric_of
 from scaleout.collective import collective_table, sizes_between
 from scaleout.errors import SpecError
-from scaleout.io.catalogue import load
-from scaleout.network import Fabric, machine
 from scaleout.report.files import figure_file, write_figure
 from scaleout.units import parse
 
@@ -45,6 +44,7 @@ def parse_size(text: str, option: str) -> float:
 @click.command()
 @click.argument("operation")
 @click.option("--system", metavar="NAME", help="System: a name (scaleout show systems) or a .yaml file.")
+@click.option("--topology", metavar="NAME", help="Topology in place of a system: a name or a file (docs/graphs.md).")
 @click.option("--nodes", type=click.IntRange(1), help="Nodes of the system. [default: 1]")
 @click.option("--chips", type=click.IntRange(2), help="Chips, in place of --nodes.")
 @click.option("--min", "low", default="8", metavar="SIZE", show_default=True, help="Smallest size.")
@@ -67,6 +67,7 @@ def parse_size(text: str, option: str) -> float:
 def command(
     operation: str,
     system: str | None,
+    topology: str | None,
     nodes: int | None,
     chips: int | None,
     low: str,
@@ -89,11 +90,13 @@ def command(
       scaleout collective all_gather --system dgx-b200 --chips 4 --algorithm ring --json
       scaleout collective all_reduce --system dgx-h100 --nodes 512 --plot busbw.png --links links.png
     """
+    if (system is None) == (topology is None):
+        raise SpecError("--system, --topology: give one of them; scaleout show systems lists names")
     kinds = {path: figure_file(path) for path in (plot, links) if path is not None}
     sizes = sizes_between(parse_size(low, "--min"), parse_size(high, "--max"), factor)
     begun = time.perf_counter()
     with progress(f"simulating {operation}"):
-        fabric = _fabric(system, nodes, chips)
+        fabric = fabric_of(system or topology or "", nodes, chips)
         table = collective_table(operation, fabric, sizes, algorithm=algorithm, explain=explain)
     run: dict[str, Any] = {
         "wall_time": time.perf_counter() - begun,  # building and simulating [s]
@@ -121,13 +124,3 @@ def command(
     for path, what in ((plot, "bus bandwidth over size"), (links, "how busy each link is")):
         if path is not None:
             click.echo(f"wrote {path}  ({what})")
-
-
-def _fabric(system: str | None, nodes: int | None, chips: int | None) -> Fabric:
-    """The machine that the options name."""
-    if system is None:
-        raise SpecError("--system: missing; scaleout show systems lists the names")
-    if nodes is not None and chips is not None:
-        raise SpecError("--nodes, --chips: give one of them")
-    spec = load("system", system)
-    return machine(spec, chips or spec.chips_per_node * (nodes or 1))

@@ -3,6 +3,8 @@
 In one node, or where all pairs have links of their own, this takes the fewest steps.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from scaleout.arrays import Ints
@@ -41,7 +43,8 @@ def direct_schedule(task: Task) -> Schedule:
     if operation in ("all_gather", "all_reduce"):
         for a, b in pairs:
             sends.send(a, b, a)
-    return sends.schedule("direct")
+    # a member's own part is copied and sent nowhere
+    return replace(sends.schedule("direct"), chunk_steps=n - 1 if operation in ROUNDS else 0)
 
 
 def direct_form(fabric: Fabric, groups: Ints, operation: str, protocol: str) -> Pattern:
@@ -73,16 +76,29 @@ def one_shot_form(fabric: Fabric, groups: Ints, _operation: str, protocol: str) 
 
 
 def pairwise(task: Task, *, steps: bool = False) -> Schedule:
-    """An all-to-all, to all others at once or, in `steps`, to the next, the one after it, and so on."""
+    """An all-to-all, to all others at once or, in `steps`, to the next, the one after it, and so on.
+
+    A step begins when what was sent has left and what was to come has come.
+    """
     n = task.members
     sends = Sends(task.goal(out=n))
     for rank in range(n):
         sends.copy(rank, rank, n + rank)
+    came: list[list[int]] = [[] for _ in range(n)]
     for hop in range(1, n):
+        if steps:
+            sends.next_round()
+        coming: list[list[int]] = [[] for _ in range(n)]
         for rank in range(n):
             other = (rank + hop) % n
-            sends.send(rank, other, other, n + rank, lane=("out", rank) if steps else None)
-    return sends.schedule("pairwise-steps" if steps else "pairwise")
+            lane = ("out", rank) if steps else None
+            number = sends.send(rank, other, other, n + rank, lane=lane, after=came[rank])
+            coming[other].append(number)
+        if steps:
+            came = coming
+    if steps:
+        return sends.schedule("pairwise-steps")
+    return replace(sends.schedule("pairwise"), chunk_steps=n - 1)
 
 
 def send_schedule(task: Task) -> Schedule:

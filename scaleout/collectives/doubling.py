@@ -57,17 +57,20 @@ def _exchanges(name: str, task: Task, partners: list[Partner]) -> Schedule:
             sends.send(core + rank, rank, everything[mine].tolist())
     halves = [_halves(core, steps, partner) for partner in partners]
     for step in range(steps) if reduces else ():
+        sends.next_round()
         for colour, partner in enumerate(partners):
             for rank in range(core):
                 other = partner(rank, step)
                 part = slots(halves[colour][step + 1][other], colour)
                 sends.send(rank, other, part, reduce=True, lane=(rank, other, colour))
     for step in reversed(range(steps)) if gathers else ():
+        sends.next_round()
         for colour, partner in enumerate(partners):
             for rank in range(core):
                 other = partner(rank, step)
                 part = slots(halves[colour][step + 1][rank], colour)
                 sends.send(rank, other, part, lane=(rank, other, colour, "back"))
+    sends.next_round()
     for rank in range(extra):
         mine = everything // colours == core + rank
         if operation == "all_reduce":
@@ -139,11 +142,13 @@ def recursive_doubling(task: Task) -> Schedule:
         sends.send(core + rank, rank, 0, 2, add=0)
         at[rank] = 2
     for step in range(steps):
+        sends.next_round()
         then = 1 if step == steps - 1 else 3 + step
         for rank in range(core):
             other = rank ^ (1 << step)
             sends.send(rank, other, at[rank], then, add=at[other])
         at = [then] * core
+    sends.next_round()
     for rank in range(extra):
         sends.send(rank, core + rank, 1)
     return sends.schedule("recursive-doubling")
@@ -155,6 +160,7 @@ def dissemination(task: Task) -> Schedule:
     steps = (n - 1).bit_length()
     sends = Sends(task.goal(out=steps))
     for step in range(steps):
+        sends.next_round()
         for rank in range(n):
             sends.send(rank, (rank + (1 << step)) % n, step, step + 1, add=step)
     return sends.schedule("dissemination")

@@ -102,7 +102,7 @@ def _grid(n: int, links: Ints, beside: list[int], strides: tuple[int, ...]) -> t
     sides = tuple(high // low for low, high in pairwise(ends))
     if n % strides[-1] == 0 and sides[-1] > 1:
         index = np.arange(n)
-        wanted = []
+        wanted: list[Ints] = []
         for stride, side in zip(strides, sides, strict=True):
             at = index // stride % side
             wanted.extend(index * n + index + ((at + turn) % side - at) * stride for turn in (1, -1))

@@ -90,6 +90,7 @@ def pxn(task: Task) -> Schedule:
             slots = [node * size + j for node in range(nodes)]
             to = [n + rank if node == home else shelf(i, node) for node in range(nodes)]
             sends.send(rank, home * size + j, slots, to)
+    sends.next_round()
     for hop in range(1, nodes):
         for rank in range(n):
             home, j = divmod(rank, size)

@@ -82,6 +82,7 @@ def ring_schedule(task: Task) -> Schedule:
         moves=moves,
         slots=goal.slots,
         goal=goal,
+        chunk_steps=steps,
     )
 
 

@@ -1,7 +1,8 @@
 """Any schedule as phases: one phase a round, with what the round's sends load each link with.
 
-A send's round is one more than the latest that it waits for. That is exact alone where all sends
-of a round take as long; otherwise rounds wait for their slowest send, which the chunks would not.
+A send's round is the one that the algorithm says, or else one more than the latest that it waits
+for. That is exact alone where all sends of a round take as long; otherwise rounds wait for their
+slowest send, which the chunks would not.
 Consecutive rounds of equal traffic are one phase.
 """
 
@@ -110,12 +111,13 @@ def rounds(fabric: Fabric, groups: Ints, schedule: Schedule, protocol: str) -> P
         raise WorkloadError(f"{schedule.name}: has {schedule.members} members, the groups {groups.shape[1]}")
     if schedule.virtual:
         raise WorkloadError(f"{schedule.name}: sends to switches, so its phases need a form of their own")
-    level, lane = levels(schedule), schedule.lane
+    level = levels(schedule) if schedule.rounds is None else schedule.rounds
+    lane = schedule.lane
     source, target, share = schedule.source[lane], schedule.target[lane], schedule.portion
     far = source != target
     phases = [
         phase(fabric, protocol, groups, source[at], target[at], share[at])
-        for at in (np.flatnonzero(far & (level == k)) for k in range(1, int(level.max(initial=0)) + 1))
+        for at in (np.flatnonzero(far & (level == k)) for k in range(int(level.max(initial=0)) + 1))
         if len(at)
     ]
     return joined(schedule.name, fabric, protocol, phases, len(groups))

@@ -69,6 +69,8 @@ class Sends:
         self._uses: dict[tuple[int, int], _Use] = {}
         self._lanes: dict[Hashable, int] = {}
         self._ends: list[tuple[int, int]] = []
+        self._round = 0
+        self._rounds: list[int] = []
         self._shares: list[float] = []
         self._waits: list[tuple[int, int, bool]] = []
         self._rows: list[tuple[int, int, int, int]] = []
@@ -148,8 +150,16 @@ class Sends:
         waits.pop(number, None)
         self._waits.extend((before, number, arrived) for before, arrived in sorted(waits.items()))
         self._ends.append((source, target))
+        self._rounds.append(self._round)
         self._shares.append(0.0 if source == target else total if share is None else share)
         return number
+
+    def next_round(self) -> None:
+        """Say that what follows is another round.
+
+        For the phases of a schedule only (`scaleout.collectives.rounds`); nobody waits for a round to end.
+        """
+        self._round += 1
 
     def copy(
         self,
@@ -187,6 +197,7 @@ class Sends:
             slots=max(self.goal.slots, int(rows[:, 1:].max(initial=0)) + 1),
             goal=self.goal,
             virtual=self.virtual,
+            rounds=np.array(self._rounds, dtype=np.int64) if self._round else None,
             note=note,
         )
 

@@ -18,12 +18,14 @@ __all__ = ["nvls_schedule", "sharp", "sharp_form"]
 
 
 def nvls_schedule(task: Task) -> Schedule:
-    """Each member moves S + S/n each way: everything into the sum, its part of the sum back and out to all."""
+    """Each member moves S + S/n each way: everything into the sum, its part of the sum back and out to all.
+
+    In `chunks` pieces the four ways overlap.
+    """
     n = task.members
-    goal = task.goal()
-    sends = Sends(goal, virtual=1)
-    blocks = [[block] for block in range(n)]
-    if n > 1:
+    sends = Sends(task.goal(chunks=task.chunks), virtual=1)
+    for chunk in range(task.chunks if n > 1 else 0):
+        blocks = [[block * task.chunks + chunk] for block in range(n)]
         switch_scatter(sends, range(n), n, blocks, "scatter")
         switch_gather(sends, range(n), n, blocks, "gather")
     return sends.schedule("nvls")

@@ -120,6 +120,7 @@ def binomial(task: Task) -> Schedule:
     inward = operation in ("reduce", "gather")
     distances = [2**k for k in range((n - 1).bit_length())]
     for distance in distances if inward else reversed(distances):
+        sends.next_round()
         for near in range(0, n - distance, 2 * distance):
             far = near + distance
             slots = [0] if whole else [(root + b) % n for b in range(far, min(far + distance, n))]
@@ -127,5 +128,6 @@ def binomial(task: Task) -> Schedule:
             if inward:
                 sends.send(b, a, slots, reduce=whole)
             else:
-                sends.send(a, b, slots)
+                # one after another, the one that has most to pass on first
+                sends.send(a, b, slots, lane=("out", a))
     return sends.schedule("binomial")

@@ -24,7 +24,14 @@ _MOST_IN_ROW = 32
 """Vertices of a tier that are all drawn."""
 _FIRST, _LAST = 16, 8
 """Of a larger tier."""
+_MOST_IN_SPRINGS, _MOST_NAMED = 160, 48
+"""Vertices of an irregular graph that is laid out by springs, and of one whose vertices are named."""
+_ARC = 12
+"""Pieces of an arc."""
 _CHIP, _SWITCH = "#FFFFFF", "#444444"
+
+
+Line = tuple[tuple[float, float], ...]
 
 
 @dataclass(slots=True)
@@ -47,6 +54,8 @@ class TopologyPicture:
         Text at a point.
     size
         Of a vertex, in drawing units.
+    step
+        From one vertex of a row to the next.
     equal
         Whether both directions have one scale.
     tangled
@@ -56,14 +65,13 @@ class TopologyPicture:
     title: str
     chips: int
     place: dict[int, tuple[float, float]] = field(default_factory=dict)
-    lines: dict[int, list[tuple[tuple[float, float], tuple[float, float]]]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
+    lines: dict[int, list[Line]] = field(default_factory=lambda: defaultdict(list))
     words: dict[int, str] = field(default_factory=dict)
     labels: list[tuple[float, float, str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     size: float = 0.6
     equal: bool = True
+    step: float = 1.0
     tangled: bool = False
 
 
@@ -78,10 +86,14 @@ def topology_picture(topology: Topology) -> TopologyPicture:
     elif switches:
         levels = _levels(topology)
         same = levels[topology.source] == levels[topology.target]
-        if (same & (levels[topology.source] != 0)).any():
-            _circle(topology, picture, np.arange(topology.chips, topology.size))
-        else:
+        joined = np.zeros(topology.size, dtype=bool)
+        joined[topology.source[topology.target >= topology.chips]] = True
+        if not (same & (levels[topology.source] != 0)).any() and joined[: topology.chips].all():
             _tiers(topology, picture, levels)
+        elif topology.size <= _MOST_IN_SPRINGS:
+            _springs(topology, picture)
+        else:
+            _circle(topology, picture, np.arange(topology.chips, topology.size))
     else:
         _circle(topology, picture, np.arange(topology.chips))
     return picture
@@ -143,8 +155,7 @@ def _tiers(topology: Topology, picture: TopologyPicture, levels: Ints) -> None:
         xs = _spread(topology, shown, level, width, cut)
         for vertex, x in zip(shown, xs, strict=True):
             picture.place[vertex] = (x, y)
-        names = topology.vertex_name(int(members[0])).rsplit(" ", 1)[0]
-        picture.labels.append((-1.2, y, f"{len(members):,} x {names}", "right"))
+        picture.labels.append((-1.2, y, _tier_words(topology, members), "right"))
         left_out = len(members) - len(shown)
         if left_out and level >= 0:
             at = (xs[cut - 1] + xs[cut]) / 2 if cut else width / 2
@@ -156,12 +167,22 @@ def _tiers(topology: Topology, picture: TopologyPicture, levels: Ints) -> None:
     for vertex, xs in joined.items():
         # a switch inside a node stands below its chips
         picture.place[vertex] = (sum(xs) / len(xs), picture.place[vertex][1])
-    _lines_between_drawn(topology, picture)
     picture.equal = False
+    row_of_chips = sorted(x for vertex, (x, _) in picture.place.items() if vertex < topology.chips)
+    picture.step = float(np.diff(row_of_chips).min()) if len(row_of_chips) > 1 else 1.0
+    _lines_between_drawn(topology, picture)
     if topology.chips > len(chips):
         picture.notes.append(
             f"drawn: the first {_FIRST} and the last {_LAST} of a tier with more than {_MOST_IN_ROW} members"
         )
+
+
+def _tier_words(topology: Topology, members: Ints) -> str:
+    """How many vertices of which kinds."""
+    bounds = np.cumsum([count for _, count in topology.vertices])
+    kinds, counts = np.unique(np.searchsorted(bounds, members, side="right"), return_counts=True)
+    names = [f"{count:,} x {topology.vertices[kind][0]}" for kind, count in zip(kinds, counts.tolist(), strict=True)]
+    return "\n".join(names[:3]) + ("\n..." if len(names) > 3 else "")
 
 
 def _neighbours_drawn(topology: Topology, vertex: int, picture: TopologyPicture, chips: list[int]) -> bool:
@@ -193,7 +214,36 @@ def _lines_between_drawn(topology: Topology, picture: TopologyPicture) -> None:
     for a, b, kind in rows:
         if (min(a, b), max(a, b)) not in seen:
             seen.add((min(a, b), max(a, b)))
-            picture.lines[kind].append((picture.place[a], picture.place[b]))
+            picture.lines[kind].append(_way(picture, a, b))
+
+
+def _way(picture: TopologyPicture, a: int, b: int) -> Line:
+    """Straight, but an arc above the others between vertices of one row."""
+    (x, y), (u, v) = picture.place[a], picture.place[b]
+    if picture.equal or y != v or abs(u - x) <= 1.01 * picture.step:
+        return ((x, y), (u, v))
+    turn = np.linspace(0, np.pi, _ARC)
+    height = min(0.9, 0.12 * abs(u - x))
+    xs, ys = (x + u) / 2 - (u - x) / 2 * np.cos(turn), y + height * np.sin(turn)
+    return tuple(zip(xs.tolist(), ys.tolist(), strict=True))
+
+
+def _springs(topology: Topology, picture: TopologyPicture) -> None:
+    """An irregular graph of few vertices: linked ones near each other."""
+    import networkx
+
+    graph: networkx.Graph[int] = networkx.Graph()
+    graph.add_nodes_from(range(topology.size))
+    graph.add_edges_from(zip(topology.source.tolist(), topology.target.tolist(), strict=True))
+    start = networkx.circular_layout(graph)
+    placed = networkx.spring_layout(graph, pos=start, seed=0, iterations=300, k=1.6 / np.sqrt(topology.size))
+    scale = 2.2 * np.sqrt(topology.size)
+    picture.place = {vertex: (float(x * scale), float(y * scale)) for vertex, (x, y) in sorted(placed.items())}
+    picture.tangled = True
+    if topology.size <= _MOST_NAMED:
+        for vertex, (x, y) in picture.place.items():
+            picture.labels.append((x, y - 0.75, topology.vertex_name(vertex), "center"))
+    _lines_between_drawn(topology, picture)
 
 
 def _grid(topology: Topology, picture: TopologyPicture) -> None:
@@ -275,7 +325,8 @@ def draw_topology(picture: TopologyPicture) -> "Figure":
         _draw_lines(ax, picture)
         _draw_vertices(ax, picture, wide)
         for x, y, text, side in picture.labels:
-            ax.text(x, y, text, ha=side, va="center", fontsize=8)
+            ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.75}
+            ax.text(x, y, text, ha=side, va="center", fontsize=8, bbox=ground, zorder=2)
         for index, note in enumerate(picture.notes):
             ax.annotate(
                 note, (0, 0), xycoords="axes fraction", xytext=(0, -10 - 12 * index), textcoords="offset points",
