@@ -335,6 +335,7 @@ def main(arguments: list[str] | None = None) -> int:
     made.add_argument("--nodes", type=int, help="nodes of the rows that are fitted; one otherwise, 0 for any")
     made.add_argument("--held-out", type=int, default=4, metavar="RANKS", help="rows that are not fitted")
     made.add_argument("--held-sizes", action="store_true", help="hold out every third size instead")
+    made.add_argument("--from", type=float, default=0.0, dest="least", metavar="BYTES", help="fit no smaller sizes")
     made.add_argument("--protocol", action="append", default=[], help="fit this protocol alone; may be repeated")
     made.add_argument("--source", help="words for the file; those that are there stay otherwise")
     options = made.parse_args(arguments)
@@ -344,9 +345,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _calibrate(options: Namespace) -> None:
     nodes = 1 if options.nodes is None else options.nodes or None
     table, system = read_table(options.table, options.system, nodes), load("system", options.system)
-    mine = table.library == options.library
+    mine = (table.library == options.library) & (table.nbytes >= options.least)
     if not mine.any():
-        raise MeasurementError(f"no rows of {options.library!r}; {near(options.library, sorted(set(table.library)))}")
+        raise MeasurementError(f"no such rows of {options.library!r}; {near(options.library, sorted(set(table.library)))}")
     for name in options.protocol:
         if name not in system.library.protocols:
             raise MeasurementError(f"{system.name} has no protocol {name!r}; {near(name, system.library.protocols)}")

@@ -67,7 +67,7 @@ def test_rows_are_told_apart_and_others_are_left_out(tmp_path: Path) -> None:
 
 
 def test_malformed_rows_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(MeasurementError, match="line 2, column 'gpus': '2.5' is not accepted"):
+    with pytest.raises(MeasurementError, match=r"line 2, column 'gpus': '2\.5' is not accepted"):
         collective.compare(table(tmp_path, HEADER + "all_reduce,8,2.5,1,dgx-h100,NCCL,,1,,,here\n"))
     with pytest.raises(MeasurementError, match="column 'time_us'"):
         collective.compare(table(tmp_path, HEADER + "all_reduce,8,2,1,dgx-h100,NCCL,,-1,,,here\n"))
