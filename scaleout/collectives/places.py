@@ -22,6 +22,7 @@ __all__ = [
     "railed",
     "rails",
     "reach",
+    "refuse_unrailed",
 ]
 
 SAME_NODE, SAME_LEAF, SAME_POD, APART = range(4)
@@ -66,6 +67,21 @@ def railed(system: System) -> bool:
     return system.scale_up.kind == "nvswitch" and system.network.kind == "rail-fat-tree"
 
 
+def refuse_unrailed(system: System) -> None:
+    """Refuse a system of another kind.
+
+    Raises
+    ------
+    SpecError
+        Its nodes or its network are of another kind.
+    """
+    if not railed(system):
+        raise SpecError(
+            f"{system.name}: nodes of kind {system.scale_up.kind!r} on a network of kind {system.network.kind!r} have "
+            "no wires in closed form, which a design space needs; take 'analyse_many', or evaluator 'event'"
+        )
+
+
 def rails(system: System, chips: int) -> Rails:
     """The machine of `chips` chips of a system.
 
@@ -76,11 +92,7 @@ def rails(system: System, chips: int) -> Rails:
     TopologyError
         The tree cannot be built with the system's switches.
     """
-    if not railed(system):
-        raise SpecError(
-            f"{system.name}: nodes of kind {system.scale_up.kind!r} on a network of kind {system.network.kind!r} have "
-            "no wires in closed form, which a design space needs; take 'analyse_many', or evaluator 'event'"
-        )
+    refuse_unrailed(system)
     per_node = min(chips, system.chips_per_node)
     nodes = -(-chips // per_node)
     share = system.chips_per_port
