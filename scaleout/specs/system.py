@@ -260,8 +260,8 @@ class CollectiveLibrary:
         Time of a chunk's step that sends nothing over that of one that sends [1]. A chunk goes
         through n steps for n - 1 sends, so rings of few members fall short of the links' rate.
     residual
-        Mean absolute error in one node on the numbers of chips held out of the fit [1]; None where
-        nothing was fitted.
+        Mean absolute error on the numbers of chips, or the sizes, held out of the fit [1]; None
+        where nothing was fitted.
     """
 
     name: str

@@ -383,7 +383,7 @@ def test_sharp_loads_every_link_of_the_tree_once() -> None:
 NEEDED = {"all_gather": 1, "reduce_scatter": 1, "all_reduce": 2, "all_to_all": 1}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.sampled_from([(n, op) for n in sorted(ALGORITHMS) for op in ALGORITHMS[n].operations if op in NEEDED]),
     st.integers(2, 16),
