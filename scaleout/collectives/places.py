@@ -62,9 +62,20 @@ class Rails(NamedTuple):
     idle_step: float
 
 
+_COUNTED = frozenset(
+    ("ring", "direct", "tree", "hierarchical", "hierarchical-tree", "nvls", "nvls-tree", "pairwise", "send")
+)
+"""Algorithms whose closed forms are counted, and ``pairwise``, which no step of a dense model takes."""
+
+
 def railed(system: System) -> bool:
-    """Whether a system is one of NVSwitch nodes on a rail fat tree, whose wires have a closed form."""
-    return system.scale_up.kind == "nvswitch" and system.network.kind == "rail-fat-tree"
+    """Whether a system's wires have a closed form: NVSwitch nodes on a rail fat tree, algorithms that are counted."""
+    kinds = system.scale_up.kind, system.network.kind
+    return kinds == ("nvswitch", "rail-fat-tree") and not _uncounted(system)
+
+
+def _uncounted(system: System) -> list[str]:
+    return sorted({name for rules in system.library.protocols.values() for name in rules.algorithms} - _COUNTED)
 
 
 def refuse_unrailed(system: System) -> None:
@@ -76,9 +87,12 @@ def refuse_unrailed(system: System) -> None:
         Its nodes or its network are of another kind.
     """
     if not railed(system):
+        what = f"nodes of kind {system.scale_up.kind!r} on a network of kind {system.network.kind!r}"
+        if uncounted := _uncounted(system):
+            what += f" with algorithms such as {uncounted[0]!r}"
         raise SpecError(
-            f"{system.name}: nodes of kind {system.scale_up.kind!r} on a network of kind {system.network.kind!r} have "
-            "no wires in closed form, which a design space needs; take 'analyse_many', or evaluator 'event'"
+            f"{system.name}: {what} have no wires in closed form, which a design space needs; take 'analyse_many', "
+            "or evaluator 'event'"
         )
 
 
