@@ -2,7 +2,9 @@
 
 Thousands of like ranks do the same at the same instant, so most items find their bucket open: a
 small table remembers the latest ones. A date may have several buckets. An item is a number, is on
-the agenda once at most, and may be moved; that may leave a bucket empty.
+the agenda once at most, and may be taken off; that may leave a bucket empty.
+
+Everything is in few arrays with rows by name: compiled code passes those on faster than many.
 """
 
 from typing import NamedTuple
@@ -11,169 +13,146 @@ import numpy as np
 import numpy.typing as npt
 
 from scaleout.arrays import Ints
-from scaleout.compiled import compilable
+from scaleout.compiled import borrowing
 
-__all__ = ["Agenda", "agenda", "close_first", "schedule", "take"]
+__all__ = [
+    "BUCKET", "BUCKETS", "DATE", "HEAD", "HEAP", "HEAP_DATE", "Agenda", "agenda", "close_first", "schedule", "take",
+]  # fmt: skip
 
 Small = npt.NDArray[np.int32]
+DATE, HEAD, TAIL, HEAP_DATE, HEAP, FREE = range(6)
+"""Rows of `buckets`. Of each bucket: its date [tick], -1 where it is not in use; first and last
+item, -1 for none. Then a binary heap of the buckets in use, by date, and a stack of the others."""
+BEFORE, BEHIND, BUCKET = range(3)
+"""Rows of `items`: the neighbours of each item in its bucket, and the bucket; -1 for none."""
+BUCKETS, UNUSED = range(2)
+"""In `size`: buckets in the heap and on the stack."""
 RECENT = 256
-"""Buckets that are remembered, by the lowest bits of their date's hash."""
-BUCKETS, FREE = range(2)
-"""In `size`: buckets in the heap, and buckets that are not in use."""
+"""Buckets that are remembered, by some bits of their dates."""
 
 
 class Agenda(NamedTuple):
-    """Buckets by number, and items by number.
+    """See `DATE`, `BEFORE`, `RECENT` and `BUCKETS`."""
 
-    Parameters
-    ----------
-    date, head, tail
-        Of each bucket [tick]; -1 if it is not in use. Its first and last item, -1 for none.
-    before, behind, bucket
-        Of each item: its neighbours in its bucket, -1 for none; and the bucket, -1 for none.
-    heap_date, heap_bucket
-        A binary heap of the buckets in use.
-    free
-        A stack of those that are not.
-    recent
-        Buckets that were filled lately.
-    size
-        See `BUCKETS`, `FREE`.
-    """
-
-    date: Ints
-    head: Small
-    tail: Small
-    before: Small
-    behind: Small
-    bucket: Small
-    heap_date: Ints
-    heap_bucket: Small
-    free: Small
+    buckets: Ints
+    items: Small
     recent: Small
     size: Ints
 
 
 def agenda(items: int) -> Agenda:
-    """An empty agenda; it has more buckets than items, so some can always be freed."""
-    buckets = 2 * items + 64
-    none = np.full((3, items), -1, dtype=np.int32)
+    """An empty agenda; it has more buckets than items, so that some can always be freed."""
+    count = 2 * items + 64
+    buckets = np.full((6, count), -1)
+    buckets[FREE] = np.arange(count)[::-1]
     return Agenda(
-        date=np.full(buckets, -1),
-        head=np.full(buckets, -1, dtype=np.int32),
-        tail=np.full(buckets, -1, dtype=np.int32),
-        before=none[0],
-        behind=none[1],
-        bucket=none[2],
-        heap_date=np.zeros(buckets, dtype=np.int64),
-        heap_bucket=np.zeros(buckets, dtype=np.int32),
-        free=np.arange(buckets - 1, -1, -1, dtype=np.int32),
-        recent=np.zeros(RECENT, dtype=np.int32),
-        size=np.array([0, buckets]),
+        buckets, np.full((3, items), -1, dtype=np.int32), np.zeros(RECENT, dtype=np.int32), np.array([0, count])
     )
 
 
-@compilable
-def sink(keys: Ints, items: Small, at: int, size: int) -> None:
+@borrowing
+def sink(dates: Ints, heap: Ints, at: int, size: int) -> None:
     """Move an element of a binary heap down to where it belongs."""
-    key, item = keys[at], items[at]
+    date, item = dates[at], heap[at]
     child = 2 * at + 1
     while child < size:
-        if child + 1 < size and keys[child + 1] < keys[child]:
+        if child + 1 < size and dates[child + 1] < dates[child]:
             child += 1
-        if keys[child] >= key:
+        if dates[child] >= date:
             break
-        keys[at], items[at] = keys[child], items[child]
+        dates[at], heap[at] = dates[child], heap[child]
         at, child = child, 2 * child + 1
-    keys[at], items[at] = key, item
+    dates[at], heap[at] = date, item
 
 
-@compilable
-def rise(keys: Ints, items: Small, at: int) -> None:
+@borrowing
+def rise(dates: Ints, heap: Ints, at: int) -> None:
     """Move an element of a binary heap up to where it belongs."""
-    key, item = keys[at], items[at]
+    date, item = dates[at], heap[at]
     while at > 0:
         parent = (at - 1) >> 1
-        if keys[parent] <= key:
+        if dates[parent] <= date:
             break
-        keys[at], items[at] = keys[parent], items[parent]
+        dates[at], heap[at] = dates[parent], heap[parent]
         at = parent
-    keys[at], items[at] = key, item
+    dates[at], heap[at] = date, item
 
 
-@compilable
-def drop_empty(a: Agenda) -> None:
+@borrowing
+def free(buckets: Ints, size: Ints, b: int) -> None:
+    """Put a bucket onto the stack of those that are not in use."""
+    buckets[DATE, b] = -1
+    buckets[FREE, size[UNUSED]] = b
+    size[UNUSED] += 1
+
+
+@borrowing
+def drop_empty(buckets: Ints, size: Ints) -> None:
     """Free the buckets that are empty, and build the heap again."""
     kept = 0
-    for i in range(a.size[BUCKETS]):
-        b = a.heap_bucket[i]
-        if a.head[b] >= 0:
-            a.heap_bucket[kept], a.heap_date[kept] = b, a.heap_date[i]
-            kept += 1
+    for i in range(size[BUCKETS]):
+        b = buckets[HEAP, i]
+        if buckets[HEAD, b] < 0:
+            free(buckets, size, b)
         else:
-            a.date[b] = -1
-            a.free[a.size[FREE]] = b
-            a.size[FREE] += 1
-    a.size[BUCKETS] = kept
+            buckets[HEAP, kept], buckets[HEAP_DATE, kept] = b, buckets[HEAP_DATE, i]
+            kept += 1
+    size[BUCKETS] = kept
     for i in range(kept // 2 - 1, -1, -1):
-        sink(a.heap_date, a.heap_bucket, i, kept)
+        sink(buckets[HEAP_DATE], buckets[HEAP], i, kept)
 
 
-@compilable
-def open_bucket(a: Agenda, date: int, slot: int) -> int:
+@borrowing
+def open_bucket(buckets: Ints, recent: Small, size: Ints, date: int, slot: int) -> int:
     """A new bucket for a date."""
-    if a.size[FREE] == 0:
-        drop_empty(a)
-    a.size[FREE] -= 1
-    b = a.free[a.size[FREE]]
-    a.date[b], a.head[b], a.tail[b] = date, -1, -1
-    at = a.size[BUCKETS]
-    a.heap_date[at], a.heap_bucket[at] = date, b
-    a.size[BUCKETS] += 1
-    rise(a.heap_date, a.heap_bucket, at)
-    a.recent[slot] = b
-    return b
+    if size[UNUSED] == 0:
+        drop_empty(buckets, size)
+    size[UNUSED] -= 1
+    b, at = buckets[FREE, size[UNUSED]], size[BUCKETS]
+    buckets[DATE, b], buckets[HEAD, b], buckets[TAIL, b] = date, -1, -1
+    buckets[HEAP_DATE, at], buckets[HEAP, at] = date, b
+    size[BUCKETS] += 1
+    rise(buckets[HEAP_DATE], buckets[HEAP], at)
+    recent[slot] = b
+    return b  # type: ignore[no-any-return]
 
 
-@compilable
-def schedule(a: Agenda, date: int, item: int) -> None:
+@borrowing
+def schedule(buckets: Ints, items: Small, recent: Small, size: Ints, date: int, item: int) -> None:
     """Put an item that is not on the agenda onto it."""
     slot = (date ^ (date >> 8) ^ (date >> 16)) & (RECENT - 1)
-    b = a.recent[slot]
-    if a.date[b] != date:
-        b = open_bucket(a, date, slot)
-    last = a.tail[b]
-    a.before[item], a.behind[item], a.bucket[item] = last, -1, b
+    b = recent[slot]
+    if buckets[DATE, b] != date:
+        b = open_bucket(buckets, recent, size, date, slot)
+    last = buckets[TAIL, b]
+    items[BEFORE, item], items[BEHIND, item], items[BUCKET, item] = last, -1, b
     if last < 0:
-        a.head[b] = item
+        buckets[HEAD, b] = item
     else:
-        a.behind[last] = item
-    a.tail[b] = item
+        items[BEHIND, last] = item
+    buckets[TAIL, b] = item
 
 
-@compilable
-def take(a: Agenda, item: int) -> None:
+@borrowing
+def take(buckets: Ints, items: Small, item: int) -> None:
     """Take an item off the agenda."""
-    b, before, behind = a.bucket[item], a.before[item], a.behind[item]
+    b, before, behind = items[BUCKET, item], items[BEFORE, item], items[BEHIND, item]
     if before < 0:
-        a.head[b] = behind
+        buckets[HEAD, b] = behind
     else:
-        a.behind[before] = behind
+        items[BEHIND, before] = behind
     if behind < 0:
-        a.tail[b] = before
+        buckets[TAIL, b] = before
     else:
-        a.before[behind] = before
-    a.bucket[item] = -1
+        items[BEFORE, behind] = before
+    items[BUCKET, item] = -1
 
 
-@compilable
-def close_first(a: Agenda) -> None:
+@borrowing
+def close_first(buckets: Ints, size: Ints) -> None:
     """Free the bucket on top of the heap, which is empty."""
-    b = a.heap_bucket[0]
-    a.date[b] = -1
-    a.free[a.size[FREE]] = b
-    a.size[FREE] += 1
-    last = a.size[BUCKETS] - 1
-    a.size[BUCKETS] = last
-    a.heap_date[0], a.heap_bucket[0] = a.heap_date[last], a.heap_bucket[last]
-    sink(a.heap_date, a.heap_bucket, 0, last)
+    free(buckets, size, buckets[HEAP, 0])
+    last = size[BUCKETS] - 1
+    size[BUCKETS] = last
+    buckets[HEAP_DATE, 0], buckets[HEAP, 0] = buckets[HEAP_DATE, last], buckets[HEAP, last]
+    sink(buckets[HEAP_DATE], buckets[HEAP], 0, last)

@@ -1,148 +1,191 @@
 """The loop of an unfolded run: ranks' streams as pointers into shared programs, meetings as counters.
 
-One instant after another. First everything that is due happens: kernels end, latencies pass, last
-bytes go. Then all streams that this sets free carry on, as far as they can, which may start
+One instant after another. First everything that is due happens: kernels end, last bytes go,
+latencies pass. Then all streams that this sets free carry on as far as they can, which may start
 kernels and transfers, and so on until nothing more is due at this instant. Then transfers that
 came or went are given fair rates, in one solve; one that has nothing left to send ends at the same
 instant, and the instant goes round once more.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
-from scaleout.arrays import Ints
-from scaleout.compiled import compilable
-from scaleout.engine.agenda import BUCKETS, Agenda, agenda, close_first, schedule, take
-from scaleout.engine.unfolded import FOREVER, WIDTH, Meetings, Script, Wires
-from scaleout.engine.wireloop import CHANGED, EVENTS, Scratch, Traffic, join, later, leave_links, scratch, solve, traffic
+from scaleout.arrays import Floats, Ints
+from scaleout.compiled import borrowing
+from scaleout.engine.agenda import BUCKETS, HEAD, HEAP, HEAP_DATE, agenda, close_first, schedule, take
+from scaleout.engine.unfolded import (
+    BASE,
+    FIRST_ENTRY,
+    FIRST_PLACE,
+    FLOWING,
+    FOREVER,
+    HEARD,
+    ITEM,
+    LATENCY,
+    MEMBERS,
+    MESSAGE,
+    OP,
+    OWNER,
+    PACE,
+    PART,
+    PLACES,
+    PRESENT,
+    SEAT,
+    SIDE,
+    STEP,
+    STREAM,
+    WAITS,
+    WIDTH,
+    Meetings,
+    Script,
+    Wires,
+)  # fmt: skip
+from scaleout.engine.wireloop import (
+    CHANGED,
+    EVENTS,
+    LEG,
+    SIZE,
+    SOLVES,
+    STARTED,
+    Scratch,
+    join,
+    later,
+    leave_links,
+    scratch,
+    solve,
+    traffic,
+)  # fmt: skip
 
-__all__ = ["Record", "State", "play", "state"]
+__all__ = ["ARRIVED", "AT", "BEGUN", "ENDED", "LAST", "run_loop"]
 
 Small = npt.NDArray[np.int32]
+AT, LAST, AWAITS = range(3)
+"""Rows of `streams`. Of each stream: its present step, all before it have ended; its last step + 1; the
+step of another stream of the rank that it waits for, -1 for none."""
 FROM, TO = range(2)
 """In `queue`: where the streams begin that are ready to carry on, and where they end."""
+ARRIVED, BEGUN, ENDED = range(3)
+"""Rows of the record: dates of each operation of each rank [tick]."""
 
 
-class Record(NamedTuple):
-    """When each operation of each rank arrived, started and ended [tick], shape (all operations,)."""
+def run_loop(script: Script, meetings: Meetings, wires: Wires, *, plain: bool) -> tuple[Ints, Small, int, int]:
+    """Play a whole job: the record, the streams at its end, what happened and what was solved, counted.
 
-    arrived: Ints
-    started: Ints
-    ended: Ints
-
-
-class State(NamedTuple):
-    """Where all streams and meetings stand.
-
-    Parameters
-    ----------
-    step
-        Present step of each stream: all before it have ended.
-    awaits
-        Step of another stream of the rank that a stream waits for, -1 for none.
-    ready, queue
-        A ring of streams that may carry on, and where it begins and ends.
-    present
-        Members that have come to the open meeting of each place.
-    seated
-        Streams that have, in the order in which they came.
-    joined
-        Meetings that each rank has come to so far, shape (sides, ranks): only of communicators with several places.
+    Raises
+    ------
+    OverflowError
+        Something would end beyond all dates.
     """
-
-    step: Small
-    awaits: Small
-    ready: Small
-    queue: Ints
-    present: Small
-    seated: Small
-    joined: Small
-
-
-def state(script: Script, meetings: Meetings) -> State:
-    """All streams at their beginnings and ready."""
-    streams, places = len(script.first), len(meetings.owner)
-    return State(
-        step=script.first.copy(),
-        awaits=np.full(streams, -1, dtype=np.int32),
-        ready=np.arange(streams + 1, dtype=np.int32),
-        queue=np.array([0, streams]),
-        present=np.zeros(places, dtype=np.int32),
-        seated=np.zeros(int(meetings.seat[-1]), dtype=np.int32),
-        joined=np.zeros(meetings.group.shape, dtype=np.int32),
-    )
+    count = len(script.first)
+    streams = np.stack((script.first, script.last, np.full(count, -1, dtype=np.int32)))
+    ready, queue = np.arange(count + 1, dtype=np.int32), np.array([0, count])
+    seated = np.zeros(meetings.seats, dtype=np.int32)
+    moving = traffic(wires, meetings)
+    record = np.empty((3, script.operations), dtype=np.int64)
+    loop: Callable[..., bool] = play if plain else play.compiled
+    if not loop(
+        0, script.steps, script.waits, script.ranks, script.duration, streams, ready, queue,
+        meetings.group_of, meetings.groups, meetings.places.copy(), np.zeros_like(meetings.group_of), seated,
+        wires.first_part, wires.size, wires.first_leg, wires.legs, wires.leg_rates,
+        wires.entries, wires.links.copy(), wires.capacity, wires.weight, wires.private,
+        *agenda(count + len(meetings.places)), *moving, scratch(wires, meetings), record,
+    ):  # fmt: skip
+        raise OverflowError("a date beyond 64-bit integers")
+    return record, streams, int(moving.counts[EVENTS]), int(moving.counts[SOLVES])
 
 
-@compilable
+@borrowing
 def play(
-    script: Script, meetings: Meetings, w: Wires, state: State, a: Agenda, t: Traffic, s: Scratch, record: Record
-) -> bool:
-    """Run all streams as far as they get; False if something would end beyond all dates."""
-    streams, now = len(script.first), 0
-    carry_on(now, script, meetings, w, state, a, t, record)
-    while t.count[CHANGED] or a.size[BUCKETS]:
-        if t.count[CHANGED] and (a.size[BUCKETS] == 0 or a.heap_date[0] > now):
-            solve(now, streams, a, t, w, s)
-        else:
-            now = a.heap_date[0]
-            if now == FOREVER:
-                return a.head[a.heap_bucket[0]] < 0
-            happen(now, script, meetings, w, state, a, t, record)
-            close_first(a)
-            carry_on(now, script, meetings, w, state, a, t, record)
-    return True
+    now: int, steps: Small, waits: Small, ranks: Ints, duration: Ints, streams: Small, ready: Small, queue: Ints,
+    group_of: Small, groups: Small, places: Small, joined: Small, seated: Small,
+    first_part: Small, size_of: Floats, first_leg: Ints, legs: Ints, leg_rates: Floats,
+    entries: Small, links: Ints, capacity: Floats, weight: Floats, private: Ints,
+    buckets: Ints, items: Small, recent: Small, size: Ints,
+    dates: Ints, flows: Floats, rooms: Small, where: Ints, changed: Small, count: Ints, s: Scratch, record: Ints,
+) -> bool:  # fmt: skip
+    """Run all streams as far as they get from `now` on; False if something would end beyond all dates."""
+    all_streams = streams.shape[1]
+    while True:
+        carry_on(
+            now, steps, waits, ranks, duration, streams, ready, queue, group_of, groups, places, joined, seated,
+            first_part, size_of, first_leg, legs, entries, links, private,
+            buckets, items, recent, size, dates, flows, rooms, where, changed, count, record,
+        )  # fmt: skip
+        if count[CHANGED] and (size[BUCKETS] == 0 or buckets[HEAP_DATE, 0] > now):
+            solve(
+                now, all_streams, legs, leg_rates, entries, links, capacity, weight,
+                buckets, items, recent, size, dates, flows, rooms, changed, count, s,
+            )  # fmt: skip
+        if size[BUCKETS] == 0:
+            return True
+        now = buckets[HEAP_DATE, 0]
+        if now == FOREVER:
+            return False
+        happen(
+            now, steps, ranks, streams, ready, queue, groups, places, seated,
+            first_part, size_of, first_leg, legs, entries, links,
+            buckets, items, recent, size, dates, flows, rooms, where, changed, count, record,
+        )  # fmt: skip
+        close_first(buckets, size)
 
 
-@compilable
+@borrowing
 def happen(
-    now: int, script: Script, meetings: Meetings, w: Wires, state: State, a: Agenda, t: Traffic, record: Record
+    now: int, steps: Small, ranks: Ints, streams: Small, ready: Small, queue: Ints,
+    groups: Small, places: Small, seated: Small,
+    first_part: Small, size_of: Floats, first_leg: Ints, legs: Ints, entries: Small, links: Ints,
+    buckets: Ints, items: Small, recent: Small, size: Ints,
+    dates: Ints, flows: Floats, rooms: Small, where: Ints, changed: Small, count: Ints, record: Ints,
+) -> None:  # fmt: skip
+    """Whatever is in the first bucket: kernels end, last bytes go, latencies pass."""
+    all_streams, bucket = streams.shape[1], buckets[HEAP, 0]
+    while buckets[HEAD, bucket] >= 0:
+        item = buckets[HEAD, bucket]
+        take(buckets, items, item)
+        count[EVENTS] += 1
+        if item < all_streams:
+            end(now, item, steps, ranks, streams, ready, queue, record)
+            continue
+        m = item - all_streams
+        if places[m, FLOWING]:
+            places[m, FLOWING] = 0
+            extra = (m - groups[places[m, OWNER], FIRST_PLACE]) * len(entries)
+            leave_links(m, extra, legs, entries, links, dates, rooms, where, changed, count)
+            schedule(buckets, items, recent, size, later(now, legs[dates[m, LEG], LATENCY]), item)
+            continue
+        places[m, PART] += 1
+        if places[m, PART] < first_part[places[m, MESSAGE] + 1]:
+            begin(
+                now, m, all_streams, groups, places, size_of, first_leg, legs, entries, links,
+                buckets, items, recent, size, dates, flows, rooms, where, changed, count,
+            )  # fmt: skip
+            continue
+        for seat in range(places[m, SEAT], places[m, SEAT] + places[m, PRESENT]):
+            stream = int(seated[seat])
+            record[BEGUN, ranks[stream // WIDTH, BASE] + steps[streams[AT, stream], OP]] = dates[m, STARTED]
+            end(now, stream, steps, ranks, streams, ready, queue, record)
+        places[m, PRESENT] = 0
+
+
+@borrowing
+def end(
+    now: int, stream: int, steps: Small, ranks: Ints, streams: Small, ready: Small, queue: Ints, record: Ints
 ) -> None:
-    """Whatever is in the first bucket: kernels end, legs end, latencies pass."""
-    streams, b = len(script.first), a.heap_bucket[0]
-    head = a.head
-    while head[b] >= 0:
-        item = head[b]
-        take(a, item)
-        t.count[EVENTS] += 1
-        if item < streams:
-            end(now, item, script, state, record)
-            continue
-        m = item - streams
-        if t.flowing[m]:
-            g = meetings.owner[m]
-            leave_links(m, (m - meetings.place[g]) * len(w.link), t, w)
-            schedule(a, later(now, w.latency[t.leg[m]]), item)
-            continue
-        t.part[m] += 1
-        if t.part[m] < w.part[t.message[m] + 1]:
-            begin(now, m, streams, meetings, w, a, t)
-            continue
-        state.present[m] = 0
-        low = meetings.seat[m]
-        for seat in range(low, low + meetings.members[meetings.owner[m]]):
-            stream = state.seated[seat]
-            rank = stream // WIDTH
-            record.started[script.base[rank] + script.op[state.step[stream]]] = t.started[m]
-            end(now, stream, script, state, record)
-
-
-@compilable
-def end(now: int, stream: int, script: Script, state: State, record: Record) -> None:
-    """End the present operation of a stream; it, and those that waited for this, may carry on."""
-    step, rank = state.step[stream], stream // WIDTH
-    record.ended[script.base[rank] + script.op[step]] = now
-    state.step[stream] = step + 1
-    get_ready(stream, state.ready, state.queue)
-    if script.heard[step]:
+    """End the present operation of a stream: it, and those that waited for this, may carry on."""
+    step, rank = streams[AT, stream], stream // WIDTH
+    record[ENDED, ranks[rank, BASE] + steps[step, OP]] = now
+    streams[AT, stream] = step + 1
+    get_ready(stream, ready, queue)
+    if steps[step, HEARD]:
         for other in range(rank * WIDTH, (rank + 1) * WIDTH):
-            if state.awaits[other] == step:
-                state.awaits[other] = -1
-                get_ready(other, state.ready, state.queue)
+            if streams[AWAITS, other] == step:
+                streams[AWAITS, other] = -1
+                get_ready(other, ready, queue)
 
 
-@compilable
+@borrowing
 def get_ready(stream: int, ready: Small, queue: Ints) -> None:
     """Let a stream carry on."""
     at = queue[TO]
@@ -150,76 +193,70 @@ def get_ready(stream: int, ready: Small, queue: Ints) -> None:
     queue[TO] = at + 1 if at + 1 < len(ready) else 0
 
 
-@compilable
+@borrowing
 def carry_on(
-    now: int, script: Script, meetings: Meetings, w: Wires, state: State, a: Agenda, t: Traffic, record: Record
-) -> None:
-    """Let every stream that is ready begin its next operation, unless that must wait for another stream."""
-    streams, ready, queue = len(script.first), state.ready, state.queue
-    while queue[FROM] != queue[TO]:
-        stream = ready[queue[FROM]]
-        queue[FROM] = queue[FROM] + 1 if queue[FROM] + 1 < len(ready) else 0
-        step = state.step[stream]
-        if step == script.last[stream]:
-            continue
-        rank = stream // WIDTH
-        for i in range(script.wait_first[step], script.wait_first[step + 1]):
-            if state.step[rank * WIDTH + script.wait_stream[i]] <= script.wait_step[i]:
-                state.awaits[stream] = script.wait_step[i]
-                break
-        if state.awaits[stream] >= 0:
-            continue
-        at = script.base[rank] + script.op[step]
-        record.arrived[at] = now
-        if script.side[step] < 0:
-            record.started[at] = now
-            schedule(a, later(now, script.duration[script.pace[rank], script.item[step]]), stream)
-        else:
-            arrive(now, stream, rank, step, streams, script, meetings, w, state, a, t)
-
-
-@compilable
-def arrive(
-    now: int, stream: int, rank: int, step: int, streams: int,
-    script: Script, meetings: Meetings, w: Wires, state: State, a: Agenda, t: Traffic,
+    now: int, steps: Small, waits: Small, ranks: Ints, duration: Ints, streams: Small, ready: Small, queue: Ints,
+    group_of: Small, groups: Small, places: Small, joined: Small, seated: Small,
+    first_part: Small, size_of: Floats, first_leg: Ints, legs: Ints, entries: Small, links: Ints, private: Ints,
+    buckets: Ints, items: Small, recent: Small, size: Ints,
+    dates: Ints, flows: Floats, rooms: Small, where: Ints, changed: Small, count: Ints, record: Ints,
 ) -> None:  # fmt: skip
-    """Take a seat in the meeting; the last member to come starts the transfer."""
-    side = script.side[step]
-    g = meetings.group[side, rank]
-    m = meetings.place[g]
-    if meetings.places[g] > 1:
-        m += state.joined[side, rank] % meetings.places[g]
-        state.joined[side, rank] += 1
-    state.seated[meetings.seat[m] + state.present[m]] = stream
-    state.present[m] += 1
-    if state.present[m] < meetings.members[g]:
-        return
-    message = script.item[step]
-    t.message[m], t.started[m], t.part[m] = message, now, w.part[message]
-    if w.private[message, g] >= 0:
-        t.part[m] = w.part[message + 1]
-        schedule(a, later(now, w.private[message, g]), streams + m)
-    else:
-        begin(now, m, streams, meetings, w, a, t)
+    """Let every stream that is ready begin its next operation, unless that must wait for another stream."""
+    all_streams, at = streams.shape[1], queue[FROM]
+    while at != queue[TO]:
+        stream = int(ready[at])
+        at = at + 1 if at + 1 < len(ready) else 0
+        step, rank = streams[AT, stream], stream // WIDTH
+        if step == streams[LAST, stream]:
+            continue
+        for i in range(steps[step, WAITS], steps[step + 1, WAITS]):
+            if streams[AT, rank * WIDTH + waits[i, STREAM]] <= waits[i, STEP]:
+                streams[AWAITS, stream] = waits[i, STEP]
+                break
+        if streams[AWAITS, stream] >= 0:
+            continue
+        row, side, item = ranks[rank, BASE] + steps[step, OP], steps[step, SIDE], steps[step, ITEM]
+        record[ARRIVED, row] = now
+        if side < 0:
+            record[BEGUN, row] = now
+            schedule(buckets, items, recent, size, later(now, duration[ranks[rank, PACE], item]), stream)
+            continue
+        # take a seat in the meeting; the last member to come starts the transfer
+        group = group_of[side, rank]
+        m = groups[group, FIRST_PLACE]
+        if groups[group, PLACES] > 1:
+            m += joined[side, rank] % groups[group, PLACES]
+            joined[side, rank] += 1
+        seated[places[m, SEAT] + places[m, PRESENT]] = stream
+        places[m, PRESENT] += 1
+        if places[m, PRESENT] < groups[group, MEMBERS]:
+            continue
+        dates[m, STARTED], places[m, MESSAGE], places[m, PART] = now, item, first_part[item]
+        if private[item, group] >= 0:
+            places[m, PART] = first_part[item + 1]
+            schedule(buckets, items, recent, size, later(now, private[item, group]), all_streams + m)
+        else:
+            begin(
+                now, m, all_streams, groups, places, size_of, first_leg, legs, entries, links,
+                buckets, items, recent, size, dates, flows, rooms, where, changed, count,
+            )  # fmt: skip
+    queue[FROM] = at
 
 
-@compilable
-def begin(now: int, m: int, streams: int, meetings: Meetings, w: Wires, a: Agenda, t: Traffic) -> None:
+@borrowing
+def begin(
+    now: int, m: int, all_streams: int, groups: Small, places: Small,
+    size_of: Floats, first_leg: Ints, legs: Ints, entries: Small, links: Ints,
+    buckets: Ints, items: Small, recent: Small, size: Ints,
+    dates: Ints, flows: Floats, rooms: Small, where: Ints, changed: Small, count: Ints,
+) -> None:  # fmt: skip
     """Begin the present part of a transfer: its bytes, or where there are none its latency."""
-    g, part = meetings.owner[m], t.part[m]
-    leg = w.leg[part] + g
-    t.leg[m], t.size[m] = leg, w.size[part]
-    if w.size[part] > 0.0 and w.entry[leg + 1] > w.entry[leg]:
-        join(now, m, (m - meetings.place[g]) * len(w.link), t, w)
+    group, part = places[m, OWNER], places[m, PART]
+    leg = first_leg[part] + group
+    dates[m, LEG], flows[m, SIZE] = leg, size_of[part]
+    if size_of[part] > 0.0 and legs[leg + 1, FIRST_ENTRY] > legs[leg, FIRST_ENTRY]:
+        places[m, FLOWING] = 1
+        extra = (m - groups[group, FIRST_PLACE]) * len(entries)
+        join(now, m, extra, legs, entries, links, dates, flows, rooms, where, changed, count)
     else:
-        schedule(a, later(now, w.latency[leg]), streams + m)
-
-
-def run_loop(script: Script, meetings: Meetings, wires: Wires, *, plain: bool = False) -> "tuple[Record, State, Traffic] | None":
-    """Play a whole job; None if it would end beyond all dates."""
-    record = Record(*(np.full(int(script.base[-1]), -1) for _ in range(3)))
-    begun, moving = state(script, meetings), traffic(wires, meetings)
-    items = len(script.first) + len(meetings.owner)
-    loop = play if plain else play.compiled
-    played = loop(script, meetings, wires, begun, agenda(items), moving, scratch(wires, meetings), record)
-    return (record, begun, moving) if played else None
+        schedule(buckets, items, recent, size, later(now, legs[leg, LATENCY]), all_streams + m)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from scaleout.arrays import Bools, Floats, Ints
+from scaleout.arrays import Floats, Ints
 from scaleout.engine.partition import roles
 from scaleout.engine.program import COMPUTE, RECEIVE, TICKS_PER_SECOND, Job, Program, ticks
 from scaleout.errors import WorkloadError
@@ -28,6 +28,27 @@ FOREVER = 2**63 - 1
 Small = npt.NDArray[np.int32]
 
 
+OP, ITEM, SIDE, HEARD, WAITS = range(5)
+"""Columns of `Script.steps`."""
+STREAM, STEP = range(2)
+"""Columns of `Script.waits`."""
+BASE, PACE = range(2)
+"""Columns of `Script.ranks`."""
+FIRST_PLACE, PLACES, MEMBERS = range(3)
+"""Columns of `Meetings.groups`."""
+OWNER, SEAT, PRESENT, MESSAGE, PART, FLOWING = range(6)
+"""Columns of `Meetings.places`. During a run also: members that have come; what the transfer carries, which
+part of it now, and whether its bytes flow; otherwise it waits for a latency to pass."""
+FIRST_ENTRY, LATENCY = range(2)
+"""Columns of `Wires.legs`."""
+ALONE, CAP = range(2)
+"""Columns of `Wires.leg_rates`."""
+LINK, KIND = range(2)
+"""Columns of `Wires.entries`."""
+FIRST_KIND, ROOM, USERS, MARKED = range(4)
+"""Columns of `Wires.links`. During a run also: flows on it now, and whether they have changed in this instant."""
+
+
 class Script(NamedTuple):
     """What ranks carry out. Stream k of rank r is number ``r * WIDTH + k``; its steps are
     consecutive numbers, shared by all ranks of the program.
@@ -36,33 +57,26 @@ class Script(NamedTuple):
     ----------
     first, last
         First step and last + 1 of each stream of each rank, shape (ranks x WIDTH,).
-    base
-        Where the operations of each rank begin in the record, shape (ranks + 1,).
-    pace
-        Row of `duration` for each rank.
-    op, item, side
-        Of each step: operation; label or message; side (family x 2 + role), -1 of a compute operation.
-    heard
-        Whether another stream waits for the end of the step.
-    wait_first, wait_stream, wait_step
-        Steps of other streams of the rank that must have ended: those of step s lie from
-        ``wait_first[s]`` to ``wait_first[s + 1]``.
+    steps
+        Of each step: operation; label or message; side (family x 2 + role), -1 of a compute operation; whether
+        another stream waits for its end; the first of its rows in `waits`, which end where those of the next begin.
+    waits
+        Steps of other streams of the rank that must have ended: stream and step.
+    ranks
+        Of each rank: where its operations begin in the record, and its row of `duration`.
     duration
         By share of the nominal rate and label [tick].
+    operations
+        Of all ranks.
     """
 
     first: Small
     last: Small
-    base: Ints
-    pace: Small
-    op: Small
-    item: Small
-    side: Small
-    heard: Bools
-    wait_first: Small
-    wait_stream: Small
-    wait_step: Small
+    steps: Small
+    waits: Small
+    ranks: Ints
     duration: Ints
+    operations: int
 
 
 class Meetings(NamedTuple):
@@ -73,24 +87,21 @@ class Meetings(NamedTuple):
 
     Parameters
     ----------
-    group
+    group_of
         Communicator of each side and rank, -1 for none, shape (sides, ranks).
+    groups
+        Of each communicator: its first place, its places, and its members.
     places
-        Of each communicator.
-    place, seat
-        First place of each communicator; first seat of each place.
-    owner
-        Communicator of each place.
-    members
-        Of each communicator.
+        Of each place: its communicator and its first seat; a seat is for one member.
+    most_places, seats
+        The most places that a communicator has, and seats of all.
     """
 
-    group: Small
+    group_of: Small
+    groups: Small
     places: Small
-    place: Small
-    seat: Small
-    owner: Small
-    members: Small
+    most_places: int
+    seats: int
 
 
 class Wires(NamedTuple):
@@ -98,44 +109,38 @@ class Wires(NamedTuple):
 
     Parameters
     ----------
-    part
+    first_part
         First part of each message, and one more; a part is one phase of its pattern.
     size
         Bytes of an elementary flow of each part [byte]; 0 if it only takes its latency.
-    leg
+    first_leg
         Of each part: the leg of communicator 0, if it were of this family.
-    latency, alone, cap
-        Of each leg: after the last byte [tick]; rate with no other flow on its links, and at most [byte/s].
-    entry
-        First entry of each leg, and one more.
-    link, kind
-        Of each entry: its link, and the kind: a link with one of the weights on it.
-    low
-        First kind of each link, and one more.
-    weight
-        Of each kind.
+    legs
+        Of each leg, and one more: its first entry, and the latency after the last byte [tick].
+    leg_rates
+        Of each leg: rate with no other flow on its links, and at most [byte/s].
+    entries
+        Links that a leg loads, and the kind: a link with one of the weights on it.
+    links
+        Of each link, and one more: its first kind, and its first room for users; so many flows may cross it at a time.
     capacity
         Of each link [byte/s].
-    room
-        First room for users of each link, and one more: so many flows may cross it at a time.
+    weight
+        Of each kind.
     private
         Time of a whole transfer whose links no other communicator loads [tick], -1 elsewhere,
         shape (messages, communicators).
     """
 
-    part: Small
+    first_part: Small
     size: Floats
-    leg: Ints
-    latency: Ints
-    alone: Floats
-    cap: Floats
-    entry: Ints
-    link: Small
-    kind: Small
-    low: Small
-    weight: Floats
+    first_leg: Ints
+    legs: Ints
+    leg_rates: Floats
+    entries: Small
+    links: Ints
     capacity: Floats
-    room: Ints
+    weight: Floats
     private: Ints
 
 
@@ -179,7 +184,7 @@ class Unfolded:
     def members(self, family: str, role: int, cls: int) -> tuple[tuple[int, int], ...]:
         """Rank and role of all members of the communicator that a rank uses in a role."""
         names = sorted(self.job.families)
-        group = int(self.meetings.group[2 * names.index(family) + role, cls])
+        group = int(self.meetings.group_of[2 * names.index(family) + role, cls])
         before = sum(len(self.job.families[name].groups) for name in names[: names.index(family)])
         ranks = self.job.families[family].groups[group - before].tolist()
         return tuple(zip(ranks, roles(self.job, family).tolist(), strict=True))
@@ -213,7 +218,9 @@ def unfold(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern]) -> Unfolde
 def _used(program: Program) -> Ints:
     """Message, role and stream of each communication, as one number."""
     busy = program.kind != COMPUTE
-    return program.item[busy] << 32 | (program.kind[busy] == RECEIVE).astype(np.int64) << 16 | program.stream[busy]
+    receives: Ints = (program.kind[busy] == RECEIVE).astype(np.int64)
+    codes: Ints = program.item[busy] << 32 | receives << 16 | program.stream[busy]
+    return codes
 
 
 def _ticks(seconds: Floats) -> Ints:
@@ -253,20 +260,17 @@ def _script(job: Job) -> Script:
     pace = np.full(job.ranks, paces.index(1.0))
     for rank, share in job.speed.items():
         pace[rank] = paces.index(share)
-    lengths = np.array([len(program) for program in job.programs], dtype=np.int64)
+    base = _begins(np.array([len(program) for program in job.programs], dtype=np.int64)[job.program_of])
+    steps = np.zeros((begin + 1, 5), dtype=np.int64)
+    steps[:-1, :WAITS], steps[:, WAITS] = np.stack((op, item, side, heard), axis=1), _begins(count)
     return Script(
         first=np.array(firsts)[job.program_of].astype(np.int32).ravel(),
         last=np.array(lasts)[job.program_of].astype(np.int32).ravel(),
-        base=_begins(lengths[job.program_of]),
-        pace=pace.astype(np.int32),
-        op=op.astype(np.int32),
-        item=item.astype(np.int32),
-        side=side.astype(np.int32),
-        heard=heard.astype(bool),
-        wait_first=_begins(count).astype(np.int32),
-        wait_stream=wait_stream.astype(np.int32),
-        wait_step=wait_step.astype(np.int32),
+        steps=steps.astype(np.int32),
+        waits=np.stack((wait_stream, wait_step), axis=1).astype(np.int32),
+        ranks=np.stack((base[:-1], pace), axis=1),
         duration=np.array([[ticks(label.seconds / share) for label in job.labels] for share in paces], dtype=np.int64),
+        operations=int(base[-1]),
     )
 
 
@@ -296,16 +300,19 @@ def _meetings(job: Job, used: Sequence[Ints]) -> tuple[Meetings, dict[str, int]]
         for side in np.unique(keys >> 16).tolist():
             lost = np.flatnonzero((job.program_of == program) & (group[side] < 0))
             if len(lost):
-                raise WorkloadError(f"rank {lost[0]}: its program uses {names[side // 2]}, where it has no communicator")
+                family = names[side // 2]
+                raise WorkloadError(f"rank {lost[0]}: its program uses {family}, where it has no communicator")
     many, seats = np.concatenate(places), np.concatenate(members)
     owner = np.repeat(np.arange(begin), many)
+    rows = np.zeros((len(owner), 6), dtype=np.int32)
+    seat = _begins(seats[owner])
+    rows[:, OWNER], rows[:, SEAT] = owner, seat[:-1]
     return Meetings(
-        group=group.astype(np.int32),
-        places=many.astype(np.int32),
-        place=_begins(many).astype(np.int32),
-        seat=_begins(seats[owner]).astype(np.int32),
-        owner=owner.astype(np.int32),
-        members=seats.astype(np.int32),
+        group_of=group.astype(np.int32),
+        groups=np.stack((_begins(many)[:-1], many, seats), axis=1).astype(np.int32),
+        places=rows,
+        most_places=int(many.max(initial=1)),
+        seats=int(seat[-1]),
     ), base
 
 
@@ -314,8 +321,8 @@ def _wires(
 ) -> Wires:
     """Legs of all patterns, and links that some message loads, under numbers of their own."""
     phases: dict[tuple[str, int], tuple[Phase, bool]] = {}
-    for message, pattern in patterns.items():
-        family, loads = job.messages[message].family, job.messages[message].nbytes > 0
+    for index, pattern in patterns.items():
+        family, loads = job.messages[index].family, job.messages[index].nbytes > 0
         for phase in pattern.phases:
             phases[family, id(phase)] = phase, loads or phases.get((family, id(phase)), (phase, False))[1]
     leg_of, legs = {}, 0
@@ -343,19 +350,19 @@ def _wires(
     kind, low, kind_weight = _kinds(links, weights, len(loaded))
 
     # private: all links are loaded by one communicator alone, which has one transfer at a time
-    lowest, highest = np.full(len(loaded), len(meetings.places)), np.full(len(loaded), -1)
+    lowest, highest = np.full(len(loaded), len(meetings.groups)), np.full(len(loaded), -1)
     np.minimum.at(lowest, links, owners)
     np.maximum.at(highest, links, owners)
     shared = np.concatenate(([0], np.cumsum(lowest[links] != highest[links])))
     open_to_others = shared[entry[1:]] > shared[entry[:-1]]
 
     part, size, leg = [0], [], []
-    private = np.full((len(job.messages), len(meetings.places)), -1, dtype=np.int64)
+    private = np.full((len(job.messages), len(meetings.groups)), -1, dtype=np.int64)
     latencies = np.concatenate(latency)
     for number, message in enumerate(job.messages):
         family, groups = message.family, len(job.families[message.family].groups)
         own = slice(base[family], base[family] + groups)
-        time, closed = np.zeros(groups, dtype=np.int64), meetings.places[own] == 1
+        time, closed = np.zeros(groups, dtype=np.int64), meetings.groups[own, PLACES] == 1
         for phase in patterns[number].phases if number in patterns else ():
             size.append(message.nbytes * phase.share)
             leg.append(leg_of[family, id(phase)])
@@ -366,21 +373,19 @@ def _wires(
             closed &= ~(open_to_others[mine] & moves)
         private[number, own] = np.where(closed, time, -1)
         part.append(len(size))
-    room = np.bincount(links, minlength=len(loaded)) * int(meetings.places.max(initial=1))
+    room = np.bincount(links, minlength=len(loaded)) * meetings.most_places
+    table = np.zeros((len(loaded) + 1, 4), dtype=np.int64)
+    table[:, FIRST_KIND], table[:, ROOM] = low, _begins(room)
     return Wires(
-        part=np.array(part, dtype=np.int32),
+        first_part=np.array(part, dtype=np.int32),
         size=np.array(size, dtype=np.float64),
-        leg=np.array(leg, dtype=np.int64),
-        latency=latencies,
-        alone=alone,
-        cap=caps,
-        entry=entry,
-        link=links.astype(np.int32),
-        kind=kind.astype(np.int32),
-        low=low.astype(np.int32),
-        weight=kind_weight,
+        first_leg=np.array(leg, dtype=np.int64),
+        legs=np.stack((entry, np.append(latencies, 0)), axis=1),
+        leg_rates=np.stack((alone, caps), axis=1),
+        entries=np.stack((links, kind), axis=1).astype(np.int32),
+        links=table,
         capacity=capacity,
-        room=_begins(room),
+        weight=kind_weight,
         private=private,
     )
 
@@ -401,4 +406,3 @@ def _begins(sizes: Ints) -> Ints:
     begins = np.zeros(len(sizes) + 1, dtype=np.int64)
     np.cumsum(sizes, out=begins[1:])
     return begins
-
