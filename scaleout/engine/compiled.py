@@ -17,7 +17,7 @@ from scaleout.errors import WorkloadError
 
 __all__ = ["COMPILED_FROM", "run_unfolded"]
 
-COMPILED_FROM = 100_000
+COMPILED_FROM = 200_000
 """Operations of all ranks from which on an unfolded run is worth loading compiled code."""
 
 

@@ -4,15 +4,14 @@ import heapq
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 from machines import job, line, program
+from random_layouts import random_experiments
 from test_engine import sends
 from test_folding import CASES, same
 
-from random_layouts import random_experiments
 from scaleout.collectives import candidates
 from scaleout.engine import Family, Job, Message, Timeline, discrete, quotient, run, run_unfolded, unfold
 from scaleout.engine.agenda import BUCKETS, HEAD, HEAP, HEAP_DATE, agenda, close_first, schedule, take
@@ -22,14 +21,10 @@ from scaleout.evaluate.assumptions import assumptions
 from scaleout.evaluate.breakdown import breakdown, critical_path, ends_last
 from scaleout.evaluate.event import evaluate
 from scaleout.network import Fabric
+from scaleout.network.pattern import Pattern
 from scaleout.specs import TrainingExperiment
 
 Make = Callable[..., TrainingExperiment]
-
-OVERSUBSCRIBED = {
-    "chips": 64, "layout": {"tp": 2, "pp": 4, "dp": 8},
-    "settings": {"system.network.oversubscription": 4.0, "system.network.radix": 16},
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -70,15 +65,14 @@ def test_what_is_told_of_a_run_does_not_depend_on_the_engine(small: Make, name: 
             assert sorted(compiled.wiring.members(family, 0, rank)) == sorted(simpy.wiring.members(family, 0, rank))
 
 
-def both(work: Job, fabric: Fabric, *, plain: bool = True) -> tuple[Timeline, Timeline]:
-    """A job made by hand, unfolded in SimPy and in the loop."""
+def chosen(work: Job, fabric: Fabric) -> dict[int, Pattern]:
+    """Some algorithm for each message, another for each."""
     patterns = {}
     for index, message in enumerate(work.messages):
         groups = work.families[message.family].groups
         menu = candidates(fabric, groups, message.operation)
         patterns[index] = list(menu.values())[index % len(menu)](groups)
-    wiring = quotient(work, fabric, patterns, discrete(work, fabric))
-    return run(work, wiring, runs=False), run_unfolded(unfold(work, fabric, patterns), plain=plain)
+    return patterns
 
 
 def equal(a: Timeline, b: Timeline) -> bool:
@@ -88,8 +82,10 @@ def equal(a: Timeline, b: Timeline) -> bool:
 
 
 def drawn(seed: int) -> tuple[Job, Fabric]:
-    """A job whose operations have one order that all ranks keep, so that it comes to an end; links of a ring,
-    each of another bandwidth."""
+    """A job whose operations have one order that all ranks keep; links of a ring, each of another bandwidth.
+
+    It comes to an end, unless a communicator is used on two streams: its members may then meet crosswise.
+    """
     draw = random.Random(seed)
     ranks = draw.choice([4, 6, 9])
     order = draw.sample(range(ranks), ranks)
@@ -99,8 +95,7 @@ def drawn(seed: int) -> tuple[Job, Fabric]:
         Family("world", "dp", np.array([list(range(ranks))])),
         sends(*((order[i], order[(i + 1) % ranks]) for i in range(ranks)), name="p2p"),
     ]
-    # the world is used on two streams: it may have two meetings open at a time
-    streams = {"tp": ["tp"], "world": ["dp", "tp"], "p2p": ["send forward"]}
+    streams = {"tp": ["tp"], "world": ["dp", "tp"] if seed % 3 == 0 else ["dp"]}
     messages = [
         Message("tp", "all_gather", draw.uniform(1e6, 1e9)),
         Message("tp", "reduce_scatter", 0.0),
@@ -137,24 +132,37 @@ def drawn(seed: int) -> tuple[Job, Fabric]:
     return work, replace(fabric, topology=replace(fabric.topology, bandwidth=bandwidth))
 
 
+def outcome(engine: Callable[[], Timeline]) -> tuple[str, Timeline | None]:
+    try:
+        return "", engine()
+    except WorkloadError as error:
+        return str(error), None
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_jobs_drawn_at_random_run_alike_in_simpy_plain_and_compiled(seed: int) -> None:
     work, fabric = drawn(seed)
-    simpy, plain = both(work, fabric)
-    assert equal(simpy, plain)
-    _, compiled = both(work, fabric, plain=False)
-    assert equal(plain, compiled)
-    assert (plain.events, plain.solves) == (compiled.events, compiled.solves)
-    assert plain.solves > 0
+    patterns = chosen(work, fabric)
+    wiring = quotient(work, fabric, patterns, discrete(work, fabric))
+    unfolded = unfold(work, fabric, patterns)
+    said, simpy = outcome(lambda: run(work, wiring, runs=False))
+    for plain in (True, False):
+        told, times = outcome(lambda plain=plain: run_unfolded(unfolded, plain=plain))  # type: ignore[misc]
+        assert told == said
+        if simpy is not None and times is not None:
+            assert equal(simpy, times)
+            assert times.solves > 0
+    assert simpy is not None or seed % 3 == 0
 
 
 def test_ranks_that_wait_for_each_other_for_ever_are_named_alike() -> None:
     families = [sends((0, 1), name="there"), sends((1, 0), name="back")]
     messages = [Message("there", "send", 1.0), Message("back", "send", 1.0)]
+    # each receives before it sends
     a = program([("receive", "receive forward", 1, ()), ("send", "send forward", 0, (0,))])
     b = program([("receive", "receive forward", 0, ()), ("send", "send forward", 1, (0,))])
     work, fabric = job([a, b], [0, 1], [1.0], messages, families), line(2)
-    patterns = {i: next(iter(candidates(fabric, f.groups, "send").values()))(f.groups) for i, f in enumerate(families)}
+    patterns = chosen(work, fabric)
     wiring = quotient(work, fabric, patterns, discrete(work, fabric))
     said = []
     for engine in (lambda: run(work, wiring), lambda: run_unfolded(unfold(work, fabric, patterns), plain=True)):
@@ -170,24 +178,14 @@ def test_a_rank_without_a_communicator_is_named() -> None:
     family = Family("tp", "tp", np.array([[0, 1]]))
     work = job([program(ops)], [0, 0, 0], [1.0], [Message("tp", "all_gather", 1.0)], [family])
     fabric = line(3)
-    pattern = next(iter(candidates(fabric, family.groups, "all_gather").values()))(family.groups)
     with pytest.raises(WorkloadError, match="rank 2: its program uses tp"):
-        unfold(work, fabric, {0: pattern})
+        unfold(work, fabric, chosen(work, fabric))
 
 
 def test_a_step_beyond_all_dates_is_refused() -> None:
     work = job([program([("compute", "compute", 0, ()), ("compute", "compute", 0, ())])], [0], [9e6], [], [])
     with pytest.raises(OverflowError):
-        both_compiled(work)
-
-
-def both_compiled(work: Job) -> Timeline:
-    return run_unfolded(unfold(work, line(2), {}), plain=True)
-
-
-def test_kernels_and_nothing_else() -> None:
-    work = job([program([("compute", "compute", 0, ()), ("compute", "compute", 1, ())])], [0], [1.0, 2.5], [], [])
-    assert equal(*both(work, line(2)))
+        run_unfolded(unfold(work, line(2), {}), plain=True)
 
 
 @pytest.mark.parametrize("seed", range(5))
