@@ -180,6 +180,16 @@ BAD: dict[str, tuple[str, str | bytes, str]] = {
     "no such end": ("n.yaml", PLAIN.replace("to: leaf", "to: leef"), r"links\[0\]: 'leef' is no vertex of the graph"),
     "no such pattern": ("n.yaml", PLAIN.replace("chip *", "chp *"), r"from: 'chp \*' is no vertex; did you mean 'chip"),
     "two stars": ("n.yaml", PLAIN.replace("chip *", "'*chip*'"), r"from: '\*chip\*' .* at most one \*"),
+    "too many links": (
+        "n.yaml", PLAIN.replace("count: 2", "count: 2000").replace("to: leaf", "to: 'chip*'"),
+        "more than 2,000,000 links; a builder or a .json file holds more",
+    ),
+    "too many patterns": (
+        "n.yaml", PLAIN.replace("count: 2", "count: 1000000") + "".join(
+            f"  - {{from: 'chip {i}*9', to: leaf}}\n" for i in range(100000, 100030)
+        ),
+        "too many patterns for 1,000,001 vertices",
+    ),
     "rate without unit": ("n.yaml", PLAIN.replace("to: leaf}", "to: leaf, bandwidth: 5}"), "bandwidth: 5 has no unit"),
     "default without unit": ("n.yaml", PLAIN.replace("50 GB/s", "'50'"), r"links\[0\]: bandwidth: '50' has no unit"),
     "zero": ("n.yaml", PLAIN.replace("50 GB/s", "0 GB/s"), "'0 GB/s' is not a value such as '400 Gb/s' above 0"),
