@@ -82,9 +82,9 @@ def _links(name: str, given: Mapping[str, Any]) -> float:
         case "fully_connected":
             return chips * chips
         case "hypercube":
-            return float(dims) * 2.0 ** min(dims, 1000)
+            return float(float(dims) * 2.0 ** min(dims, 1000))
         case "hyperx":
-            return number("dims") * (sum(dims) + 2 * number("chips_per_switch"))
+            return number("dims") * (float(sum(dims)) + 2 * number("chips_per_switch"))
         case "fat_tree":
             return number("radix") ** 3 * 1.5
         case "leaf_spine" | "clos":
