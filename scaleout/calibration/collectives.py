@@ -347,7 +347,8 @@ def _calibrate(options: Namespace) -> None:
     table, system = read_table(options.table, options.system, nodes), load("system", options.system)
     mine = (table.library == options.library) & (table.nbytes >= options.least)
     if not mine.any():
-        raise MeasurementError(f"no such rows of {options.library!r}; {near(options.library, sorted(set(table.library)))}")
+        known = sorted(set(table.library))
+        raise MeasurementError(f"no such rows of {options.library!r}; {near(options.library, known)}")
     for name in options.protocol:
         if name not in system.library.protocols:
             raise MeasurementError(f"{system.name} has no protocol {name!r}; {near(name, system.library.protocols)}")

@@ -140,10 +140,10 @@ def _algorithms(recording: Recording | None) -> str:
         return "of each message by the fastest, alone"
     job = recording.job
     taken: dict[str, set[str]] = {}
-    for transfer in recording.wiring.transfers.values():
-        message = job.messages[transfer.message]
+    for index, algorithm in recording.wiring.algorithms.items():
+        message = job.messages[index]
         if message.operation != "send":
-            taken.setdefault(f"{message.family} {message.operation}", set()).add(transfer.algorithm)
+            taken.setdefault(f"{message.family} {message.operation}", set()).add(algorithm)
     return "; ".join(f"{name} by {' or '.join(sorted(found))}" for name, found in sorted(taken.items())) or "none used"
 
 
