@@ -54,6 +54,7 @@ def parse_size(text: str, option: str) -> float:
     "--algorithm", metavar="NAME", help="Take this one, such as ring or ring/LL128. [default: the library's choice]"
 )
 @click.option("--explain", is_flag=True, help="Print the time of every candidate, size by size.")
+@click.option("--no-fold", is_flag=True, help="Simulate every send of every rank, chunk by chunk.")
 @click.option(
     "--plot",
     type=click.Path(path_type=Path),
@@ -75,6 +76,7 @@ def command(
     factor: float,
     algorithm: str | None,
     explain: bool,
+    no_fold: bool,
     plot: Path | None,
     links: Path | None,
     as_json: bool,
@@ -97,7 +99,7 @@ def command(
     begun = time.perf_counter()
     with progress(f"simulating {operation}"):
         fabric = fabric_of(system or topology or "", nodes, chips)
-        table = collective_table(operation, fabric, sizes, algorithm=algorithm, explain=explain)
+        table = collective_table(operation, fabric, sizes, algorithm=algorithm, explain=explain, fold=not no_fold)
     run: dict[str, Any] = {
         "wall_time": time.perf_counter() - begun,  # building and simulating [s]
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
