@@ -19,7 +19,7 @@ from scaleout.errors import SpecError, near
 from scaleout.network.fabric import Fabric
 from scaleout.specs import Protocol
 
-__all__ = ["ChunkRun", "Operation", "lanes_of", "run_operations"]
+__all__ = ["ChunkRun", "Operation", "lanes_of", "load_compiled", "run_operations"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -108,6 +108,27 @@ def run_operations(fabric: Fabric, operations: Sequence[Operation], *, fold: boo
         events=run.events,
         solves=run.solves,
     )
+
+
+def load_compiled() -> None:
+    """Load the engine's machine code, which takes a second once a process (longer the very first time)."""
+    none = np.zeros(0, dtype=np.int64)
+    for apart in (0, 1):
+        # two lanes with links of their own go by recurrence, two that share a link by events
+        lanes = Lanes(
+            steps=np.ones(2, dtype=np.int64),
+            size=np.ones(2),
+            latency=np.ones(2, dtype=np.int64),
+            cap=np.full(2, np.inf),
+            first=np.arange(3),
+            link=np.array([0, apart]),
+            weight=np.ones(2),
+            before=none,
+            behind=none,
+            lag=none,
+            arrived=none.astype(bool),
+        )
+        run_lanes(lanes, np.ones(2), compiled=True)
 
 
 def lanes_of(fabric: Fabric, operation: Operation, first_drive: int) -> tuple[Lanes, Floats]:
