@@ -97,10 +97,95 @@ class CollectiveTable:
     def to_dict(self) -> dict[str, Any]:
         """Plain values only, SI units, ``format`` first."""
         optional = ("candidates", "phases")
-        rows = [
-            _row(fabric, operation, len(members), size, fastest(fabric, tried, size), tried, explain) for size in sizes
-        ]
+        rows = [{k: v for k, v in plain(row).items() if v or k not in optional} for row in self.rows]
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "operation": self.operation,
+            "chips": self.chips,
+            "evaluator": self.evaluator,
+            "rows": rows,
+            "notes": list(self.notes),
+        }
 
+
+def bus_factor(operation: str, chips: int) -> float:
+    """Bus bandwidth over algorithm bandwidth [1]: the share of the buffer that a link must carry at least.
+
+    As nccl-tests defines it (doc/PERFORMANCE.md of NVIDIA/nccl-tests).
+    """
+    parts = ("all_gather", "reduce_scatter", "all_to_all", "gather", "scatter")
+    share = (chips - 1) / chips
+    return 2 * share if operation == "all_reduce" else share if operation in parts else 1.0
+
+
+def sizes_between(low: float, high: float, factor: float = 2.0) -> list[float]:
+    """Sizes from `low` to at most `high`, each `factor` times the one before [byte].
+
+    >>> sizes_between(8, 64)
+    [8.0, 16.0, 32.0, 64.0]
+
+    Raises
+    ------
+    SpecError
+        The sizes do not ascend, or there are too many.
+    """
+    if not (0 <= low <= high < 1e18 and factor > 1):
+        raise SpecError(f"sizes from {low:g} to {high:g} bytes by {factor:g}: expected 0 <= min <= max, factor above 1")
+    sizes = [float(low)]
+    while sizes[-1] and sizes[-1] * factor <= high * (1 + 1e-12):
+        sizes.append(sizes[-1] * factor)
+        if len(sizes) > MOST_SIZES:
+            raise SpecError(f"sizes from {low:g} to {high:g} bytes by {factor:g}: more than {MOST_SIZES}")
+    return sizes
+
+
+def collective_table(
+    operation: str,
+    fabric: Fabric,
+    sizes: Sequence[float],
+    *,
+    ranks: Ints | None = None,
+    algorithm: str | None = None,
+    explain: bool = False,
+    fold: bool = True,
+) -> CollectiveTable:
+    """Time an operation alone on a fabric.
+
+    Parameters
+    ----------
+    operation
+        One of `OPERATIONS`.
+    fabric
+        Of `machine(system, chips)`, a builder, or a file.
+    sizes
+        Of the whole buffer [byte].
+    ranks
+        Members; None takes all chips.
+    algorithm
+        Name of an algorithm, or ``algorithm/protocol``; None lets the library choose.
+    explain
+        Whether rows tell the time of every candidate.
+    fold
+        True takes the phases that training steps are made of. False simulates every send of every
+        rank, chunk by chunk: equal where all hops are alike, nearer to what happens elsewhere.
+
+    Raises
+    ------
+    SpecError
+        Unknown operation or algorithm, fewer than two ranks.
+    TopologyError
+        Two ranks have no path.
+    """
+    if operation not in OPERATIONS:
+        raise SpecError(f"operation {operation!r:.40}: unknown; {near(operation, OPERATIONS)}")
+    members = np.arange(fabric.topology.chips) if ranks is None else np.asarray(ranks, dtype=np.int64)
+    if len(members) < 2:
+        raise SpecError(f"{operation}: {len(members)} chip; expected at least 2")
+    groups = members[None, :]
+    sizes = [0.0] if operation == "barrier" else sizes
+    tried, notes = _tried(fabric, groups, operation, algorithm)
+    rows = [_row(fabric, operation, len(members), size, fastest(fabric, tried, size), tried, explain) for size in sizes]
     largest = max(range(len(rows)), key=lambda at: rows[at].bytes)
     if fold:
         use = _use(fabric, tried[rows[largest].algorithm], rows[largest])
