@@ -297,7 +297,7 @@ def test_what_nothing_joins_is_named():
         with pytest.raises(TopologyError, match=r"no path from chip 0 to chip 2 without chip 1 -> chip 2.*and 1 more"):
             with_routing(fabric, routing).route(np.array([1, 0]), np.array([0, 2]))
     apart = graph([(0, 4), (1, 4), (2, 5), (3, 5)], 4, 6)
-    with pytest.raises(TopologyError, match="drawn: no path from chip 0 to chip 3$"):
+    with pytest.raises(TopologyError, match=r"drawn: no path from chip 0 to chip 3$"):
         Fabric(topology=apart, paths=shortest(apart)).route(np.array([0]), np.array([3]))
     with pytest.raises(TopologyError, match="dead links must be 0 to 7"):
         avoiding(topology, [8])
@@ -319,7 +319,8 @@ def test_chips_that_do_not_forward_are_gone_around():
         for make in (shortest, ecmp, spray):
             fabric = Fabric(topology=topology, paths=make(topology, forward=forward), everywhere=True)
             assert len(fabric.route(np.array([0]), np.array([2])).link) == hops
-            assert len(fabric.route(np.array([3]), np.array([1])).link) == 2
+            # a chip may still be where a flow starts, or ends
+            assert len(fabric.route(np.array([0, 3]), np.array([1, 0])).link) == 2
 
 
 def test_parallel_links_are_choices_of_their_own():
