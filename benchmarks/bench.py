@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from scaleout.collectives.places import railed
 from scaleout.errors import ScaleoutError
 from scaleout.io.catalogue import experiment, list_names, load
 from scaleout.network import max_min, rail_fat_tree
@@ -88,7 +89,7 @@ def mixed(seed: int, count: int) -> list[TrainingExperiment]:
     draw, found = np.random.default_rng(seed), []
     names = ("llama-3.1-8b", "llama-2-13b", "gpt3-13b", "llama-3.1-70b", "megatron-22b", "qwen2.5-7b")
     models = [load("model", name) for name in names]
-    systems = [load("system", name) for name in list_names("system")]
+    systems = [system for name in list_names("system") if railed(system := load("system", name))]
     stacks = [load("stack", name) for name in list_names("stack")]
     while len(found) < count:
         tp, pp, dp = (int(n) for n in 2 ** draw.integers(0, [4, 5, 9]))

@@ -4,20 +4,21 @@
 and `check` says whether it does what its operation promises.
 """
 
-from scaleout.collectives.algorithms import Algorithm, Task
+from scaleout.collectives.algorithm import Algorithm, Task
 from scaleout.collectives.correctness import check
 from scaleout.collectives.goal import OPERATIONS, Goal
 from scaleout.collectives.groups import Group
 from scaleout.collectives.phases import rounds
-from scaleout.collectives.registry import ALGORITHMS, algorithm, register
+from scaleout.collectives.registry import ALGORITHMS, register
 from scaleout.collectives.schedule import Edges, Moves, Schedule
-from scaleout.collectives.select import candidates, choose, fastest, trials
+from scaleout.collectives.select import Candidate, candidates, choose, explain, fastest, only, trials
 from scaleout.collectives.sends import Sends
 
 __all__ = [
     "ALGORITHMS",
     "OPERATIONS",
     "Algorithm",
+    "Candidate",
     "Edges",
     "Goal",
     "Group",
@@ -25,11 +26,12 @@ __all__ = [
     "Schedule",
     "Sends",
     "Task",
-    "algorithm",
     "candidates",
     "check",
     "choose",
+    "explain",
     "fastest",
+    "only",
     "register",
     "rounds",
     "trials",

@@ -5,7 +5,7 @@ come. An all-gather doubles what it holds; an all-to-all passes on all data whos
 gone in the k-th binary digit.
 """
 
-from scaleout.collectives.algorithms import Task
+from scaleout.collectives.algorithm import Task
 from scaleout.collectives.schedule import Schedule
 from scaleout.collectives.sends import Sends
 

@@ -3,10 +3,12 @@
 In one node, or where all pairs have links of their own, this takes the fewest steps.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from scaleout.arrays import Ints
-from scaleout.collectives.algorithms import Task
+from scaleout.collectives.algorithm import Task
 from scaleout.collectives.flat import ROUNDS, direct, point_to_point
 from scaleout.collectives.groups import Group
 from scaleout.collectives.phases import joined, phase, rounds
@@ -41,7 +43,8 @@ def direct_schedule(task: Task) -> Schedule:
     if operation in ("all_gather", "all_reduce"):
         for a, b in pairs:
             sends.send(a, b, a)
-    return sends.schedule("direct")
+    # a member's own part is copied and sent nowhere
+    return replace(sends.schedule("direct"), chunk_steps=n - 1 if operation in ROUNDS else 0)
 
 
 def direct_form(fabric: Fabric, groups: Ints, operation: str, protocol: str) -> Pattern:
@@ -103,6 +106,7 @@ def pairwise(task: Task, *, steps: bool = False) -> Schedule:
         slots=goal.slots,
         goal=goal,
         rounds=np.arange(n * n) // n if steps else None,
+        chunk_steps=0 if steps else n - 1,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from scaleout.arrays import Ints
-from scaleout.collectives.algorithms import Task
+from scaleout.collectives.algorithm import Task
 from scaleout.collectives.groups import Group
 from scaleout.collectives.phases import joined, phase
 from scaleout.collectives.schedule import Schedule

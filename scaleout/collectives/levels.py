@@ -6,7 +6,7 @@ members there are no rails to align, and a flat algorithm takes their place; the
 
 from dataclasses import replace
 
-from scaleout.collectives.algorithms import Task
+from scaleout.collectives.algorithm import Task
 from scaleout.collectives.directs import pairwise
 from scaleout.collectives.emit import ring_gather, ring_scatter, switch_gather, switch_scatter, tree_all_reduce
 from scaleout.collectives.rings import ring_schedule

@@ -3,7 +3,7 @@
 from functools import partial
 
 from scaleout.arrays import Ints
-from scaleout.collectives.algorithms import Algorithm, Task
+from scaleout.collectives.algorithm import Algorithm, Task
 from scaleout.collectives.bruck import bruck
 from scaleout.collectives.directs import (
     direct_form,

@@ -7,7 +7,7 @@ of thousands are built in no time. Broadcasts and reductions to one rank go alon
 import numpy as np
 
 from scaleout.arrays import Ints
-from scaleout.collectives.algorithms import Task
+from scaleout.collectives.algorithm import Task
 from scaleout.collectives.flat import ROUNDS
 from scaleout.collectives.goal import Goal
 from scaleout.collectives.groups import Group
@@ -82,6 +82,7 @@ def ring_schedule(task: Task) -> Schedule:
         moves=moves,
         slots=goal.slots,
         goal=goal,
+        chunk_steps=steps,
     )
 
 

@@ -97,6 +97,9 @@ class Schedule:
         What ranks hold before and after; None for schedules that are only timed.
     virtual
         Members beside the ranks.
+    chunk_steps
+        Steps that a chunk goes through before one that sends nothing, which the library's idle step
+        makes longer or shorter; 0 where there is no such step.
     labels
         Name of each lane in messages; empty for none.
     rounds
@@ -116,6 +119,7 @@ class Schedule:
     slots: int = 0
     goal: Goal | None = None
     virtual: int = 0
+    chunk_steps: int = 0
     labels: tuple[str, ...] = ()
     rounds: Ints | None = None
     note: str = ""

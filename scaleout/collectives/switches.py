@@ -6,7 +6,7 @@ In the chunk-level form a switch is a virtual member with a buffer of its own.
 import numpy as np
 
 from scaleout.arrays import Ints
-from scaleout.collectives.algorithms import Task
+from scaleout.collectives.algorithm import Task
 from scaleout.collectives.emit import switch_gather, switch_scatter
 from scaleout.collectives.phases import joined, phase
 from scaleout.collectives.schedule import Schedule

@@ -10,7 +10,7 @@ where the sides are equal.
 import numpy as np
 
 from scaleout.arrays import Floats, Ints
-from scaleout.collectives.algorithms import Task
+from scaleout.collectives.algorithm import Task
 from scaleout.collectives.emit import ring_gather, ring_scatter
 from scaleout.collectives.flat import ring_latency
 from scaleout.collectives.groups import Group

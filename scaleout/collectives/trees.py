@@ -7,7 +7,7 @@ other, so that every member's link is busy in both directions.
 import numpy as np
 
 from scaleout.arrays import Bools, Floats, Ints
-from scaleout.collectives.algorithms import Task
+from scaleout.collectives.algorithm import Task
 from scaleout.collectives.flat import tree
 from scaleout.collectives.phases import joined, phase
 from scaleout.collectives.schedule import Edges, Moves, Schedule

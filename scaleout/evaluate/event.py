@@ -1,10 +1,26 @@
-"""The event evaluator: build the step, fold it, run it in SimPy."""
+"""The event evaluator: build the step, fold it, run it in SimPy; or unfolded and large, in a compiled loop."""
 
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
+
 from scaleout.collectives import candidates, fastest, trials
-from scaleout.engine import Job, Message, Partition, Quotient, Timeline, discrete, equitable, quotient, run
+from scaleout.engine import (
+    COMPILED_FROM,
+    Job,
+    Message,
+    Partition,
+    Quotient,
+    Timeline,
+    Unfolded,
+    discrete,
+    equitable,
+    quotient,
+    run,
+    run_unfolded,
+    unfold,
+)  # fmt: skip
 from scaleout.errors import WorkloadError
 from scaleout.network import Fabric, machine
 from scaleout.network.pattern import Pattern
@@ -30,7 +46,7 @@ class Recording:
 
     experiment: TrainingExperiment
     job: Job
-    wiring: Quotient
+    wiring: Quotient | Unfolded
     timeline: Timeline
     folded: bool
 
@@ -45,7 +61,12 @@ class Recording:
 
 
 def evaluate(
-    experiment: TrainingExperiment, *, fold: bool = True, runs: bool = True, job: Job | None = None
+    experiment: TrainingExperiment,
+    *,
+    fold: bool = True,
+    runs: bool = True,
+    job: Job | None = None,
+    compiled: bool | None = None,
 ) -> Recording:
     """Simulate one step.
 
@@ -57,6 +78,8 @@ def evaluate(
         False makes an event of every operation; the times are the same.
     job
         The experiment's programs, where they are built already.
+    compiled
+        Of an unfolded run: in the compiled loop, or in SimPy; None for whatever is faster. The times are the same.
 
     Raises
     ------
@@ -66,17 +89,26 @@ def evaluate(
         The step is longer than the engine can count.
     """
     try:
-        return _evaluate(experiment, job or build(experiment), fold=fold, runs=runs)
+        return _evaluate(experiment, job or build(experiment), fold=fold, runs=runs, compiled=compiled)
     except OverflowError:
         raise WorkloadError("a step longer than 106 days, in picoseconds, is beyond 64-bit integers") from None
 
 
-def _evaluate(experiment: TrainingExperiment, job: Job, *, fold: bool, runs: bool) -> Recording:
+def _evaluate(experiment: TrainingExperiment, job: Job, *, fold: bool, runs: bool, compiled: bool | None) -> Recording:
     place = site(experiment)
     patterns = place.patterns(job)
+    if not fold and (_pays(job) if compiled is None else compiled):
+        unfolded = unfold(job, place.fabric, patterns)
+        return Recording(experiment, job, unfolded, run_unfolded(unfolded), fold)
     partition = place.partition(job, patterns) if fold else discrete(job, place.fabric)
     wiring = quotient(job, place.fabric, patterns, partition)
     return Recording(experiment, job, wiring, run(job, wiring, runs=runs), fold)
+
+
+def _pays(job: Job) -> bool:
+    """Whether a job has so many operations that loading compiled code pays."""
+    sizes = np.array([len(program) for program in job.programs])
+    return int(sizes[job.program_of].sum()) >= COMPILED_FROM
 
 
 class Site:

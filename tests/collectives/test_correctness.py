@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaleout.collectives.algorithms import Algorithm
+from scaleout.collectives.algorithm import Algorithm
 from scaleout.collectives.correctness import check
 from scaleout.collectives.goal import BLOCKWISE, OPERATIONS, Goal
 from scaleout.collectives.groups import Group
@@ -42,7 +42,7 @@ def test_every_rank_ends_with_what_the_operation_defines(name: str, operation: s
             check(ALGORITHMS[name].schedule(group, operation, root=n // 2 if operation != "send" else 0))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.sampled_from(PAIRS), st.integers(2, 17), st.data())
 def test_sizes_that_do_not_divide(pair: tuple[str, str], n: int, data: st.DataObject) -> None:
     name, operation = pair

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scaleout.collectives.algorithms import Algorithm, Task
+from scaleout.collectives.algorithm import Algorithm, Task
 from scaleout.collectives.correctness import PROVABLE, check
 from scaleout.collectives.goal import Goal
 from scaleout.collectives.schedule import Edges, Moves, Schedule
