@@ -1,7 +1,8 @@
 """One collective operation over a range of sizes, alone on a machine: what nccl-tests measures, simulated."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from scaleout.collectives.groups import Group
 from scaleout.collectives.registry import ALGORITHMS
 from scaleout.engine.program import TICKS_PER_SECOND, ticks
 from scaleout.errors import SpecError, near
+from scaleout.evaluate.chunks import Operation, run_operations
 from scaleout.network import Fabric
 from scaleout.network.pattern import Pattern
 from scaleout.result import FORMAT
@@ -24,6 +26,9 @@ __all__ = ["OPERATIONS", "CollectiveRow", "CollectiveTable", "bus_factor", "coll
 _FOREIGN = "{}: not among the library's own choices here; timed with the constants of its protocol {}"
 MOST_SIZES = 256
 """Sizes of one table."""
+MOST_MEMBERS = 1024
+"""Chips whose sends are written down one by one; what is made as lanes knows no such limit."""
+_AS_LANES = ("ring", "tree")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +52,8 @@ class CollectiveRow:
         drive less than the link carries.
     candidates
         Time of every algorithm and protocol [s], where it was asked for.
+    phases
+        Time of the same by phases [s], where every send was simulated; None elsewhere.
     """
 
     bytes: float
@@ -58,6 +65,7 @@ class CollectiveRow:
     bottleneck: str
     bound_by: str
     candidates: Mapping[str, float]
+    phases: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +96,8 @@ class CollectiveTable:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only, SI units, ``format`` first."""
-        rows = [{k: v for k, v in plain(row).items() if k != "candidates" or v} for row in self.rows]
+        optional = ("candidates", "phases")
+        rows = [{k: v for k, v in plain(row).items() if v or k not in optional} for row in self.rows]
         return {
             "format": FORMAT,
             "name": self.name,
@@ -139,6 +148,7 @@ def collective_table(
     ranks: Ints | None = None,
     algorithm: str | None = None,
     explain: bool = False,
+    fold: bool = True,
 ) -> CollectiveTable:
     """Time an operation alone on a fabric.
 
@@ -156,6 +166,9 @@ def collective_table(
         Name of an algorithm, or ``algorithm/protocol``; None lets the library choose.
     explain
         Whether rows tell the time of every candidate.
+    fold
+        True takes the phases that training steps are made of. False simulates every send of every
+        rank, chunk by chunk: equal where all hops are alike, nearer to what happens elsewhere.
 
     Raises
     ------
@@ -172,20 +185,58 @@ def collective_table(
     groups = members[None, :]
     sizes = [0.0] if operation == "barrier" else sizes
     tried, notes = _tried(fabric, groups, operation, algorithm)
-    rows = []
-    for size in sizes:
-        chosen = fastest(fabric, tried, size)
-        rows.append(_row(fabric, operation, len(members), size, chosen, tried, explain))
-    largest = max(rows, key=lambda row: row.bytes)
+    rows = [_row(fabric, operation, len(members), size, fastest(fabric, tried, size), tried, explain) for size in sizes]
+    largest = max(range(len(rows)), key=lambda at: rows[at].bytes)
+    if fold:
+        use = _use(fabric, tried[rows[largest].algorithm], rows[largest])
+    else:
+        runs = [_unfolded(fabric, operation, members, row) for row in rows]
+        rows, use = [row for row, _ in runs], runs[largest][1]
     return CollectiveTable(
         name=f"{operation} on {len(members):,} chips of {fabric.topology.name}",
         operation=operation,
         chips=len(members),
-        evaluator="phases",
+        evaluator="phases" if fold else "chunks, every send of every rank",
         rows=tuple(rows),
         notes=notes,
-        link_use=_use(fabric, tried[largest.algorithm], largest),
+        link_use=use,
     )
+
+
+def pipeline_chunks(size: float) -> int:
+    """Pieces that pipelines cut a message into: the square root of its size over 512 KiB, at most 64.
+
+    The time of a pipeline of c pieces, (depth + c) (latency + size / c / rate), is least where c grows so.
+
+    >>> pipeline_chunks(1e3), pipeline_chunks(1e9)
+    (1, 44)
+    """
+    return max(1, min(64, round(math.sqrt(size / 2**19))))
+
+
+def _unfolded(fabric: Fabric, operation: str, members: Ints, row: CollectiveRow) -> tuple[CollectiveRow, Floats]:
+    """The row by every send of every rank, and the utilisation of each link [1]."""
+    name, _, protocol = row.algorithm.partition("/")
+    if len(members) > MOST_MEMBERS and name not in _AS_LANES:
+        raise SpecError(
+            f"{name}: {len(members):,} chips are too many to write down every send; expected at most "
+            f"{MOST_MEMBERS:,}, or {' or '.join(_AS_LANES)}"
+        )
+    schedule = ALGORITHMS[name].schedule(Group.on(fabric, members), operation, chunks=pipeline_chunks(row.bytes))
+    run = run_operations(fabric, [Operation(schedule=schedule, ranks=members, nbytes=row.bytes, protocol=protocol)])
+    time = run.ends[0]
+    use = run.link_bytes / (fabric.topology.bandwidth * time) if time else run.link_bytes
+    busiest = int(use.argmax())
+    kind = fabric.topology.kinds[int(fabric.topology.kind[busiest])]
+    return replace(
+        row,
+        time=time,
+        time_ps=run.ends_ps[0],
+        algbw=row.bytes / time if time else 0.0,
+        busbw=row.bytes / time * bus_factor(operation, len(members)) if time else 0.0,
+        bottleneck=f"{fabric.topology.link_name(busiest)} ({kind})" if row.bytes else row.bottleneck,
+        phases=row.time,
+    ), use
 
 
 def _tried(

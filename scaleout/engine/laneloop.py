@@ -9,7 +9,8 @@ send, and the arrival of the earliest piece under way.
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from scaleout.engine.lanes import LIMIT
 from scaleout.engine.lanewires import SLACK, Wired, begins
 from scaleout.engine.program import TICKS_PER_SECOND
 
-__all__ = ["DONE", "OVERFLOW", "RAN", "STALLED", "STUCK", "Outcome", "by_events", "span"]
+__all__ = ["DONE", "OVERFLOW", "RAN", "STALLED", "STUCK", "Outcome", "as_lists", "by_events", "span"]
 
 RAN, STUCK, OVERFLOW = 0, 1, 2
 BEFORE, WAITING, CALLED, SENDING, ENDED, STALLED, DONE = 0, 1, 2, 3, 4, 5, 6
@@ -124,7 +125,7 @@ class State(NamedTuple):
     listed, noted, fresh
         Whether the lane is on its links; whether it began or ended a send at this instant; whether
         its send has no date yet.
-    count
+    counts
         Of each counter.
     when, heap, place
         Dates, see `scaleout.engine.laneheap`: of lanes, then of their arrivals.
@@ -155,7 +156,7 @@ class State(NamedTuple):
     listed: Whole
     noted: Whole
     fresh: Whole
-    count: Whole
+    counts: Whole
     when: Whole
     heap: Whole
     place: Whole
@@ -196,14 +197,17 @@ def by_events(w: Wired, *, compiled: bool, record: bool) -> Outcome:
         play.compiled(net, state, w.stride, place, int(record), started, ended, report)
         step, phase = np.asarray(state.step), np.asarray(state.phase)
     else:
-        # lists: Python is slow to read single elements of arrays
-        lists = State(*(column.tolist() for column in state))
-        out = started.tolist(), ended.tolist(), report.tolist()
-        play(Net(*(column.tolist() for column in net)), lists, w.stride, place.tolist(), int(record), *out)
+        lists, out = State(*as_lists(state)), as_lists((started, ended, report))
+        play(Net(*as_lists(net)), lists, w.stride, place.tolist(), int(record), *out)
         started[:], ended[:], report[:] = out
         step, phase = np.array(lists.step, dtype=np.int64), np.array(lists.phase, dtype=np.int64)
     status, where, events, solves = report.tolist()
     return Outcome(status, where, started, ended, events, solves, step, phase)
+
+
+def as_lists(columns: Iterable[Any]) -> list[Any]:
+    """Arrays as lists, for plain Python, which is slow to read single elements of arrays; all else as it is."""
+    return [column.tolist() if isinstance(column, np.ndarray) else column for column in columns]
 
 
 @compilable
@@ -304,7 +308,7 @@ def play(
     capacity, most, low, weight = net.capacity, net.most, net.low, net.weight
     in_first, in_source, in_lag, in_steps = net.in_first, net.in_source, net.in_lag, net.in_steps
     out_first, out_edge, behind, queue_first = net.out_first, net.out_edge, net.behind, net.queue_first
-    step, phase, waits, count = state.step, state.phase, state.waits, state.count
+    step, phase, waits, count = state.step, state.phase, state.waits, state.counts
     nbytes, rate, fair, done, since, whole = (
         state.nbytes, state.rate, state.fair, state.done, state.since, state.whole,
     )  # fmt: skip
@@ -460,10 +464,10 @@ def play(
                 for j in range(together):
                     fair[part[j]] = level
                     level = min(level, alone[part[j]])
-                if size_of <= 1 and level == fair[part[0]] or not size_of:
-                    # one link alone and no cap below its share, or no link at all
+                if not size_of:
                     fair[part[0]] = level
-                else:
+                elif size_of > 1 or level < fair[part[0]]:
+                    # not one link alone whose share is below every cap
                     fill(
                         fair, part, together, links, size_of, alone, first, link, bound, number, kind, capacity, low,
                         weight, users, room, using, lane_of, flows, keys, items, open_, used, leaving, kinds,
@@ -565,7 +569,7 @@ def _state(w: Wired, net: Net) -> State:
         listed=whole(lanes),
         noted=whole(lanes),
         fresh=whole(lanes),
-        count=whole(2 * lanes),
+        counts=whole(2 * lanes),
         when=whole(2 * lanes),
         heap=whole(2 * lanes),
         place=np.full(2 * lanes, -1, dtype=np.int64),
