@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaleout.collectives.algorithm import Algorithm
-from scaleout.collectives.check import check
+from scaleout.collectives.correctness import check
 from scaleout.collectives.goal import BLOCKWISE, OPERATIONS, Goal
 from scaleout.collectives.groups import Group
 from scaleout.collectives.registry import ALGORITHMS, algorithm, register

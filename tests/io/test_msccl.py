@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from chunk_recurrence import time
 
-from scaleout.collectives.check import check
+from scaleout.collectives.correctness import check
 from scaleout.collectives.goal import Goal
 from scaleout.collectives.registry import ALGORITHMS
 from scaleout.collectives.sends import Sends
