@@ -3,12 +3,17 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
+
+from scaleout.arrays import Ints
 from scaleout.collectives import candidates, fastest, trials
-from scaleout.engine import Job, Message, Partition, Quotient, Timeline, discrete, equitable, quotient, run
-from scaleout.errors import WorkloadError
-from scaleout.network import Fabric, machine
+from scaleout.engine import Epoch, Job, Message, Partition, Quotient, Timeline, discrete, equitable, quotient, run
+from scaleout.engine.program import ticks
+from scaleout.engine.usage import BINS, Usage, usage
+from scaleout.errors import TopologyError, WorkloadError
+from scaleout.network import Fabric, detour, machine, stretches
 from scaleout.network.pattern import Pattern
-from scaleout.specs import Slow, System, TrainingExperiment
+from scaleout.specs import Fault, Slow, System, TrainingExperiment
 from scaleout.training.step import build
 
 __all__ = ["Recording", "evaluate"]
@@ -38,6 +43,10 @@ class Recording:
         """Index of the program of a class; for training, its pipeline stage."""
         return int(self.job.program_of[int(self.wiring.representatives[cls])])
 
+    def usage(self, bins: int = BINS) -> Usage:
+        """What every class of links carried, over the step and in so many parts of it; made anew at each call."""
+        return usage(self.job, self.wiring, self.timeline, bins)
+
     def class_words(self, cls: int) -> str:
         """A class in words: its representative, and how many ranks are like it."""
         others = int(self.wiring.sizes[cls]) - 1
@@ -60,10 +69,12 @@ def evaluate(
 
     Raises
     ------
+    SpecError
+        A fault names what the machine does not have.
     TopologyError
-        The system cannot be built at this size.
+        The system cannot be built at this size, or has no way around a dead link.
     WorkloadError
-        The step is longer than the engine can count.
+        The step is longer than the engine can count, or waits for a dead link for ever.
     """
     try:
         return _evaluate(experiment, job or build(experiment), fold=fold, runs=runs)
@@ -74,8 +85,9 @@ def evaluate(
 def _evaluate(experiment: TrainingExperiment, job: Job, *, fold: bool, runs: bool) -> Recording:
     place = site(experiment)
     patterns = place.patterns(job)
-    partition = place.partition(job, patterns) if fold else discrete(job, place.fabric)
-    wiring = quotient(job, place.fabric, patterns, partition)
+    later = place.epochs(job, patterns, experiment.faults)
+    partition = place.partition(job, patterns, later) if fold else discrete(job, place.fabric)
+    wiring = quotient(job, place.fabric, patterns, partition, later)
     return Recording(experiment, job, wiring, run(job, wiring, runs=runs), fold)
 
 
@@ -108,8 +120,39 @@ class Site:
             self._patterns[key] = candidates(self.fabric, groups, message.operation)[key[2]](groups)
         return self._patterns[key]
 
-    def partition(self, job: Job, patterns: dict[int, Pattern]) -> Partition:
+    def epochs(self, job: Job, patterns: dict[int, Pattern], faults: tuple[Fault, ...]) -> tuple[Epoch, ...]:
+        """What faults leave of the links, and where messages go then; each keeps its algorithm."""
+        found: dict[int, Epoch] = {}
+        known: dict[bytes, dict[int, Pattern]] = {b"": patterns}
+        for start, bandwidth, avoid in stretches(self.fabric.topology, faults) if faults else ():
+            if avoid.tobytes() not in known:
+                try:
+                    known[avoid.tobytes()] = self._around(job, patterns, avoid)
+                except TopologyError as error:
+                    raise TopologyError(
+                        f"faults, from {start:g} s on: {error} around the dead links; take then: stall, or leave "
+                        "them a share above 0"
+                    ) from None
+            found[ticks(start)] = Epoch(ticks(start), bandwidth, known[avoid.tobytes()])
+        return tuple(found.values())
+
+    def _around(self, job: Job, patterns: dict[int, Pattern], dead: Ints) -> dict[int, Pattern]:
+        """Pattern of every message; those that load a dead link lead around it."""
+        fabric = detour(self.fabric, dead)
+        made: dict[int, Pattern] = {}
+        for index, pattern in patterns.items():
+            if id(pattern) not in made:
+                message = job.messages[index]
+                groups = job.families[message.family].groups
+                name = self._choices[message.family, message.operation, message.nbytes]
+                hit = any(np.isin(phase.link, dead).any() for phase in pattern.phases)
+                made[id(pattern)] = candidates(fabric, groups, message.operation)[name](groups) if hit else pattern
+        return {index: made[id(pattern)] for index, pattern in patterns.items()}
+
+    def partition(self, job: Job, patterns: dict[int, Pattern], later: tuple[Epoch, ...] = ()) -> Partition:
         """The coarsest equitable partition of a job on this machine."""
+        if later:
+            return equitable(job, self.fabric, patterns, later)
         key = tuple((m.family, m.operation, patterns[i].algorithm, m.nbytes > 0) for i, m in enumerate(job.messages))
         if key not in self._partitions:
             self._partitions[key] = equitable(job, self.fabric, patterns)
