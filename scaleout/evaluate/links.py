@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.engine.usage import Usage
 from scaleout.evaluate.event import Recording
 from scaleout.result import LinkUse
