@@ -1,6 +1,7 @@
 """``scaleout show``: what is known, and what stands behind a name."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
@@ -19,19 +20,42 @@ _LISTS = {"chips": "chip", "systems": "system", "models": "model", "stacks": "st
 
 @click.command()
 @click.argument("what")
+@click.argument("name", required=False)
+@click.option("--nodes", type=click.IntRange(1), help="With topology: nodes of a system. [default: 1]")
+@click.option("--chips", type=click.IntRange(1), help="With topology: chips of a system, in place of --nodes.")
+@click.option(
+    "--plot", type=click.Path(path_type=Path), metavar="FILE", help="With topology: draw it into a .png or .svg file."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(what: str, as_json: bool) -> None:
-    """List chips, systems, models, stacks or experiments, or print what a NAME stands for.
+def command(
+    what: str, name: str | None, nodes: int | None, chips: int | None, plot: Path | None, as_json: bool
+) -> None:
+    """List chips, systems, models, stacks, experiments or topologies, or print what WHAT, a name, stands for.
 
-    A NAME may be the path of a model's config.json from Hugging Face: it is printed as a model file.
+    topology NAME prints counts, degrees, distances and bisection of a system, or of a topology by name or
+    path (.yaml, .graphml, .json, .xml, .txt; docs/graphs.md), and draws it.
+
+    A name may be the path of a model's config.json from Hugging Face: it is printed as a model file.
 
     \b
     Examples:
       scaleout show chips
       scaleout show dgx-h100
+      scaleout show topology dgx-h100 --nodes 4 --plot dgx-h100.png
       scaleout show llama-3.1-70b --json
       scaleout show downloads/my-model/config.json > my-model.yaml
     """
+    if what in ("topology", "topologies"):
+        from scaleout.cli.topology import list_topologies, show_topology
+
+        if name is None:
+            list_topologies(as_json)
+        else:
+            show_topology(name, nodes, chips, plot, as_json)
+        return
+    for option, value in {"NAME": name, "--nodes": nodes, "--chips": chips, "--plot": plot}.items():
+        if value is not None:
+            raise SpecError(f"{option} {value}: goes with scaleout show topology, not with {what!r:.60}")
     if what in _LISTS:
         _list(_LISTS[what], as_json)
         return
@@ -39,7 +63,7 @@ def command(what: str, as_json: bool) -> None:
     kinds = ["model"] if config else [kind for kind in FOLDERS if what in list_names(kind)]
     if not kinds:
         names = [name for kind in FOLDERS for name in list_names(kind)]
-        raise SpecError(f"nothing is called {what!r}; {near(what, [*names, *_LISTS])}")
+        raise SpecError(f"nothing is called {what!r}; {near(what, [*names, *_LISTS, 'topology'])}")
     for kind in kinds:
         _one(kind, what, as_json)
 

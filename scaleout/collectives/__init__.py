@@ -1,5 +1,5 @@
 """Collective operations as load on links and latency, one module a family of algorithms."""
 
-from scaleout.collectives.select import candidates, choose, fastest, trials
+from scaleout.collectives.select import Candidate, candidates, choose, explain, fastest, only, trials
 
-__all__ = ["candidates", "choose", "fastest", "trials"]
+__all__ = ["Candidate", "candidates", "choose", "explain", "fastest", "only", "trials"]

@@ -6,6 +6,7 @@ import numpy as np
 
 from scaleout.arrays import Floats
 from scaleout.compiled import compilable
+from scaleout.errors import SpecError
 from scaleout.network import tree_shape
 from scaleout.specs import ALGORITHMS, System
 
@@ -18,6 +19,7 @@ __all__ = [
     "distance",
     "places",
     "rail_size_of_all",
+    "railed",
     "rails",
     "reach",
 ]
@@ -59,17 +61,29 @@ class Rails(NamedTuple):
     idle_step: float
 
 
+def railed(system: System) -> bool:
+    """Whether a system is one of NVSwitch nodes on a rail fat tree, whose wires have a closed form."""
+    return system.scale_up.kind == "nvswitch" and system.network.kind == "rail-fat-tree"
+
+
 def rails(system: System, chips: int) -> Rails:
     """The machine of `chips` chips of a system.
 
     Raises
     ------
+    SpecError
+        Its nodes or its network are of another kind.
     TopologyError
         The tree cannot be built with the system's switches.
     """
+    if not railed(system):
+        raise SpecError(
+            f"{system.name}: nodes of kind {system.scale_up.kind!r} on a network of kind {system.network.kind!r} have "
+            "no wires in closed form, which a design space needs; take 'analyse_many', or evaluator 'event'"
+        )
     per_node = min(chips, system.chips_per_node)
     nodes = -(-chips // per_node)
-    share = system.chips_per_node // system.ports_per_node
+    share = system.chips_per_port
     lanes = -(-per_node // share)
     net, up = system.network, system.scale_up
     port, node_link = net.bandwidth * net.efficiency, up.bandwidth * up.efficiency

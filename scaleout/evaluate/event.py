@@ -11,7 +11,7 @@ from scaleout.engine import Epoch, Job, Message, Partition, Quotient, Timeline, 
 from scaleout.engine.program import ticks
 from scaleout.engine.usage import BINS, Usage, usage
 from scaleout.errors import TopologyError, WorkloadError
-from scaleout.network import Fabric, detour, machine, stretches
+from scaleout.network import Fabric, avoiding, machine, stretches, with_routing
 from scaleout.network.pattern import Pattern
 from scaleout.specs import Fault, Slow, System, TrainingExperiment
 from scaleout.training.step import build
@@ -130,7 +130,7 @@ class Site:
                     known[avoid.tobytes()] = self._around(job, patterns, avoid)
                 except TopologyError as error:
                     raise TopologyError(
-                        f"faults, from {start:g} s on: {error} around the dead links; take then: stall, or leave "
+                        f"faults, from {start:g} s on: {error}; take then: stall, or leave "
                         "them a share above 0"
                     ) from None
             found[ticks(start)] = Epoch(ticks(start), bandwidth, known[avoid.tobytes()])
@@ -138,7 +138,7 @@ class Site:
 
     def _around(self, job: Job, patterns: dict[int, Pattern], dead: Ints) -> dict[int, Pattern]:
         """Pattern of every message; those that load a dead link lead around it."""
-        fabric = detour(self.fabric, dead)
+        fabric = with_routing(self.fabric, avoiding(self.fabric.topology, dead, self.fabric.paths))
         made: dict[int, Pattern] = {}
         for index, pattern in patterns.items():
             if id(pattern) not in made:
@@ -146,7 +146,10 @@ class Site:
                 groups = job.families[message.family].groups
                 name = self._choices[message.family, message.operation, message.nbytes]
                 hit = any(np.isin(phase.link, dead).any() for phase in pattern.phases)
-                made[id(pattern)] = candidates(fabric, groups, message.operation)[name](groups) if hit else pattern
+                menu = candidates(fabric, groups, message.operation) if hit else {name: lambda _, same=pattern: same}
+                if name not in menu:
+                    raise TopologyError(f"{self.fabric.topology.name}: no {name} of {message.operation}")
+                made[id(pattern)] = menu[name](groups)
         return {index: made[id(pattern)] for index, pattern in patterns.items()}
 
     def partition(self, job: Job, patterns: dict[int, Pattern], later: tuple[Epoch, ...] = ()) -> Partition:

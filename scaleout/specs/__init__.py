@@ -9,8 +9,10 @@ from scaleout.specs.fields import FrozenDict
 from scaleout.specs.gemm import GemmConstants, QuantiseConstants
 from scaleout.specs.layout import Batch, Layout
 from scaleout.specs.model import Model
+from scaleout.specs.moe import MoeKernel, MoeLibrary
 from scaleout.specs.stack import Stack
-from scaleout.specs.system import ALGORITHMS, CollectiveLibrary, Network, Protocol, ScaleUp, System
+from scaleout.specs.system import ALGORITHMS, CollectiveLibrary, Launch, Network, Protocol, ScaleUp, System
+from scaleout.specs.tuner import Tuner
 
 __all__ = [
     "ALGORITHMS",
@@ -24,8 +26,11 @@ __all__ = [
     "Fault",
     "FrozenDict",
     "GemmConstants",
+    "Launch",
     "Layout",
     "Model",
+    "MoeKernel",
+    "MoeLibrary",
     "Network",
     "PrefillConstants",
     "Protocol",
@@ -35,4 +40,5 @@ __all__ = [
     "Stack",
     "System",
     "TrainingExperiment",
+    "Tuner",
 ]
