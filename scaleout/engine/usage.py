@@ -60,6 +60,12 @@ class Usage:
     bin_quantum: float
 
     @property
+    def busy(self) -> Floats:
+        """Carried over what could be, over the whole step [1], by class of links."""
+        room = self.room.sum(axis=1)
+        return np.divide(self.carried, room, out=np.zeros_like(room), where=room > 0)
+
+    @property
     def utilisation(self) -> Floats:
         """Carried over what could be, in each bin [1], shape (classes, bins); 0 where a link is dead."""
         return np.divide(self.over_time, self.room, out=np.zeros_like(self.room), where=self.room > 0)

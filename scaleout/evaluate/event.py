@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from scaleout.arrays import Ints
+from scaleout.arrays import Floats, Ints
 from scaleout.collectives import candidates, fastest, trials
 from scaleout.engine import Epoch, Job, Message, Partition, Quotient, Timeline, discrete, equitable, quotient, run
 from scaleout.engine.program import ticks
@@ -46,6 +46,11 @@ class Recording:
     def usage(self, bins: int = BINS) -> Usage:
         """What every class of links carried, over the step and in so many parts of it; made anew at each call."""
         return usage(self.job, self.wiring, self.timeline, bins)
+
+    def busy_links(self) -> Floats:
+        """Utilisation of every link over the step [1], shape (links,)."""
+        of = self.wiring.link_of
+        return np.where(of >= 0, np.append(self.usage().busy, 0.0)[of], 0.0)
 
     def class_words(self, cls: int) -> str:
         """A class in words: its representative, and how many ranks are like it."""

@@ -27,8 +27,7 @@ def link_use(recording: Recording, usage: Usage | None = None) -> tuple[LinkUse,
     bins = len(use.edges) - 1
     kind_of = topology.kind[use.first]
     shares = use.utilisation
-    room = use.room.sum(axis=1)
-    whole = np.divide(use.carried, room, out=np.zeros_like(room), where=room > 0)
+    whole = use.busy
     rows = []
     for kind, name in enumerate(topology.kinds):
         count = int(np.count_nonzero(topology.kind == kind))
