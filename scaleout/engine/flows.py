@@ -7,6 +7,7 @@ on with what is left of them, over the links of the new epoch; one that crosses 
 """
 
 import heapq
+from array import array
 from functools import partial
 from typing import Any
 
@@ -66,9 +67,8 @@ class FlowNetwork:
     def __init__(self, env: simpy.Environment, wiring: Quotient) -> None:
         self.env = env
         self.solves = 0
-        self.moved: list[tuple[int, int, int, float]] = []
-        """Stretches at a constant rate: leg, with that of the epoch before it counted through; start, end
-        [tick]; share of the leg that was carried [1]."""
+        # stretches at a constant rate: place, start and end [tick], and share of the leg
+        self._when, self._share_done = array("q"), array("d")
         self._wiring = wiring.epochs[0]
         self._legs = self._wiring.legs
         self._first = 0
@@ -176,7 +176,11 @@ class FlowNetwork:
         if flow.total and now > flow.since:
             share = (now - flow.since) / flow.total
             flow.done += share
-            self.moved.append((flow.place, flow.since, now, share))
+            self._note(flow, now, share)
+
+    def _note(self, flow: _Flow, now: int, share: float) -> None:
+        self._when.extend((flow.place, flow.since, now))
+        self._share_done.append(share)
 
     def _enter(self, number: int, wiring: Wiring, _: simpy.Event) -> None:
         """Go over to another epoch: what is under way goes on over its links."""
@@ -204,9 +208,8 @@ class FlowNetwork:
 
     def account(self) -> Moved:
         """What was carried, and when."""
-        leg, start, end, share = zip(*self.moved, strict=True) if self.moved else ((), (), (), ())
-        whole = [np.array(column, dtype=np.int64) for column in (leg, start, end)]
-        return Moved(whole[0], whole[1], whole[2], np.array(share, dtype=np.float64))
+        leg, start, end = np.array(self._when, dtype=np.int64).reshape(-1, 3).T
+        return Moved(leg, start, end, np.array(self._share_done, dtype=np.float64))
 
     def _plan_wake(self) -> None:
         heap = self._heap
@@ -226,7 +229,7 @@ class FlowNetwork:
             date, key, flow = heapq.heappop(heap)
             if flow.finish != date:
                 continue
-            self.moved.append((flow.place, flow.since, now, 1.0 - flow.done))
+            self._note(flow, now, 1.0 - flow.done)
             flow.finish = -2
             for link in flow.leg.links:
                 users = self._users[link]

@@ -62,7 +62,7 @@ class Usage:
     @property
     def busy(self) -> Floats:
         """Carried over what could be, over the whole step [1], by class of links."""
-        room = self.room.sum(axis=1)
+        room: Floats = self.room.sum(axis=1)
         return np.divide(self.carried, room, out=np.zeros_like(room), where=room > 0)
 
     @property
