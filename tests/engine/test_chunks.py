@@ -15,6 +15,7 @@ from scaleout.engine.chunks import LaneRun, Lanes, concatenate, run_lanes
 from scaleout.engine.lanefold import folded
 from scaleout.engine.laneloop import by_events
 from scaleout.engine.lanerows import by_rows, rows_apply
+from scaleout.engine.lanestate import Net, State, net_of, state_of
 from scaleout.engine.lanewires import wired
 from scaleout.errors import WorkloadError
 
@@ -144,12 +145,10 @@ def test_no_link_is_above_capacity_and_all_bytes_are_sent(given_):
         log.append((now, a, rate))
         return plain(a, now, rate, *state)
 
-    net, state = (
-        tuple(column.tolist() for column in part) for part in (laneloop._net(w), laneloop._state(w, laneloop._net(w)))
-    )
+    net, state = (tuple(column.tolist() for column in part) for part in (net_of(w), state_of(w, net_of(w))))
     started, ended, first = [-1] * w.sends, [-1] * w.sends, (np.cumsum(w.steps) - w.steps).tolist()
     loop = laneloop.play.replacing({"retimed": watch})
-    loop(laneloop.Net(*net), laneloop.State(*state), w.stride, first, 1, started, ended, [0] * 4)
+    loop(Net(*net), State(*state), w.stride, first, 1, started, ended, [0] * 4)
     instants = sorted({*started, *ended, *(now for now, _, _ in log)})
     lane = np.repeat(np.arange(w.lanes), w.steps)
     rate, sent = np.where(w.flowing, w.alone, 0.0), np.zeros(w.sends)
