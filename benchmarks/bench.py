@@ -160,6 +160,8 @@ def main() -> None:
         ("build 65,536 chips, route one flow from each", median(lambda: build_and_route(system)), 0.100),
         ("max-min, 100,000 flows, 100,000 links", median(lambda: max_min(*middle)), 0.150),
         ("max-min, 1,000,000 flows, 393,000 links", median(lambda: max_min(*wide), runs=3), 1.5),
+        ("unfolded step of 1,024 ranks, whole process", process("-c", UNFOLDED.format(dp=8)), 5.0),
+        ("unfolded step of 16,384 ranks, whole process", process("-c", UNFOLDED.format(dp=128), runs=1), 20.0),
         ("scaleout --help", process("-m", "scaleout", "--help"), 0.5),
         ("import and first folded result", process("-c", FIRST), 2.0),
         (
@@ -175,6 +177,13 @@ def main() -> None:
 
 OUT = tempfile.mkdtemp(prefix="scaleout-bench-")
 FIRST = "import scaleout; scaleout.simulate(scaleout.experiment('llama-3.1-405b-16k'))"
+UNFOLDED = """
+from dataclasses import replace
+import scaleout
+spec = scaleout.experiment('llama-3.1-405b-16k')
+layout, batch = replace(spec.layout, dp={dp}), replace(spec.batch, global_=spec.batch.global_ * {dp} // 128)
+scaleout.simulate(replace(spec, chips=128 * {dp}, layout=layout, batch=batch), fold=False)
+"""
 
 if __name__ == "__main__":
     main()
