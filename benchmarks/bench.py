@@ -231,6 +231,8 @@ def main() -> None:
         ("ring of 4,096, 1 GB, unfolded, 33.5 M sends", median(lambda: run_lanes(*thousands), runs=3), 5.0),
         ("ring of 1,024, 1 GB, unfolded, 2.1 M sends", median(lambda: run_lanes(*thousand)), 0.5),
         ("ring of 1,024 placed at random, hash ECMP", median(lambda: run_lanes(*random_ring), runs=1), 2.0),
+        ("unfolded step of 1,024 ranks, whole process", process("-c", UNFOLDED.format(dp=8)), 5.0),
+        ("unfolded step of 16,384 ranks, whole process", process("-c", UNFOLDED.format(dp=128), runs=1), 20.0),
         ("scaleout --help", process("-m", "scaleout", "--help"), 0.5),
         ("import and first folded result", process("-c", FIRST), 2.0),
         (
@@ -250,6 +252,13 @@ def main() -> None:
 
 OUT = tempfile.mkdtemp(prefix="scaleout-bench-")
 FIRST = "import scaleout; scaleout.simulate(scaleout.experiment('llama-3.1-405b-16k'))"
+UNFOLDED = """
+from dataclasses import replace
+import scaleout
+spec = scaleout.experiment('llama-3.1-405b-16k')
+layout, batch = replace(spec.layout, dp={dp}), replace(spec.batch, global_=spec.batch.global_ * {dp} // 128)
+scaleout.simulate(replace(spec, chips=128 * {dp}, layout=layout, batch=batch), fold=False)
+"""
 
 if __name__ == "__main__":
     main()
