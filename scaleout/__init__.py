@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         WorkloadError,
     )
     from scaleout.io.catalogue import experiment, list_names, load, schema
+    from scaleout.io.graphs import from_networkx, read_topology, write_topology
     from scaleout.io.huggingface import read_huggingface
     from scaleout.result import Result
     from scaleout.scaling import Scaling, scaling_table
@@ -42,6 +43,7 @@ _HOMES = {
         "WorkloadError",
     ),
     "scaleout.io.catalogue": ("experiment", "list_names", "load", "schema"),
+    "scaleout.io.graphs": ("from_networkx", "read_topology", "write_topology"),
     "scaleout.io.huggingface": ("read_huggingface",),
     "scaleout.result": ("Result",),
     "scaleout.scaling": ("Scaling", "scaling_table"),
@@ -76,14 +78,17 @@ __all__ = [
     "compare",
     "design_space",
     "experiment",
+    "from_networkx",
     "list_names",
     "load",
     "read_huggingface",
+    "read_topology",
     "record",
     "scaling_table",
     "schema",
     "simulate",
     "validate",
+    "write_topology",
 ]
 
 

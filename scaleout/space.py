@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from scaleout.arrays import Bools, Floats, Ints
-from scaleout.collectives.places import Rails, rails
+from scaleout.collectives.places import Rails, rails, refuse_unrailed
 from scaleout.compiled import compilable
 from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.errors import SpecError, TopologyError
-from scaleout.evaluate.analytic import Given, given, plan_of, point, refuse_slow
+from scaleout.evaluate.analytic import Given, given, plan_of, refuse_slow
 from scaleout.hardware import Rates, pack
 from scaleout.hardware.formats import format_of
 from scaleout.models import training_flops
@@ -98,7 +98,6 @@ def analyse_many(experiments: Sequence[TrainingExperiment]) -> Outcomes:
     ticks = np.zeros((count, len(OUTCOME)), dtype=np.int64)
     memory, problem = np.full(count, np.nan), np.zeros(count, dtype=np.int64)
     tokens, flops = np.zeros(count), np.zeros(count)
-    run = point.compiled
     for i, spec in enumerate(experiments):
         if not isinstance(spec, TrainingExperiment):
             raise SpecError(f"experiments: number {i}, {spec!r:.60}, is no experiment")
@@ -106,7 +105,7 @@ def analyse_many(experiments: Sequence[TrainingExperiment]) -> Outcomes:
         if numbers is None:
             continue
         capacity = spec.system.chip.hbm_bytes
-        ticks[i], stages = run(*numbers, capacity)
+        ticks[i], stages = numbers.point.compiled(*numbers, capacity)
         memory[i] = stages.sum(axis=1).max()
         if memory[i] > capacity:
             problem[i] = _FITS_NOT
@@ -174,6 +173,7 @@ def design_space(
     >>> tp[table.best], pp[table.best]  # doctest: +SKIP
     """
     refuse_slow(base)
+    refuse_unrailed(base.system)
     layout, batch = base.layout, base.batch
     columns = {
         "tp": _whole("tp", tp, layout.tp),

@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 
+from scaleout.collectives.places import railed
 from scaleout.errors import ScaleoutError
 from scaleout.io.catalogue import list_names, load
 from scaleout.specs import Batch, Layout, TrainingExperiment
@@ -12,10 +13,16 @@ from scaleout.specs.experiment import MODULES
 MODELS = ("gpt2", "gpt3-125m", "bloom-560m", "qwen2.5-0.5b", "llama-3.2-1b", "gemma-2b")
 
 
-def random_experiments(seed: int, most_micro_batches: int = 8) -> Iterator[TrainingExperiment]:
-    """Endless; groups lie inside nodes and across them, on ports of their own and shared ones."""
+def random_experiments(seed: int, most_micro_batches: int = 8, *, rails: bool = True) -> Iterator[TrainingExperiment]:
+    """Endless; groups lie inside nodes and across them, on ports of their own and shared ones.
+
+    Without `rails` on every other kind of machine, with H100 for the chips of which no kernel was measured.
+    """
     draw = random.Random(seed)
-    systems = [load("system", name) for name in list_names("system")]
+    systems = [system for name in list_names("system") if railed(system := load("system", name)) == rails]
+    if not rails:
+        chip = load("chip", "h100-sxm-80gb")
+        systems = [system if system.chip.gemm else replace(system, chip=chip) for system in systems]
     stacks = [load("stack", name) for name in list_names("stack")]
     models = [load("model", name) for name in MODELS]
     while True:

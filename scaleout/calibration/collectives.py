@@ -1,17 +1,20 @@
-"""Constants of a system's communication library from measured collectives in one node.
+"""Constants of a system's communication library from measured collectives and sends.
 
 ``python -m scaleout.calibration.collectives TABLE --system dgx-h100 [--write]``
 
-The table has the columns op, bytes (the whole buffer), gpus, nodes, system, library, time_us.
-Each row takes the cheapest of some forms that are affine in the size (``docs/collectives.md``);
-their constants are fitted to the logarithms of the times, all but one number of chips, which is
-held out. What is printed comes from the simulator's own algorithms on the fitted system.
+The table has the form of ``scaleout validate collective``. Each row takes the cheapest of some
+forms that are affine in the size (``docs/collectives.md``); what an algorithm asks of links and
+steps is taken from the simulator's own patterns on the system's own machine, so any machine can be
+fitted. Constants are fitted to the logarithms of the times, all but rows that are held out.
 """
 
 import sys
 from argparse import Namespace
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,42 +24,35 @@ from scaleout.calibration.chipfile import paragraph
 from scaleout.calibration.command import carry_out, parser
 from scaleout.calibration.files import write_section
 from scaleout.calibration.fit import solver
-from scaleout.collectives import choose, trials
-from scaleout.collectives.flat import ROUNDS
+from scaleout.collectives import fastest, trials
 from scaleout.errors import MeasurementError, near
 from scaleout.io.catalogue import find, load
 from scaleout.io.table import Row, take_rows
-from scaleout.network import nvswitch_node
-from scaleout.specs import CollectiveLibrary, System
+from scaleout.network.fabric import Fabric
+from scaleout.network.machine import machine
+from scaleout.network.pattern import Pattern
+from scaleout.specs import CollectiveLibrary, Launch, Protocol, System
 from scaleout.units import describe
+from scaleout.validation.collective import OPERATIONS, measured, ranks_of, system_of
 
-__all__ = ["Table", "fit", "fitted", "predict", "read_table"]
+__all__ = ["Table", "fit", "fitted", "predict", "read_table", "residuals", "vector"]
 
 
-_OPERATIONS = (*ROUNDS,)
-_NAMES = {"alltoall": "all_to_all"}
 _BANDS = (("up to 64 KiB", 2.0**16), ("up to 2 MiB", 2.0**21), ("up to 128 MiB", 2.0**27), ("more", np.inf))
-_STARTS_AT: dict[str, tuple[float, float, float]] = {
-    "LL": (6.0, 0.5, 0.25),
-    "LL128": (12.0, 0.5, 0.6),
-    "Simple": (25.0, 2.0, 0.9),
-    "NVLS-small": (30.0, 0.0, 0.4),
-    "NVLS": (50.0, 0.0, 0.8),
-    "P2P-LL": (8.0, 0.0, 0.1),
-    "P2P": (16.0, 0.0, 0.85),
-}
-"""Protocols that are fitted where a system's file has them, and where the search starts: launch
-[us], step [us] (0: stays 0) and rate [1]."""
-_IDLE = 0.4
+_FIELDS = ("launch", "scale_up_step", "network_step", "scale_up_rate", "network_rate")
+_LOW, _HIGH = (1e-6, 1e-8, 1e-7, 5e-3, 5e-3), (2e-4, 3e-5, 2e-4, 1.0, 1.0)
+"""Bounds of the fields; a step of 0 stays 0."""
+_IDLE = (0.05, 2.0)
 _STARTS = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """Measured operations in one node: index into `ROUNDS`, ranks, bytes and seconds, shape (rows,)."""
+    """Measured operations: index into `OPERATIONS`, ranks, nodes, bytes, seconds and library, shape (rows,)."""
 
     operation: Ints
     ranks: Ints
+    nodes: Ints
     nbytes: Floats
     seconds: Floats
     library: npt.NDArray[np.str_]
@@ -65,9 +61,21 @@ class Table:
         """The rows where the mask is true."""
         return Table(*(getattr(self, name)[mask] for name in self.__slots__))
 
+    def kinds(self) -> Iterator[tuple[tuple[str, int, int], Ints]]:
+        """Rows of each operation on each number of chips and nodes."""
+        keys = np.stack((self.operation, self.ranks, self.nodes))
+        for operation, ranks, nodes in np.unique(keys, axis=1).T.tolist():
+            rows = np.flatnonzero((keys == np.array([[operation], [ranks], [nodes]])).all(axis=0))
+            yield (OPERATIONS[operation], ranks, nodes), rows
 
-def read_table(path: Path, system: str) -> Table:
-    """The rows of a system's collectives in one node.
+
+def read_table(path: Path, system: str, nodes: int | None = 1) -> Table:
+    """The rows that were measured on a system.
+
+    Parameters
+    ----------
+    nodes
+        Take rows on so many nodes; None takes all.
 
     Raises
     ------
@@ -77,115 +85,225 @@ def read_table(path: Path, system: str) -> Table:
     rows = []
 
     def take(row: Row) -> None:
-        name = row.text("op")
-        operation = _NAMES.get(name, name)
-        # a row without a time has a bus bandwidth alone
-        if (
-            (row.optional("system"), row.optional("nodes")) == (system, "1")
-            and operation in ROUNDS
-            and row.optional("time_us")
-        ):
-            key = _OPERATIONS.index(operation), row.whole("gpus")
-            rows.append((*key, row.number("bytes"), row.number("time_us") * 1e-6, row.text("library")))
+        found = measured(row)
+        on = system_of(row.optional("system"), row.text("library"))
+        if found and on == system and found.nodes in (nodes or found.nodes,) and not row.optional("algo"):
+            key = (OPERATIONS.index(found.operation), found.ranks, found.nodes)
+            rows.append((*key, found.nbytes, found.seconds, row.text("library")))
 
     take_rows(path, ("op", "bytes", "gpus", "nodes", "system", "library", "time_us"), take)
     if not rows:
-        raise MeasurementError(f"{path}: no collectives of {system} in one node")
-    operation, ranks, nbytes, seconds, library = zip(*rows, strict=True)
-    return Table(np.array(operation), np.array(ranks), np.array(nbytes), np.array(seconds), np.array(library))
+        where = " in one node" if nodes == 1 else f" on {nodes} nodes" if nodes else ""
+        raise MeasurementError(f"{path}: no collectives of {system}{where}")
+    return Table(*(np.array(column) for column in zip(*rows, strict=True)))
 
 
-def predict(logs: Floats, table: Table, system: System) -> Floats:
+# --- what an algorithm asks of the machine ---------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """One algorithm by one protocol: t = launch + wires + inner i + outer o + S share / rate.
+
+    Rate is the least of `link`, r_i `inside` k / (k + d) and r_o `outside`, for the steps i and o,
+    the rates r and the idle step d of the protocol and library.
+    """
+
+    protocol: str
+    wires: float
+    inner: float
+    outer: float
+    share: float
+    link: float
+    inside: float
+    outside: float
+    sends: float
+
+
+@cache
+def _forms(system: System, operation: str, ranks: int, nodes: int) -> tuple[_Form, ...]:
+    """Everything that can do an operation, taken apart with constants of 0 and 1."""
+    chips, group = ranks_of(system, operation, ranks, nodes)
+
+    def with_steps(inner: float, outer: float) -> tuple[Fabric, dict[str, Pattern]]:
+        fabric = machine(system, chips)
+        bare = {
+            name: Protocol(algorithms=rules.algorithms, launch=0.0, scale_up_step=inner, network_step=outer)
+            for name, rules in fabric.protocols.items()
+        }
+        fabric = replace(fabric, protocols=bare, idle_step=0.0)
+        return fabric, trials(fabric, group, operation)
+
+    fabric, plain = with_steps(0.0, 0.0)
+    inner, outer = with_steps(1.0, 0.0)[1], with_steps(0.0, 1.0)[1]
+
+    def caps(**changes: Any) -> dict[str, float]:
+        made = trials(replace(fabric, **changes), group, operation)
+        return {name: float(pattern.phases[0].cap[0]) for name, pattern in made.items()}
+
+    inside, outside = caps(network_bandwidth=np.inf), caps(scale_up_bandwidth=np.inf)
+    idle = caps(network_bandwidth=np.inf, idle_step=1.0)
+    forms = []
+    for name, pattern in plain.items():
+        (phase,) = pattern.phases
+        sending = idle[name] / inside[name] if np.isfinite(inside[name]) else 1.0
+        forms.append(
+            _Form(
+                protocol=name.partition("/")[2],
+                wires=pattern.latency(),
+                inner=inner[name].latency() - pattern.latency(),
+                outer=outer[name].latency() - pattern.latency(),
+                share=phase.share,
+                link=float((fabric.topology.bandwidth[phase.link] / phase.weight).min()),
+                inside=inside[name],
+                outside=outside[name],
+                sends=sending / (1.0 - sending) if sending < 1.0 else np.inf,
+            )
+        )
+    return tuple(forms)
+
+
+def predict(constants: Floats, table: Table, system: System) -> Floats:
     """Time of each row by the cheapest form [s].
 
     Parameters
     ----------
-    logs
-        Logarithms of the idle step, then of launch [us], step [us] and rate of each protocol.
+    constants
+        Idle step, then launch, steps and rates of each protocol; see `vector`.
     system
         Its links and protocols.
     """
-    names = _names(system)
-    idle, constants = np.exp(logs[0]), np.exp(logs[1:]).reshape(len(names), 3)
-    bandwidth, link = system.scale_up.bandwidth * system.scale_up.efficiency, system.scale_up.latency
-    n, nbytes = table.ranks, table.nbytes
-    rounds = np.array([*ROUNDS.values()])[table.operation]
-    steps, pairs = rounds * (n - 1), table.operation == _OPERATIONS.index("all_to_all")
-    best = np.full(len(n), np.inf)
-    for name, (launch, step, rate) in zip(names, constants, strict=True):
-        algorithms = system.library.protocols[name].algorithms
-        if "nvls" in algorithms:
-            fits, times, share = table.operation == _OPERATIONS.index("all_reduce"), 2 * np.ones_like(n), (n + 1) / n
-        elif "pairwise" in algorithms:
-            fits, times, share = pairs, np.ones_like(n), (steps + idle) / n
-        else:
-            fits, times, share = ~pairs, steps, (steps + idle) / n
-        fixed = launch * 1e-6 + times * (step * 1e-6 * bool(_STARTS_AT[name][1]) + 2 * link)
-        best = np.where(fits, np.minimum(best, fixed + share * nbytes / (rate * bandwidth)), best)
+    return _cheapest(constants, _tasks(table, system), len(table.ranks))
+
+
+class _Tasks(NamedTuple):
+    """Forms of all rows, one after another: rows, protocols and fields of `_Form`, shape (tasks,)."""
+
+    row: Ints
+    protocol: Ints
+    forms: Floats
+    nbytes: Floats
+
+
+def _tasks(table: Table, system: System) -> _Tasks:
+    names = [*system.library.protocols]
+    parts = []
+    for key, rows in table.kinds():
+        for form in _forms(system, *key):
+            numbers = [getattr(form, field.name) for field in fields(_Form)[1:]]
+            parts.append((rows, np.full(len(rows), names.index(form.protocol)), np.tile(numbers, (len(rows), 1))))
+    row, protocol, forms = (np.concatenate([part[at] for part in parts]) for at in range(3))
+    return _Tasks(row, protocol, forms.T, table.nbytes[row])
+
+
+def _cheapest(constants: Floats, tasks: _Tasks, rows: int) -> Floats:
+    launch, inner, outer, near, far = constants[1:].reshape(-1, len(_FIELDS))[tasks.protocol].T
+    wires, inside_steps, outside_steps, share, link, inside, outside, sends = tasks.forms
+    # 1 where what sends never waits
+    sending = 1.0 / (1.0 + constants[0] / sends)
+    rate = np.minimum(np.minimum(link, near * inside * sending), far * outside)
+    time = launch + wires + inner * inside_steps + outer * outside_steps + share / rate * tasks.nbytes
+    best = np.full(rows, np.inf)
+    np.minimum.at(best, tasks.row, time)
     return best
 
 
-def fit(table: Table, system: System) -> System:
-    """The system with the library's constants fitted to the rows; what is not fitted stays."""
+def vector(library: CollectiveLibrary) -> Floats:
+    """The constants of a library as `predict` takes them."""
+    rows = [[getattr(rules, name) for name in _FIELDS] for rules in library.protocols.values()]
+    return np.array([library.idle_step, *np.ravel(rows)])
+
+
+def fit(table: Table, system: System, launch: Launch | None = None, protocols: tuple[str, ...] = ()) -> System:
+    """The system with the library's constants fitted to the rows; what no row tells stays.
+
+    Parameters
+    ----------
+    launch
+        How the rows' operations were started.
+    protocols
+        Fit these alone, and no idle step.
+    """
     least_squares = solver()
-    names = _names(system)
-    start = [_IDLE, *(value or 1.0 for name in names for value in _STARTS_AT[name])]
-    high = [2.0, *(value for _ in names for value in (100.0, 10.0, 1.0))]
-    low = [0.05, *(value for _ in names for value in (1.0, 0.02, 0.01))]
+    names = [*system.library.protocols]
+    start = vector(system.library)
+    places = [("", "idle")] + [(name, field) for name in names for field in _FIELDS]
+    used, outside = _used(table, system), bool((table.nodes > 1).any())
+    inside = bool((table.nodes == 1).any())
+    free = np.array(
+        [
+            (not protocols if field == "idle" else name in used and name in (protocols or names))
+            and (outside or not field.startswith("network"))
+            and (inside or field.startswith("network"))
+            and start[at] > 0
+            for at, (name, field) in enumerate(places)
+        ]
+    )
+    low = np.log([_IDLE[0], *(_LOW * len(names))])[free]
+    high = np.log([_IDLE[1], *(_HIGH * len(names))])[free]
+    tasks = _tasks(table, system)
+    called, issued = (launch.call, launch.issue) if launch else (0.0, 0.0)
 
     def misses(logs: Floats) -> Floats:
-        return np.log(predict(logs, table, system) / table.seconds)
+        constants = start.copy()
+        constants[free] = np.exp(logs)
+        made = np.maximum(_cheapest(constants, tasks, len(table.ranks)) + called, issued)
+        return np.asarray(np.log(made / table.seconds))
 
     # a form that no row takes at the start is never moved, hence several starts
     rng = np.random.default_rng(0)
-    bounds = np.log(low), np.log(high)
-    starts = [np.log(start) + spread * rng.standard_normal(len(start)) for spread in [0.0, *[0.4] * (_STARTS - 1)]]
+    first = np.log(np.maximum(start[free], 1e-12))
+    starts = [first + spread * rng.standard_normal(len(first)) for spread in [0.0, *[0.4] * (_STARTS - 1)]]
     found = [
-        least_squares(
-            misses, np.clip(at, bounds[0] + 1e-6, bounds[1] - 1e-6), bounds=bounds, loss="soft_l1", f_scale=0.1
-        )
+        least_squares(misses, np.clip(at, low + 1e-6, high - 1e-6), bounds=(low, high), loss="soft_l1", f_scale=0.1)
         for at in starts
     ]
-    return fitted(system, np.exp(min(found, key=lambda one: one.cost).x))
+    done = start.copy()
+    done[free] = np.exp(min(found, key=lambda one: one.cost).x)
+    return fitted(system, done)
 
 
-def _names(system: System) -> list[str]:
-    """Protocols of the system that are fitted."""
-    return [name for name in _STARTS_AT if name in system.library.protocols]
+def _used(table: Table, system: System) -> set[str]:
+    """Protocols that could carry some row."""
+    return {form.protocol for key, _ in table.kinds() for form in _forms(system, *key)}
 
 
 def fitted(system: System, constants: Floats) -> System:
-    """The system with fitted constants in its library, to three digits."""
-    protocols = dict(system.library.protocols)
-    rounded = [float(f"{value:.3g}") for value in constants]
-    for at, name in enumerate(_names(system)):
-        launch, step, rate = rounded[1 + 3 * at : 4 + 3 * at]
-        step = step * 1e-6 if _STARTS_AT[name][1] else 0.0
-        protocols[name] = replace(protocols[name], launch=launch * 1e-6, scale_up_step=step, scale_up_rate=rate)
+    """The system with these constants in its library, those that differ to three digits."""
+    before = vector(system.library)
+    rounded = [
+        old if old == new else float(f"{new:.3g}") for old, new in zip(before.tolist(), constants.tolist(), strict=True)
+    ]
+    protocols = {}
+    for at, (name, rules) in enumerate(system.library.protocols.items()):
+        mine: dict[str, Any] = dict(zip(_FIELDS, rounded[1 + 5 * at : 6 + 5 * at], strict=True))
+        protocols[name] = replace(rules, **mine)
     return replace(system, library=replace(system.library, protocols=protocols, idle_step=rounded[0]))
 
 
-def residuals(table: Table, system: System) -> Floats:
-    """Simulated over measured, less one, of each row [1]."""
+def residuals(table: Table, system: System, launch: Launch | None = None) -> Floats:
+    """Simulated over measured, less one, of each row [1]: by the simulator's own algorithms."""
     out = np.empty(len(table.ranks))
-    for ranks in np.unique(table.ranks):
-        fabric = nvswitch_node(system, int(ranks))
-        group = np.arange(ranks)[None, :]
-        for at in np.flatnonzero(table.ranks == ranks):
-            operation, nbytes = _OPERATIONS[table.operation[at]], float(table.nbytes[at])
-            tried = trials(fabric, group, operation)
-            out[at] = tried[choose(fabric, group, operation, nbytes)].alone(fabric, nbytes)
+    for (operation, ranks, nodes), rows in table.kinds():
+        chips, group = ranks_of(system, operation, ranks, nodes)
+        fabric = machine(system, chips)
+        tried = trials(fabric, group, operation)
+        for at in rows.tolist():
+            nbytes = float(table.nbytes[at])
+            alone = tried[fastest(fabric, tried, nbytes)].alone(fabric, nbytes)
+            out[at] = launch.seconds(alone, operation) if launch else alone
     return out / table.seconds - 1
 
 
-def report(name: str, table: Table, system: System) -> str:
+def report(name: str, table: Table, errors: Floats) -> str:
     """Mean absolute error and bias by operation and size."""
-    errors, lines, low = residuals(table, system), [f"{name}: {len(table.ranks)} rows"], 0.0
+    lines, low = [f"{name}: {len(table.ranks)} rows"], 0.0
     for band, high in _BANDS:
         cells = []
-        for number, operation in enumerate(_OPERATIONS):
+        for number, operation in enumerate(OPERATIONS):
             mine = errors[(table.operation == number) & (table.nbytes > low) & (table.nbytes <= high)]
-            cells.append(f"{operation} {np.abs(mine).mean():6.1%} ({mine.mean():+.1%})" if len(mine) else "")
+            if len(mine):
+                cells.append(f"{operation} {np.abs(mine).mean():6.1%} ({mine.mean():+.1%})")
         lines.append(f"  {band:14}" + "  ".join(f"{cell:32}" for cell in cells).rstrip())
         low = high
     return "\n".join(lines)
@@ -214,27 +332,41 @@ def main(arguments: list[str] | None = None) -> int:
     made = parser("collectives", __doc__, "CSV of measured collectives", chips=False)
     made.add_argument("--system", default="dgx-h100", help="name of the system whose rows are taken")
     made.add_argument("--library", default="NCCL 2.27.3", help="library of the rows that are fitted")
+    made.add_argument("--nodes", type=int, help="nodes of the rows that are fitted; one otherwise, 0 for any")
     made.add_argument("--held-out", type=int, default=4, metavar="RANKS", help="rows that are not fitted")
+    made.add_argument("--held-sizes", action="store_true", help="hold out every third size instead")
+    made.add_argument("--from", type=float, default=0.0, dest="least", metavar="BYTES", help="fit no smaller sizes")
+    made.add_argument("--protocol", action="append", default=[], help="fit this protocol alone; may be repeated")
+    made.add_argument("--source", help="words for the file; those that are there stay otherwise")
     options = made.parse_args(arguments)
     return carry_out(lambda: _calibrate(options))
 
 
 def _calibrate(options: Namespace) -> None:
-    table, system = read_table(options.table, options.system), load("system", options.system)
-    mine = table.library == options.library
+    nodes = 1 if options.nodes is None else options.nodes or None
+    table, system = read_table(options.table, options.system, nodes), load("system", options.system)
+    mine = (table.library == options.library) & (table.nbytes >= options.least)
     if not mine.any():
-        raise MeasurementError(f"no rows of {options.library!r}; {near(options.library, sorted(set(table.library)))}")
+        known = sorted(set(table.library))
+        raise MeasurementError(f"no such rows of {options.library!r}; {near(options.library, known)}")
+    for name in options.protocol:
+        if name not in system.library.protocols:
+            raise MeasurementError(f"{system.name} has no protocol {name!r}; {near(name, system.library.protocols)}")
     held = mine & (table.ranks == options.held_out)
-    done = fit(table.take(mine & ~held), system)
-    error = float(np.abs(residuals(table.take(held), done)).mean()) if held.any() else None
-    done = replace(done, library=replace(done.library, residual=error and round(error, 4)))
-    print(section(done.library))
-    parts = ("fitted", mine & ~held), (f"held out, {options.held_out} chips", held), ("other runs", ~mine)
-    for name, rows in parts:
+    words = f"{options.held_out} chips"
+    if options.held_sizes:
+        held, words = mine & np.isin(table.nbytes, np.unique(table.nbytes[mine])[1::3]), "every third size"
+    launch = system.launch_of(options.library)
+    done = fit(table.take(mine & ~held), system, launch, tuple(options.protocol))
+    errors = residuals(table, done, launch)
+    error = float(np.abs(errors[held]).mean()) if held.any() else None
+    library = replace(done.library, residual=error and round(error, 4), source=options.source or done.library.source)
+    print(section(library))
+    for name, rows in (("fitted", mine & ~held), (f"held out, {words}", held), ("other runs", ~mine)):
         if rows.any():
-            print(report(name, table.take(rows), done))
+            print(report(name, table.take(rows), errors[rows]))
     if options.write:
-        write_section(find("system", options.system), ("library",), section(done.library))
+        write_section(find("system", options.system), ("library",), section(library))
 
 
 if __name__ == "__main__":

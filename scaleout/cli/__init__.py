@@ -10,6 +10,7 @@ __all__ = ["main"]
 _VERBS = {
     "run": "Simulate one experiment.",
     "compare": "Two experiments or results side by side.",
+    "collective": "Time one collective operation by size.",
     "show": "What is known: chips, systems, models, stacks.",
     "validate": "Compare the simulator with a table of measurements.",
     "accuracy": "Compare every table of a folder, as a page with figures.",
@@ -61,6 +62,7 @@ def cli() -> None:
       scaleout run
       scaleout run experiment.yaml --set layout.pp=4 --set chips=128
       scaleout compare before.yaml after.yaml
+      scaleout collective all_reduce --system dgx-h100 --nodes 2
       scaleout show systems
       scaleout validate gemm gemm.csv
     """

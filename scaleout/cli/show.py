@@ -1,12 +1,14 @@
 """``scaleout show``: what is known, and what stands behind a name."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
 
 from scaleout.errors import SpecError, near
 from scaleout.io.catalogue import FOLDERS, find, list_names, load, read, summary
+from scaleout.io.yaml import read_mapping
 from scaleout.models import parameters
 from scaleout.specs import Chip, Model
 from scaleout.specs.fields import plain
@@ -19,19 +21,42 @@ _LISTS = {"chips": "chip", "systems": "system", "models": "model", "stacks": "st
 
 @click.command()
 @click.argument("what")
+@click.argument("name", required=False)
+@click.option("--nodes", type=click.IntRange(1), help="With topology: nodes of a system. [default: 1]")
+@click.option("--chips", type=click.IntRange(1), help="With topology: chips of a system, in place of --nodes.")
+@click.option(
+    "--plot", type=click.Path(path_type=Path), metavar="FILE", help="With topology: draw it into a .png or .svg file."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(what: str, as_json: bool) -> None:
-    """List chips, systems, models, stacks or experiments, or print what a NAME stands for.
+def command(
+    what: str, name: str | None, nodes: int | None, chips: int | None, plot: Path | None, as_json: bool
+) -> None:
+    """List chips, systems, models, stacks, experiments or topologies, or print what WHAT, a name, stands for.
 
-    A NAME may be the path of a model's config.json from Hugging Face: it is printed as a model file.
+    topology NAME prints counts, degrees, distances and bisection of a system, or of a topology by name or
+    path (.yaml, .graphml, .json, .xml, .txt; docs/graphs.md), and draws it.
+
+    A name may be the path of a model's config.json from Hugging Face: it is printed as a model file.
 
     \b
     Examples:
       scaleout show chips
       scaleout show dgx-h100
+      scaleout show topology dgx-h100 --nodes 4 --plot dgx-h100.png
       scaleout show llama-3.1-70b --json
       scaleout show downloads/my-model/config.json > my-model.yaml
     """
+    if what in ("topology", "topologies"):
+        from scaleout.cli.topology import list_topologies, show_topology
+
+        if name is None:
+            list_topologies(as_json)
+        else:
+            show_topology(name, nodes, chips, plot, as_json)
+        return
+    for option, value in {"NAME": name, "--nodes": nodes, "--chips": chips, "--plot": plot}.items():
+        if value is not None:
+            raise SpecError(f"{option} {value}: goes with scaleout show topology, not with {what!r:.60}")
     if what in _LISTS:
         _list(_LISTS[what], as_json)
         return
@@ -39,7 +64,7 @@ def command(what: str, as_json: bool) -> None:
     kinds = ["model"] if config else [kind for kind in FOLDERS if what in list_names(kind)]
     if not kinds:
         names = [name for kind in FOLDERS for name in list_names(kind)]
-        raise SpecError(f"nothing is called {what!r}; {near(what, [*names, *_LISTS])}")
+        raise SpecError(f"nothing is called {what!r}; {near(what, [*names, *_LISTS, 'topology'])}")
     for kind in kinds:
         _one(kind, what, as_json)
 
@@ -55,7 +80,7 @@ def _list(kind: str, as_json: bool) -> None:
     for row in rows:
         try:
             words = row.get("error") or _line(kind, row)
-        except (KeyError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             words = f"not a valid file: {error}"
         click.echo(f"{row['name']:<{width}}  {words}".rstrip())
 
@@ -76,11 +101,34 @@ def _line(kind: str, row: dict[str, Any]) -> str:
                 f"{row['vendor']}, {row['cores']} cores, {row['hbm_bytes']} at {row['hbm_bandwidth']}, {row['power']}"
             )
         case "system":
-            return f"{row['chips_per_node']} x {row['chip']} a node"
+            return _system_line(row)
         case "stack":
             return str(row["version"])
         case _:
             return f"{row.get('model', '')} on {row.get('chips', 0):,} chips of {row.get('system', '')}"
+
+
+_INSIDE = {"nvswitch": "NVSwitch", "mesh": "fully connected", "pairs": "pairs with a bridge", "pcie": "PCIe switches"}
+_BETWEEN = {
+    "rail-fat-tree": "a rail fat tree",
+    "rail-only": "rails alone",
+    "leaf-spine": "leaves and spines",
+    "clos": "leaves, spines and cores",
+}
+
+
+def _system_line(row: dict[str, Any]) -> str:
+    """How chips stand together, and what joins nodes, as the file says it: loading them all would take seconds."""
+    file = read_mapping(find("system", row["name"]))
+    up, net, chips = file["scale_up"], file["network"], file["chips_per_node"]
+    if up["kind"] == "torus":
+        words = f"up to {chips:,} x {file['chip']} on a torus of {' x '.join(map(str, up['shape']))}"
+    else:
+        words = f"{chips} x {file['chip']} a node ({_INSIDE[up['kind']]})"
+    if net["kind"] == "none":
+        return f"{words}, alone"
+    ports = net.get("ports_per_node", chips // net.get("chips_per_port", 1))
+    return f"{words}, {ports:,} x {net['bandwidth']} on {_BETWEEN[net['kind']]}"
 
 
 def _one(kind: str, name: str, as_json: bool) -> None:

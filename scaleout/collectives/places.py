@@ -6,6 +6,7 @@ import numpy as np
 
 from scaleout.arrays import Floats
 from scaleout.compiled import compilable
+from scaleout.errors import SpecError
 from scaleout.network import tree_shape
 from scaleout.specs import ALGORITHMS, System
 
@@ -18,8 +19,10 @@ __all__ = [
     "distance",
     "places",
     "rail_size_of_all",
+    "railed",
     "rails",
     "reach",
+    "refuse_unrailed",
 ]
 
 SAME_NODE, SAME_LEAF, SAME_POD, APART = range(4)
@@ -59,17 +62,54 @@ class Rails(NamedTuple):
     idle_step: float
 
 
+_COUNTED = frozenset(
+    ("ring", "direct", "tree", "hierarchical", "hierarchical-tree", "nvls", "nvls-tree", "pairwise", "send")
+)
+"""Algorithms whose closed forms are counted, and ``pairwise``, which no step of a dense model takes."""
+
+
+def railed(system: System) -> bool:
+    """Whether a system's wires have a closed form: NVSwitch nodes on a rail fat tree, algorithms that are counted."""
+    kinds = system.scale_up.kind, system.network.kind
+    return kinds == ("nvswitch", "rail-fat-tree") and not _uncounted(system)
+
+
+def _uncounted(system: System) -> list[str]:
+    return sorted({name for rules in system.library.protocols.values() for name in rules.algorithms} - _COUNTED)
+
+
+def refuse_unrailed(system: System) -> None:
+    """Refuse a system of another kind.
+
+    Raises
+    ------
+    SpecError
+        Its nodes or its network are of another kind.
+    """
+    if not railed(system):
+        what = f"nodes of kind {system.scale_up.kind!r} on a network of kind {system.network.kind!r}"
+        if uncounted := _uncounted(system):
+            what += f" with algorithms such as {uncounted[0]!r}"
+        raise SpecError(
+            f"{system.name}: {what} have no wires in closed form, which a design space needs; take 'analyse_many', "
+            "or evaluator 'event'"
+        )
+
+
 def rails(system: System, chips: int) -> Rails:
     """The machine of `chips` chips of a system.
 
     Raises
     ------
+    SpecError
+        Its nodes or its network are of another kind.
     TopologyError
         The tree cannot be built with the system's switches.
     """
+    refuse_unrailed(system)
     per_node = min(chips, system.chips_per_node)
     nodes = -(-chips // per_node)
-    share = system.chips_per_node // system.ports_per_node
+    share = system.chips_per_port
     lanes = -(-per_node // share)
     net, up = system.network, system.scale_up
     port, node_link = net.bandwidth * net.efficiency, up.bandwidth * up.efficiency

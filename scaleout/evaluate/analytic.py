@@ -5,25 +5,27 @@ It reads the same costs as the event evaluator and is never above it; see ``docs
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from scaleout.arrays import Floats, Ints
-from scaleout.collectives.places import Rails, rails
-from scaleout.compiled import compilable
+from scaleout.collectives.places import Rails, railed, rails
+from scaleout.compiled import Compilable, compilable
 from scaleout.errors import SpecError
 from scaleout.hardware import Rates, pack
+from scaleout.network import machine
 from scaleout.parallel.activations import kept_of
 from scaleout.parallel.costs import layer_costs
 from scaleout.parallel.layer import KINDS
 from scaleout.parallel.shard import Dimensions, Options, cut, dimensions, options
-from scaleout.parallel.wires import wires_of
-from scaleout.specs import TrainingExperiment
+from scaleout.parallel.wires import Wires, wires_of, wires_on
+from scaleout.specs import Layout, System, TrainingExperiment
 from scaleout.training.peaks import peaks
 from scaleout.training.recurrence import OUTCOME, Plan, step_ticks
 
-__all__ = ["Analysis", "Given", "analyse", "given", "plan_of", "point", "refuse_slow"]
+__all__ = ["Analysis", "Given", "analyse", "given", "plan_of", "point", "point_wired", "refuse_slow"]
 
 
 class Analysis(NamedTuple):
@@ -43,13 +45,18 @@ class Analysis(NamedTuple):
 
 
 class Given(NamedTuple):
-    """An experiment as numbers: what `point` takes."""
+    """An experiment as numbers: what `point` takes, or `point_wired` where the machine is no rail fat tree."""
 
     model: Dimensions
     choices: Options
     rates: Rates
-    machine: Rails
+    machine: Rails | Wires
     plan: Plan
+
+    @property
+    def point(self) -> Compilable[..., tuple[Ints, Floats]]:
+        """The function that takes them."""
+        return point if isinstance(self.machine, Rails) else point_wired
 
 
 @compilable
@@ -68,6 +75,18 @@ def point(
     return step_ticks(s, choices, layer_costs(s, rates), rates, wires, plan), stages
 
 
+@compilable
+def point_wired(
+    model: Dimensions, choices: Options, rates: Rates, wires: Wires, plan: Plan, capacity: float
+) -> tuple[Ints, Floats]:
+    """`point`, on wires that are counted already."""
+    s = cut(model, choices)
+    stages = peaks(s, kept_of(s, choices, rates), plan)
+    if stages.sum(axis=1).max() > capacity:
+        return np.zeros(len(OUTCOME), dtype=np.int64), stages
+    return step_ticks(s, choices, layer_costs(s, rates), rates, wires, plan), stages
+
+
 def analyse(experiment: TrainingExperiment, *, compiled: bool = True) -> Analysis:
     """The step and its memory by the recurrence, whether it fits or not.
 
@@ -83,8 +102,9 @@ def analyse(experiment: TrainingExperiment, *, compiled: bool = True) -> Analysi
     TopologyError
         The machine cannot be built at this size.
     """
-    run = point.compiled if compiled else point
-    ticks, stages = run(*given(experiment), math.inf)
+    numbers = given(experiment)
+    run = numbers.point.compiled if compiled else numbers.point
+    ticks, stages = run(*numbers, math.inf)
     named = [dict(zip(KINDS, row, strict=True)) for row in stages.tolist()]
     end, *parts = ticks.tolist()
     return Analysis(end, dict(zip(OUTCOME[1:], parts, strict=True)), named)
@@ -98,9 +118,20 @@ def given(experiment: TrainingExperiment) -> Given:
         _once(dimensions, experiment.model),
         options(experiment),
         _once(pack, chip, stack, precision),
-        _once(rails, experiment.system, experiment.chips),
+        _once(rails, experiment.system, experiment.chips) if _once(railed, experiment.system) else _wires(experiment),
         plan_of(experiment),
     )
+
+
+def _wires(experiment: TrainingExperiment) -> Wires:
+    layout = experiment.layout
+    return _wired(experiment.system, experiment.chips, Layout(tp=layout.tp, pp=layout.pp, dp=layout.dp))
+
+
+@lru_cache(maxsize=256)
+def _wired(system: System, chips: int, layout: Layout) -> Wires:
+    """Wires of a machine under the degrees of a layout."""
+    return wires_on(machine(system, chips), layout)
 
 
 _MOST = 4096

@@ -5,7 +5,7 @@ from scaleout.hardware.formats import format_of
 from scaleout.hardware.gemm import gemm_constants
 from scaleout.models import parameters
 from scaleout.result import Assumption
-from scaleout.specs import Stack, TrainingExperiment
+from scaleout.specs import Stack, System, TrainingExperiment
 from scaleout.training.stages import deal
 from scaleout.units import describe
 
@@ -66,8 +66,7 @@ def assumptions(spec: TrainingExperiment, recording: Recording | None = None) ->
         ),
         Assumption(
             f"{system.name}: links",
-            f"{describe(system.scale_up.bandwidth * system.scale_up.efficiency, 'byte/s')} in the node, "
-            f"{describe(system.network.bandwidth * system.network.efficiency, 'byte/s')} a network port",
+            _links(system),
             system.source,
             not system.unverified,
         ),
@@ -83,7 +82,7 @@ def assumptions(spec: TrainingExperiment, recording: Recording | None = None) ->
         ),
         Assumption(
             "routing",
-            f"adaptive, spread evenly over parallel switches; oversubscription {system.network.oversubscription:g}",
+            _routing(system),
             "docs/network.md: hashing flows onto single paths may collide",
             verified=False,
         ),
@@ -99,6 +98,21 @@ def assumptions(spec: TrainingExperiment, recording: Recording | None = None) ->
         for setting in spec.settings
     ]
     return (*overridden, *rows)
+
+
+def _links(system: System) -> str:
+    """Rates of links in the node and of ports."""
+    up, net = system.scale_up, system.network
+    inside = f"{describe(up.payload, 'byte/s')} in the node"
+    port = f"{describe(net.payload, 'byte/s')} a network port" if net.payload else "no network"
+    return f"{inside}, {port}"
+
+
+def _routing(system: System) -> str:
+    """How flows are spread, and where the network narrows."""
+    net = system.network
+    words = f"adaptive, spread evenly over parallel switches; oversubscription {net.oversubscription:g}"
+    return words + (f", {net.pod_oversubscription:g} above pods" if net.kind == "clos" else "")
 
 
 def _stack(stack: Stack) -> str:

@@ -20,7 +20,9 @@ from scaleout.io.huggingface import read_config
 from scaleout.io.yaml import as_yaml, parse_value, read_mapping
 from scaleout.specs import Chip, Model, Stack, System, TrainingExperiment
 
-__all__ = ["FOLDERS", "experiment", "find", "known_chips", "list_names", "load", "read", "schema", "summary"]
+__all__ = [
+    "FOLDERS", "experiment", "find", "known_chips", "list_names", "load", "read", "roots", "schema", "summary",
+]  # fmt: skip
 
 FOLDERS = {
     "chip": "topologies/chips",
@@ -53,7 +55,8 @@ _DEFAULTS = {"stack": "pytorch"}
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
-def _roots() -> Iterator[Path]:
+def roots() -> Iterator[Path]:
+    """Folders in which names are looked for, in order; what came with the package is the last."""
     yield Path()
     for folder in os.environ.get("SCALEOUT_PATH", "").split(os.pathsep):
         if folder:
@@ -65,7 +68,7 @@ def _roots() -> Iterator[Path]:
 def list_names(kind: str) -> list[str]:
     """Every name of a kind that can be found now, sorted."""
     names: set[str] = set()
-    for root in _roots():
+    for root in roots():
         # a folder that may not be read holds no names
         with suppress(OSError):
             names |= {path.stem for path in (root / FOLDERS[_known(kind)]).glob("*.yaml") if path.is_file()}
@@ -103,7 +106,7 @@ def find(kind: str, name: str, beside: Path | None = None) -> Path:
                     return path
             raise SpecError(f"{shown}: no such file")
         if name and "/" not in name and "\\" not in name and not name.startswith("."):
-            for root in _roots():
+            for root in roots():
                 path = root / folder / f"{name}.yaml"
                 if path.is_file():
                     return path
@@ -238,7 +241,11 @@ def _assign(data: dict[str, Any], setting: str, beside: Path | None) -> None:
 
 
 def load(kind: str, name: str) -> Any:
-    """A chip, system, model or stack by name or path, as a frozen spec."""
+    """A chip, system, model or stack by name or path, as a frozen spec; a ``topology`` as a fabric."""
+    if kind == "topology":
+        from scaleout.io.graphs import load_topology
+
+        return load_topology(name)
     path = find(kind, str(name))
     data = _mapping(path)
     _resolve(data, str(path), kind, path)

@@ -1,21 +1,76 @@
 """The interconnect: topologies, paths, and fair rates on them."""
 
-from scaleout.network.builders import nvswitch_node, rail_fat_tree, ring, tree_shape
-from scaleout.network.fabric import Fabric, Paths, Routes, Routing
+from scaleout.network.builders import (
+    clos,
+    crossbar,
+    dragonfly,
+    fat_tree,
+    fully_connected,
+    hamming_mesh,
+    host_node,
+    hypercube,
+    hyperx,
+    islands,
+    jellyfish,
+    leaf_spine,
+    mesh,
+    nearest,
+    nvswitch_node,
+    rail_fat_tree,
+    rail_only,
+    rail_optimised,
+    ring,
+    slim_fly,
+    torus,
+    tree_shape,
+    twisted_torus,
+)
+from scaleout.network.fabric import Fabric, Loads, Paths, Routes, Routing
+from scaleout.network.facts import TopologyFacts, facts
 from scaleout.network.fairshare import max_min
 from scaleout.network.machine import machine
+from scaleout.network.routing import avoiding, ecmp, link_between, shortest, spray, valiant, with_routing
 from scaleout.network.topology import Topology
 
 __all__ = [
     "Fabric",
+    "Loads",
     "Paths",
     "Routes",
     "Routing",
     "Topology",
+    "TopologyFacts",
+    "avoiding",
+    "clos",
+    "crossbar",
+    "dragonfly",
+    "ecmp",
+    "facts",
+    "fat_tree",
+    "fully_connected",
+    "hamming_mesh",
+    "host_node",
+    "hypercube",
+    "hyperx",
+    "islands",
+    "jellyfish",
+    "leaf_spine",
+    "link_between",
     "machine",
     "max_min",
+    "mesh",
+    "nearest",
     "nvswitch_node",
     "rail_fat_tree",
+    "rail_only",
+    "rail_optimised",
     "ring",
+    "shortest",
+    "slim_fly",
+    "spray",
+    "torus",
     "tree_shape",
+    "twisted_torus",
+    "valiant",
+    "with_routing",
 ]

@@ -1,7 +1,7 @@
 """A fabric: a topology, how flows find their way through it, and its communication library."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,11 +12,11 @@ from scaleout.errors import TopologyError
 from scaleout.network.topology import Topology
 from scaleout.specs import ALGORITHMS, Protocol
 
-__all__ = ["WIRES", "Fabric", "Paths", "Routes", "Routing"]
+__all__ = ["WIRES", "Fabric", "Loads", "Paths", "Routes", "Routing", "in_rows", "lay"]
 
 
 WIRES = Protocol(
-    algorithms=tuple(name for name in ALGORITHMS if not name.startswith("nvls")),
+    algorithms=tuple(name for name in ALGORITHMS if not name.startswith(("nvls", "sharp"))),
     launch=0.0,
     scale_up_step=0.0,
     network_step=0.0,
@@ -42,9 +42,66 @@ class Paths(NamedTuple):
     share: Floats
 
 
-Routing = Callable[[Ints, Ints], "Ints | Paths"]
+class Loads(NamedTuple):
+    """Links of flows in compressed rows: for flows split over too many paths to list, and for long paths.
+
+    Parameters
+    ----------
+    start
+        Where each flow's links begin in `link`, shape (flows + 1,).
+    link
+        Links of each flow, none nearer to the source than one before it.
+    weight
+        Share of the flow's bytes that crosses the link [1].
+    latency
+        One way, along the longest of the flow's paths [s], shape (flows,).
+    """
+
+    start: Ints
+    link: Ints
+    weight: Floats
+    latency: Floats
+
+
+Routing = Callable[[Ints, Ints], "Ints | Paths | Loads"]
 """What finds paths from many sources to many targets: a matrix of links (flows, longest), padded
-with -1, or `Paths` where flows are split. A user's routing is one such function."""
+with -1, or `Paths` where flows are split, or `Loads`. A user's routing is one such function."""
+
+
+def in_rows(topology: Topology, found: "Ints | Paths | Loads", flows: int) -> Loads:
+    """Whatever a routing has found for so many flows, in compressed rows."""
+    if isinstance(found, Loads):
+        return found
+    matrix, flow, share = found if isinstance(found, Paths) else (found, np.arange(flows), None)
+    used = matrix >= 0
+    counts = used.sum(axis=1)
+    latency = np.where(used, topology.latency[matrix], 0.0).sum(axis=1)
+    if share is None:
+        weight, per_flow = np.ones(int(counts.sum())), counts
+    else:
+        weight, per_flow = np.repeat(share, counts), np.bincount(flow, counts, flows).astype(np.int64)
+        longest = np.zeros(flows)
+        np.maximum.at(longest, flow, latency)
+        latency = longest
+    return Loads(np.concatenate(([0], np.cumsum(per_flow))), matrix[used], weight, latency)
+
+
+def lay(flows: int, pieces: "Sequence[tuple[Ints, Loads]]") -> Loads:
+    """Pieces of the ways of so many flows, one after another: each for the flows it names."""
+    counts = np.zeros(flows, dtype=np.int64)
+    latency = np.zeros(flows)
+    for which, piece in pieces:
+        counts[which] += np.diff(piece.start)
+        latency[which] += piece.latency
+    start = np.concatenate(([0], np.cumsum(counts)))
+    link, weight = np.empty(start[-1], dtype=np.int64), np.empty(start[-1])
+    begin = start[:-1].copy()
+    for which, piece in pieces:
+        sizes = np.diff(piece.start)
+        at = np.arange(len(piece.link)) + np.repeat(begin[which] - piece.start[:-1], sizes)
+        link[at], weight[at] = piece.link, piece.weight
+        begin[which] += sizes
+    return Loads(start, link, weight, latency)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,6 +144,8 @@ class Fabric:
         The graph.
     paths
         How flows find their way.
+    everywhere
+        Whether `paths` joins any two vertices; if not, chips only.
     protocols
         Of the communication library, by name.
     idle_step
@@ -98,6 +157,7 @@ class Fabric:
 
     topology: Topology
     paths: Routing
+    everywhere: bool = False
     protocols: Mapping[str, Protocol] = field(default_factory=lambda: {"wires": WIRES})
     idle_step: float = 0.0
     scale_up_bandwidth: float = math.inf
@@ -109,32 +169,21 @@ class Fabric:
         Raises
         ------
         TopologyError
-            A rank is not a chip of this fabric.
+            A rank is not a chip of this fabric (or no vertex, where the routing joins all of them);
+            a flow has no path.
         """
-        chips = self.topology.chips
+        topology = self.topology
+        ends = topology.size if self.everywhere else topology.chips
         for ranks in (source, target):
-            if len(ranks) and not (ranks.min() >= 0 and ranks.max() < chips):
-                raise TopologyError(f"{self.topology.name}: ranks must be 0 to {chips - 1}")
-        found = self.paths(source, target)
-        matrix, flow, share = found if isinstance(found, Paths) else (found, np.arange(len(source)), None)
-        used = matrix >= 0
-        counts = used.sum(axis=1)
-        latency = np.where(used, self.topology.latency[matrix], 0.0).sum(axis=1)
-        if share is None:
-            weight, per_flow = np.ones(int(counts.sum())), counts
-        else:
-            weight, per_flow = np.repeat(share, counts), np.bincount(flow, counts, len(source)).astype(np.int64)
-            longest = np.zeros(len(source))
-            np.maximum.at(longest, flow, latency)
-            latency = longest
-        lost = np.flatnonzero((per_flow == 0) & (source != target))
+            if len(ranks) and not (ranks.min() >= 0 and ranks.max() < ends):
+                raise TopologyError(f"{topology.name}: ranks must be 0 to {ends - 1}")
+        start, link, weight, latency = in_rows(topology, self.paths(source, target), len(source))
+        lost = np.flatnonzero((np.diff(start) == 0) & (source != target))
         if len(lost):
-            name, (a, b) = self.topology.vertex_name, (int(source[lost[0]]), int(target[lost[0]]))
+            name, (a, b) = topology.vertex_name, (int(source[lost[0]]), int(target[lost[0]]))
             more = f" (and {len(lost) - 1:,} more pairs)" if len(lost) > 1 else ""
-            raise TopologyError(f"{self.topology.name}: no path from {name(a)} to {name(b)}{more}")
-        start = np.concatenate(([0], np.cumsum(per_flow)))
-        node = self.topology.node
-        return Routes(start, matrix[used], weight, latency, node[source] != node[target])
+            raise TopologyError(f"{topology.name}: no path from {name(a)} to {name(b)}{more}")
+        return Routes(start, link, weight, latency, topology.home[source] != topology.home[target])
 
     def step(self, routes: Routes, protocol: Protocol) -> Floats:
         """Latency of one algorithm step along each path: library and wires [s]."""

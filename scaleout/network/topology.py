@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scaleout.arrays import Floats, Ints
+from scaleout.arrays import Bools, Floats, Ints
 from scaleout.errors import TopologyError
 
 if TYPE_CHECKING:
@@ -49,6 +49,15 @@ class Topology:
         Name of each vertex where it has one of its own, as in imported graphs; empty for none.
     width
         Parallel links that each link stands for, shape (links,); empty is one each.
+    coordinates
+        Of each chip on a grid, shape (chips, dimensions); empty where there is none.
+    home
+        Node that each vertex stands in, -1 for none, shape (vertices,); empty where only chips do.
+    halves
+        Side of each vertex in a bisection of the chips that its builder knows to be the least where
+        links of one kind are alike, shape (vertices,); empty where it knows none.
+    transitive
+        Whether every chip sees the same graph, links of one kind being alike.
     """
 
     name: str
@@ -63,16 +72,29 @@ class Topology:
     node: Ints = field(default_factory=_NONE.copy)
     labels: tuple[str, ...] = ()
     width: Ints = field(default_factory=_NONE.copy)
+    coordinates: Ints = field(default_factory=_NONE.copy)
+    home: Ints = field(default_factory=_NONE.copy)
+    halves: Bools = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    transitive: bool = False
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.bandwidth).all() and (self.bandwidth > 0).all()):
-            raise TopologyError(f"{self.name}: every link needs a finite bandwidth above zero")
-        if not (np.isfinite(self.latency).all() and (self.latency >= 0).all()):
-            raise TopologyError(f"{self.name}: every link needs a finite latency of zero or more")
+        if self.chips < 1 or sum(count for _, count in self.vertices) < self.chips:
+            raise TopologyError(f"{self.name}: needs at least one chip, and all of them among its vertices")
+        for values, good, needs in (
+            (self.bandwidth, self.bandwidth > 0, "bandwidth above zero"),
+            (self.latency, self.latency >= 0, "latency of zero or more"),
+        ):
+            bad = np.flatnonzero(~(np.isfinite(values) & good))
+            if len(bad):
+                got = f"{self.link_name(int(bad[0]))} has {values[bad[0]]:g}"
+                raise TopologyError(f"{self.name}: every link needs a finite {needs}; {got}")
         if not len(self.node):
             object.__setattr__(self, "node", np.zeros(self.chips, dtype=np.int64))
         if not len(self.width):
             object.__setattr__(self, "width", np.ones(self.links, dtype=np.int64))
+        if len(self.home) != self.size or (self.home[: self.chips] != self.node).any():
+            none = np.full(self.size - self.chips, -1, dtype=np.int64)
+            object.__setattr__(self, "home", np.concatenate((self.node, none)))
 
     @property
     def links(self) -> int:
@@ -99,14 +121,24 @@ class Topology:
         return f"{self.vertex_name(int(self.source[link]))} -> {self.vertex_name(int(self.target[link]))}"
 
     def to_networkx(self) -> "networkx.DiGraph[int]":
-        """The same graph for networkx, with ``bandwidth`` [byte/s] and ``latency`` [s] on each edge."""
+        """The same graph for networkx.
+
+        Vertices have ``name``, ``kind``, ``chip`` and ``node`` (-1 for none); edges ``bandwidth`` [byte/s],
+        ``latency`` [s], ``kind`` and ``width``; the graph says which kind is ``inside`` nodes. It is a
+        `networkx.MultiDiGraph` where two links join the same vertices.
+        """
         import networkx
 
-        graph: networkx.DiGraph[int] = networkx.DiGraph(name=self.name)
-        graph.add_nodes_from((v, {"name": self.vertex_name(v)}) for v in range(self.size))
-        for row in zip(self.source, self.target, self.bandwidth, self.latency, self.kind, strict=True):
-            u, v, bandwidth, latency, kind = row
+        ends = np.column_stack((self.source, self.target))
+        form = networkx.MultiDiGraph if len(np.unique(ends, axis=0)) < self.links else networkx.DiGraph
+        graph: networkx.DiGraph[int] = form(name=self.name, inside=self.kinds[0], parallel="apart")
+        kinds = [kind for kind, count in self.vertices for _ in range(count)]
+        for v, kind in enumerate(kinds):
+            graph.add_node(v, name=self.vertex_name(v), kind=kind, chip=v < self.chips, node=int(self.home[v]))
+        for u, v, bandwidth, latency, link, width in zip(
+            *ends.T.tolist(), self.bandwidth, self.latency, self.kind, self.width, strict=True
+        ):
             graph.add_edge(
-                int(u), int(v), bandwidth=float(bandwidth), latency=float(latency), kind=self.kinds[int(kind)]
+                u, v, bandwidth=float(bandwidth), latency=float(latency), kind=self.kinds[link], width=int(width)
             )
         return graph

@@ -1,19 +1,26 @@
 """What communication takes under one layout with the network to itself: one source for every message size.
 
 A row stands for one algorithm by one protocol, whose time is affine in the size of the message.
-Groups are those of `families`, seen from the first rank of every stage.
+Groups are those of `families`, seen from the first rank of every stage. `wires_of` counts rows of
+rail fat trees without a fabric; `wires_on` reads them off the patterns of any.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from scaleout.arrays import Floats
+from scaleout.arrays import Floats, Ints
+from scaleout.collectives import candidates
 from scaleout.collectives.alone import HALF, WHOLE, collective_rows, send_rows
 from scaleout.collectives.places import Rails, rail_size_of_all, reach
 from scaleout.compiled import compilable
+from scaleout.engine.program import TICKS_PER_SECOND
+from scaleout.network import Fabric
+from scaleout.network.pattern import Pattern
+from scaleout.parallel.ranks import families
+from scaleout.specs import Layout
 
-__all__ = ["Wires", "wires_of"]
+__all__ = ["Wires", "wires_of", "wires_on"]
 
 _EACH = 8
 """Algorithms of a collective, at most."""
@@ -111,3 +118,60 @@ def wires_of(r: Rails, tp: int, pp: int, dp: int, sharded: bool, sequence_parall
         size = rail_size_of_all(0, 1, 1, 1, r.chips, r.per_node)
         world = _of_stages(r, WHOLE, 1, 0, 1, everyone, everyone if size == r.chips else size)
     return Wires(tp_half, tp_whole, dp_half, dp_whole, send, embedding, world)
+
+
+_ABOVE = 1.0 + 1e-13
+"""The last bits of a rate depend on who counted it: a bound takes a hair more."""
+_HALVES = ("all_gather", "reduce_scatter")
+
+
+def wires_on(fabric: Fabric, layout: Layout) -> Wires:
+    """Rows of a layout on any fabric, from the patterns that its operations may take there.
+
+    All that is asked for by either kind of optimizer is there, so that one layout has one set.
+    """
+    found = families(layout, tied_embeddings=True)
+    pp, stage = layout.pp, layout.tp * layout.dp
+    nobody = np.zeros((0, 3))
+
+    def rows(family: str, first: list[int], *operations: str) -> Floats:
+        if family not in found:
+            return nobody
+        groups = found[family].groups
+        return np.concatenate([_rows(fabric, groups, first, operation) for operation in operations])
+
+    tp, dp = ([p * step for p in range(pp)] for step in (layout.dp, layout.tp))
+    ways = []
+    if pp > 1:
+        # a stage sends its own message in either family: the pair back is listed under its receiver
+        for family, first in (
+            ("pp_forward", [p * stage for p in range(pp)]),
+            ("pp_backward", [(p - 1) % pp * stage for p in range(pp)]),
+        ):
+            ways += [_rows(fabric, found[family].groups, [group], "send") for group in first]
+    return Wires(
+        tp_half=rows("tp", tp, *_HALVES),
+        tp_whole=rows("tp", tp, "all_reduce"),
+        dp_half=rows("dp", dp, *_HALVES),
+        dp_whole=rows("dp", dp, "all_reduce"),
+        send=np.stack(ways) if ways else np.empty((0, 0, 3)),
+        embedding=rows("embedding", [0], "all_reduce"),
+        world=rows("world", [0], "all_reduce"),
+    )
+
+
+def _rows(fabric: Fabric, groups: Ints, chosen: list[int], operation: str) -> Floats:
+    """Rows of an operation by everything that the family may take, for some of its groups."""
+    made = [make(groups) for make in candidates(fabric, groups, operation).values()]
+    return np.array([_row(fabric, pattern, group) for pattern in made for group in chosen])
+
+
+def _row(fabric: Fabric, pattern: Pattern, group: int) -> tuple[float, float, float]:
+    """Latency [s], share [1] and rate [byte/s] of one group."""
+    latency = pattern.latency(group)
+    if len(pattern.phases) == 1:
+        (phase,) = pattern.phases
+        return latency, phase.share, phase.rate(fabric, group) * _ABOVE
+    # every phase is rounded to ticks twice, the row but once
+    latency -= (len(pattern.phases) + 1) / TICKS_PER_SECOND
+    return max(latency, 0.0), 1.0, _ABOVE / pattern.per_byte(fabric, group)

@@ -8,8 +8,10 @@ from scaleout.specs.fields import FrozenDict
 from scaleout.specs.gemm import GemmConstants, QuantiseConstants
 from scaleout.specs.layout import Batch, Layout
 from scaleout.specs.model import Model
+from scaleout.specs.moe import MoeKernel, MoeLibrary
 from scaleout.specs.stack import Stack
-from scaleout.specs.system import ALGORITHMS, CollectiveLibrary, Network, Protocol, ScaleUp, System
+from scaleout.specs.system import ALGORITHMS, CollectiveLibrary, Launch, Network, Protocol, ScaleUp, System
+from scaleout.specs.tuner import Tuner
 
 __all__ = [
     "ALGORITHMS",
@@ -22,8 +24,11 @@ __all__ = [
     "ElementwiseConstants",
     "FrozenDict",
     "GemmConstants",
+    "Launch",
     "Layout",
     "Model",
+    "MoeKernel",
+    "MoeLibrary",
     "Network",
     "PrefillConstants",
     "Protocol",
@@ -33,4 +38,5 @@ __all__ = [
     "Stack",
     "System",
     "TrainingExperiment",
+    "Tuner",
 ]

@@ -12,8 +12,10 @@ __all__ = ["KINDS", "TABLES", "Kind", "kind_module", "validate"]
 
 KINDS = {
     "attention": "scaleout.validation.attention",
+    "collective": "scaleout.validation.collective",
     "elementwise": "scaleout.validation.elementwise",
     "gemm": "scaleout.validation.gemm",
+    "moe_alltoall": "scaleout.validation.moe_alltoall",
     "training": "scaleout.validation.training",
     "memory": "scaleout.validation.memory",
 }
@@ -21,8 +23,10 @@ KINDS = {
 
 TABLES = {
     "attention.csv": "attention",
+    "collectives.csv": "collective",
     "elementwise.csv": "elementwise",
     "gemm.csv": "gemm",
+    "moe_alltoall.csv": "moe_alltoall",
     "training.csv": "training",
     "training_single_node.csv": "training",
     "memory.csv": "memory",

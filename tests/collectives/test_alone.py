@@ -9,7 +9,7 @@ import pytest
 from scaleout.collectives import candidates
 from scaleout.collectives.alone import HALF, WHOLE, collective_rows, send_rows
 from scaleout.collectives.groups import rail_size
-from scaleout.collectives.places import Rails, rail_size_of_all, rails, reach
+from scaleout.collectives.places import Rails, rail_size_of_all, railed, rails, reach
 from scaleout.errors import TopologyError
 from scaleout.io.catalogue import list_names, load
 from scaleout.network import Fabric, rail_fat_tree
@@ -17,7 +17,7 @@ from scaleout.parallel.ranks import families
 from scaleout.parallel.wires import wires_of
 from scaleout.specs import Layout
 
-SYSTEMS = [load("system", name) for name in list_names("system")]
+SYSTEMS = [system for system in (load("system", name) for name in list_names("system")) if railed(system)]
 SIZES = (0.0, 1e3, 1e5, 1e7, 1e9)
 
 

@@ -1,0 +1,133 @@
+"""``scaleout collective``: one collective operation over a range of sizes, as nccl-tests prints it."""
+
+import json
+import re
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from scaleout.cli.progress import progress
+from scaleout.cli.topology import fabric_of
+from scaleout.collective import collective_table, sizes_between
+from scaleout.errors import SpecError
+from scaleout.evaluate.chunks import load_compiled
+from scaleout.report.files import figure_file, write_figure
+from scaleout.units import parse
+
+__all__ = ["command", "parse_size"]
+
+_WIDTH = 220
+"""Characters of a line; a table of many columns is better wrapped by the terminal than cut."""
+_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+def parse_size(text: str, option: str) -> float:
+    """A size [byte]: ``8``, ``64K``, ``8G`` (powers of 1,024, as nccl-tests reads them), or with a unit, ``8 GB``.
+
+    Raises
+    ------
+    SpecError
+        No such size.
+    """
+    if match := re.fullmatch(r"\s*(\d{1,15})\s*([kKmMgGtT]?)\s*", text):
+        return float(int(match[1]) * 1024 ** _POWERS[match[2].upper()])
+    try:
+        return parse(text, "byte")
+    except SpecError:
+        raise SpecError(
+            f"{option}: {text[:40]!r} is no size; expected bytes such as 8, 64K, 8G (powers of 1,024) or '1 GB'"
+        ) from None
+
+
+@click.command()
+@click.argument("operation")
+@click.option("--system", metavar="NAME", help="System: a name (scaleout show systems) or a .yaml file.")
+@click.option("--topology", metavar="NAME", help="Topology in place of a system: a name or a file (docs/graphs.md).")
+@click.option("--nodes", type=click.IntRange(1), help="Nodes of the system. [default: 1]")
+@click.option("--chips", type=click.IntRange(2), help="Chips, in place of --nodes.")
+@click.option("--min", "low", default="8", metavar="SIZE", show_default=True, help="Smallest size.")
+@click.option("--max", "high", default="8G", metavar="SIZE", show_default=True, help="Largest size.")
+@click.option("--factor", type=float, default=2.0, show_default=True, help="From one size to the next.")
+@click.option(
+    "--algorithm", metavar="NAME", help="Take this one, such as ring or ring/LL128. [default: the library's choice]"
+)
+@click.option("--explain", is_flag=True, help="Print the time of every candidate, size by size.")
+@click.option("--no-fold", is_flag=True, help="Simulate every send of every rank, chunk by chunk.")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw bus bandwidth over size into a .png or .svg file.",
+)
+@click.option(
+    "--links", type=click.Path(path_type=Path), metavar="FILE", help="Draw how busy each link is at the largest size."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object (SI units) instead of a table.")
+def command(
+    operation: str,
+    system: str | None,
+    topology: str | None,
+    nodes: int | None,
+    chips: int | None,
+    low: str,
+    high: str,
+    factor: float,
+    algorithm: str | None,
+    explain: bool,
+    no_fold: bool,
+    plot: Path | None,
+    links: Path | None,
+    as_json: bool,
+) -> None:
+    """Time OPERATION (all_reduce, all_gather, reduce_scatter, all_to_all) on a machine that does nothing else.
+
+    Sizes are those of the whole buffer, as nccl-tests counts them.
+
+    \b
+    Examples:
+      scaleout collective all_reduce --system dgx-h100
+      scaleout collective all_reduce --system dgx-h100 --nodes 2 --min 8 --max 8G --explain
+      scaleout collective all_gather --system dgx-b200 --chips 4 --algorithm ring --json
+      scaleout collective all_reduce --system dgx-h100 --nodes 512 --plot busbw.png --links links.png
+    """
+    if (system is None) == (topology is None):
+        raise SpecError("--system, --topology: give one of them; scaleout show systems lists names")
+    kinds = {path: figure_file(path) for path in (plot, links) if path is not None}
+    sizes = sizes_between(parse_size(low, "--min"), parse_size(high, "--max"), factor)
+    started = time.perf_counter()
+    with progress(f"simulating {operation}"):
+        if no_fold:
+            load_compiled()
+        begun = time.perf_counter()
+        fabric = fabric_of(system or topology or "", nodes, chips)
+        table = collective_table(operation, fabric, sizes, algorithm=algorithm, explain=explain, fold=not no_fold)
+    run: dict[str, Any] = {
+        "wall_time": time.perf_counter() - begun,  # building and simulating [s]
+        "load_time": begun - started,  # of machine code, once a process [s]
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    if plot is not None:
+        from scaleout.report.collective import bandwidth_curves, draw_bandwidth
+
+        write_figure(plot, kinds[plot], lambda: draw_bandwidth(bandwidth_curves(table)))
+    if links is not None:
+        from scaleout.report.links import draw_links, link_panels
+
+        title = f"{table.name}: {table.rows[-1].algorithm}, largest size"
+        write_figure(links, kinds[links], lambda: draw_links(link_panels(fabric.topology, table.link_use), title))
+    if as_json:
+        click.echo(json.dumps({**table.to_dict(), "run": run}, indent=2))
+        return
+    from rich.console import Console
+
+    from scaleout.report.collective import collective_tables
+
+    console = Console(highlight=False)
+    console.width = max(console.width, _WIDTH)
+    console.print(collective_tables(table, run["wall_time"]))
+    for path, what in ((plot, "bus bandwidth over size"), (links, "how busy each link is")):
+        if path is not None:
+            click.echo(f"wrote {path}  ({what})")

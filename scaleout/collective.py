@@ -1,0 +1,323 @@
+"""One collective operation over a range of sizes, alone on a machine: what nccl-tests measures, simulated."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from scaleout.arrays import Floats, Ints
+from scaleout.collectives import fastest, only, trials
+from scaleout.collectives.algorithm import Task
+from scaleout.collectives.goal import OPERATIONS
+from scaleout.collectives.groups import Group
+from scaleout.collectives.registry import ALGORITHMS
+from scaleout.engine.program import TICKS_PER_SECOND, ticks
+from scaleout.errors import SpecError, near
+from scaleout.evaluate.chunks import Operation, run_operations
+from scaleout.network import Fabric
+from scaleout.network.pattern import Pattern
+from scaleout.result import FORMAT
+from scaleout.specs.fields import plain
+
+__all__ = ["OPERATIONS", "CollectiveRow", "CollectiveTable", "bus_factor", "collective_table", "sizes_between"]
+
+_FOREIGN = "{}: not among the library's own choices here; timed with the constants of its protocol {}"
+MOST_SIZES = 256
+"""Sizes of one table."""
+MOST_MEMBERS = 1024
+"""Chips whose sends are written down one by one; what is made as lanes knows no such limit."""
+_AS_LANES = ("ring", "tree")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectiveRow:
+    """One size.
+
+    Parameters
+    ----------
+    bytes
+        Of the whole buffer, as nccl-tests counts it [byte].
+    time, time_ps
+        From the arrival of the last rank to the end of all [s], and exactly [ps].
+    algbw, busbw
+        Bytes over time, and what a link would have to carry at least [byte/s].
+    algorithm
+        Algorithm and protocol.
+    bottleneck
+        The link that the bytes wait for longest.
+    bound_by
+        What takes most of the time: ``latency``, ``link``, or ``protocol`` where the library's kernels
+        drive less than the link carries.
+    candidates
+        Time of every algorithm and protocol [s], where it was asked for.
+    phases
+        Time of the same by phases [s], where every send was simulated; None elsewhere.
+    """
+
+    bytes: float
+    time: float
+    time_ps: int
+    algbw: float
+    busbw: float
+    algorithm: str
+    bottleneck: str
+    bound_by: str
+    candidates: Mapping[str, float]
+    phases: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectiveTable:
+    """A row a size.
+
+    Parameters
+    ----------
+    name
+        What was simulated, in words.
+    operation, chips
+        The operation, and the chips that take part in it.
+    evaluator
+        What made the times.
+    notes
+        What the reader should know, a sentence each.
+    link_use
+        Utilisation of each link over the largest size's time [1], shape (links,).
+    """
+
+    name: str
+    operation: str
+    chips: int
+    evaluator: str
+    rows: tuple[CollectiveRow, ...]
+    notes: tuple[str, ...]
+    link_use: Floats
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values only, SI units, ``format`` first."""
+        optional = ("candidates", "phases")
+        rows = [{k: v for k, v in plain(row).items() if v or k not in optional} for row in self.rows]
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "operation": self.operation,
+            "chips": self.chips,
+            "evaluator": self.evaluator,
+            "rows": rows,
+            "notes": list(self.notes),
+        }
+
+
+def bus_factor(operation: str, chips: int) -> float:
+    """Bus bandwidth over algorithm bandwidth [1]: the share of the buffer that a link must carry at least.
+
+    As nccl-tests defines it (doc/PERFORMANCE.md of NVIDIA/nccl-tests).
+    """
+    parts = ("all_gather", "reduce_scatter", "all_to_all", "gather", "scatter")
+    share = (chips - 1) / chips
+    return 2 * share if operation == "all_reduce" else share if operation in parts else 1.0
+
+
+def sizes_between(low: float, high: float, factor: float = 2.0) -> list[float]:
+    """Sizes from `low` to at most `high`, each `factor` times the one before [byte].
+
+    >>> sizes_between(8, 64)
+    [8.0, 16.0, 32.0, 64.0]
+
+    Raises
+    ------
+    SpecError
+        The sizes do not ascend, or there are too many.
+    """
+    if not (0 <= low <= high < 1e18 and factor > 1):
+        raise SpecError(f"sizes from {low:g} to {high:g} bytes by {factor:g}: expected 0 <= min <= max, factor above 1")
+    sizes = [float(low)]
+    while sizes[-1] and sizes[-1] * factor <= high * (1 + 1e-12):
+        sizes.append(sizes[-1] * factor)
+        if len(sizes) > MOST_SIZES:
+            raise SpecError(f"sizes from {low:g} to {high:g} bytes by {factor:g}: more than {MOST_SIZES}")
+    return sizes
+
+
+def collective_table(
+    operation: str,
+    fabric: Fabric,
+    sizes: Sequence[float],
+    *,
+    ranks: Ints | None = None,
+    algorithm: str | None = None,
+    explain: bool = False,
+    fold: bool = True,
+) -> CollectiveTable:
+    """Time an operation alone on a fabric.
+
+    Parameters
+    ----------
+    operation
+        One of `OPERATIONS`.
+    fabric
+        Of `machine(system, chips)`, a builder, or a file.
+    sizes
+        Of the whole buffer [byte].
+    ranks
+        Members; None takes all chips.
+    algorithm
+        Name of an algorithm, or ``algorithm/protocol``; None lets the library choose.
+    explain
+        Whether rows tell the time of every candidate.
+    fold
+        True takes the phases that training steps are made of. False simulates every send of every
+        rank, chunk by chunk: equal where all hops are alike, nearer to what happens elsewhere.
+
+    Raises
+    ------
+    SpecError
+        Unknown operation or algorithm, fewer than two ranks.
+    TopologyError
+        Two ranks have no path.
+    """
+    if operation not in OPERATIONS:
+        raise SpecError(f"operation {operation!r:.40}: unknown; {near(operation, OPERATIONS)}")
+    members = np.arange(fabric.topology.chips) if ranks is None else np.asarray(ranks, dtype=np.int64)
+    if len(members) < 2:
+        raise SpecError(f"{operation}: {len(members)} chip; expected at least 2")
+    groups = members[None, :]
+    sizes = [0.0] if operation == "barrier" else sizes
+    tried, notes = _tried(fabric, groups, operation, algorithm)
+    rows = [_row(fabric, operation, len(members), size, fastest(fabric, tried, size), tried, explain) for size in sizes]
+    largest = max(range(len(rows)), key=lambda at: rows[at].bytes)
+    if fold:
+        use = _use(fabric, tried[rows[largest].algorithm], rows[largest])
+    else:
+        runs = [_unfolded(fabric, operation, members, row) for row in rows]
+        rows, use = [row for row, _ in runs], runs[largest][1]
+    return CollectiveTable(
+        name=f"{operation} on {len(members):,} chips of {fabric.topology.name}",
+        operation=operation,
+        chips=len(members),
+        evaluator="phases" if fold else "chunks, every send of every rank",
+        rows=tuple(rows),
+        notes=notes,
+        link_use=use,
+    )
+
+
+def pipeline_chunks(size: float) -> int:
+    """Pieces that pipelines cut a message into: the square root of its size over 512 KiB, at most 64.
+
+    The time of a pipeline of c pieces, (depth + c) (latency + size / c / rate), is least where c grows so.
+
+    >>> pipeline_chunks(1e3), pipeline_chunks(1e9)
+    (1, 44)
+    """
+    return max(1, min(64, round(math.sqrt(size / 2**19))))
+
+
+def _unfolded(fabric: Fabric, operation: str, members: Ints, row: CollectiveRow) -> tuple[CollectiveRow, Floats]:
+    """The row by every send of every rank, and the utilisation of each link [1]."""
+    name, _, protocol = row.algorithm.partition("/")
+    if len(members) > MOST_MEMBERS and name not in _AS_LANES:
+        raise SpecError(
+            f"{name}: {len(members):,} chips are too many to write down every send; expected at most "
+            f"{MOST_MEMBERS:,}, or {' or '.join(_AS_LANES)}"
+        )
+    schedule = ALGORITHMS[name].schedule(Group.on(fabric, members), operation, chunks=pipeline_chunks(row.bytes))
+    run = run_operations(fabric, [Operation(schedule=schedule, ranks=members, nbytes=row.bytes, protocol=protocol)])
+    time = run.ends[0]
+    use = run.link_bytes / (fabric.topology.bandwidth * time) if time else run.link_bytes
+    busiest = int(use.argmax())
+    kind = fabric.topology.kinds[int(fabric.topology.kind[busiest])]
+    return replace(
+        row,
+        time=time,
+        time_ps=run.ends_ps[0],
+        algbw=row.bytes / time if time else 0.0,
+        busbw=row.bytes / time * bus_factor(operation, len(members)) if time else 0.0,
+        bottleneck=f"{fabric.topology.link_name(busiest)} ({kind})" if row.bytes else row.bottleneck,
+        phases=row.time,
+    ), use
+
+
+def _tried(
+    fabric: Fabric, groups: Ints, operation: str, algorithm: str | None
+) -> tuple[dict[str, Pattern], tuple[str, ...]]:
+    """Patterns to choose from, and what the reader should know of them."""
+    tried = trials(fabric, groups, operation)
+    if algorithm is None and tried:
+        return tried, ()
+    names = {name for tag in tried for name in (tag, tag.partition("/")[0])}
+    if algorithm in names:
+        return only(tried, algorithm), ()
+    # what the library does not run by itself goes by its protocol for large messages
+    protocol = max(
+        (name for name, rules in fabric.protocols.items() if "ring" in rules.algorithms),
+        key=lambda name: fabric.protocols[name].scale_up_rate,
+    )
+    wanted, _, asked = (algorithm or "").partition("/")
+    if asked and asked not in fabric.protocols:
+        raise SpecError(f"protocol {asked!r:.40}: unknown; {near(asked, fabric.protocols)}")
+    able = {name: one for name, one in ALGORITHMS.items() if one.fits(fabric, groups, operation)}
+    if algorithm is not None:
+        if wanted not in able:
+            task = Task(operation=operation, group=Group.on(fabric, groups[0]))
+            why = ALGORITHMS[wanted].lacks(task) if wanted in ALGORITHMS else ""
+            why = f" ({why})" if why and operation in ALGORITHMS[wanted].operations else ""
+            raise SpecError(
+                f"algorithm {algorithm!r:.40}: does no {operation} on these chips of {fabric.topology.name}{why}; "
+                f"{near(algorithm, sorted({*able, *names}))}"
+            )
+        able = {wanted: able[wanted]}
+    if not able:
+        raise SpecError(f"{operation}: no algorithm does it on these chips of {fabric.topology.name}")
+    protocol = asked or protocol
+    made = {f"{name}/{protocol}": one.pattern(fabric, groups, operation, protocol) for name, one in able.items()}
+    note = () if "wires" in fabric.protocols else (_FOREIGN.format(", ".join(able), protocol),)
+    return made, note
+
+
+def _row(
+    fabric: Fabric, operation: str, chips: int, size: float, chosen: str, tried: Mapping[str, Pattern], explain: bool
+) -> CollectiveRow:
+    pattern = tried[chosen]
+    time_ps = sum(
+        ticks(size * phase.per_byte(fabric)) + ticks(float(phase.latency[0]))
+        if size
+        else ticks(float(phase.latency[0]))
+        for phase in pattern.phases
+    )
+    time = time_ps / TICKS_PER_SECOND
+    link, bound_by = _bottleneck(fabric, pattern, size)
+    return CollectiveRow(
+        bytes=size,
+        time=time,
+        time_ps=time_ps,
+        algbw=size / time if time else 0.0,
+        busbw=size / time * bus_factor(operation, chips) if time else 0.0,
+        algorithm=chosen,
+        bottleneck=link,
+        bound_by=bound_by,
+        candidates={name: p.alone(fabric, size) for name, p in sorted(tried.items())} if explain else {},
+    )
+
+
+def _bottleneck(fabric: Fabric, pattern: Pattern, size: float) -> tuple[str, str]:
+    """Name of the link that the bytes wait for longest, and what takes most of the time."""
+    phase = max(pattern.phases, key=lambda phase: phase.per_byte(fabric))
+    mine = np.flatnonzero(phase.group == 0)
+    share = fabric.topology.bandwidth[phase.link[mine]] / phase.weight[mine]
+    at = int(mine[share.argmin()])
+    bytes_take = size * pattern.per_byte(fabric) if size else 0.0
+    bound = "protocol" if phase.cap[0] < share.min() else "link"
+    if bytes_take <= pattern.latency():
+        bound = "latency"
+    link = int(phase.link[at])
+    return f"{fabric.topology.link_name(link)} ({fabric.topology.kinds[int(fabric.topology.kind[link])]})", bound
+
+
+def _use(fabric: Fabric, pattern: Pattern, row: CollectiveRow) -> Floats:
+    """Bytes over each link, over what it could carry in the time of a row [1]."""
+    carried = np.zeros(fabric.topology.links)
+    for phase in pattern.phases:
+        np.add.at(carried, phase.link, phase.weight * phase.share * row.bytes)
+    return carried / (fabric.topology.bandwidth * row.time) if row.time else carried

@@ -1,0 +1,157 @@
+"""A collective over sizes: the table of nccl-tests with what bounds each row, and bus bandwidth as a figure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from scaleout.arrays import Floats
+from scaleout.collective import CollectiveTable, bus_factor
+from scaleout.report.style import GROUP_COLOURS, house_style, new_figure
+from scaleout.units import describe
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["BandwidthCurves", "bandwidth_curves", "collective_tables", "draw_bandwidth", "size_words"]
+
+
+def size_words(nbytes: float) -> str:
+    """A size by powers of 1,024.
+
+    >>> size_words(8.0), size_words(65536.0), size_words(1e9)
+    ('8 B', '64 KiB', '953.7 MiB')
+    """
+    power = min(4, int(np.log2(nbytes) / 10)) if nbytes >= 1 else 0
+    return f"{nbytes / 1024**power:.4g} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
+
+
+def collective_tables(table: CollectiveTable, wall_time: float) -> RenderableType:
+    """A row a size: size, time, both bandwidths, algorithm, bottleneck; then every candidate where asked for."""
+    shown = Table(box=None, pad_edge=False)
+    for name in ("size", "time", "algbw [GB/s]", "busbw [GB/s]"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    for name in ("algorithm", "bound by", "bottleneck link"):
+        shown.add_column(name, no_wrap=True)
+    phases = any(row.phases is not None for row in table.rows)
+    if phases:
+        shown.add_column("by phases", justify="right", no_wrap=True)
+    for row in table.rows:
+        shown.add_row(
+            size_words(row.bytes),
+            describe(row.time, "s"),
+            f"{row.algbw / 1e9:.2f}",
+            f"{row.busbw / 1e9:.2f}",
+            row.algorithm,
+            row.bound_by,
+            escape(row.bottleneck),
+            *([describe(row.phases or 0.0, "s")] if phases else []),
+        )
+    parts: list[RenderableType] = [Text(table.name, style="bold"), shown]
+    if table.rows[0].candidates:
+        parts += ["", Text("Time of every candidate", style="bold"), _candidates(table)]
+    parts += [
+        "",
+        *(escape(note) for note in table.notes),
+        f"evaluator {table.evaluator}, simulated in {describe(wall_time, 's')}",
+    ]
+    return Group(*parts)
+
+
+def _candidates(table: CollectiveTable) -> Table:
+    """A column a candidate; the chosen one of each size in bold."""
+    shown = Table(box=None, pad_edge=False)
+    shown.add_column("size", justify="right", no_wrap=True)
+    names = list(table.rows[0].candidates)
+    for name in names:
+        shown.add_column(name, justify="right", no_wrap=True)
+    for row in table.rows:
+        cells = [
+            f"[bold]{describe(row.candidates[name], 's')}[/]"
+            if name == row.algorithm
+            else describe(row.candidates[name], "s")
+            for name in names
+        ]
+        shown.add_row(size_words(row.bytes), *cells)
+    return shown
+
+
+@dataclass(frozen=True, slots=True)
+class BandwidthCurves:
+    """What the figure shows.
+
+    Parameters
+    ----------
+    title
+        Above it.
+    size
+        Of each row [byte], shape (rows,).
+    chosen
+        Bus bandwidth of what was chosen [byte/s], shape (rows,).
+    others
+        Of every candidate, by name [byte/s].
+    measured
+        Sizes [byte] and bus bandwidths [byte/s] by source, shape (points, 2).
+    """
+
+    title: str
+    size: Floats
+    chosen: Floats
+    others: dict[str, Floats]
+    measured: dict[str, Floats]
+
+
+def bandwidth_curves(table: CollectiveTable, measured: Sequence[tuple[str, float, float]] = ()) -> BandwidthCurves:
+    """Bus bandwidth by size.
+
+    Parameters
+    ----------
+    measured
+        Source, size [byte] and time [s] of published measurements to lay over.
+    """
+    rows = [row for row in table.rows if row.bytes]
+    factor = bus_factor(table.operation, table.chips)
+    points: dict[str, list[tuple[float, float]]] = {}
+    for source, size, seconds in measured:
+        points.setdefault(source, []).append((size, size / seconds * factor))
+    names = list(rows[0].candidates) if rows else []
+    return BandwidthCurves(
+        title=f"{table.name}, {table.evaluator}",
+        size=np.array([row.bytes for row in rows]),
+        chosen=np.array([row.busbw for row in rows]),
+        others={name: np.array([row.bytes / row.candidates[name] * factor for row in rows]) for name in names},
+        measured={source: np.array(sorted(found)) for source, found in sorted(points.items())},
+    )
+
+
+def draw_bandwidth(curves: BandwidthCurves) -> "Figure":
+    """Bus bandwidth [GB/s] over size; candidates thin, the chosen one thick, measured points on top."""
+    with house_style():
+        figure = new_figure(7.5, 4.6)
+        ax = figure.subplots()
+        for index, (name, values) in enumerate(curves.others.items()):
+            style = ("-", "--", ":")[index // len(GROUP_COLOURS) % 3]
+            colour = GROUP_COLOURS[index % len(GROUP_COLOURS)]
+            ax.plot(curves.size, values / 1e9, style, color=colour, linewidth=0.9, alpha=0.8, label=name)
+        ax.plot(curves.size, curves.chosen / 1e9, color="black", linewidth=2.0, label="simulated", zorder=3)
+        for index, (source, points) in enumerate(curves.measured.items()):
+            marker = "os^Dv<>p"[index % 8]
+            ax.plot(
+                points[:, 0], points[:, 1] / 1e9, marker, color=GROUP_COLOURS[(index + 1) % len(GROUP_COLOURS)],
+                markersize=4.5, markerfacecolor="none", label=f"measured: {source}", zorder=4,
+            )  # fmt: skip
+        ax.set_xscale("log", base=2)
+        ticks = curves.size[:: max(1, len(curves.size) // 9)]
+        ax.set_xticks(ticks, [size_words(size) for size in ticks.tolist()], rotation=30, ha="right")
+        ax.minorticks_off()
+        ax.set_ylim(0)
+        ax.set_xlabel("size of the buffer")
+        ax.set_ylabel("bus bandwidth [GB/s]")
+        ax.set_title(curves.title)
+        figure.legend(loc="outside right upper", fontsize=8)
+        return figure

@@ -1,0 +1,153 @@
+"""Link utilisation as a heat map: a panel for each kind of link and direction, a cell for each link."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scaleout.arrays import Floats, Ints
+from scaleout.network.topology import Topology
+from scaleout.report.style import house_style, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["LinkPanel", "draw_links", "link_panels"]
+
+_MOST_PANELS = 12
+_ROW = 64
+"""Cells of a row where nothing else says how long it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkPanel:
+    """One kind of link in one direction.
+
+    Parameters
+    ----------
+    title
+        Which links.
+    busy
+        Utilisation of each link [1], NaN where there is none, shape (rows, columns).
+    rows, columns
+        What a row is, and a column.
+    """
+
+    title: str
+    busy: Floats
+    rows: str
+    columns: str
+
+
+def link_panels(topology: Topology, busy: Floats) -> list[LinkPanel]:
+    """Utilisation by kind of link and kinds of vertices that it joins; idle kinds are left out last.
+
+    Parameters
+    ----------
+    busy
+        Of each link [1], shape (links,).
+    """
+    kinds = np.repeat(np.arange(len(topology.vertices)), [count for _, count in topology.vertices])
+    names = [name for name, _ in topology.vertices]
+    panels = []
+    grid = topology.coordinates
+    step = _steps(topology)
+    keys = np.column_stack((topology.kind, kinds[topology.source], kinds[topology.target], step))
+    for kind, a, b, way in np.unique(keys, axis=0).tolist():
+        mine = np.flatnonzero((keys == (kind, a, b, way)).all(axis=1))
+        words = topology.kinds[kind]
+        if way:
+            words += f", {'xyzuvw'[abs(way) - 1] if abs(way) <= 6 else abs(way)}{'+' if way > 0 else '-'}"
+            panels.append(LinkPanel(words, *_on_grid(grid[topology.source[mine]], busy[mine])))
+            continue
+        ends = topology.source[mine] if a == 0 else topology.target[mine]
+        title = f"{words}: {names[a]} to {names[b]}" if len(names) > 1 else words
+        if 0 in (a, b) and topology.node.max() > 0:
+            panels.append(LinkPanel(title, *_by_node(topology, ends, busy[mine])))
+        else:
+            panels.append(LinkPanel(title, _wrapped(busy[mine]), f"rows of {min(_ROW, len(mine))}", "link"))
+    panels.sort(key=lambda panel: -float(np.nanmax(panel.busy)))
+    return panels[:_MOST_PANELS]
+
+
+def _steps(topology: Topology) -> Ints:
+    """Dimension (from 1) and direction in which each link goes on a grid; 0 where there is none."""
+    grid = topology.coordinates
+    out = np.zeros(topology.links, dtype=np.int64)
+    if not grid.size:
+        return out
+    between = (topology.source < topology.chips) & (topology.target < topology.chips)
+    size = grid.max(axis=0) + 1
+    apart = grid[topology.target[between]] - grid[topology.source[between]]
+    dimension = np.argmax(apart != 0, axis=1)
+    way = apart[np.arange(len(apart)), dimension]
+    # round the edge the other way is shorter; on a ring of two both are one
+    way = np.where(np.abs(way) * 2 > size[dimension], -way, way)
+    out[between] = np.where(way > 0, dimension + 1, -dimension - 1)
+    return out
+
+
+def _on_grid(at: Ints, busy: Floats) -> tuple[Floats, str, str]:
+    """Cells at the coordinates of their chips; planes of further dimensions below each other."""
+    size = at.max(axis=0) + 1
+    row = np.zeros(len(at), dtype=np.int64)
+    for dimension in range(at.shape[1] - 1, 0, -1):
+        row = row * size[dimension] + at[:, dimension]
+    image = np.full((int(row.max()) + 1, int(size[0])), np.nan)
+    image[row, at[:, 0]] = busy
+    return image, "y" if at.shape[1] == 2 else "y and further", "x"
+
+
+def _by_node(topology: Topology, chip: Ints, busy: Floats) -> tuple[Floats, str, str]:
+    """A row for each node; for single-chip nodes, rows of many."""
+    first = np.zeros(int(topology.node.max()) + 1, dtype=np.int64)
+    order = np.argsort(topology.node, kind="stable")
+    starts = np.flatnonzero(np.diff(topology.node[order], prepend=-1))
+    first[topology.node[order][starts]] = starts
+    within = np.empty(topology.chips, dtype=np.int64)
+    within[order] = np.arange(topology.chips) - first[topology.node[order]]
+    # ends may be ports that several chips share: they have no place in a node
+    known = chip < topology.chips
+    if not known.all() or within.max() == 0:
+        return _wrapped(busy), f"rows of {min(_ROW, len(busy))}", "link"
+    columns = int(within.max()) + 1
+    image = np.full((len(first), columns), np.nan)
+    image[topology.node[chip], within[chip]] = busy
+    return image, "node", "chip of the node"
+
+
+def _wrapped(busy: Floats) -> Floats:
+    """One after another, in rows."""
+    columns = min(_ROW, len(busy))
+    image = np.full((-(-len(busy) // columns), columns), np.nan)
+    image.ravel()[: len(busy)] = busy
+    return image
+
+
+def draw_links(panels: list[LinkPanel], title: str) -> "Figure":
+    """A heat map a panel, all with one scale from 0 to 100 %."""
+    columns = min(4, len(panels)) or 1
+    rows = -(-len(panels) // columns)
+    with house_style():
+        figure = new_figure(2.2 + 2.8 * columns, 1.0 + 2.7 * rows)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+        axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
+        drawn = None
+        for ax, panel in zip(axes, panels, strict=False):
+            drawn = ax.imshow(
+                panel.busy * 100, vmin=0, vmax=100, cmap="cividis", aspect="auto", interpolation="nearest",
+                origin="lower",
+            )  # fmt: skip
+            ax.set_title(f"{panel.title}\nup to {np.nanmax(panel.busy):.0%}", fontsize=8)
+            ax.set_xlabel(panel.columns)
+            ax.set_ylabel(panel.rows)
+            if len(panel.busy) == 1:
+                ax.set_yticks([])
+                ax.set_ylabel("")
+            for axis in (ax.xaxis, ax.yaxis)[: 2 if len(panel.busy) > 1 else 1]:
+                axis.get_major_locator().set_params(integer=True, nbins=5)
+        for ax in axes[len(panels) :]:
+            ax.set_axis_off()
+        if drawn is not None:
+            figure.colorbar(drawn, ax=list(axes), label="utilisation [%]", shrink=0.8)
+        return figure

@@ -1,0 +1,374 @@
+"""A topology as a drawing: tiers of switches, a grid, or a circle, whichever shows what it is.
+
+Large tiers are drawn by their first and last members, with words for what lies between.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scaleout.arrays import Floats, Ints
+from scaleout.network.topology import Topology
+from scaleout.report.style import GROUP_COLOURS, house_style, new_figure
+from scaleout.units import describe
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["TopologyPicture", "draw_topology", "topology_picture"]
+
+_MOST_IN_ROW = 32
+"""Vertices of a tier that are all drawn."""
+_FIRST, _LAST = 16, 8
+"""Of a larger tier."""
+_MOST_IN_SPRINGS, _MOST_NAMED = 160, 48
+"""Vertices of an irregular graph that is laid out by springs, and of one whose vertices are named."""
+_ARC = 12
+"""Pieces of an arc."""
+_CHIP, _SWITCH = "#FFFFFF", "#444444"
+
+
+Line = tuple[tuple[float, float], ...]
+
+
+@dataclass(slots=True)
+class TopologyPicture:
+    """What the drawing shows.
+
+    Parameters
+    ----------
+    title, notes
+        Above and below.
+    place
+        Of each vertex that is drawn, by number.
+    chips
+        Number of chips; lower numbers are chips.
+    lines
+        Pairs of points by kind of link, in drawing units.
+    words
+        Of each kind of link, for the legend.
+    labels
+        Text at a point.
+    size
+        Of a vertex, in drawing units.
+    step
+        From one vertex of a row to the next.
+    equal
+        Whether both directions have one scale.
+    tangled
+        Whether lines lie over each other.
+    """
+
+    title: str
+    chips: int
+    place: dict[int, tuple[float, float]] = field(default_factory=dict)
+    lines: dict[int, list[Line]] = field(default_factory=lambda: defaultdict(list))
+    words: dict[int, str] = field(default_factory=dict)
+    labels: list[tuple[float, float, str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    size: float = 0.6
+    equal: bool = True
+    step: float = 1.0
+    tangled: bool = False
+
+
+def topology_picture(topology: Topology) -> TopologyPicture:
+    """Places, lines and words of a drawing, by what the topology is."""
+    switches = topology.size - topology.chips
+    words = f"{topology.chips:,} chips" + (f", {switches:,} other vertices" if switches else "")
+    picture = TopologyPicture(f"{topology.name}: {words}, {topology.links:,} links", topology.chips)
+    picture.words = {kind: _kind_words(topology, kind) for kind in sorted(set(topology.kind.tolist()))}
+    if topology.coordinates.size and not switches and topology.coordinates.shape[1] <= 3:
+        _grid(topology, picture)
+    elif switches:
+        levels = _levels(topology)
+        same = levels[topology.source] == levels[topology.target]
+        joined = np.zeros(topology.size, dtype=bool)
+        joined[topology.source[topology.target >= topology.chips]] = True
+        if not (same & (levels[topology.source] != 0)).any() and joined[: topology.chips].all():
+            _tiers(topology, picture, levels)
+        elif topology.size <= _MOST_IN_SPRINGS:
+            _springs(topology, picture)
+        else:
+            _circle(topology, picture, np.arange(topology.chips, topology.size))
+    else:
+        _circle(topology, picture, np.arange(topology.chips))
+    return picture
+
+
+def _kind_words(topology: Topology, kind: int) -> str:
+    """A kind of link with its number and rate."""
+    mine = np.flatnonzero(topology.kind == kind)
+    rates = topology.bandwidth[mine] / topology.width[mine]
+    low, high = float(rates.min()), float(rates.max())
+    rate = describe(high, "byte/s") if low == high else f"{describe(low, 'byte/s')} to {describe(high, 'byte/s')}"
+    width = int(topology.width[mine].max())
+    bundled = f", bundles of up to {width:,}" if width > 1 else ""
+    return f"{topology.kinds[kind]}: {len(mine):,} one-way links of {rate}{bundled}"
+
+
+def _levels(topology: Topology) -> Ints:
+    """Distance of each vertex from the nearest chip; negative for switches inside nodes."""
+    inside = np.zeros(topology.size, dtype=bool)
+    outside = np.zeros(topology.size, dtype=bool)
+    for ends in (topology.source, topology.target):
+        inside[ends[topology.kind == 0]] = True
+        outside[ends[topology.kind != 0]] = True
+    inner = inside & ~outside if outside.any() else np.zeros(topology.size, dtype=bool)
+    level = np.full(topology.size, -1, dtype=np.int64)
+    level[: topology.chips] = 0
+    reached = True
+    while reached:
+        near = np.full(topology.size, topology.size, dtype=np.int64)
+        known = level[topology.source] >= 0
+        np.minimum.at(near, topology.target[known], level[topology.source[known]] + 1)
+        new = (level < 0) & (near < topology.size)
+        level[new] = near[new]
+        reached = bool(new.any())
+    level[level < 0] = level.max() + 1
+    return np.where(inner & (level > 0), -level, level)
+
+
+def _shown(members: Ints) -> tuple[list[int], int]:
+    """Members of a tier that are drawn, and after how many of them some are left out (0: none)."""
+    if len(members) <= _MOST_IN_ROW:
+        return members.tolist(), 0
+    return [*members[:_FIRST].tolist(), *members[-_LAST:].tolist()], _FIRST
+
+
+def _tiers(topology: Topology, picture: TopologyPicture, levels: Ints) -> None:
+    """Chips in a row, switches of nodes below, tiers of the network above; rows are spread to one width."""
+    order = sorted(set(levels.tolist()))
+    chips, _ = _shown(np.arange(topology.chips))
+    width = max(len(chips) + len(set(topology.node[chips].tolist())), 12)
+    for row, level in enumerate(order):
+        members = np.flatnonzero(levels == level)
+        shown, cut = _shown(members)
+        if level < 0:
+            # a switch stands below the chips of its node, as far as those are drawn
+            drawn = {int(v) for v in shown if _neighbours_drawn(topology, v, picture, chips)}
+            shown = [v for v in shown if v in drawn] or shown
+        y = 2.2 * (row - order.index(0))
+        xs = _spread(topology, shown, level, width, cut)
+        for vertex, x in zip(shown, xs, strict=True):
+            picture.place[vertex] = (x, y)
+        picture.labels.append((-1.2, y, _tier_words(topology, members), "right"))
+        left_out = len(members) - len(shown)
+        if left_out and level >= 0:
+            at = (xs[cut - 1] + xs[cut]) / 2 if cut else width / 2
+            picture.labels.append((at, y, "···", "center"))
+    joined: dict[int, list[float]] = defaultdict(list)
+    for a, b in zip(topology.source.tolist(), topology.target.tolist(), strict=True):
+        if levels[b] < 0 and a in picture.place and b in picture.place:
+            joined[b].append(picture.place[a][0])
+    for vertex, xs in joined.items():
+        # a switch inside a node stands below its chips
+        picture.place[vertex] = (sum(xs) / len(xs), picture.place[vertex][1])
+    picture.equal = False
+    row_of_chips = sorted(x for vertex, (x, _) in picture.place.items() if vertex < topology.chips)
+    picture.step = float(np.diff(row_of_chips).min()) if len(row_of_chips) > 1 else 1.0
+    _lines_between_drawn(topology, picture)
+    if topology.chips > len(chips):
+        picture.notes.append(
+            f"drawn: the first {_FIRST} and the last {_LAST} of a tier with more than {_MOST_IN_ROW} members"
+        )
+
+
+def _tier_words(topology: Topology, members: Ints) -> str:
+    """How many vertices of which kinds."""
+    bounds = np.cumsum([count for _, count in topology.vertices])
+    kinds, counts = np.unique(np.searchsorted(bounds, members, side="right"), return_counts=True)
+    names = [f"{count:,} x {topology.vertices[kind][0]}" for kind, count in zip(kinds, counts.tolist(), strict=True)]
+    return "\n".join(names[:3]) + ("\n..." if len(names) > 3 else "")
+
+
+def _neighbours_drawn(topology: Topology, vertex: int, picture: TopologyPicture, chips: list[int]) -> bool:
+    near = set(topology.source[topology.target == vertex].tolist())
+    return bool(near & set(chips))
+
+
+def _spread(topology: Topology, shown: list[int], level: int, width: int, cut: int) -> list[float]:
+    """Horizontal places of a row."""
+    if level == 0:
+        gaps = np.concatenate(([0], np.diff(topology.node[shown]) != 0)) if len(shown) > 1 else np.zeros(len(shown))
+        if cut:
+            gaps[cut] += 1.5
+        place = np.arange(len(shown)) + np.cumsum(gaps)
+        return [float(x) for x in place * (width / max(place[-1] + 1, 1))]
+    if level < 0:
+        return [0.0] * len(shown)
+    count = len(shown) + (1 if cut else 0)
+    step = width / count
+    slots = [i + (1 if cut and i >= cut else 0) for i in range(len(shown))]
+    return [(slot + 0.5) * step - 0.5 for slot in slots]
+
+
+def _lines_between_drawn(topology: Topology, picture: TopologyPicture) -> None:
+    """A line for every pair of drawn vertices that links join."""
+    seen: set[tuple[int, int]] = set()
+    pairs = zip(topology.source.tolist(), topology.target.tolist(), topology.kind.tolist(), strict=True)
+    rows = [(a, b, kind) for a, b, kind in pairs if a in picture.place and b in picture.place]
+    for a, b, kind in rows:
+        if (min(a, b), max(a, b)) not in seen:
+            seen.add((min(a, b), max(a, b)))
+            picture.lines[kind].append(_way(picture, a, b))
+
+
+def _way(picture: TopologyPicture, a: int, b: int) -> Line:
+    """Straight, but an arc above the others between vertices of one row."""
+    (x, y), (u, v) = picture.place[a], picture.place[b]
+    if picture.equal or y != v or abs(u - x) <= 1.01 * picture.step:
+        return ((x, y), (u, v))
+    turn = np.linspace(0, np.pi, _ARC)
+    height = min(0.9, 0.12 * abs(u - x))
+    xs, ys = (x + u) / 2 - (u - x) / 2 * np.cos(turn), y + height * np.sin(turn)
+    return tuple(zip(xs.tolist(), ys.tolist(), strict=True))
+
+
+def _springs(topology: Topology, picture: TopologyPicture) -> None:
+    """An irregular graph of few vertices: linked ones near each other."""
+    import networkx
+
+    graph: networkx.Graph[int] = networkx.Graph()
+    graph.add_nodes_from(range(topology.size))
+    graph.add_edges_from(zip(topology.source.tolist(), topology.target.tolist(), strict=True))
+    start = networkx.circular_layout(graph)
+    placed = networkx.spring_layout(graph, pos=start, seed=0, iterations=300, k=1.6 / np.sqrt(topology.size))
+    scale = 2.2 * np.sqrt(topology.size)
+    picture.place = {vertex: (float(x * scale), float(y * scale)) for vertex, (x, y) in sorted(placed.items())}
+    picture.tangled = True
+    if topology.size <= _MOST_NAMED:
+        for vertex, (x, y) in picture.place.items():
+            picture.labels.append((x, y - 0.75, topology.vertex_name(vertex), "center"))
+    _lines_between_drawn(topology, picture)
+
+
+def _grid(topology: Topology, picture: TopologyPicture) -> None:
+    """Chips at their coordinates; of three dimensions, the planes side by side."""
+    at = topology.coordinates.astype(float)
+    if at.shape[1] == 1:
+        _circle(topology, picture, np.arange(topology.chips))
+        return
+    size = at.max(axis=0) + 1
+    if at.shape[1] == 3:
+        planes = int(size[2])
+        columns = int(np.ceil(np.sqrt(planes)))
+        plane = topology.coordinates[:, 2]
+        at = at[:, :2] + np.column_stack((plane % columns, -(plane // columns))) * (size[:2] + 2.0)
+        for z in range(planes):
+            low = at[plane == z].min(axis=0)
+            picture.labels.append((float(low[0]) - 0.5, float(low[1]) - 1.2, f"z = {z}", "left"))
+        picture.notes.append("planes of the third dimension side by side; links between planes are not drawn")
+    picture.place = {chip: (float(x), float(y)) for chip, (x, y) in enumerate(at.tolist())}
+    stubs = 0
+    for a, b, kind in zip(topology.source.tolist(), topology.target.tolist(), topology.kind.tolist(), strict=True):
+        if topology.coordinates.shape[1] == 3 and topology.coordinates[a, 2] != topology.coordinates[b, 2]:
+            continue
+        (x, y), (u, v) = picture.place[a], picture.place[b]
+        far = max(abs(u - x), abs(v - y))
+        if far <= 1:
+            if a < b:
+                picture.lines[kind].append(((x, y), (u, v)))
+            continue
+        # a link round the edge leaves as a short stub
+        stubs += 1
+        picture.lines[kind].append(((x, y), (x - 0.7 * np.sign(u - x), y - 0.7 * np.sign(v - y))))
+    if stubs:
+        picture.notes.append("stubs at the edges are links that wrap around")
+
+
+def _circle(topology: Topology, picture: TopologyPicture, ring: Ints) -> None:
+    """Vertices on a circle, islands side by side; chips of switches outside of them."""
+    count = len(ring)
+    radius = max(2.0, count / 5.5)
+    angle = np.pi / 2 - 2 * np.pi * np.arange(count) / count
+    for vertex, turn in zip(ring.tolist(), angle.tolist(), strict=True):
+        picture.place[vertex] = (radius * np.cos(turn), radius * np.sin(turn))
+    picture.size, picture.tangled = min(0.6, 3.6 * radius / max(count, 1)), True
+    if len(ring) and ring[0] >= topology.chips:
+        near: dict[int, list[int]] = defaultdict(list)
+        mine = (topology.source < topology.chips) & (topology.target >= topology.chips)
+        for chip, switch in zip(topology.source[mine].tolist(), topology.target[mine].tolist(), strict=True):
+            near[switch].append(chip)
+        if topology.chips <= 512:
+            turn_of = dict(zip(ring.tolist(), angle.tolist(), strict=True))
+            step = 2 * np.pi / max(count, 1)
+            for switch, chips in sorted(near.items()):
+                for index, chip in enumerate(chips):
+                    turn = turn_of[switch] + step * 0.7 * ((index + 0.5) / len(chips) - 0.5)
+                    far = radius + 1.3
+                    picture.place.setdefault(chip, (far * np.cos(turn), far * np.sin(turn)))
+            picture.size = min(picture.size, 4.0 * radius / topology.chips)
+        else:
+            sizes = sorted({len(chips) for chips in near.values()})
+            each = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+            picture.notes.append(f"{each} chips on each switch that has any; they are not drawn")
+    _lines_between_drawn(topology, picture)
+
+
+def draw_topology(picture: TopologyPicture) -> "Figure":
+    """Chips as open squares, switches as filled ones, a colour for each kind of link."""
+    places: Floats = np.array(list(picture.place.values())).reshape(-1, 2)
+    low, high = places.min(axis=0), places.max(axis=0)
+    with house_style():
+        wide = float(np.clip(0.32 * (high[0] - low[0]) + 2.5, 7.0, 12.0))
+        below = 0.5 + 0.2 * (len(picture.words) + len(picture.notes))
+        aspect = (high[1] - low[1] + 3) / (high[0] - low[0] + 4)
+        tall = float(np.clip(wide * aspect, 2.4, 11.0)) if picture.equal else 0.8 + 0.45 * (high[1] - low[1])
+        tall += below
+        figure = new_figure(wide, tall)
+        ax = figure.subplots()
+        figure.suptitle(picture.title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+        _draw_lines(ax, picture)
+        _draw_vertices(ax, picture, wide)
+        for x, y, text, side in picture.labels:
+            ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.75}
+            ax.text(x, y, text, ha=side, va="center", fontsize=8, bbox=ground, zorder=2)
+        for index, note in enumerate(picture.notes):
+            ax.annotate(
+                note, (0, 0), xycoords="axes fraction", xytext=(0, -10 - 12 * index), textcoords="offset points",
+                fontsize=8, color="#555555",
+            )  # fmt: skip
+        ax.set_axis_off()
+        ax.set_aspect("equal" if picture.equal else "auto")
+        ax.margins(0.06)
+        figure.legend(loc="outside lower left", ncols=1, fontsize=8)
+        return figure
+
+
+def _draw_lines(ax: "Axes", picture: TopologyPicture) -> None:
+    from matplotlib.collections import LineCollection
+
+    many = sum(len(lines) for lines in picture.lines.values())
+    alpha = float(np.clip(400 / max(many, 1), 0.06, 0.9)) if picture.tangled else 0.9
+    for index, (kind, words) in enumerate(sorted(picture.words.items())):
+        colour = GROUP_COLOURS[index % len(GROUP_COLOURS)]
+        lines = picture.lines.get(kind, [])
+        width = 1.0 if many < 3000 else 0.5
+        ax.add_collection(LineCollection(lines, colors=colour, linewidths=width, alpha=alpha, zorder=1))
+        ax.plot([], [], color=colour, label=words + ("" if lines else " (not drawn)"))
+
+
+def _draw_vertices(ax: "Axes", picture: TopologyPicture, wide: float) -> None:
+    chips = np.array([xy for vertex, xy in picture.place.items() if vertex < picture.chips]).reshape(-1, 2)
+    others = np.array([xy for vertex, xy in picture.place.items() if vertex >= picture.chips]).reshape(-1, 2)
+    places = np.concatenate((chips, others))
+    span = max(float(np.ptp(places[:, 0])), float(np.ptp(places[:, 1])), 1.0)
+    # points across a vertex
+    side = float(np.clip(picture.size * 72 * (wide - 2) / (span + 2), 1.2, 11.0))
+    ax.scatter(
+        chips[:, 0],
+        chips[:, 1],
+        s=side**2,
+        marker="s",
+        facecolor=_CHIP,
+        edgecolor="black",
+        linewidth=min(0.8, side / 6),
+        zorder=3,
+    )
+    ax.scatter(
+        others[:, 0], others[:, 1], s=side**2, marker="s", facecolor=_SWITCH, edgecolor="black", linewidth=0.5, zorder=3
+    )

@@ -1,0 +1,111 @@
+"""Drawings of topologies and of their links: what is in them, and that nothing is lost or doubled."""
+
+import networkx as nx
+import numpy as np
+import pytest
+
+from scaleout.collective import collective_table
+from scaleout.io.catalogue import load
+from scaleout.network import Topology, machine, ring
+from scaleout.report.collective import bandwidth_curves, draw_bandwidth
+from scaleout.report.links import draw_links, link_panels
+from scaleout.report.style import render
+from scaleout.report.topology import draw_topology, topology_picture
+
+SYSTEM = load("system", "dgx-h100")
+
+
+def of_graph(graph: nx.Graph, chips: int, coordinates: np.ndarray | None = None) -> Topology:
+    """A topology of a graph whose nodes are numbers."""
+    pairs = [(a, b) for a, b in graph.edges] + [(b, a) for a, b in graph.edges]
+    source, target = np.array(sorted(pairs)).T
+    links = len(source)
+    rest = graph.number_of_nodes() - chips
+    return Topology(
+        name="test",
+        chips=chips,
+        vertices=(("chip", chips), *((("router", rest),) if rest else ())),
+        source=source,
+        target=target,
+        bandwidth=np.full(links, 1e9),
+        latency=np.zeros(links),
+        kind=np.zeros(links, dtype=np.int64),
+        kinds=("link",),
+        coordinates=np.zeros((0, 0), dtype=np.int64) if coordinates is None else coordinates,
+    )
+
+
+def grid(*dims: int) -> Topology:
+    graph = nx.grid_graph(dim=dims, periodic=True)
+    nodes = sorted(graph.nodes)
+    return of_graph(nx.relabel_nodes(graph, {v: i for i, v in enumerate(nodes)}), len(nodes), np.array(nodes))
+
+
+def test_a_small_machine_is_drawn_whole() -> None:
+    topology = machine(SYSTEM, 16).topology
+    picture = topology_picture(topology)
+    assert sorted(picture.place) == list(range(topology.size))
+    assert sum(len(lines) for lines in picture.lines.values()) == topology.links // 2
+    assert not picture.notes
+    # tiers: a node's switch below its chips, leaves and spines above
+    heights = {topology.vertex_name(v).rsplit(" ", 1)[0]: y for v, (_, y) in picture.place.items()}
+    assert heights["switch"] < heights["chip"] < heights["leaf"] < heights["spines of pod"]
+
+
+def test_a_large_machine_is_thinned_out_and_says_so() -> None:
+    picture = topology_picture(machine(SYSTEM, 4096).topology)
+    assert len(picture.place) < 100
+    assert any("first 16 and the last 8" in note for note in picture.notes)
+    assert any("4,096 x chip" in text for _, _, text, _ in picture.labels)
+
+
+@pytest.mark.parametrize("dims", [(4, 4), (8, 3), (3, 4, 5), (16, 16, 16)])
+def test_grids_keep_their_coordinates(dims: tuple[int, ...]) -> None:
+    topology = grid(*dims)
+    picture = topology_picture(topology)
+    places = {chip: tuple(xy) for chip, xy in picture.place.items()}
+    assert len(set(places.values())) == topology.chips
+    if len(dims) == 2:
+        assert [places[chip] for chip in range(topology.chips)] == [
+            tuple(map(float, at)) for at in topology.coordinates
+        ]
+
+
+def test_routers_that_join_each_other_stand_on_a_circle() -> None:
+    routers = nx.relabel_nodes(nx.random_regular_graph(3, 8, seed=1), {i: i + 16 for i in range(8)})
+    routers.add_edges_from((chip, 16 + chip // 2) for chip in range(16))
+    picture = topology_picture(of_graph(routers, 16))
+    radii = [np.hypot(*picture.place[v]) for v in range(16, 24)]
+    assert max(radii) == pytest.approx(min(radii))
+    assert min(np.hypot(*picture.place[v]) for v in range(16)) > max(radii)
+
+
+@pytest.mark.parametrize("fabric", [machine(SYSTEM, 1).topology, ring(2, bandwidth=1e9, latency=0).topology])
+def test_the_smallest_machines_can_be_drawn(fabric: Topology) -> None:
+    files = render(draw_topology(topology_picture(fabric)), "x")
+    assert files["x.png"].startswith(b"\x89PNG")
+
+
+def test_figures_are_the_same_bytes_each_time() -> None:
+    fabric = machine(SYSTEM, 16)
+    table = collective_table("all_reduce", fabric, [2.0**20, 2.0**25], explain=True)
+
+    def draw() -> list[dict[str, bytes]]:
+        curves = bandwidth_curves(table, [("somebody", 2.0**20, 60e-6)])
+        panels = link_panels(fabric.topology, table.link_use)
+        return [render(draw_bandwidth(curves), "a"), render(draw_links(panels, "b"), "b")]
+
+    assert draw() == draw()
+
+
+def test_every_link_has_one_cell() -> None:
+    for topology in (machine(SYSTEM, 32).topology, grid(4, 4), grid(3, 4, 5), grid(2, 2)):
+        busy = np.random.default_rng(0).random(topology.links)
+        cells = np.concatenate([panel.busy.ravel() for panel in link_panels(topology, busy)])
+        assert np.sort(cells[np.isfinite(cells)]) == pytest.approx(np.sort(busy))
+
+
+def test_measured_points_are_laid_over_as_bus_bandwidth() -> None:
+    table = collective_table("all_reduce", machine(SYSTEM, 8), [2.0**30])
+    curves = bandwidth_curves(table, [("nccl-tests", 2.0**30, 4e-3)])
+    assert curves.measured["nccl-tests"] == pytest.approx(np.array([[2.0**30, 1.75 * 2**30 / 4e-3]]))

@@ -1,0 +1,93 @@
+"""The table of one collective by size: closed forms, bounds, and what it says of itself."""
+
+import numpy as np
+import pytest
+
+from scaleout.collective import OPERATIONS, bus_factor, collective_table, sizes_between
+from scaleout.errors import SpecError
+from scaleout.io.catalogue import load
+from scaleout.network import machine, ring
+
+SYSTEM = load("system", "dgx-h100")
+
+
+@pytest.mark.parametrize("n", [2, 3, 8])
+def test_a_ring_of_wires_takes_its_closed_form_to_the_picosecond(n: int) -> None:
+    fabric = ring(n, bandwidth=50e9, latency=1e-6)
+    (row,) = collective_table("all_reduce", fabric, [1e9], algorithm="ring").rows
+    expected = 2 * (n - 1) * 1e-6 + 2 * (n - 1) / n * 1e9 / 50e9
+    assert row.time_ps == pytest.approx(expected * 1e12, abs=2)
+    assert row.time == row.time_ps / 1e12
+    assert (row.algorithm, row.bound_by) == ("ring/wires", "link")
+    assert row.busbw == pytest.approx(2 * (n - 1) / n * row.algbw)
+    assert row.busbw <= 50e9
+
+
+def test_bus_factors_are_those_of_nccl_tests() -> None:
+    assert [bus_factor(op, 8) for op in ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")] == [
+        1.75,
+        *[0.875] * 3,
+    ]
+    assert bus_factor("broadcast", 8) == 1.0
+
+
+def test_rows_name_what_bounds_them() -> None:
+    table = collective_table("all_reduce", machine(SYSTEM, 16), [8, 2.0**33])
+    small, large = table.rows
+    assert small.bound_by == "latency"
+    assert large.bound_by in ("link", "protocol")
+    assert "chip 0" in large.bottleneck
+    assert table.link_use.max() <= 1 + 1e-12
+    assert table.link_use.max() > 0.3
+
+
+def test_explained_rows_hold_every_candidate_and_the_least_is_taken() -> None:
+    table = collective_table("all_reduce", machine(SYSTEM, 8), [2.0**20, 2.0**30], explain=True)
+    for row in table.rows:
+        assert row.time == pytest.approx(min(row.candidates.values()), rel=1e-9)
+        assert row.candidates[row.algorithm] == pytest.approx(row.time, rel=1e-9)
+    assert "candidates" not in collective_table("all_reduce", machine(SYSTEM, 8), [8]).to_dict()["rows"][0]
+
+
+def test_part_of_the_chips() -> None:
+    fabric = machine(SYSTEM, 32)
+    few = collective_table("all_gather", fabric, [1e8], ranks=np.arange(8), algorithm="ring/Simple")
+    alone = collective_table("all_gather", machine(SYSTEM, 8), [1e8], algorithm="ring/Simple")
+    assert few.rows[0].time_ps == alone.rows[0].time_ps
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_operation_has_an_algorithm_everywhere(operation: str) -> None:
+    for fabric in (machine(SYSTEM, 8), machine(SYSTEM, 16), ring(5, bandwidth=1e9, latency=1e-6)):
+        (row,) = collective_table(operation, fabric, [1e6]).rows
+        assert row.time > 0
+        assert row.busbw <= 376.3e9
+
+
+def test_what_the_library_does_not_run_says_so() -> None:
+    table = collective_table("all_reduce", machine(SYSTEM, 8), [1e9], algorithm="halving-doubling")
+    assert "constants of its protocol Simple" in table.notes[0]
+    assert not collective_table("all_reduce", machine(SYSTEM, 8), [1e9], algorithm="ring").notes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("all_redce", [8]), "did you mean 'all_reduce'"),
+        (("all_reduce", [8], {"algorithm": "rng"}), "did you mean 'ring'"),
+        (("all_reduce", [8], {"ranks": np.array([0])}), "at least 2"),
+    ],
+)
+def test_what_it_cannot_do_is_refused(arguments: tuple, words: str) -> None:  # type: ignore[type-arg]
+    operation, sizes, *rest = arguments
+    with pytest.raises(SpecError, match=words):
+        collective_table(operation, machine(SYSTEM, 8), sizes, **(rest[0] if rest else {}))
+
+
+def test_sizes_ascend_by_a_factor() -> None:
+    assert sizes_between(8, 2**33)[-1] == 2**33
+    assert sizes_between(0, 100) == [0]
+    assert sizes_between(5, 5) == [5]
+    for wrong in ((8, 4, 2), (8, 16, 1), (1, 1e17, 1.001)):
+        with pytest.raises(SpecError):
+            sizes_between(*wrong)
