@@ -1,15 +1,21 @@
 """One collective operation over a range of sizes, alone on a machine: what nccl-tests measures, simulated."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from scaleout.arrays import Floats, Ints
-from scaleout.collectives import fastest, trials
+from scaleout.collectives import fastest, only, trials
+from scaleout.collectives.algorithm import Task
+from scaleout.collectives.goal import OPERATIONS
+from scaleout.collectives.groups import Group
+from scaleout.collectives.registry import ALGORITHMS
 from scaleout.engine.program import TICKS_PER_SECOND, ticks
 from scaleout.errors import SpecError, near
+from scaleout.evaluate.chunks import Operation, run_operations
 from scaleout.network import Fabric
 from scaleout.network.pattern import Pattern
 from scaleout.result import FORMAT
@@ -17,9 +23,12 @@ from scaleout.specs.fields import plain
 
 __all__ = ["OPERATIONS", "CollectiveRow", "CollectiveTable", "bus_factor", "collective_table", "sizes_between"]
 
-OPERATIONS = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")
+_FOREIGN = "{}: not among the library's own choices here; timed with the constants of its protocol {}"
 MOST_SIZES = 256
 """Sizes of one table."""
+MOST_MEMBERS = 1024
+"""Chips whose sends are written down one by one; what is made as lanes knows no such limit."""
+_AS_LANES = ("ring", "tree")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +52,8 @@ class CollectiveRow:
         drive less than the link carries.
     candidates
         Time of every algorithm and protocol [s], where it was asked for.
+    phases
+        Time of the same by phases [s], where every send was simulated; None elsewhere.
     """
 
     bytes: float
@@ -54,6 +65,7 @@ class CollectiveRow:
     bottleneck: str
     bound_by: str
     candidates: Mapping[str, float]
+    phases: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +96,8 @@ class CollectiveTable:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only, SI units, ``format`` first."""
-        rows = [{k: v for k, v in plain(row).items() if k != "candidates" or v} for row in self.rows]
+        optional = ("candidates", "phases")
+        rows = [{k: v for k, v in plain(row).items() if v or k not in optional} for row in self.rows]
         return {
             "format": FORMAT,
             "name": self.name,
@@ -101,10 +114,9 @@ def bus_factor(operation: str, chips: int) -> float:
 
     As nccl-tests defines it (doc/PERFORMANCE.md of NVIDIA/nccl-tests).
     """
+    parts = ("all_gather", "reduce_scatter", "all_to_all", "gather", "scatter")
     share = (chips - 1) / chips
-    return {"all_reduce": 2 * share, "all_gather": share, "reduce_scatter": share, "all_to_all": share}.get(
-        operation, 1.0
-    )
+    return 2 * share if operation == "all_reduce" else share if operation in parts else 1.0
 
 
 def sizes_between(low: float, high: float, factor: float = 2.0) -> list[float]:
@@ -136,6 +148,7 @@ def collective_table(
     ranks: Ints | None = None,
     algorithm: str | None = None,
     explain: bool = False,
+    fold: bool = True,
 ) -> CollectiveTable:
     """Time an operation alone on a fabric.
 
@@ -153,6 +166,9 @@ def collective_table(
         Name of an algorithm, or ``algorithm/protocol``; None lets the library choose.
     explain
         Whether rows tell the time of every candidate.
+    fold
+        True takes the phases that training steps are made of. False simulates every send of every
+        rank, chunk by chunk: equal where all hops are alike, nearer to what happens elsewhere.
 
     Raises
     ------
@@ -167,35 +183,97 @@ def collective_table(
     if len(members) < 2:
         raise SpecError(f"{operation}: {len(members)} chip; expected at least 2")
     groups = members[None, :]
-    tried = trials(fabric, groups, operation)
-    if algorithm is not None:
-        tried = _only(tried, algorithm, operation, fabric)
-    rows = []
-    for size in sizes:
-        chosen = fastest(fabric, tried, size)
-        rows.append(_row(fabric, operation, len(members), size, chosen, tried, explain))
-    largest = max(rows, key=lambda row: row.bytes)
+    sizes = [0.0] if operation == "barrier" else sizes
+    tried, notes = _tried(fabric, groups, operation, algorithm)
+    rows = [_row(fabric, operation, len(members), size, fastest(fabric, tried, size), tried, explain) for size in sizes]
+    largest = max(range(len(rows)), key=lambda at: rows[at].bytes)
+    if fold:
+        use = _use(fabric, tried[rows[largest].algorithm], rows[largest])
+    else:
+        runs = [_unfolded(fabric, operation, members, row) for row in rows]
+        rows, use = [row for row, _ in runs], runs[largest][1]
     return CollectiveTable(
         name=f"{operation} on {len(members):,} chips of {fabric.topology.name}",
         operation=operation,
         chips=len(members),
-        evaluator="phases",
+        evaluator="phases" if fold else "chunks, every send of every rank",
         rows=tuple(rows),
-        notes=(),
-        link_use=_use(fabric, tried[largest.algorithm], largest),
+        notes=notes,
+        link_use=use,
     )
 
 
-def _only(tried: Mapping[str, Pattern], algorithm: str, operation: str, fabric: Fabric) -> dict[str, Pattern]:
-    """The candidates of one algorithm."""
-    kept = {name: pattern for name, pattern in tried.items() if algorithm in (name, name.partition("/")[0])}
-    if not kept:
-        names = sorted({*tried, *(name.partition("/")[0] for name in tried)})
+def pipeline_chunks(size: float) -> int:
+    """Pieces that pipelines cut a message into: the square root of its size over 512 KiB, at most 64.
+
+    The time of a pipeline of c pieces, (depth + c) (latency + size / c / rate), is least where c grows so.
+
+    >>> pipeline_chunks(1e3), pipeline_chunks(1e9)
+    (1, 44)
+    """
+    return max(1, min(64, round(math.sqrt(size / 2**19))))
+
+
+def _unfolded(fabric: Fabric, operation: str, members: Ints, row: CollectiveRow) -> tuple[CollectiveRow, Floats]:
+    """The row by every send of every rank, and the utilisation of each link [1]."""
+    name, _, protocol = row.algorithm.partition("/")
+    if len(members) > MOST_MEMBERS and name not in _AS_LANES:
         raise SpecError(
-            f"algorithm {algorithm!r:.40}: does no {operation} on these chips of {fabric.topology.name}; "
-            f"{near(algorithm, names)}"
+            f"{name}: {len(members):,} chips are too many to write down every send; expected at most "
+            f"{MOST_MEMBERS:,}, or {' or '.join(_AS_LANES)}"
         )
-    return kept
+    schedule = ALGORITHMS[name].schedule(Group.on(fabric, members), operation, chunks=pipeline_chunks(row.bytes))
+    run = run_operations(fabric, [Operation(schedule=schedule, ranks=members, nbytes=row.bytes, protocol=protocol)])
+    time = run.ends[0]
+    use = run.link_bytes / (fabric.topology.bandwidth * time) if time else run.link_bytes
+    busiest = int(use.argmax())
+    kind = fabric.topology.kinds[int(fabric.topology.kind[busiest])]
+    return replace(
+        row,
+        time=time,
+        time_ps=run.ends_ps[0],
+        algbw=row.bytes / time if time else 0.0,
+        busbw=row.bytes / time * bus_factor(operation, len(members)) if time else 0.0,
+        bottleneck=f"{fabric.topology.link_name(busiest)} ({kind})" if row.bytes else row.bottleneck,
+        phases=row.time,
+    ), use
+
+
+def _tried(
+    fabric: Fabric, groups: Ints, operation: str, algorithm: str | None
+) -> tuple[dict[str, Pattern], tuple[str, ...]]:
+    """Patterns to choose from, and what the reader should know of them."""
+    tried = trials(fabric, groups, operation)
+    if algorithm is None and tried:
+        return tried, ()
+    names = {name for tag in tried for name in (tag, tag.partition("/")[0])}
+    if algorithm in names:
+        return only(tried, algorithm), ()
+    # what the library does not run by itself goes by its protocol for large messages
+    protocol = max(
+        (name for name, rules in fabric.protocols.items() if "ring" in rules.algorithms),
+        key=lambda name: fabric.protocols[name].scale_up_rate,
+    )
+    wanted, _, asked = (algorithm or "").partition("/")
+    if asked and asked not in fabric.protocols:
+        raise SpecError(f"protocol {asked!r:.40}: unknown; {near(asked, fabric.protocols)}")
+    able = {name: one for name, one in ALGORITHMS.items() if one.fits(fabric, groups, operation)}
+    if algorithm is not None:
+        if wanted not in able:
+            task = Task(operation=operation, group=Group.on(fabric, groups[0]))
+            why = ALGORITHMS[wanted].lacks(task) if wanted in ALGORITHMS else ""
+            why = f" ({why})" if why and operation in ALGORITHMS[wanted].operations else ""
+            raise SpecError(
+                f"algorithm {algorithm!r:.40}: does no {operation} on these chips of {fabric.topology.name}{why}; "
+                f"{near(algorithm, sorted({*able, *names}))}"
+            )
+        able = {wanted: able[wanted]}
+    if not able:
+        raise SpecError(f"{operation}: no algorithm does it on these chips of {fabric.topology.name}")
+    protocol = asked or protocol
+    made = {f"{name}/{protocol}": one.pattern(fabric, groups, operation, protocol) for name, one in able.items()}
+    note = () if "wires" in fabric.protocols else (_FOREIGN.format(", ".join(able), protocol),)
+    return made, note
 
 
 def _row(

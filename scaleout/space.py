@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scaleout.arrays import Bools, Floats, Ints
-from scaleout.collectives.places import Rails, rails
+from scaleout.collectives.places import Rails, rails, refuse_unrailed
 from scaleout.compiled import compilable
 from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.errors import SpecError, TopologyError
@@ -173,6 +173,7 @@ def design_space(
     >>> tp[table.best], pp[table.best]  # doctest: +SKIP
     """
     refuse_slow(base)
+    refuse_unrailed(base.system)
     layout, batch = base.layout, base.batch
     columns = {
         "tp": _whole("tp", tp, layout.tp),

@@ -4,9 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from scaleout.io.catalogue import experiment
 from scaleout.specs import TrainingExperiment
+
+# machines are shared and noisy: how long an example takes proves nothing
+settings.register_profile("scaleout", deadline=None)
+settings.load_profile("scaleout")
 
 SMALL: dict[str, Any] = {
     "kind": "training",

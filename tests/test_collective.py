@@ -24,7 +24,10 @@ def test_a_ring_of_wires_takes_its_closed_form_to_the_picosecond(n: int) -> None
 
 
 def test_bus_factors_are_those_of_nccl_tests() -> None:
-    assert [bus_factor(op, 8) for op in OPERATIONS[:4]] == [1.75, 0.875, 0.875, 0.875]
+    assert [bus_factor(op, 8) for op in ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")] == [
+        1.75,
+        *[0.875] * 3,
+    ]
     assert bus_factor("broadcast", 8) == 1.0
 
 
@@ -51,6 +54,20 @@ def test_part_of_the_chips() -> None:
     few = collective_table("all_gather", fabric, [1e8], ranks=np.arange(8), algorithm="ring/Simple")
     alone = collective_table("all_gather", machine(SYSTEM, 8), [1e8], algorithm="ring/Simple")
     assert few.rows[0].time_ps == alone.rows[0].time_ps
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_operation_has_an_algorithm_everywhere(operation: str) -> None:
+    for fabric in (machine(SYSTEM, 8), machine(SYSTEM, 16), ring(5, bandwidth=1e9, latency=1e-6)):
+        (row,) = collective_table(operation, fabric, [1e6]).rows
+        assert row.time > 0
+        assert row.busbw <= 376.3e9
+
+
+def test_what_the_library_does_not_run_says_so() -> None:
+    table = collective_table("all_reduce", machine(SYSTEM, 8), [1e9], algorithm="halving-doubling")
+    assert "constants of its protocol Simple" in table.notes[0]
+    assert not collective_table("all_reduce", machine(SYSTEM, 8), [1e9], algorithm="ring").notes
 
 
 @pytest.mark.parametrize(

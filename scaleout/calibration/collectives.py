@@ -11,9 +11,10 @@ fitted. Constants are fitted to the logarithms of the times, all but rows that a
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -136,7 +137,7 @@ def _forms(system: System, operation: str, ranks: int, nodes: int) -> tuple[_For
     fabric, plain = with_steps(0.0, 0.0)
     inner, outer = with_steps(1.0, 0.0)[1], with_steps(0.0, 1.0)[1]
 
-    def caps(**changes: float) -> dict[str, float]:
+    def caps(**changes: Any) -> dict[str, float]:
         made = trials(replace(fabric, **changes), group, operation)
         return {name: float(pattern.phases[0].cap[0]) for name, pattern in made.items()}
 
@@ -172,16 +173,38 @@ def predict(constants: Floats, table: Table, system: System) -> Floats:
     system
         Its links and protocols.
     """
-    idle = constants[0]
-    rules = dict(zip(system.library.protocols, constants[1:].reshape(-1, len(_FIELDS)), strict=True))
-    best = np.full(len(table.ranks), np.inf)
+    return _cheapest(constants, _tasks(table, system), len(table.ranks))
+
+
+class _Tasks(NamedTuple):
+    """Forms of all rows, one after another: rows, protocols and fields of `_Form`, shape (tasks,)."""
+
+    row: Ints
+    protocol: Ints
+    forms: Floats
+    nbytes: Floats
+
+
+def _tasks(table: Table, system: System) -> _Tasks:
+    names = [*system.library.protocols]
+    parts = []
     for key, rows in table.kinds():
         for form in _forms(system, *key):
-            launch, inner, outer, near, far = rules[form.protocol]
-            sending = form.sends / (form.sends + idle) if np.isfinite(form.sends) else 1.0
-            rate = min(form.link, near * form.inside * sending, far * form.outside)
-            fixed = launch + form.wires + inner * form.inner + outer * form.outer
-            best[rows] = np.minimum(best[rows], fixed + form.share / rate * table.nbytes[rows])
+            numbers = [getattr(form, field.name) for field in fields(_Form)[1:]]
+            parts.append((rows, np.full(len(rows), names.index(form.protocol)), np.tile(numbers, (len(rows), 1))))
+    row, protocol, forms = (np.concatenate([part[at] for part in parts]) for at in range(3))
+    return _Tasks(row, protocol, forms.T, table.nbytes[row])
+
+
+def _cheapest(constants: Floats, tasks: _Tasks, rows: int) -> Floats:
+    launch, inner, outer, near, far = constants[1:].reshape(-1, len(_FIELDS))[tasks.protocol].T
+    wires, inside_steps, outside_steps, share, link, inside, outside, sends = tasks.forms
+    # 1 where what sends never waits
+    sending = 1.0 / (1.0 + constants[0] / sends)
+    rate = np.minimum(np.minimum(link, near * inside * sending), far * outside)
+    time = launch + wires + inner * inside_steps + outer * outside_steps + share / rate * tasks.nbytes
+    best = np.full(rows, np.inf)
+    np.minimum.at(best, tasks.row, time)
     return best
 
 
@@ -204,7 +227,7 @@ def fit(table: Table, system: System, launch: Launch | None = None, protocols: t
     least_squares = solver()
     names = [*system.library.protocols]
     start = vector(system.library)
-    fields = [("", "idle")] + [(name, field) for name in names for field in _FIELDS]
+    places = [("", "idle")] + [(name, field) for name in names for field in _FIELDS]
     used, outside = _used(table, system), bool((table.nodes > 1).any())
     inside = bool((table.nodes == 1).any())
     free = np.array(
@@ -213,17 +236,18 @@ def fit(table: Table, system: System, launch: Launch | None = None, protocols: t
             and (outside or not field.startswith("network"))
             and (inside or field.startswith("network"))
             and start[at] > 0
-            for at, (name, field) in enumerate(fields)
+            for at, (name, field) in enumerate(places)
         ]
     )
     low = np.log([_IDLE[0], *(_LOW * len(names))])[free]
     high = np.log([_IDLE[1], *(_HIGH * len(names))])[free]
+    tasks = _tasks(table, system)
     called, issued = (launch.call, launch.issue) if launch else (0.0, 0.0)
 
     def misses(logs: Floats) -> Floats:
         constants = start.copy()
         constants[free] = np.exp(logs)
-        made = np.maximum(predict(constants, table, system) + called, issued)
+        made = np.maximum(_cheapest(constants, tasks, len(table.ranks)) + called, issued)
         return np.asarray(np.log(made / table.seconds))
 
     # a form that no row takes at the start is never moved, hence several starts
@@ -245,12 +269,15 @@ def _used(table: Table, system: System) -> set[str]:
 
 
 def fitted(system: System, constants: Floats) -> System:
-    """The system with these constants in its library, to three digits."""
-    rounded = [float(f"{value:.3g}") for value in constants]
-    protocols = {
-        name: replace(rules, **dict(zip(_FIELDS, rounded[1 + 5 * at : 6 + 5 * at], strict=True)))
-        for at, (name, rules) in enumerate(system.library.protocols.items())
-    }
+    """The system with these constants in its library, those that differ to three digits."""
+    before = vector(system.library)
+    rounded = [
+        old if old == new else float(f"{new:.3g}") for old, new in zip(before.tolist(), constants.tolist(), strict=True)
+    ]
+    protocols = {}
+    for at, (name, rules) in enumerate(system.library.protocols.items()):
+        mine: dict[str, Any] = dict(zip(_FIELDS, rounded[1 + 5 * at : 6 + 5 * at], strict=True))
+        protocols[name] = replace(rules, **mine)
     return replace(system, library=replace(system.library, protocols=protocols, idle_step=rounded[0]))
 
 
@@ -308,6 +335,7 @@ def main(arguments: list[str] | None = None) -> int:
     made.add_argument("--nodes", type=int, help="nodes of the rows that are fitted; one otherwise, 0 for any")
     made.add_argument("--held-out", type=int, default=4, metavar="RANKS", help="rows that are not fitted")
     made.add_argument("--held-sizes", action="store_true", help="hold out every third size instead")
+    made.add_argument("--from", type=float, default=0.0, dest="least", metavar="BYTES", help="fit no smaller sizes")
     made.add_argument("--protocol", action="append", default=[], help="fit this protocol alone; may be repeated")
     made.add_argument("--source", help="words for the file; those that are there stay otherwise")
     options = made.parse_args(arguments)
@@ -317,9 +345,10 @@ def main(arguments: list[str] | None = None) -> int:
 def _calibrate(options: Namespace) -> None:
     nodes = 1 if options.nodes is None else options.nodes or None
     table, system = read_table(options.table, options.system, nodes), load("system", options.system)
-    mine = table.library == options.library
+    mine = (table.library == options.library) & (table.nbytes >= options.least)
     if not mine.any():
-        raise MeasurementError(f"no rows of {options.library!r}; {near(options.library, sorted(set(table.library)))}")
+        known = sorted(set(table.library))
+        raise MeasurementError(f"no such rows of {options.library!r}; {near(options.library, known)}")
     for name in options.protocol:
         if name not in system.library.protocols:
             raise MeasurementError(f"{system.name} has no protocol {name!r}; {near(name, system.library.protocols)}")

@@ -7,8 +7,9 @@ its own; rows with one number of ranks are held out.
 import sys
 from argparse import Namespace
 from collections import defaultdict
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -84,9 +85,13 @@ def fit_kernel(system: System, operation: str, rows: list[Measured], held_out: i
         return np.array([exchange_seconds(kernel, exchange, width, system) for exchange, width, _ in rows])
 
     held = np.array([exchange.ranks == held_out for exchange, _, _ in rows])
-    start = MoeKernel(element=element, **{name: _START[name] for name in free if name in _START})
+    start = replace(MoeKernel(launch=_START["launch"], element=element), **_starts(free))
     bounds = {name: _FREE[name] for name in free}
     return best_fit(start, bounds, {}, predict, np.array([seconds for _, _, seconds in rows]), held)
+
+
+def _starts(free: tuple[str, ...]) -> dict[str, Any]:
+    return {name: _START[name] for name in free if name in _START}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -102,18 +107,21 @@ def main(arguments: list[str] | None = None) -> int:
 def _calibrate(options: Namespace) -> None:
     system: System = load("system", options.system)
     fits: dict[str, dict[str, Fit]] = defaultdict(dict)
-    for (library, operation), rows in measurements(options.table, options.system).items():
-        fits[library][operation] = made = fit_kernel(system, operation, rows, options.held_out)
-        print(f"{library} {operation}: fitted   {summary(made.errors[~made.held])}")
-        print(f"{library} {operation}: held out {summary(made.errors[made.held])}")
+    for (name, operation), rows in measurements(options.table, options.system).items():
+        fits[name][operation] = made = fit_kernel(system, operation, rows, options.held_out)
+        print(f"{name} {operation}: fitted   {summary(made.errors[~made.held])}")
+        print(f"{name} {operation}: held out {summary(made.errors[made.held])}")
     for name, kernels in fits.items():
         if missing := {"dispatch", "combine"} - kernels.keys():
             print(f"{name}: no rows of {', '.join(sorted(missing))}; nothing to write")
             continue
         held = np.concatenate([fit.errors[fit.held] for fit in kernels.values()])
         old = system.moe_kernels.get(name)
+        made_of: dict[str, Any] = {
+            field.name: kernels[field.name].constants for field in fields(MoeLibrary) if field.name in kernels
+        }
         library = MoeLibrary(
-            **{field.name: kernels[field.name].constants for field in fields(MoeLibrary) if field.name in kernels},
+            **made_of,
             residual=round(float(np.abs(held).mean()), 4) if len(held) else None,
             source=options.source or (old.source if old else "measured"),
         )

@@ -13,6 +13,7 @@ from scaleout.cli.progress import progress
 from scaleout.cli.topology import fabric_of
 from scaleout.collective import collective_table, sizes_between
 from scaleout.errors import SpecError
+from scaleout.evaluate.chunks import load_compiled
 from scaleout.report.files import figure_file, write_figure
 from scaleout.units import parse
 
@@ -54,6 +55,7 @@ def parse_size(text: str, option: str) -> float:
     "--algorithm", metavar="NAME", help="Take this one, such as ring or ring/LL128. [default: the library's choice]"
 )
 @click.option("--explain", is_flag=True, help="Print the time of every candidate, size by size.")
+@click.option("--no-fold", is_flag=True, help="Simulate every send of every rank, chunk by chunk.")
 @click.option(
     "--plot",
     type=click.Path(path_type=Path),
@@ -75,6 +77,7 @@ def command(
     factor: float,
     algorithm: str | None,
     explain: bool,
+    no_fold: bool,
     plot: Path | None,
     links: Path | None,
     as_json: bool,
@@ -94,12 +97,16 @@ def command(
         raise SpecError("--system, --topology: give one of them; scaleout show systems lists names")
     kinds = {path: figure_file(path) for path in (plot, links) if path is not None}
     sizes = sizes_between(parse_size(low, "--min"), parse_size(high, "--max"), factor)
-    begun = time.perf_counter()
+    started = time.perf_counter()
     with progress(f"simulating {operation}"):
+        if no_fold:
+            load_compiled()
+        begun = time.perf_counter()
         fabric = fabric_of(system or topology or "", nodes, chips)
-        table = collective_table(operation, fabric, sizes, algorithm=algorithm, explain=explain)
+        table = collective_table(operation, fabric, sizes, algorithm=algorithm, explain=explain, fold=not no_fold)
     run: dict[str, Any] = {
         "wall_time": time.perf_counter() - begun,  # building and simulating [s]
+        "load_time": begun - started,  # of machine code, once a process [s]
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     if plot is not None:

@@ -8,6 +8,7 @@ import click
 
 from scaleout.errors import SpecError, near
 from scaleout.io.catalogue import FOLDERS, find, list_names, load, read, summary
+from scaleout.io.yaml import read_mapping
 from scaleout.models import parameters
 from scaleout.specs import Chip, Model
 from scaleout.specs.fields import plain
@@ -79,7 +80,7 @@ def _list(kind: str, as_json: bool) -> None:
     for row in rows:
         try:
             words = row.get("error") or _line(kind, row)
-        except (KeyError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             words = f"not a valid file: {error}"
         click.echo(f"{row['name']:<{width}}  {words}".rstrip())
 
@@ -100,11 +101,34 @@ def _line(kind: str, row: dict[str, Any]) -> str:
                 f"{row['vendor']}, {row['cores']} cores, {row['hbm_bytes']} at {row['hbm_bandwidth']}, {row['power']}"
             )
         case "system":
-            return f"{row['chips_per_node']} x {row['chip']} a node"
+            return _system_line(row)
         case "stack":
             return str(row["version"])
         case _:
             return f"{row.get('model', '')} on {row.get('chips', 0):,} chips of {row.get('system', '')}"
+
+
+_INSIDE = {"nvswitch": "NVSwitch", "mesh": "fully connected", "pairs": "pairs with a bridge", "pcie": "PCIe switches"}
+_BETWEEN = {
+    "rail-fat-tree": "a rail fat tree",
+    "rail-only": "rails alone",
+    "leaf-spine": "leaves and spines",
+    "clos": "leaves, spines and cores",
+}
+
+
+def _system_line(row: dict[str, Any]) -> str:
+    """How chips stand together, and what joins nodes, as the file says it: loading them all would take seconds."""
+    file = read_mapping(find("system", row["name"]))
+    up, net, chips = file["scale_up"], file["network"], file["chips_per_node"]
+    if up["kind"] == "torus":
+        words = f"up to {chips:,} x {file['chip']} on a torus of {' x '.join(map(str, up['shape']))}"
+    else:
+        words = f"{chips} x {file['chip']} a node ({_INSIDE[up['kind']]})"
+    if net["kind"] == "none":
+        return f"{words}, alone"
+    ports = net.get("ports_per_node", chips // net.get("chips_per_port", 1))
+    return f"{words}, {ports:,} x {net['bandwidth']} on {_BETWEEN[net['kind']]}"
 
 
 def _one(kind: str, name: str, as_json: bool) -> None:

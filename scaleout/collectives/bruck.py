@@ -1,7 +1,8 @@
 """Bruck's algorithms: ceil(log2 n) steps for any n (Bruck et al. 1997).
 
-In step k everyone deals with the member 2^k away, when what was to come in the step before has come. An all-gather doubles what it holds; an
-all-to-all passes on all data whose way is not yet gone in the k-th binary digit.
+In step k everyone deals with the member 2^k away, when what was to come in the step before has
+come. An all-gather doubles what it holds; an all-to-all passes on all data whose way is not yet
+gone in the k-th binary digit.
 """
 
 from scaleout.collectives.algorithm import Task

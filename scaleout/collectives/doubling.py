@@ -13,7 +13,7 @@ import numpy as np
 from scaleout.arrays import Ints
 from scaleout.collectives.algorithm import Task
 from scaleout.collectives.groups import Group
-from scaleout.collectives.rounds import joined, phase
+from scaleout.collectives.phases import joined, phase
 from scaleout.collectives.schedule import Schedule
 from scaleout.collectives.sends import Sends
 from scaleout.network.fabric import Fabric
@@ -43,18 +43,18 @@ def _exchanges(name: str, task: Task, partners: list[Partner]) -> Schedule:
     goal = task.goal(blocks=blocks, chunks=colours)
     sends = Sends(goal)
 
-    def slots(ranks: Ints, colour: int) -> list[int]:
+    def slots(ranks: Ints, colour: int) -> Ints:
         """Of the blocks of some members of the core, and of those beyond it whose work they do."""
         both = np.concatenate((ranks, ranks[ranks < blocks - core] + core))
-        return [int(block) * colours + colour for block in both]
+        return both * colours + colour
 
     everything = np.arange(goal.pieces)
     for rank in range(extra):
         mine = everything // colours == core + rank
         if reduces:
-            sends.send(core + rank, rank, everything.tolist(), reduce=True)
+            sends.send(core + rank, rank, everything, reduce=True)
         else:
-            sends.send(core + rank, rank, everything[mine].tolist())
+            sends.send(core + rank, rank, everything[mine])
     halves = [_halves(core, steps, partner) for partner in partners]
     for step in range(steps) if reduces else ():
         sends.next_round()
@@ -74,9 +74,9 @@ def _exchanges(name: str, task: Task, partners: list[Partner]) -> Schedule:
     for rank in range(extra):
         mine = everything // colours == core + rank
         if operation == "all_reduce":
-            sends.send(rank, core + rank, everything.tolist())
+            sends.send(rank, core + rank, everything)
         else:
-            sends.send(rank, core + rank, everything[~mine if gathers else mine].tolist())
+            sends.send(rank, core + rank, everything[~mine if gathers else mine])
     return sends.schedule(name)
 
 

@@ -72,8 +72,8 @@ class Spread:
 
 def _chosen(exchange: Exchange) -> Floats:
     """Probability that a token chooses each expert, the sum of which is `topk`. Shape (experts,)."""
-    weight = np.arange(1, exchange.experts + 1, dtype=float) ** -(exchange.skew or 0.0)
-    chance = weight * (exchange.topk / weight.sum())
+    weight: Floats = np.arange(1, exchange.experts + 1, dtype=float) ** -(exchange.skew or 0.0)
+    chance: Floats = weight * (exchange.topk / weight.sum())
     # nobody is chosen twice: what is over 1 goes to the others
     for _ in range(exchange.experts):
         over = chance > 1.0
@@ -99,7 +99,7 @@ def spread(exchange: Exchange, per_node: int, copies: Literal["rank", "expert"])
         to_rank = np.full(n, sent / n)
     else:
         chance = _chosen(exchange).reshape(n, -1)
-        # experts taken as chosen one by one, each for itself
+        # as if each expert were chosen or not for itself: a few copies in a hundred too few
         to_rank = chance.sum(axis=1) if copies == "expert" else 1.0 - np.prod(1.0 - chance, axis=1)
         sent = float(to_rank.sum())
     inside = min(per_node, n)

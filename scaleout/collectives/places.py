@@ -22,6 +22,7 @@ __all__ = [
     "railed",
     "rails",
     "reach",
+    "refuse_unrailed",
 ]
 
 SAME_NODE, SAME_LEAF, SAME_POD, APART = range(4)
@@ -61,9 +62,38 @@ class Rails(NamedTuple):
     idle_step: float
 
 
+_COUNTED = frozenset(
+    ("ring", "direct", "tree", "hierarchical", "hierarchical-tree", "nvls", "nvls-tree", "pairwise", "send")
+)
+"""Algorithms whose closed forms are counted, and ``pairwise``, which no step of a dense model takes."""
+
+
 def railed(system: System) -> bool:
-    """Whether a system is one of NVSwitch nodes on a rail fat tree, whose wires have a closed form."""
-    return system.scale_up.kind == "nvswitch" and system.network.kind == "rail-fat-tree"
+    """Whether a system's wires have a closed form: NVSwitch nodes on a rail fat tree, algorithms that are counted."""
+    kinds = system.scale_up.kind, system.network.kind
+    return kinds == ("nvswitch", "rail-fat-tree") and not _uncounted(system)
+
+
+def _uncounted(system: System) -> list[str]:
+    return sorted({name for rules in system.library.protocols.values() for name in rules.algorithms} - _COUNTED)
+
+
+def refuse_unrailed(system: System) -> None:
+    """Refuse a system of another kind.
+
+    Raises
+    ------
+    SpecError
+        Its nodes or its network are of another kind.
+    """
+    if not railed(system):
+        what = f"nodes of kind {system.scale_up.kind!r} on a network of kind {system.network.kind!r}"
+        if uncounted := _uncounted(system):
+            what += f" with algorithms such as {uncounted[0]!r}"
+        raise SpecError(
+            f"{system.name}: {what} have no wires in closed form, which a design space needs; take 'analyse_many', "
+            "or evaluator 'event'"
+        )
 
 
 def rails(system: System, chips: int) -> Rails:
@@ -76,11 +106,7 @@ def rails(system: System, chips: int) -> Rails:
     TopologyError
         The tree cannot be built with the system's switches.
     """
-    if not railed(system):
-        raise SpecError(
-            f"{system.name}: nodes of kind {system.scale_up.kind!r} on a network of kind {system.network.kind!r} have "
-            "no wires in closed form, which a design space needs; take 'analyse_many', or evaluator 'event'"
-        )
+    refuse_unrailed(system)
     per_node = min(chips, system.chips_per_node)
     nodes = -(-chips // per_node)
     share = system.chips_per_port

@@ -10,13 +10,14 @@ of correctness reads, and what uneven sizes come from.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from scaleout.arrays import Bools, Floats, Ints
 from scaleout.collectives.goal import Goal
+from scaleout.errors import WorkloadError
 
 __all__ = ["Edges", "Moves", "Schedule", "Waits"]
 
@@ -99,6 +100,8 @@ class Schedule:
     chunk_steps
         Steps that a chunk goes through before one that sends nothing, which the library's idle step
         makes longer or shorter; 0 where there is no such step.
+    labels
+        Name of each lane in messages; empty for none.
     rounds
         Round that each send belongs to, shape (sends,), where the algorithm is made in rounds.
     note
@@ -117,6 +120,7 @@ class Schedule:
     goal: Goal | None = None
     virtual: int = 0
     chunk_steps: int = 0
+    labels: tuple[str, ...] = ()
     rounds: Ints | None = None
     note: str = ""
 
@@ -163,3 +167,57 @@ class Schedule:
         arrived = np.concatenate((self.edges.arrived[edge], np.zeros(len(later), dtype=bool)))
         order = np.argsort(behind, kind="stable")
         return Waits(before[order], behind[order], arrived[order])
+
+    def timed(self) -> "Schedule":
+        """The same sends without the copies within members, which take no time, and without moves.
+
+        What waits for a copy then waits for what the copy waits for. Send by send: every lane has one step.
+        """
+        local = (self.source == self.target)[self.lane]
+        if not local.any():
+            return self
+        waits = self.waits()
+        start = np.searchsorted(waits.behind, np.arange(self.sends + 1))
+        before, arrived = waits.before.tolist(), waits.arrived.tolist()
+        # in an order in which a copy comes after all that it waits for
+        needs: dict[int, dict[int, bool]] = {}
+        for first in range(self.sends):
+            stack = [first]
+            while stack:
+                send = stack[-1]
+                if send in needs:
+                    stack.pop()
+                    continue
+                mine = range(start[send], start[send + 1])
+                missing = [before[i] for i in mine if local[before[i]] and before[i] not in needs]
+                if missing:
+                    stack.extend(missing)
+                    if len(stack) > self.sends * 2 + len(before):
+                        raise WorkloadError(f"{self.name}: deadlock among copies within members")
+                    continue
+                stack.pop()
+                found: dict[int, bool] = {}
+                for i in mine:
+                    beyond = needs[before[i]] if local[before[i]] else {before[i]: arrived[i]}
+                    for other, come in beyond.items():
+                        found[other] = found.get(other, False) or come
+                needs[send] = found
+        number = np.cumsum(~local) - 1
+        rows = [
+            (number[other], number[send], come)
+            for send in np.flatnonzero(~local).tolist()
+            for other, come in sorted(needs[send].items())
+        ]
+        edges = np.array(rows, dtype=np.int64).reshape(-1, 3)
+        lane = self.lane[~local]
+        return replace(
+            self,
+            source=self.source[lane],
+            target=self.target[lane],
+            steps=np.ones(len(lane), dtype=np.int64),
+            share=self.portion[~local],
+            edges=Edges(edges[:, 0], edges[:, 1], np.zeros(len(edges), dtype=np.int64), edges[:, 2] > 0),
+            moves=None,
+            labels=tuple(self.labels[i] for i in lane) if self.labels else (),
+            rounds=None if self.rounds is None else self.rounds[~local],
+        )

@@ -1,6 +1,6 @@
 """Accelerators: SimPy processes that carry out programs, one process a stream of each class."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from scaleout.engine.runs import Known, Step, Track, compile_class
 from scaleout.engine.timeline import ClassTimeline, Timeline
 from scaleout.errors import WorkloadError
 
-__all__ = ["run"]
+__all__ = ["run", "stuck_at"]
 
 
 class _Meetings:
@@ -152,17 +152,22 @@ def _check_ended(job: Job, wiring: Quotient, accelerators: list[Accelerator]) ->
         for steps in accelerator.track.steps:
             first = next((step for step in steps if accelerator.ended[step.op] < 0), None)
             if first is not None:
-                rank = int(wiring.representatives[accelerator.cls])
-                program = job.programs[job.program_of[rank]]
-                item = int(program.item[first.op])
-                what = (
-                    job.labels[item].name
-                    if program.kind[first.op] == COMPUTE
-                    else f"{job.messages[item].operation} on {job.messages[item].family}"
-                )
-                stuck.append(
-                    f"rank {rank}, stream {STREAMS[int(program.stream[first.op])]}: operation {first.op} ({what})"
-                )
+                stuck.append((int(wiring.representatives[accelerator.cls]), first.op))
     if stuck:
-        shown = "\n  ".join(stuck[:8])
-        raise WorkloadError(f"operations wait for each other for ever; first of each stream:\n  {shown}")
+        raise WorkloadError(stuck_at(job, stuck))
+
+
+def stuck_at(job: Job, stuck: Sequence[tuple[int, int]]) -> str:
+    """That operations wait for each other for ever, in words: rank and operation of the first ones."""
+    lines = []
+    for rank, op in stuck[:8]:
+        program = job.programs[job.program_of[rank]]
+        item = int(program.item[op])
+        what = (
+            job.labels[item].name
+            if program.kind[op] == COMPUTE
+            else f"{job.messages[item].operation} on {job.messages[item].family}"
+        )
+        lines.append(f"rank {rank}, stream {STREAMS[int(program.stream[op])]}: operation {op} ({what})")
+    shown = "\n  ".join(lines)
+    return f"operations wait for each other for ever; first of each stream:\n  {shown}"

@@ -189,6 +189,15 @@ class Quotient:
         """Number of classes of ranks."""
         return len(self.representatives)
 
+    @property
+    def algorithms(self) -> dict[int, str]:
+        """Algorithm and protocol of each message that some program sends."""
+        return {transfer.message: transfer.algorithm for transfer in self.transfers.values()}
+
+    def members(self, family: str, role: int, cls: int) -> tuple[tuple[int, int], ...]:
+        """Class and role of all members of the communicator that a class uses in a role."""
+        return self.orbits[self.orbit_of[family, role, cls]].members
+
     def rates(self, active: tuple[int, ...]) -> Floats:
         """Max-min rates of legs that are active together in the first epoch [byte/s]."""
         return self.epochs[0].rates(active)

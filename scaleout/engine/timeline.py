@@ -1,6 +1,7 @@
 """What happened: when every operation of every class arrived, started and ended."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -47,7 +48,7 @@ class Moved:
     share: Floats
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Timeline:
     """Times of every class, and how much work it was to find them.
 
@@ -56,7 +57,7 @@ class Timeline:
     classes
         By class number.
     events
-        SimPy events.
+        Of SimPy; of the compiled loop, whatever had a date.
     solves
         Distinct sets of transfers whose fair rates were computed.
     moved
@@ -68,7 +69,12 @@ class Timeline:
     solves: int
     moved: Moved | None = None
 
+    @cached_property
+    def ends(self) -> Ints:
+        """When the last operation of each class ended [tick]."""
+        return np.array([int(c.ended.max(initial=0)) for c in self.classes], dtype=np.int64)
+
     @property
     def end(self) -> int:
         """When the last operation ended [tick]."""
-        return max((int(c.ended.max()) for c in self.classes if len(c.ended)), default=0)
+        return int(self.ends.max(initial=0))

@@ -118,7 +118,7 @@ def given(experiment: TrainingExperiment) -> Given:
         _once(dimensions, experiment.model),
         options(experiment),
         _once(pack, chip, stack, precision),
-        _once(rails, experiment.system, experiment.chips) if railed(experiment.system) else _wires(experiment),
+        _once(rails, experiment.system, experiment.chips) if _once(railed, experiment.system) else _wires(experiment),
         plan_of(experiment),
     )
 

@@ -6,7 +6,7 @@ from scaleout.hardware.formats import format_of
 from scaleout.hardware.gemm import gemm_constants
 from scaleout.models import parameters
 from scaleout.result import Assumption
-from scaleout.specs import Stack, TrainingExperiment
+from scaleout.specs import Stack, System, TrainingExperiment
 from scaleout.training.stages import deal
 from scaleout.units import describe
 
@@ -67,8 +67,7 @@ def assumptions(spec: TrainingExperiment, recording: Recording | None = None) ->
         ),
         Assumption(
             f"{system.name}: links",
-            f"{describe(system.scale_up.bandwidth * system.scale_up.efficiency, 'byte/s')} in the node, "
-            f"{describe(system.network.bandwidth * system.network.efficiency, 'byte/s')} a network port",
+            _links(system),
             system.source,
             not system.unverified,
         ),
@@ -84,7 +83,7 @@ def assumptions(spec: TrainingExperiment, recording: Recording | None = None) ->
         ),
         Assumption(
             "routing",
-            f"adaptive, spread evenly over parallel switches; oversubscription {system.network.oversubscription:g}",
+            _routing(system),
             "docs/network.md: hashing flows onto single paths may collide",
             verified=False,
         ),
@@ -117,6 +116,21 @@ def _faults(spec: TrainingExperiment, recording: Recording | None) -> str:
     return "; ".join(f"{fault}{' (the step is over before)' if fault.at >= end else ''}" for fault in spec.faults)
 
 
+def _links(system: System) -> str:
+    """Rates of links in the node and of ports."""
+    up, net = system.scale_up, system.network
+    inside = f"{describe(up.payload, 'byte/s')} in the node"
+    port = f"{describe(net.payload, 'byte/s')} a network port" if net.payload else "no network"
+    return f"{inside}, {port}"
+
+
+def _routing(system: System) -> str:
+    """How flows are spread, and where the network narrows."""
+    net = system.network
+    words = f"adaptive, spread evenly over parallel switches; oversubscription {net.oversubscription:g}"
+    return words + (f", {net.pod_oversubscription:g} above pods" if net.kind == "clos" else "")
+
+
 def _stack(stack: Stack) -> str:
     """What it costs, and what runs beside kernels and what blocks them."""
     kinds = {
@@ -142,10 +156,10 @@ def _algorithms(recording: Recording | None) -> str:
         return "of each message by the fastest, alone"
     job = recording.job
     taken: dict[str, set[str]] = {}
-    for transfer in recording.wiring.transfers.values():
-        message = job.messages[transfer.message]
+    for index, algorithm in recording.wiring.algorithms.items():
+        message = job.messages[index]
         if message.operation != "send":
-            taken.setdefault(f"{message.family} {message.operation}", set()).add(transfer.algorithm)
+            taken.setdefault(f"{message.family} {message.operation}", set()).add(algorithm)
     return "; ".join(f"{name} by {' or '.join(sorted(found))}" for name, found in sorted(taken.items())) or "none used"
 
 

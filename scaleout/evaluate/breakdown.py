@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scaleout.arrays import Bools, Ints
-from scaleout.engine.program import COMPUTE, RECEIVE, SEND, STREAMS
+from scaleout.engine.program import COMPUTE, RECEIVE, SEND, STREAMS, Program
 from scaleout.evaluate.event import Recording
 
 __all__ = ["CATEGORIES", "breakdown", "critical_path", "ends_last"]
@@ -53,9 +53,7 @@ def _ops(recording: Recording, cls: int) -> _Ops:
 
 def ends_last(recording: Recording) -> int:
     """The class whose last operation ends last; of several, the lowest."""
-    return max(
-        range(recording.wiring.classes), key=lambda cls: (int(recording.timeline.classes[cls].ended.max()), -cls)
-    )
+    return int(recording.timeline.ends.argmax())
 
 
 def breakdown(recording: Recording, cls: int) -> dict[str, int]:
@@ -108,7 +106,8 @@ def critical_path(recording: Recording) -> dict[str, int]:
     operation before on the stream, or the member of a communicator that came last. Kernels
     count by their parts (``matmul``, ``attention``, ``elementwise``), transfers by category.
     """
-    job, wiring = recording.job, recording.wiring
+    job, wiring, times = recording.job, recording.wiring, recording.timeline.classes
+    program_of = job.program_of[wiring.representatives].tolist()
     links: Counter[tuple[int, int, int]] = Counter()
 
     @cache
@@ -116,9 +115,9 @@ def critical_path(recording: Recording) -> dict[str, int]:
         return _ops(recording, cls)
 
     @cache
-    def sequence(cls: int, family: str, receives: bool) -> Ints:
-        """A class's operations on a family, in order: the k-th meets the k-th of the others."""
-        ops = ops_of(cls)
+    def sequence(program: int, family: str, receives: bool) -> Ints:
+        """A program's operations on a family, in order: the k-th meets the k-th of the others."""
+        ops = job.programs[program]
         ours = np.array([message.family == family for message in job.messages])
         return np.flatnonzero((ops.kind != COMPUTE) & ((ops.kind == RECEIVE) == receives) & _pick(ours, ops))
 
@@ -131,25 +130,25 @@ def critical_path(recording: Recording) -> dict[str, int]:
         if kind != COMPUTE:
             family = job.messages[item].family
             receives = kind == RECEIVE
-            members = wiring.orbits[wiring.orbit_of[family, int(receives), cls]].members
+            members = wiring.members(family, int(receives), cls)
             if len(members) > 1:
-                place = int(np.searchsorted(sequence(cls, family, receives), op))
-                fellows = [(c, int(sequence(c, family, bool(role))[place])) for c, role in members]
-                cls, op = max(fellows, key=lambda at: (int(ops_of(at[0]).arrived[at[1]]), -at[0]))
+                place = int(np.searchsorted(sequence(program_of[cls], family, receives), op))
+                fellows = [(c, int(sequence(program_of[c], family, bool(role))[place])) for c, role in members]
+                cls, op = max(fellows, key=lambda at: (int(times[at[0]].arrived[at[1]]), -at[0]))
                 ops = ops_of(cls)
         op = int(ops.releaser[op])
     total: dict[str, int] = {}
-    for (kind, item, taken), times in links.items():
+    for (kind, item, taken), often in links.items():
         if kind == COMPUTE:
             parts = _parts(job.labels[item].parts, taken)
         else:
             parts = [(job.families[job.messages[item].family].category, taken)]
         for name, part in parts:
-            total[name] = total.get(name, 0) + part * times
+            total[name] = total.get(name, 0) + part * often
     return total
 
 
-def _pick(wanted: Bools, ops: _Ops) -> Bools:
+def _pick(wanted: Bools, ops: Program) -> Bools:
     """Whether each communication's message is wanted; compute operations point to no message."""
     return np.asarray(wanted[np.where(ops.kind == COMPUTE, 0, ops.item)])
 

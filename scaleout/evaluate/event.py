@@ -1,4 +1,4 @@
-"""The event evaluator: build the step, fold it, run it in SimPy."""
+"""The event evaluator: build the step, fold it, run it in SimPy; or unfolded and large, in a compiled loop."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -7,7 +7,22 @@ import numpy as np
 
 from scaleout.arrays import Floats, Ints
 from scaleout.collectives import candidates, fastest, trials
-from scaleout.engine import Epoch, Job, Message, Partition, Quotient, Timeline, discrete, equitable, quotient, run
+from scaleout.engine import (
+    COMPILED_FROM,
+    Epoch,
+    Job,
+    Message,
+    Partition,
+    Quotient,
+    Timeline,
+    Unfolded,
+    discrete,
+    equitable,
+    quotient,
+    run,
+    run_unfolded,
+    unfold,
+)  # fmt: skip
 from scaleout.engine.program import ticks
 from scaleout.engine.usage import BINS, Usage, usage
 from scaleout.errors import TopologyError, WorkloadError
@@ -35,7 +50,7 @@ class Recording:
 
     experiment: TrainingExperiment
     job: Job
-    wiring: Quotient
+    wiring: Quotient | Unfolded
     timeline: Timeline
     folded: bool
 
@@ -44,13 +59,22 @@ class Recording:
         return int(self.job.program_of[int(self.wiring.representatives[cls])])
 
     def usage(self, bins: int = BINS) -> Usage:
-        """What every class of links carried, over the step and in so many parts of it; made anew at each call."""
+        """What every class of links carried, over the step and in so many parts of it; made anew at each call.
+
+        Raises
+        ------
+        WorkloadError
+            The compiled loop ran it, which keeps no account of what links carry.
+        """
+        if isinstance(self.wiring, Unfolded):
+            raise WorkloadError("usage: the compiled loop keeps no account of what links carry; take compiled=False")
         return usage(self.job, self.wiring, self.timeline, bins)
 
     def busy_links(self) -> Floats:
         """Utilisation of every link over the step [1], shape (links,)."""
-        of = self.wiring.link_of
-        return np.where(of >= 0, np.append(self.usage().busy, 0.0)[of], 0.0)
+        use = self.usage()
+        # -1, where nothing is loaded, is the last
+        return np.append(use.busy, 0.0)[use.link_of]
 
     def class_words(self, cls: int) -> str:
         """A class in words: its representative, and how many ranks are like it."""
@@ -59,7 +83,12 @@ class Recording:
 
 
 def evaluate(
-    experiment: TrainingExperiment, *, fold: bool = True, runs: bool = True, job: Job | None = None
+    experiment: TrainingExperiment,
+    *,
+    fold: bool = True,
+    runs: bool = True,
+    job: Job | None = None,
+    compiled: bool | None = None,
 ) -> Recording:
     """Simulate one step.
 
@@ -71,6 +100,9 @@ def evaluate(
         False makes an event of every operation; the times are the same.
     job
         The experiment's programs, where they are built already.
+    compiled
+        Of an unfolded run: in the compiled loop, or in SimPy; None for whatever is faster. The times are the same.
+        With faults always in SimPy.
 
     Raises
     ------
@@ -82,18 +114,28 @@ def evaluate(
         The step is longer than the engine can count, or waits for a dead link for ever.
     """
     try:
-        return _evaluate(experiment, job or build(experiment), fold=fold, runs=runs)
+        return _evaluate(experiment, job or build(experiment), fold=fold, runs=runs, compiled=compiled)
     except OverflowError:
         raise WorkloadError("a step longer than 106 days, in picoseconds, is beyond 64-bit integers") from None
 
 
-def _evaluate(experiment: TrainingExperiment, job: Job, *, fold: bool, runs: bool) -> Recording:
+def _evaluate(experiment: TrainingExperiment, job: Job, *, fold: bool, runs: bool, compiled: bool | None) -> Recording:
     place = site(experiment)
     patterns = place.patterns(job)
     later = place.epochs(job, patterns, experiment.faults)
+    # the compiled loop knows one epoch only
+    if not fold and not later and (_pays(job) if compiled is None else compiled):
+        unfolded = unfold(job, place.fabric, patterns)
+        return Recording(experiment, job, unfolded, run_unfolded(unfolded), fold)
     partition = place.partition(job, patterns, later) if fold else discrete(job, place.fabric)
     wiring = quotient(job, place.fabric, patterns, partition, later)
     return Recording(experiment, job, wiring, run(job, wiring, runs=runs), fold)
+
+
+def _pays(job: Job) -> bool:
+    """Whether a job has so many operations that loading compiled code pays."""
+    sizes = np.array([len(program) for program in job.programs])
+    return int(sizes[job.program_of].sum()) >= COMPILED_FROM
 
 
 class Site:
@@ -135,8 +177,7 @@ class Site:
                     known[avoid.tobytes()] = self._around(job, patterns, avoid)
                 except TopologyError as error:
                     raise TopologyError(
-                        f"faults, from {start:g} s on: {error}; take then: stall, or leave "
-                        "them a share above 0"
+                        f"faults, from {start:g} s on: {error}; take then: stall, or leave them a share above 0"
                     ) from None
             found[ticks(start)] = Epoch(ticks(start), bandwidth, known[avoid.tobytes()])
         return tuple(found.values())

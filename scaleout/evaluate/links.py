@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from scaleout.engine import Unfolded
 from scaleout.engine.usage import Usage
 from scaleout.evaluate.event import Recording
 from scaleout.result import LinkUse
@@ -13,17 +14,18 @@ _DIGITS = 6
 
 
 def link_use(recording: Recording, usage: Usage | None = None) -> tuple[LinkUse, ...]:
-    """One row for each kind of link that the network has, in the topology's order.
+    """One row for each kind of link that the network has, in the topology's order; none for compiled runs.
 
     Parameters
     ----------
     usage
         The recording's, where it is known already.
     """
-    if recording.timeline.moved is None:
+    wiring = recording.wiring
+    if isinstance(wiring, Unfolded) or recording.timeline.moved is None:
         return ()
     use = usage or recording.usage()
-    topology = recording.wiring.topology
+    topology = wiring.topology
     bins = len(use.edges) - 1
     kind_of = topology.kind[use.first]
     shares = use.utilisation
@@ -40,7 +42,7 @@ def link_use(recording: Recording, usage: Usage | None = None) -> tuple[LinkUse,
         # of equally busy links the lowest
         top = int(mine[np.lexsort((use.first[mine], -whole[mine]))[0]])
         total = sum(int(use.carried[c] / use.quantum) * int(use.sizes[c]) for c in mine.tolist())
-        seconds = [epoch.bandwidth[topology.kind == kind].sum() for epoch in recording.wiring.epochs]
+        seconds = [epoch.bandwidth[topology.kind == kind].sum() for epoch in wiring.epochs]
         could = np.array(seconds) @ use.lasting
         in_bins = use.sizes[mine] @ (use.over_time[mine] / use.bin_quantum) * use.bin_quantum
         rows.append(

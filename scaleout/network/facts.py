@@ -20,7 +20,9 @@ MOST_LOOKS = 200_000_000
 SAMPLE = 64
 """Chips of such a sample."""
 DENSE = 1_200
-"""Vertices up to which cuts are sought by the spectrum, and improved by swaps."""
+"""Vertices up to which cuts are improved by swaps."""
+WALK = 200
+"""Steps of the random walk whose slowest wave tells far parts of a graph apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,18 +166,25 @@ def _cut(topology: Topology, side: Bools) -> float:
 
 
 def _orders(topology: Topology) -> list[Ints]:
-    """Chips in orders whose halves may be far apart: by number, by distance, by the spectrum."""
+    """Chips in orders whose halves may be far apart: by number, by distance, by a wave."""
     chips = np.arange(topology.chips)
     tables = Tables(topology, (), "hops", True)
     ends = (0, int(np.argmax(tables.hops(chips, np.zeros_like(chips)))))
     orders = [chips, *(np.argsort(tables.hops(chips, np.full_like(chips, end)), kind="stable") for end in ends)]
-    if topology.size <= DENSE:
-        pull = _pulls(topology)
-        _, vectors = np.linalg.eigh(np.diag(pull.sum(axis=0)) - pull)
-        orders += [
-            np.argsort(np.round(vectors[: topology.chips, k], 9), kind="stable") for k in (1, 2) if k < len(pull)
-        ]
-    return orders
+    return [*orders, np.argsort(np.round(_slowest(topology)[: topology.chips], 9), kind="stable")]
+
+
+def _slowest(topology: Topology) -> Floats:
+    """The wave on the graph that a random walk flattens last: positive on one side, negative on the other."""
+    size = topology.size
+    weight = np.bincount(topology.source, topology.bandwidth, size)
+    wave = np.random.default_rng(0).standard_normal(size)
+    for _ in range(WALK):
+        wave -= np.average(wave, weights=weight)
+        wave /= np.abs(wave).max()
+        pull = np.bincount(topology.source, topology.bandwidth * wave[topology.target], size)
+        wave = (wave + pull / np.maximum(weight, np.finfo(float).tiny)) / 2
+    return wave
 
 
 def _pulls(topology: Topology) -> Floats:
@@ -199,20 +208,27 @@ def _settled(topology: Topology, order: Ints) -> Bools:
 
 def _swapped(topology: Topology, side: Bools) -> Bools:
     """The cut after moves of switches, and swaps of chips, as long as one makes it narrower (Kernighan, Lin 1970)."""
-    pull, side, chips = _pulls(topology), side.copy(), topology.chips
+    pull, chips = _pulls(topology), topology.chips
+    sign = np.where(side, 1.0, -1.0)
+    # what moving a vertex to the other side takes off the cut
+    gain = np.array([-(row * sign).sum() for row in pull]) * sign
+    least = 1e-9 * float(pull.max())
+
+    def move(v: int) -> None:
+        nonlocal gain
+        gain += 2 * sign * pull[v] * sign[v]
+        gain[v] = -gain[v]
+        sign[v] = -sign[v]
+
     for _ in range(4 * topology.size):
-        sign = np.where(side, 1.0, -1.0)
-        # what moving a vertex to the other side takes off the cut
-        gain = -sign * (pull @ sign)
-        least = 1e-9 * float(pull.max())
         if topology.size > chips and gain[chips:].max() > least:
-            mover = chips + int(np.argmax(gain[chips:]))
-            side[mover] = not side[mover]
+            move(chips + int(np.argmax(gain[chips:])))
             continue
-        ours, theirs = np.flatnonzero(side[:chips]), np.flatnonzero(~side[:chips])
+        ours, theirs = np.flatnonzero(sign[:chips] > 0), np.flatnonzero(sign[:chips] < 0)
         both = gain[ours][:, None] + gain[theirs] - 2 * pull[np.ix_(ours, theirs)]
         if both.max() <= least:
             break
         i, j = np.unravel_index(int(np.argmax(both)), both.shape)
-        side[[ours[i], theirs[j]]] = side[[theirs[j], ours[i]]]
-    return side
+        move(int(ours[i]))
+        move(int(theirs[j]))
+    return sign > 0

@@ -99,6 +99,8 @@ def assembled(system: System, chips: int, slow: Slow | None = None) -> Fabric:
         kinds=kinds,
         node=node,
         width=width,
+        halves=np.zeros(0, dtype=bool) if nodes > 1 or inside.halves is None else inside.halves,
+        transitive=nodes == 1 and inside.transitive,
     )
 
     def paths(source: Ints, target: Ints) -> Ints:
@@ -151,5 +153,8 @@ def _shifted(rows: Links, chips: int, by: int) -> Links:
 def _slow_down(bandwidth: Floats, rows: Links, first: int, ranks: Mapping[int, float]) -> None:
     """Take what is slow from the links of each rank."""
     for rank, left in sorted(ranks.items()):
-        mine = np.flatnonzero((rows.chip <= rank) & (rank < rows.chip + rows.sharers))
+        if not len(rows.chip):
+            continue
+        # a link between two chips is either's
+        mine = np.flatnonzero(((rows.chip <= rank) & (rank < rows.chip + rows.sharers)) | (rows.target == rank))
         bandwidth[first + mine] *= left

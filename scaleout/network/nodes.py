@@ -4,11 +4,9 @@ Each returns the part for all nodes of a machine at once: `nodes` of them with `
 numbered through. Paths are asked for chips of the same node only.
 """
 
-from itertools import product
-
 import numpy as np
 
-from scaleout.arrays import Ints
+from scaleout.arrays import Bools, Ints
 from scaleout.errors import TopologyError
 from scaleout.network.parts import Links, Part, both_ways
 from scaleout.specs import ScaleUp
@@ -40,7 +38,7 @@ def _mesh(up: ScaleUp, nodes: int, per_node: int) -> Part:
         s, t = source % per_node, target % per_node
         return np.asarray(source * (per_node - 1) + t - (t > s))[:, None]
 
-    return Part((), (links,), paths)
+    return Part((), (links,), paths, np.arange(nodes * per_node) >= per_node // 2, True)
 
 
 def _pairs(up: ScaleUp, nodes: int, per_node: int) -> Part:
@@ -128,6 +126,7 @@ def slice_shape(chips: int, shape: tuple[int, ...], wrap: int = 1) -> tuple[int,
     (4, 8)
     """
     room = sorted(shape, reverse=True)
+    divisors = [k for k in range(1, min(room[0], chips) + 1) if chips % k == 0]
 
     def grids(left: int, depth: int, longest: int) -> list[tuple[int, ...]]:
         if depth == len(room):
@@ -136,8 +135,8 @@ def slice_shape(chips: int, shape: tuple[int, ...], wrap: int = 1) -> tuple[int,
         most = min(longest, room[depth], left)
         return [
             (k, *rest)
-            for k in range(most, 0, -1)
-            if left % k == 0 and k ** (len(room) - depth) >= left
+            for k in divisors
+            if k <= most and left % k == 0 and k ** (len(room) - depth) >= left
             for rest in grids(left // k, depth + 1, k)
         ]
 
@@ -149,15 +148,13 @@ def slice_shape(chips: int, shape: tuple[int, ...], wrap: int = 1) -> tuple[int,
 
 
 def _nearest(chips: int, room: list[int]) -> str:
-    sizes = np.unique([int(np.prod(grid)) for grid in product(*(_round(k) for k in room))])
-    below, above = sizes[sizes < chips], sizes[sizes > chips]
-    near = [*below[-1:].tolist(), *above[:1].tolist()]
+    """Numbers of chips that fit, of those that powers of two and whole dimensions make."""
+    sizes = np.ones(1, dtype=np.int64)
+    for most in room:
+        lengths = [*(2**i for i in range(most.bit_length())), most]
+        sizes = np.unique(np.minimum(np.outer(sizes, lengths), 1 << 40))
+    near = [*sizes[sizes < chips][-1:].tolist(), *sizes[sizes > chips][:1].tolist()]
     return "nearest that do: " + " or ".join(f"{size:,}" for size in near)
-
-
-def _round(most: int) -> list[int]:
-    """Lengths that a dimension is proposed with."""
-    return sorted({2**i for i in range(most.bit_length()) if 2**i <= most} | {most})
 
 
 def _torus(up: ScaleUp, nodes: int, per_node: int) -> Part:
@@ -170,7 +167,8 @@ def _torus(up: ScaleUp, nodes: int, per_node: int) -> Part:
     spacing = [int(np.prod(shape[d + 1 :])) for d in range(len(shape))]
     chip = np.arange(per_node)
     at = [chip // step % k for step, k in zip(spacing, shape, strict=True)]
-    ring = [k % up.wrap == 0 and k > 2 for k in shape]
+    whole = not up.wrap_together or all(k % up.wrap == 0 for k in shape)
+    ring = [whole and k % up.wrap == 0 and k > 2 for k in shape]
     # link of each chip along a dimension, up and down; -1 at the end of an open one
     number = np.full((len(shape), 2, per_node), -1, dtype=np.int64)
     source, target, count = [], [], 0
@@ -205,7 +203,17 @@ def _torus(up: ScaleUp, nodes: int, per_node: int) -> Part:
             now = now + (b - a) * step
         return np.concatenate(columns, axis=1)
 
-    return Part((), (links,), paths)
+    return Part(
+        (), (links,), paths, _halves(shape, ring, at), all(r or k <= 2 for k, r in zip(shape, ring, strict=True))
+    )
+
+
+def _halves(shape: tuple[int, ...], ring: list[bool], at: list[Ints]) -> Bools | None:
+    """The cut across the longest dimension, which is the least where that is even and all are rings, or none is."""
+    longest = max(range(len(shape)), key=shape.__getitem__)
+    if shape[longest] % 2 or len({r for k, r in zip(shape, ring, strict=True) if k > 2}) > 1:
+        return None
+    return at[longest] >= shape[longest] // 2
 
 
 INSIDE = {"nvswitch": _switch, "mesh": _mesh, "torus": _torus, "pairs": _pairs, "pcie": _pcie}

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scaleout.arrays import Floats, Ints
+from scaleout.arrays import Bools, Floats, Ints
 
 __all__ = ["Links", "Part", "both_ways", "stack"]
 
@@ -54,11 +54,15 @@ class Part(NamedTuple):
         In the order of their numbers.
     paths
         Links from many sources to many targets, padded with -1.
+    halves, transitive
+        As of a `Topology`, where the part is all of it.
     """
 
     vertices: tuple[tuple[str, int], ...]
     links: tuple[Links, ...]
     paths: Callable[[Ints, Ints], Ints]
+    halves: Bools | None = None
+    transitive: bool = False
 
     @property
     def size(self) -> int:

@@ -38,6 +38,9 @@ def collective_tables(table: CollectiveTable, wall_time: float) -> RenderableTyp
         shown.add_column(name, justify="right", no_wrap=True)
     for name in ("algorithm", "bound by", "bottleneck link"):
         shown.add_column(name, no_wrap=True)
+    phases = any(row.phases is not None for row in table.rows)
+    if phases:
+        shown.add_column("by phases", justify="right", no_wrap=True)
     for row in table.rows:
         shown.add_row(
             size_words(row.bytes),
@@ -47,6 +50,7 @@ def collective_tables(table: CollectiveTable, wall_time: float) -> RenderableTyp
             row.algorithm,
             row.bound_by,
             escape(row.bottleneck),
+            *([describe(row.phases or 0.0, "s")] if phases else []),
         )
     parts: list[RenderableType] = [Text(table.name, style="bold"), shown]
     if table.rows[0].candidates:

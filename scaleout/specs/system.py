@@ -63,6 +63,8 @@ class ScaleUp:
         compact grid that fits inside it.
     wrap
         Torus: a dimension is closed to a ring where its length is a multiple of this [1].
+    wrap_together
+        Torus: dimensions close only where all of them can, as in slices of whole cubes.
     chips_per_switch
         PCIe: neighbouring chips behind one PCIe switch.
     pcie_bandwidth
@@ -82,6 +84,7 @@ class ScaleUp:
     latency: Seconds
     shape: tuple[int, ...] = ()
     wrap: Count = 1
+    wrap_together: bool = False
     chips_per_switch: Count = 1
     pcie_bandwidth: BytesPerSecond | None = None
     host_bandwidth: BytesPerSecond | None = None
@@ -93,7 +96,9 @@ class ScaleUp:
         mistakes = []
         if (self.chips_per_socket is None) != (self.socket_bandwidth is None):
             mistakes.append("scale_up: chips_per_socket and socket_bandwidth go together")
-        if self.kind == "torus" and not (0 < len(self.shape) <= 6 and all(1 <= k <= 65536 for k in self.shape)):
+        if self.kind == "torus" and not (
+            0 < len(self.shape) <= 6 and all(type(k) is int and 1 <= k <= 65536 for k in self.shape)
+        ):
             mistakes.append(
                 f"scale_up.shape: {list(self.shape)} is not accepted; a torus needs 1 to 6 lengths such as [16, 16], "
                 "each a whole number at least 1, at most 65,536"
@@ -101,7 +106,7 @@ class ScaleUp:
         if self.kind == "pairs" and self.pcie_bandwidth is None:
             mistakes.append("scale_up.pcie_bandwidth: missing; chips of different pairs meet over PCIe")
         for name, kinds in _ONLY.items():
-            if self.kind not in kinds and getattr(self, name) not in (None, (), 1):
+            if self.kind not in kinds and getattr(self, name) not in (None, (), 1, False):
                 mistakes.append(f"scale_up.{name}: a node of kind {self.kind!r} has none; {' and '.join(kinds)} only")
         if mistakes:
             raise SpecError("\n".join(mistakes))
@@ -115,6 +120,7 @@ class ScaleUp:
 _ONLY = {
     "shape": ("torus",),
     "wrap": ("torus",),
+    "wrap_together": ("torus",),
     "chips_per_switch": ("pcie",),
     "pcie_bandwidth": ("pairs",),
     "host_bandwidth": ("pairs", "pcie"),
@@ -254,8 +260,8 @@ class CollectiveLibrary:
         Time of a chunk's step that sends nothing over that of one that sends [1]. A chunk goes
         through n steps for n - 1 sends, so rings of few members fall short of the links' rate.
     residual
-        Mean absolute error in one node on the numbers of chips held out of the fit [1]; None where
-        nothing was fitted.
+        Mean absolute error on the numbers of chips, or the sizes, held out of the fit [1]; None
+        where nothing was fitted.
     """
 
     name: str

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from scaleout.arrays import Ints
+from scaleout.collective import bus_factor
 from scaleout.collectives import fastest, only, trials
 from scaleout.errors import MeasurementError, ScaleoutError, SpecError, near
 from scaleout.io.catalogue import list_names, load
@@ -21,7 +22,7 @@ from scaleout.network.pattern import Pattern
 from scaleout.specs import System
 from scaleout.validation.agreement import Agreement, Compared, Skipped
 
-__all__ = ["COLUMNS", "OPERATIONS", "Measured", "bus", "compare", "measured", "ranks_of", "seconds", "system_of"]
+__all__ = ["COLUMNS", "OPERATIONS", "Measured", "compare", "measured", "ranks_of", "seconds", "system_of"]
 
 COLUMNS = ("op", "bytes", "gpus", "nodes", "system", "library", "time_us")
 OPERATIONS = (
@@ -108,16 +109,10 @@ def measured(row: Row) -> Measured | None:
     if micro is not None:
         time = micro * 1e-6
     elif by_bus and ranks > 1:
-        time = nbytes * bus(operation, ranks) / (by_bus * 1e9)
+        time = nbytes * bus_factor(operation, ranks) / (by_bus * 1e9)
     elif by_size:
         time = nbytes / (by_size * 1e9)
     return Measured(operation, ranks, nodes, nbytes, time) if operation in OPERATIONS else None
-
-
-def bus(operation: str, members: int) -> float:
-    """Bus bandwidth over algorithm bandwidth, as nccl-tests counts it [1]."""
-    rounds = {"all_reduce": 2, "all_gather": 1, "reduce_scatter": 1, "all_to_all": 1, "gather": 1, "scatter": 1}
-    return rounds[operation] * (members - 1) / members if operation in rounds else 1.0
 
 
 def _forced(words: str) -> str | None:

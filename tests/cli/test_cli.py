@@ -336,6 +336,22 @@ def test_help_has_examples(
     assert "Examples:\n" in capsys.readouterr().out
 
 
+def test_systems_are_listed_with_what_joins_their_chips(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "show", "systems") == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert "not a valid file" not in " ".join(lines.values())
+    for name, words in (
+        ("dgx-h100", "8 x h100-sxm-80gb a node (NVSwitch), 8 x 400 Gb/s on a rail fat tree"),
+        ("mi300x-8", "8 x mi300x a node (fully connected), 8 x 400 Gb/s on a rail fat tree"),
+        ("tpu-v5e", "up to 256 x tpu-v5e on a torus of 16 x 16, 32 x 200 Gb/s on leaves and spines"),
+        ("l40s-8", "8 x l40s a node (PCIe switches), alone"),
+        ("meta-roce-24k", "8 x h100-sxm-80gb a node (NVSwitch), 8 x 400 Gb/s on leaves, spines and cores"),
+    ):
+        assert lines[name] == words
+
+
 @pytest.mark.parametrize(
     "what", ["chips", "systems", "models", "stacks", "experiments", "dgx-a100", "gpt3-175b", "pytorch"]
 )

@@ -46,7 +46,7 @@ def test_the_table_and_its_figures(
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("all_reduce",), "--system: missing"),
+        (("all_reduce",), "give one of them"),
         (("all_reduce", "--system", "dgx-h10"), "did you mean"),
         (("all_redduce", "--system", "dgx-h100"), "did you mean 'all_reduce'"),
         (("all_reduce", "--system", "dgx-h100", "--min", "3x"), "'3x' is no size"),

@@ -8,9 +8,10 @@ one machine differ by up to 15 %.
 import numpy as np
 import pytest
 
-from scaleout.collectives import fastest, trials
+from scaleout.collectives import fastest, only, trials
 from scaleout.io.catalogue import load
 from scaleout.network import rail_fat_tree
+from scaleout.network.machine import machine
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 AIC = "ai-dynamo/aiconfigurator 095f58a, NCCL 2.27.3"
@@ -57,3 +58,53 @@ def test_the_bus_bandwidth_of_two_four_and_eight_chips_differs_as_measured() -> 
         tried = trials(fabric, np.arange(n)[None, :], "all_reduce")
         time = tried[fastest(fabric, tried, 512 * MIB)].alone(fabric, 512 * MIB)
         assert 2 * (n - 1) / n * 512 * MIB / time == pytest.approx(busbw, rel=0.07)
+
+
+# --- facts of machines -----------------------------------------------------------------------
+
+
+def alone(system: str, chips: int, nodes: int, nbytes: float, algorithm: str | None = None) -> float:
+    """Time of an all-reduce with what the benchmark's host adds [s]."""
+    spec = load("system", system)
+    fabric = machine(spec, chips if nodes == 1 else nodes * spec.chips_per_node)
+    tried = only(trials(fabric, np.arange(chips)[None, :], "all_reduce"), algorithm)
+    seconds = tried[fastest(fabric, tried, nbytes)].alone(fabric, nbytes)
+    launches = [*spec.launches.values()]
+    return launches[0].seconds(seconds, "all_reduce") if system.startswith("aws-p6") else seconds
+
+
+@pytest.mark.parametrize(("chips", "busbw"), [(6, 778e9), (7, 811e9), (8, 846e9)])
+def test_sums_in_the_switch_of_b200(chips: int, busbw: float) -> None:
+    """8 GiB: each chip moves S + S/n (MLE, second table on SHARP)."""
+    seconds = alone("dgx-b200", chips, 1, 8 * GIB, "nvls")
+    assert 2 * (chips - 1) / chips * 8 * GIB / seconds == pytest.approx(busbw, rel=0.10)
+
+
+@pytest.mark.parametrize(("chips", "busbw"), [(2, 48e9), (8, 313e9)])
+def test_links_of_a_mesh_add_up(chips: int, busbw: float) -> None:
+    """4 GiB on MI300X: one link of seven, or all (MLE)."""
+    assert 2 * (chips - 1) / chips * 4 * GIB / alone("mi300x-8", chips, 1, 4 * GIB) == pytest.approx(busbw, rel=0.10)
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "between", "within"),
+    [
+        (256 * KIB, 381.9e-6, 48.1e-6),
+        (1 * MIB, 378.3e-6, 50.9e-6),
+        (1 * GIB, 5747e-6, 2598e-6),
+        (8 * GIB, 43_752e-6, 17_916e-6),
+        (16 * GIB, 87_182e-6, 35_551e-6),
+    ],
+)
+def test_leaving_the_node_costs_b200_what_was_measured(nbytes: float, between: float, within: float) -> None:
+    """Eight B200 and four nodes of them on EFA (MLE, P6-B200): eightfold for small ones, twofold for large ones."""
+    far, near = alone("aws-p6-b200", 32, 4, nbytes), alone("aws-p6-b200", 8, 1, nbytes)
+    assert far == pytest.approx(between, rel=0.10)
+    assert near == pytest.approx(within, rel=0.10)
+    assert far / near == pytest.approx(between / within, rel=0.15)
+
+
+def test_sixteen_h100() -> None:
+    """Four runs of 8 GiB took 33.2 to 34.7 ms, small messages 39 to 75 us."""
+    assert 33.2e-3 <= alone("dgx-h100", 16, 2, 8 * GIB) <= 34.7e-3
+    assert 39e-6 <= alone("dgx-h100", 16, 2, 512) <= 75e-6

@@ -208,10 +208,11 @@ def test_specs_made_in_python_obey_the_same_table() -> None:
 @pytest.mark.parametrize("kind", FOLDERS)
 def test_every_shipped_file_obeys_its_json_schema(kind: str) -> None:
     import yaml
-    from jsonschema import validate
+    from jsonschema import Draft202012Validator
 
+    checks = Draft202012Validator(schema(kind))
     for name in list_names(kind):
-        validate(yaml.safe_load(find(kind, name).read_text()), schema(kind))
+        checks.validate(yaml.safe_load(find(kind, name).read_text()))
 
 
 def test_the_json_schema_refuses_what_is_refused() -> None:
@@ -235,3 +236,82 @@ def test_the_smallest_chip_of_the_page_on_systems_can_be_simulated(tmp_path: Pat
     result = simulate(experiment(write(tmp_path, GOOD), ["system.chip=my-chip", "stack.attention=unfused"]))
     assert 0.0 < result.mfu < 1.0
     assert any("my-chip" in row.name and not row.verified for row in result.assumptions)
+
+
+SYSTEMS = [
+    *("dgx-a100", "dgx-h100", "hgx-h200", "dgx-b200", "dgx-b300", "gb200-nvl72", "gb300-nvl72", "dgx-1", "dgx-2"),
+    *("a100-40gb-roce1600", "a100-80gb-roce1600", "vtrain-a100-4xhdr200", "jean-zay-a100", "meta-roce-24k"),
+    *("aws-p5", "gcp-a2", "gcp-a3", "grand-teton-h100-500w", "a100-pcie-pairs", "h100-pcie-pairs", "a40-pairs"),
+    *("l40s-8", "rtxpro6000-8", "mi300x-8", "tpu-v4", "tpu-v5e", "tpu-v5p", "tpu-v6e", "tpu-v7", "trn1"),
+]
+"""Systems that published tables of measurements name, and Meta's."""
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_systems_of_published_tables_are_there_with_what_nobody_checked(name: str) -> None:
+    system = load("system", name)
+    assert len(system.source) > 30
+    for item in system.unverified:
+        head, *rest = item.split(".")
+        part = getattr(system, head)
+        for step in rest:
+            protocols = getattr(part, "protocols", {})
+            if step in protocols:
+                part = protocols[step]
+            elif not hasattr(part, step):
+                # a field that all protocols have
+                assert all(hasattr(rules, step) for rules in protocols.values()), item
+                assert protocols, item
+    assert "library" in " ".join(system.unverified)
+
+
+BAD_SYSTEMS: dict[str, tuple[str, tuple[str, str], str]] = {
+    "unknown node": ("mi300x-8", ("kind: mesh", "kind: mesch"), "scale_up.kind: 'mesch' is not accepted; expected"),
+    "unknown network": ("tpu-v5e", ("kind: leaf-spine", "kind: dcn"), "network.kind: 'dcn' is not accepted"),
+    "no shape": ("tpu-v5e", ("shape: [16, 16]", "shape: []"), "a torus needs 1 to 6 lengths such as [16, 16]"),
+    "zero length": ("tpu-v5e", ("shape: [16, 16]", "shape: [16, 0]"), "[16, 0] is not accepted"),
+    "shape in words": ("tpu-v5e", ("shape: [16, 16]", "shape: 16x16"), "scale_up.shape: '16x16' is not accepted"),
+    "small torus": (
+        "tpu-v5e",
+        ("shape: [16, 16]", "shape: [8, 8]"),
+        "do not fit its torus of 8 x 8",
+    ),
+    "no rate": ("mi300x-8", ("  bandwidth: 400 Gb/s", "  tiers: 2"), "network.bandwidth: missing"),
+    "zero rate": ("mi300x-8", ("bandwidth: 400 Gb/s", "bandwidth: 0 Gb/s"), "network.bandwidth: missing"),
+    "no PCIe": ("a40-pairs", ("pcie_bandwidth: 24 GB/s", "wrap: 1"), "scale_up.pcie_bandwidth: missing"),
+    "half a pair": ("a40-pairs", ("chips_per_node: 2", "chips_per_node: 3"), "do not divide the 3 chips"),
+    "uneven pods": (
+        "meta-roce-24k",
+        ("nodes_per_pod: 384", "nodes_per_pod: 383"),
+        "383 is not a multiple of the 2",
+    ),
+    "no nodes": ("meta-roce-24k", ("nodes_per_leaf: 2", "nodes_per_leaf: 0"), "0 is not a whole number at least 1"),
+    "no taper": ("meta-roce-24k", ("pod_oversubscription: 7", "pod_oversubscription: -7"), "is not a number above 0"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_SYSTEMS)
+def test_bad_systems_are_refused_with_what_is_accepted(tmp_path: Path, name: str) -> None:
+    system, change, says = BAD_SYSTEMS[name]
+    text = find("system", system).read_text()
+    assert change[0] in text
+    path = write(tmp_path, text.replace(*change))
+    with pytest.raises(SpecError) as caught:
+        load("system", path)
+    assert str(caught.value).startswith(path)
+    assert says in str(caught.value), str(caught.value)
+
+
+def test_settings_reach_other_kinds_of_machines(tmp_path: Path) -> None:
+    text = GOOD.replace("dgx-h100", "tpu-v5e").replace("zero: 1", "zero: 0")
+    spec = experiment(write(tmp_path, text), ["system.chips_per_node=64", "system.network.oversubscription=4"])
+    assert spec.system.ports_per_node == 8
+    with pytest.raises(PlanError, match="64 is not a multiple of the 48 chips"):
+        experiment(write(tmp_path, text), ["system.chips_per_node=48"])
+
+
+def test_the_json_schema_knows_every_kind_of_machine() -> None:
+    definitions = schema("system")["$defs"]
+    assert set(definitions["ScaleUp"]["properties"]["kind"]["enum"]) == {"nvswitch", "mesh", "torus", "pairs", "pcie"}
+    assert {"none", "clos", "rail-only"} <= set(definitions["Network"]["properties"]["kind"]["enum"])
+    assert definitions["Network"]["required"] == ["kind"]

@@ -31,7 +31,7 @@ def product(blocks: list[str], sizes: list[int]) -> Fabric:
 shapes = st.lists(st.tuples(st.sampled_from(BLOCKS), st.integers(2, 5)), min_size=1, max_size=3)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(shape=shapes)
 def test_paths_go_dimension_by_dimension_the_shorter_way(shape: list[tuple[str, int]]) -> None:
     blocks, sizes = [block for block, _ in shape], [size for _, size in shape]
@@ -53,7 +53,7 @@ def test_paths_go_dimension_by_dimension_the_shorter_way(shape: list[tuple[str, 
         assert len(links) == hops
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(shape=shapes.map(lambda rows: [row for row in rows if row[0] != "Switch"]).filter(bool))
 def test_the_graph_is_networkxs_product(shape: list[tuple[str, int]]) -> None:
     parts = [networkx.cycle_graph(k) if block == "Ring" and k > 2 else networkx.complete_graph(k) for block, k in shape]

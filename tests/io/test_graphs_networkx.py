@@ -169,7 +169,7 @@ def graphs(draw: st.DrawFn) -> Any:
     return graph
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(graph=graphs(), suffix=st.sampled_from(SUFFIXES))
 def test_out_and_in_again_is_the_same_graph(graph: Any, suffix: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     topology = from_networkx(graph, parallel="apart").topology
@@ -211,7 +211,7 @@ def test_networkx_reads_what_is_written_and_is_read_in_turn(tmp_path: Path) -> N
         same(topology, read_topology(tmp_path / name).topology)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 1000), count=st.integers(2, 30))
 def test_what_can_be_reached_is_what_networkx_says(seed: int, count: int) -> None:
     graph = networkx.gnp_random_graph(count, 1.5 / count, seed=seed, directed=True)
@@ -295,7 +295,7 @@ def test_bad_graphs(case: str) -> None:
 )
 def test_bad_attributes_of_edges(attribute: str, value: Any, message: str) -> None:
     graph = networkx.path_graph(3)
-    networkx.set_edge_attributes(graph, {edge: LINK for edge in graph.edges})
+    networkx.set_edge_attributes(graph, dict.fromkeys(graph.edges, LINK))
     graph[0][1][attribute] = value
     with pytest.raises(SpecError, match=message):
         from_networkx(graph)

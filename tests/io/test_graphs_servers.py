@@ -29,7 +29,9 @@ def way(fabric: Fabric, source: int, target: int) -> list[str]:
 
 def matrix(*rows: str, notes: str = "# nvlink: 2\n") -> str:
     names = [row.split()[0] for row in rows]
-    return f"{notes}\t{' '.join(names)}\tCPU Affinity\tNUMA Affinity\n" + "\n".join(rows) + "\n\nLegend:\n\n  X = Self\n"
+    return (
+        f"{notes}\t{' '.join(names)}\tCPU Affinity\tNUMA Affinity\n" + "\n".join(rows) + "\n\nLegend:\n\n  X = Self\n"
+    )
 
 
 def put(folder: Path, text: str, name: str = "node.txt") -> Path:
@@ -121,7 +123,10 @@ PAIR = matrix("GPU0 X PHB", "GPU1 PHB X", notes="# pcie: 4\n")
 BAD_MATRICES: dict[str, tuple[str, str]] = {
     "no matrix": ("hello\n", "no line begins with GPU0; expected what nvidia-smi topo -m prints"),
     "generation": (PAIR.replace("# pcie: 4\n", ""), "say of which generation PCIe is: pcie=1 to 6"),
-    "code": (PAIR.replace("GPU0 X PHB", "GPU0 X PHP"), "line 3: GPU0 to GPU1: 'PHP' is not accepted; expected NV#, PIX"),
+    "code": (
+        PAIR.replace("GPU0 X PHB", "GPU0 X PHP"),
+        "line 3: GPU0 to GPU1: 'PHP' is not accepted; expected NV#, PIX",
+    ),
     "diagonal": (PAIR.replace("GPU0 X", "GPU0 PIX"), "GPU0 to GPU0: 'PIX' is not accepted; expected X"),
     "itself": (PAIR.replace("PHB X", "PHB NV"), "GPU1 to GPU1: 'NV' is not accepted; expected X"),
     "short row": (PAIR.replace("GPU0 X PHB", "GPU0 X"), "line 3: row GPU0 has 1 entries; expected 2"),
@@ -172,11 +177,11 @@ def slot(bus: str, inner: str = "", kind: str = "0x030200", speed: str = "16 GT/
 
 
 def test_gpus_rank_as_told_and_join_straight(tmp_path: Path) -> None:
+    link = '<nvlink target="0000:{}:00.0" count="4" tclass="0x030200"/>'
     body = "".join(
-        slot(bus, f'<gpu dev="{dev}" sm="80" rank="{rank}"><nvlink target="0000:{to}:00.0" count="4" tclass="0x030200"/>'
-             "</gpu>")
+        slot(bus, f'<gpu dev="{dev}" sm="80" rank="{rank}">{link.format(to)}</gpu>')
         for bus, dev, rank, to in (("AA", 0, 1, "bb"), ("bb", 1, 0, "aa"))
-    )  # fmt: skip
+    )
     topology = read_topology(put(tmp_path, nccl(body), "pair.xml")).topology
     assert topology.vertices[0] == ("gpu", 2)
     assert rate(topology, "gpu 0", "gpu 1") == 80e9
@@ -219,7 +224,10 @@ BAD_XML: dict[str, tuple[str, str]] = {
     "count": (nccl(GPU.replace('count="2"', 'count="0"')), "nvlink count: '0' is not accepted; .* at least 1"),
     "no count": (nccl(GPU.replace('count="2"', "")), "nvlink without count"),
     "no sm": (nccl(GPU.replace('sm="80"', "")), "gpu without sm"),
-    "rank twice": (nccl(2 * slot("01", '<gpu rank="0"/>').replace("01", "{}")).format("01", "02"), "have the same rank"),
+    "rank twice": (
+        nccl(2 * slot("01", '<gpu rank="0"/>').replace("01", "{}")).format("01", "02"),
+        "have the same rank",
+    ),
     "cut off": (
         '<system><cpu numaid="0" host_hash="1" arch="arm64">' + slot("01") + '</cpu><cpu numaid="0" host_hash="2" '
         'arch="arm64">' + slot("01") + "</cpu></system>",

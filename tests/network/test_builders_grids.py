@@ -13,14 +13,14 @@ DIMS = st.lists(st.integers(1, 6), min_size=1, max_size=4).filter(lambda dims: 2
 
 
 @pytest.mark.parametrize("build", [mesh, torus, hyperx])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(dims=DIMS)
 def test_grids_route_by_shortest_walks(build, dims):
     fabric = build(dims, **LINK)
     assert_shortest(fabric, *some_pairs(fabric.topology.chips))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(dims=DIMS)
 def test_mesh_and_torus_are_the_grid_graphs_of_networkx(dims):
     for build, periodic in ((mesh, False), (torus, True)):
@@ -104,7 +104,7 @@ def test_hypercube_neighbours_differ_in_one_bit():
 
 
 @given(st.integers(3, 30))
-@settings(max_examples=10)
+@settings(max_examples=10, deadline=None)
 def test_a_torus_of_one_dimension_is_a_ring(chips):
     one, other = torus((chips,), **LINK), ring(chips, **LINK)
     assert set(one.topology.to_networkx().edges) == set(other.topology.to_networkx().edges)

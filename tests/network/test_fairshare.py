@@ -113,7 +113,7 @@ def by_filling(capacity: np.ndarray, weight: np.ndarray, cap: np.ndarray) -> lis
 
 
 @both
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(network=networks())
 def test_rates_equal_lexicographic_linear_programs(solve: Solve, network: Network) -> None:
     assert solve(*entries(*network)) == pytest.approx(by_linear_programs(*network), rel=1e-5, abs=1e-6)
@@ -146,7 +146,7 @@ def test_no_link_is_over_and_every_flow_has_its_bottleneck(solve: Solve, network
     check_fair(entries(*network), solve(*entries(*network)))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 1 << 30), st.integers(1, 400), st.integers(8, 400), st.booleans(), st.booleans())
 def test_both_solvers_agree_on_random_paths(seed: int, flows: int, links: int, weighted: bool, capped: bool) -> None:
     network = random_paths(seed, flows, links, weighted=weighted, capped=capped)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from inspect import Parameter, signature
 from math import prod
-from types import NoneType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from scaleout.errors import SpecError, TopologyError, near
 from scaleout.io.graphs.assemble import MOST_LINKS
@@ -71,31 +71,59 @@ def built(data: Mapping[str, Any], where: str) -> Fabric:
 
 def _links(name: str, given: Mapping[str, Any]) -> float:
     """About how many links a builder would lay, told without building: an upper bound within a small factor."""
-    chips, dims = float(given.get("chips", 0)), given.get("dims", ())
-    points: float = prod(map(float, dims)) if isinstance(dims, tuple) else 2.0 ** min(dims, 1000)
+
+    def number(key: str, default: float = 0.0) -> float:
+        value = given.get(key, default)
+        return prod(map(float, value)) if isinstance(value, tuple) else float(default if value is None else value)
+
+    chips, dims = 0.0 if isinstance(given.get("chips"), Fabric) else number("chips"), given.get("dims", ())
+    apart = 0.0 if given.get("bundled", True) else 1.0
     match name:
         case "fully_connected":
             return chips * chips
         case "hypercube":
-            return float(dims) * points
+            return float(float(dims) * 2.0 ** min(dims, 1000))
         case "hyperx":
-            return points * float(sum(dims) + 2 * given.get("chips_per_switch", 0))
+            return number("dims") * (float(sum(dims)) + 2 * number("chips_per_switch"))
         case "fat_tree":
-            return float(given["radix"]) ** 3 * 1.5
+            return number("radix") ** 3 * 1.5
         case "leaf_spine" | "clos":
-            leaves = chips / max(given["chips_per_leaf"], 1) + 1
-            spines, cores = float(given["spines"]), float(given.get("cores", 0))
-            pods = leaves / max(given.get("leaves_per_pod", 1), 1) + 1
-            apart = 0.0 if given.get("bundled", True) else leaves * spines + pods * spines * cores
-            return 2 * (chips + leaves + apart)
-    return 2 * points * len(dims) if isinstance(dims, tuple) and dims else 6 * chips
+            leaves = chips / max(number("chips_per_leaf"), 1) + 1
+            pods = leaves / max(number("leaves_per_pod", 1), 1) + 1
+            trunks = leaves * number("spines") + pods * number("spines") * number("cores")
+            return 2 * (chips + leaves + apart * trunks)
+        case "dragonfly":
+            groups = number("groups", number("routers") * number("long_links") + 1)
+            return groups * (number("routers") * (number("routers") + 2 * number("chips_per_router")) + groups)
+        case "slim_fly":
+            return 2 * number("q") ** 2 * (2 * number("q") + 2 * number("chips_per_router"))
+        case "jellyfish":
+            return number("switches") * (number("degree") + 2 * number("chips_per_switch"))
+        case "hamming_mesh":
+            return 8 * number("board") * number("boards")
+        case "rail_optimised" | "rail_only":
+            per_node = number("chips_per_node", 8)
+            leaves = (number("nodes") / max(number("nodes_per_leaf", 1), 1) + 1) * per_node
+            return 4 * number("nodes") * per_node + 2 * leaves * (1 + apart * number("spines"))
+        case "host_node":
+            return 12 * chips + number("sockets") ** 2 + 8 * (number("nics") + number("pcie_switches"))
+    return 2 * number("dims") * len(dims) if dims else 6 * chips
+
+
+def _options(hint: Any) -> list[Any]:
+    """What a parameter may be."""
+    return list(get_args(hint)) if get_origin(hint) in (Union, UnionType) else [hint]
 
 
 def _argument(name: str, hint: Any, value: Any, where: str) -> Any:
-    options = [part for part in get_args(hint) if part is not NoneType] if NoneType in get_args(hint) else [hint]
-    if value is None and len(options) < len(get_args(hint)):
+    options = _options(hint)
+    if value is None and NoneType in options:
         return None
-    hint = options[0]
+    if isinstance(value, dict) and Fabric in options:
+        if "build" not in value:
+            raise SpecError(f"{where}: build is missing; expected a builder's name")
+        return built(value, where)
+    hint = next(option for option in options if option is not NoneType)
     if hint is System:
         from scaleout.io.catalogue import load
 
@@ -107,10 +135,12 @@ def _argument(name: str, hint: Any, value: Any, where: str) -> Any:
         if value not in get_args(hint):
             raise SpecError(f"{where}: {value!r:.60} is not accepted; {near(str(value), get_args(hint))}")
         return value
+    if get_args(hint) == (float, float):
+        if not isinstance(value, list) or len(value) != 2:
+            raise SpecError(f"{where}: {value!r:.60} is not accepted; expected [bandwidth, latency]")
+        return tuple(_argument(part, float, v, f"{where}: {part}") for part, v in zip(_DIMENSIONS, value, strict=True))
     if get_origin(hint) in (tuple, Sequence):
-        if not isinstance(value, list) or not value:
-            raise SpecError(f"{where}: {value!r:.60} is not accepted; expected a list")
-        return tuple(_argument(name, get_args(hint)[0], part, f"{where}[{i}]") for i, part in enumerate(value))
+        return _list(name, get_args(hint)[0], value, where)
     if hint is bool:
         if not isinstance(value, bool):
             raise SpecError(f"{where}: {value!r:.60} is not accepted; expected true or false")
@@ -123,4 +153,18 @@ def _argument(name: str, hint: Any, value: Any, where: str) -> Any:
             return (_WHOLE if hint is int else dimension).read(value)
         except SpecError as error:
             raise SpecError(f"{where}: {error}") from None
+    if hint is Fabric:
+        raise SpecError(f"{where}: {value!r:.60} is not accepted; expected a builder's name and parameters")
     raise SpecError(f"{where}: cannot be given in a file")
+
+
+def _list(name: str, hint: Any, value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list) or not value:
+        raise SpecError(f"{where}: {value!r:.60} is not accepted; expected a list")
+    found, links = [], 0
+    for i, part in enumerate(value):
+        found.append(_argument(name, hint, part, f"{where}[{i}]"))
+        links += found[-1].topology.links if isinstance(found[-1], Fabric) else 0
+        if links > MOST_LINKS:
+            raise TopologyError(f"{where}: more than {MOST_LINKS:,} links")
+    return tuple(found)

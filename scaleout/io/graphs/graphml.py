@@ -33,7 +33,7 @@ def read_graphml(root: Element, path: Path) -> Drawing:
     """
     where = str(path)
     keys: dict[str, tuple[str, Any, str]] = {}
-    defaults: dict[tuple[str, str], Any] = {}
+    defaults: dict[str, dict[str, Any]] = {"node": {}, "edge": {}, "graph": {}}
     for key in root.all("key"):
         kind, name = key.attributes.get("attr.type", "string"), key.attributes.get("attr.name")
         ident = key.attributes.get("id")
@@ -47,8 +47,8 @@ def read_graphml(root: Element, path: Path) -> Drawing:
         for element in key.all("default"):
             domain = key.attributes.get("for", "all")
             value = _read(element, keys[ident], where)
-            for part in ("node", "edge", "graph") if domain == "all" else (domain,):
-                defaults[part, keys[ident][0]] = value
+            for part in defaults if domain == "all" else (domain,):
+                defaults.setdefault(part, {})[keys[ident][0]] = value
     graphs = root.all("graph")
     if len(graphs) != 1:
         raise SpecError(f"{where}: holds {len(graphs)} graphs; expected one")
@@ -58,7 +58,7 @@ def read_graphml(root: Element, path: Path) -> Drawing:
         raise SpecError(
             f"{where}, line {graph.line}: edgedefault {default!r:.60} is not accepted; expected directed or undirected"
         )
-    about = _attributes(graph, "graph", keys, defaults, where)
+    about = _attributes(graph, keys, defaults["graph"], where)
     drawing = Drawing(
         name=str(about.get("name") or path.stem),
         where=where,
@@ -70,14 +70,14 @@ def read_graphml(root: Element, path: Path) -> Drawing:
         if child.tag == "node":
             if child.all("graph", "port"):
                 raise SpecError(f"{where}, {place}: ports and graphs within graphs are not accepted")
-            data = _attributes(child, "node", keys, defaults, where)
+            data = _attributes(child, keys, defaults["node"], where)
             drawing.vertices.append(Vertex(_needed(child, "id", where), data, place))
         elif child.tag == "edge":
             way = child.attributes.get("directed")
             if way is not None and way.lower() not in _WORDS:
                 raise SpecError(f"{where}, {place}: directed: {way!r:.60} is not accepted; expected true or false")
             both = default == "undirected" if way is None else not _WORDS[way.lower()]
-            data = _attributes(child, "edge", keys, defaults, where)
+            data = _attributes(child, keys, defaults["edge"], where)
             ends = _needed(child, "source", where), _needed(child, "target", where)
             drawing.edges.append(Edge(*ends, both, data, place))
         elif child.tag == "hyperedge":
@@ -92,14 +92,12 @@ def _needed(element: Element, name: str, where: str) -> str:
 
 
 def _attributes(
-    element: Element,
-    domain: str,
-    keys: dict[str, tuple[str, Any, str]],
-    defaults: dict[tuple[str, str], Any],
-    where: str,
+    element: Element, keys: dict[str, tuple[str, Any, str]], defaults: dict[str, Any], where: str
 ) -> dict[str, Any]:
-    found = {name: value for (part, name), value in defaults.items() if part == domain}
-    for data in element.all("data"):
+    found = dict(defaults)
+    for data in element.children:
+        if data.tag != "data":
+            continue
         key = data.attributes.get("key", "")
         if key not in keys:
             raise SpecError(f"{where}, line {data.line}: key {key!r:.60} is not declared; {near(key, keys)}")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from scaleout.errors import SpecError, TopologyError, near
-from scaleout.io.graphs.assemble import MOST_LINKS, Drawing, Edge, Vertex, assemble, value_of
+from scaleout.io.graphs.assemble import Drawing, Edge, Vertex, assemble, value_of
 from scaleout.io.graphs.build import built
 from scaleout.io.graphs.graph import fabric_of
 from scaleout.io.yaml import as_yaml
@@ -32,6 +32,10 @@ _VERTEX = ("name", "kind", "chip", "node", "count")
 _LINK = ("from", "to", "bandwidth", "latency", "kind", "width", "one_way")
 _COUNT = Number(low=1, high=LARGEST_MACHINE, above=False, integer=True)
 _INSIDE = "scale-up"
+_MOST_LINKS = 2_000_000
+"""Rows of links that patterns may stand for: about a gigabyte."""
+_MOST_LOOKS = 20_000_000
+"""Names that patterns are held against, over all: a few seconds."""
 
 
 def read_own(data: dict[str, Any], path: Path) -> Fabric:
@@ -72,7 +76,7 @@ def _read(data: dict[str, Any], where: str, stem: str) -> Fabric:
         _islands(drawing, data["islands"], where)
     for row, place in _rows(data, "vertices", where, _VERTEX):
         _vertex(drawing, row, place)
-    names = [str(vertex.id) for vertex in drawing.vertices]
+    names = _Names([str(vertex.id) for vertex in drawing.vertices])
     for row, place in _rows(data, "links", where, _LINK):
         _link(drawing, row, place, names)
     return fabric_of(assemble(drawing))
@@ -119,14 +123,14 @@ def _vertex(drawing: Drawing, row: dict[str, Any], place: str) -> None:
     drawing.vertices += [Vertex(f"{name} {i}", data, place) for i in range(count)]
 
 
-def _link(drawing: Drawing, row: dict[str, Any], place: str, names: list[str]) -> None:
+def _link(drawing: Drawing, row: dict[str, Any], place: str, names: "_Names") -> None:
     where = f"{drawing.where}: {place}"
     one_way = row.get("one_way", False)
     if not isinstance(one_way, bool):
         raise SpecError(f"{where}: one_way: {one_way!r:.60} is not accepted; expected true or false")
-    sources, targets = (_matching(_text(row, key, where), names, f"{where}: {key}") for key in ("from", "to"))
-    if len(sources) * len(targets) + len(drawing.edges) > MOST_LINKS:
-        raise TopologyError(f"{where}: more than {MOST_LINKS:,} links")
+    sources, targets = (names.matching(_text(row, key, where), f"{where}: {key}") for key in ("from", "to"))
+    if len(sources) * len(targets) + len(drawing.edges) > _MOST_LINKS:
+        raise TopologyError(f"{where}: more than {_MOST_LINKS:,} links; a builder or a .json file holds more")
     data: dict[str, Any] = {key: row[key] for key in ("bandwidth", "latency", "kind", "width") if key in row}
     for key in ("bandwidth", "latency"):
         if key in data and not isinstance(data[key], str):
@@ -141,19 +145,30 @@ def _link(drawing: Drawing, row: dict[str, Any], place: str, names: list[str]) -
             drawing.edges.append(Edge(one, other, not one_way, data, place))
 
 
-def _matching(pattern: str, names: list[str], where: str) -> list[str]:
-    """Vertices of a name, or of a pattern in which one * stands for any text."""
-    if "*" not in pattern:
-        return [pattern]
-    start, _, end = pattern.partition("*")
-    if "*" in end:
-        raise SpecError(f"{where}: {pattern!r:.60} is not accepted; expected at most one *")
-    found = [
-        name for name in names if len(name) >= len(start) + len(end) and name.startswith(start) and name.endswith(end)
-    ]
-    if not found:
-        raise SpecError(f"{where}: {pattern!r:.60} is no vertex; {near(pattern.strip('* '), names[:1000])}")
-    return found
+class _Names:
+    """Names of vertices, among which patterns are looked up."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+        self.found: dict[str, list[str]] = {}
+
+    def matching(self, pattern: str, where: str) -> list[str]:
+        """Vertices of a name, or of a pattern in which one * stands for any text."""
+        if "*" not in pattern:
+            return [pattern]
+        if pattern in self.found:
+            return self.found[pattern]
+        start, _, end = pattern.partition("*")
+        if "*" in end:
+            raise SpecError(f"{where}: {pattern!r:.60} is not accepted; expected at most one *")
+        if (len(self.found) + 1) * len(self.names) > _MOST_LOOKS:
+            raise TopologyError(f"{where}: too many patterns for {len(self.names):,} vertices; a .json file needs none")
+        least = len(start) + len(end)
+        found = [name for name in self.names if len(name) >= least and name.startswith(start) and name.endswith(end)]
+        if not found:
+            raise SpecError(f"{where}: {pattern!r:.60} is no vertex; {near(pattern.strip('* '), self.names[:1000])}")
+        self.found[pattern] = found
+        return found
 
 
 def _islands(drawing: Drawing, rows: object, where: str) -> None:

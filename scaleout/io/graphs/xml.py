@@ -15,11 +15,13 @@ __all__ = ["LARGEST", "Element", "read_xml"]
 LARGEST = 64_000_000
 """Size above which a graph's file is refused [byte]."""
 _DEEPEST = 64
+_MOST = 3_000_000
+"""Elements of one file: 0.7 GB when read."""
 
 
 @dataclass(slots=True)
 class Element:
-    """An element with its attributes, its children, its text and its line; names without namespaces."""
+    """An element with its line, attributes and children; its text where it has none; tags without namespaces."""
 
     tag: str
     line: int
@@ -47,33 +49,39 @@ def read_xml(path: Path, largest: int = LARGEST) -> Element:
         data = path.read_bytes()
     except OSError as error:
         raise SpecError(f"{path}: cannot be read: {error.strerror}") from None
-    parser = expat.ParserCreate(namespace_separator=" ")
+    parser = expat.ParserCreate()
     parser.buffer_text = True
     root: list[Element] = []
     open_: list[Element] = []
+    text: list[str] = []
+    count = 0
 
     def refuse(what: str) -> None:
         raise SpecError(f"{path}, line {parser.CurrentLineNumber}: {what} are not accepted in XML")
 
     def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal count
+        count += 1
         if len(open_) >= _DEEPEST:
             raise SpecError(f"{path}, line {parser.CurrentLineNumber}: nested deeper than {_DEEPEST} levels")
-        plain = {name.rpartition(" ")[2]: value for name, value in attributes.items()}
-        element = Element(tag.rpartition(" ")[2], parser.CurrentLineNumber, plain)
+        if count > _MOST:
+            raise SpecError(f"{path}, line {parser.CurrentLineNumber}: more than {_MOST:,} elements")
+        element = Element(tag.rpartition(":")[2], parser.CurrentLineNumber, attributes)
         (open_[-1].children if open_ else root).append(element)
         open_.append(element)
+        text.clear()
 
     def end(_: str) -> None:
-        open_.pop()
-
-    def text(data: str) -> None:
-        open_[-1].text += data
+        element = open_.pop()
+        if not element.children:
+            element.text = "".join(text)
+        text.clear()
 
     parser.StartDoctypeDeclHandler = lambda *_: refuse("document types")
     parser.EntityDeclHandler = lambda *_: refuse("entities")
     parser.StartElementHandler = start
     parser.EndElementHandler = end
-    parser.CharacterDataHandler = text
+    parser.CharacterDataHandler = text.append
     try:
         parser.Parse(data, True)
     except expat.ExpatError as error:

@@ -14,7 +14,7 @@ import numpy as np
 
 from scaleout.arrays import Bools, Ints
 from scaleout.errors import TopologyError
-from scaleout.network.builders.wiring import Wires, at_least
+from scaleout.network.builders.wiring import Wires, at_least, runs
 from scaleout.network.fabric import Fabric, Loads
 
 __all__ = ["mesh", "torus", "twisted_torus"]
@@ -166,7 +166,7 @@ def _grid(
                     at[e] = np.where(over, moved, at[e])
         # segments of the way in order of travel: flow by flow, dimension by dimension
         used = (hops > 0).T
-        return hops.sum(axis=0), _runs(*(x.T[used] for x in (hops, begin, step, until, jump)))
+        return hops.sum(axis=0), runs(*(x.T[used] for x in (hops, begin, step, until, jump)))
 
     def paths(source: Ints, target: Ints) -> Loads:
         # by the thousand: what is at hand stays in the cache
@@ -201,21 +201,6 @@ def _twisted(at: Ints, to: Ints, size: Ints, shift: Ints, even: Bools) -> Ints:
         better = length < best
         best[better], ahead[:, better] = length[better], steps[:, better]
     return ahead
-
-
-def _runs(hops: Ints, begin: Ints, step: Ints, until: Ints, jump: Ints) -> Ints:
-    """Numbers that rise by `step` from `begin` on, `hops` of them, and by `jump` more after `until`."""
-    if not len(hops):
-        return np.zeros(0, dtype=np.int64)
-    ends = np.cumsum(hops)
-    starts = ends - hops
-    rise = np.repeat(step, hops)
-    over = until < hops
-    last = begin + (hops - 1) * step + np.where(over, jump, 0)
-    rise[starts] = begin
-    rise[starts[1:]] -= last[:-1]
-    rise[(starts + until)[over]] += jump[over]
-    return np.cumsum(rise, out=rise)
 
 
 def _halves(dims: tuple[int, ...], place: Ints) -> Bools:

@@ -8,7 +8,7 @@ from scaleout.arrays import Bools, Ints
 from scaleout.errors import TopologyError
 from scaleout.network.topology import Topology
 
-__all__ = ["Wires", "at_least", "halve"]
+__all__ = ["Wires", "at_least", "halve", "runs"]
 
 
 class Wires:
@@ -86,3 +86,20 @@ def at_least(what: str, least: int, value: int) -> None:
 def halve(count: int) -> Bools:
     """The second half of so many things; none is told where there are no halves."""
     return np.arange(count) >= count // 2 if count % 2 == 0 else np.zeros(0, dtype=bool)
+
+
+def runs(hops: Ints, begin: Ints, step: Ints, until: Ints | None = None, jump: Ints | None = None) -> Ints:
+    """Runs of numbers that rise by `step` from `begin` on, `hops` of them, and by `jump` more after `until`."""
+    if not len(hops):
+        return np.zeros(0, dtype=np.int64)
+    ends = np.cumsum(hops)
+    starts = ends - hops
+    rise = np.repeat(step, hops)
+    last = begin + (hops - 1) * step
+    rise[starts] = begin
+    if until is not None and jump is not None:
+        over = until < hops
+        last += np.where(over, jump, 0)
+        rise[(starts + until)[over]] += jump[over]
+    rise[starts[1:]] -= last[:-1]
+    return np.cumsum(rise, out=rise)

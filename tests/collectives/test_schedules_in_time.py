@@ -9,20 +9,20 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from chunk_recurrence import crossbar, ends, time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaleout.collectives.algorithm import Algorithm
-from scaleout.collectives.check import levels
+from scaleout.collectives.correctness import levels
 from scaleout.collectives.groups import Group, grid_of
+from scaleout.collectives.phases import rounds
 from scaleout.collectives.registry import ALGORITHMS
 from scaleout.collectives.rings import rotations
-from scaleout.collectives.rounds import rounds
 from scaleout.collectives.sends import Sends
 from scaleout.errors import WorkloadError
 from scaleout.io.catalogue import load
 from scaleout.network import Fabric, Topology, rail_fat_tree, ring
-from chunk_recurrence import crossbar, ends, time
 
 COUNTS = [2, 3, 5, 6, 7, 8, 12, 16]
 S, A, B, C = 1.7e9, 3e-6, 50e9, 5
@@ -383,7 +383,7 @@ def test_sharp_loads_every_link_of_the_tree_once() -> None:
 NEEDED = {"all_gather": 1, "reduce_scatter": 1, "all_reduce": 2, "all_to_all": 1}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.sampled_from([(n, op) for n in sorted(ALGORITHMS) for op in ALGORITHMS[n].operations if op in NEEDED]),
     st.integers(2, 16),
@@ -402,7 +402,10 @@ def test_members_together_take_in_what_they_must(pair: tuple[str, str], n: int, 
     if operation == "all_gather":
         assert into.min() >= least * (1 - 1e-9)
     # with every member's link to itself, no schedule is faster than its bytes
-    assert time(schedule, S, A, B) >= A + out.max() * S / B / max(1, np.bincount(schedule.source, minlength=n).max())
+    assert (
+        time(schedule, S, A, B)
+        >= A + out.max() * S / B / max(1, np.bincount(schedule.source, minlength=n).max()) - 1e-12
+    )
 
 
 def test_large_rings_are_built_without_looking_at_each_send() -> None:
