@@ -43,6 +43,8 @@ class Usage:
         What a link could carry in each bin [byte], shape (classes, bins).
     lasting
         How long each epoch lasts in each bin [s], shape (epochs, bins).
+    link_of
+        Class of each link, -1 where nothing loads it, shape (links,).
     sizes, first
         Links in each class, and the lowest of them.
     quantum, bin_quantum
@@ -54,6 +56,7 @@ class Usage:
     over_time: Floats
     room: Floats
     lasting: Floats
+    link_of: Ints
     sizes: Ints
     first: Ints
     quantum: float
@@ -118,7 +121,9 @@ def usage(job: Job, wiring: Quotient, timeline: Timeline, bins: int = BINS) -> U
     first = np.zeros(classes, dtype=np.int64)
     # of those of a class the last that is written stays: the lowest
     first[wiring.link_of[known][::-1]] = np.flatnonzero(known)[::-1]
-    return Usage(edges, carried.astype(np.float64), over_time, room, lasting, sizes, first, quantum, bin_quantum)
+    return Usage(
+        edges, carried.astype(np.float64), over_time, room, lasting, wiring.link_of, sizes, first, quantum, bin_quantum
+    )
 
 
 def _entries(wiring: Quotient) -> tuple[Ints, Ints, Floats, Floats]:

@@ -110,6 +110,12 @@ def assumptions(spec: TrainingExperiment, recording: Recording | None = None) ->
     return (*overridden, *rows)
 
 
+def _faults(spec: TrainingExperiment, recording: Recording | None) -> str:
+    """What is struck, and whether the step is over before."""
+    end = recording.timeline.end / TICKS_PER_SECOND if recording else float("inf")
+    return "; ".join(f"{fault}{' (the step is over before)' if fault.at >= end else ''}" for fault in spec.faults)
+
+
 def _links(system: System) -> str:
     """Rates of links in the node and of ports."""
     up, net = system.scale_up, system.network
@@ -123,12 +129,6 @@ def _routing(system: System) -> str:
     net = system.network
     words = f"adaptive, spread evenly over parallel switches; oversubscription {net.oversubscription:g}"
     return words + (f", {net.pod_oversubscription:g} above pods" if net.kind == "clos" else "")
-
-
-def _faults(spec: TrainingExperiment, recording: Recording | None) -> str:
-    """What is struck, and whether the step is over before."""
-    end = recording.timeline.end / TICKS_PER_SECOND if recording else float("inf")
-    return "; ".join(f"{fault}{' (the step is over before)' if fault.at >= end else ''}" for fault in spec.faults)
 
 
 def _stack(stack: Stack) -> str:

@@ -59,16 +59,22 @@ class Recording:
         return int(self.job.program_of[int(self.wiring.representatives[cls])])
 
     def usage(self, bins: int = BINS) -> Usage:
-        """What every class of links carried, over the step and in so many parts of it; made anew at each call."""
+        """What every class of links carried, over the step and in so many parts of it; made anew at each call.
+
+        Raises
+        ------
+        WorkloadError
+            The compiled loop ran it, which keeps no account of what links carry.
+        """
         if isinstance(self.wiring, Unfolded):
-            raise WorkloadError("an unfolded run in the compiled loop keeps no account of what links carry")
+            raise WorkloadError("usage: the compiled loop keeps no account of what links carry; take compiled=False")
         return usage(self.job, self.wiring, self.timeline, bins)
 
     def busy_links(self) -> Floats:
         """Utilisation of every link over the step [1], shape (links,)."""
         use = self.usage()
-        of = self.wiring.link_of if isinstance(self.wiring, Quotient) else np.zeros(0, dtype=np.int64)
-        return np.where(of >= 0, np.append(use.busy, 0.0)[of], 0.0)
+        # -1, where nothing is loaded, is the last
+        return np.append(use.busy, 0.0)[use.link_of]
 
     def class_words(self, cls: int) -> str:
         """A class in words: its representative, and how many ranks are like it."""
@@ -96,6 +102,7 @@ def evaluate(
         The experiment's programs, where they are built already.
     compiled
         Of an unfolded run: in the compiled loop, or in SimPy; None for whatever is faster. The times are the same.
+        With faults always in SimPy.
 
     Raises
     ------
@@ -115,11 +122,11 @@ def evaluate(
 def _evaluate(experiment: TrainingExperiment, job: Job, *, fold: bool, runs: bool, compiled: bool | None) -> Recording:
     place = site(experiment)
     patterns = place.patterns(job)
-    # the compiled loop knows no faults
-    if not fold and not experiment.faults and (_pays(job) if compiled is None else compiled):
+    later = place.epochs(job, patterns, experiment.faults)
+    # the compiled loop knows one epoch only
+    if not fold and not later and (_pays(job) if compiled is None else compiled):
         unfolded = unfold(job, place.fabric, patterns)
         return Recording(experiment, job, unfolded, run_unfolded(unfolded), fold)
-    later = place.epochs(job, patterns, experiment.faults)
     partition = place.partition(job, patterns, later) if fold else discrete(job, place.fabric)
     wiring = quotient(job, place.fabric, patterns, partition, later)
     return Recording(experiment, job, wiring, run(job, wiring, runs=runs), fold)

@@ -14,7 +14,7 @@ _DIGITS = 6
 
 
 def link_use(recording: Recording, usage: Usage | None = None) -> tuple[LinkUse, ...]:
-    """One row for each kind of link that the network has, in the topology's order.
+    """One row for each kind of link that the network has, in the topology's order; none for compiled runs.
 
     Parameters
     ----------
@@ -22,8 +22,7 @@ def link_use(recording: Recording, usage: Usage | None = None) -> tuple[LinkUse,
         The recording's, where it is known already.
     """
     wiring = recording.wiring
-    if recording.timeline.moved is None or isinstance(wiring, Unfolded):
-        # the compiled loop of unfolded runs keeps no account
+    if isinstance(wiring, Unfolded) or recording.timeline.moved is None:
         return ()
     use = usage or recording.usage()
     topology = wiring.topology
