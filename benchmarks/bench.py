@@ -4,6 +4,7 @@ Every row is the median of several runs in this process, after one to warm up (w
 compiled code). Machines differ: compare rows of one run.
 """
 
+import resource
 import statistics
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from scaleout.collectives.places import railed
+from scaleout.engine.chunks import Lanes, run_lanes
 from scaleout.errors import ScaleoutError
 from scaleout.io.catalogue import experiment, list_names, load
 from scaleout.network import max_min, rail_fat_tree
@@ -144,12 +146,77 @@ def batched(seed: int, name: str, *, fitting: bool) -> tuple[int, float]:
     return len(table), time.perf_counter() - begun
 
 
+def ring(ranks: int, links: list[list[int]]) -> Lanes:
+    """A ring all-reduce of 1 GB, chunk by chunk: the links from each rank to the next, of 0.3 us, steps of 1 us."""
+    at, hops = np.arange(ranks), np.array([len(row) for row in links])
+    return Lanes(
+        steps=np.full(ranks, 2 * (ranks - 1)),
+        size=np.full(ranks, 1e9 / ranks),
+        latency=1_000_000 + 300_000 * hops,
+        cap=np.full(ranks, np.inf),
+        first=np.concatenate(([0], np.cumsum(hops))),
+        link=np.array([link for row in links for link in row]),
+        weight=np.ones(hops.sum()),
+        before=at,
+        behind=(at + 1) % ranks,
+        lag=np.ones(ranks, dtype=np.int64),
+        arrived=np.ones(ranks, dtype=bool),
+    )
+
+
+def straight(ranks: int) -> tuple[Lanes, np.ndarray]:
+    """A ring in the order of the chips, 32 under a leaf, with bundles above: nobody is in another's way."""
+    leaves = ranks // 32
+    links = []
+    for chip in range(ranks):
+        to, leaf = (chip + 1) % ranks, chip // 32
+        above = [] if to // 32 == leaf else [2 * ranks + leaf, 2 * ranks + leaves + to // 32]
+        links.append([chip, *above, ranks + to])
+    return ring(ranks, links), np.concatenate((np.full(2 * ranks, 50e9), np.full(2 * leaves, 32 * 50e9)))
+
+
+def scattered(ports: int) -> tuple[Lanes, np.ndarray]:
+    """A ring over all chips of a fat tree of three levels, placed at random, each flow on a path drawn by hash."""
+    half = ports // 2
+    chips, leaves = ports * half * half, ports * half
+    draw = np.random.default_rng(0)
+    place = draw.permutation(chips).tolist()
+    spine, core = draw.integers(0, half, (2, chips)).tolist()
+    begin = np.cumsum([0, chips, chips, leaves * half, leaves * half, leaves * half, leaves * half]).tolist()
+    links = []
+    for i, (a, b) in enumerate(zip(place, place[1:] + place[:1], strict=True)):
+        row = [begin[0] + a]
+        if a // half != b // half:
+            row.append(begin[2] + a // half * half + spine[i])
+            if a // half**2 != b // half**2:
+                row.append(begin[4] + (a // half**2 * half + spine[i]) * half + core[i])
+                row.append(begin[5] + (b // half**2 * half + spine[i]) * half + core[i])
+            row.append(begin[3] + b // half * half + spine[i])
+        links.append([*row, begin[1] + b])
+    return ring(chips, links), np.full(begin[-1], 50e9)
+
+
+def ring_memory() -> float:
+    """Peak memory of a process that runs the ring of 1,024 [MiB]."""
+    done = subprocess.run([sys.executable, __file__, "ring-memory"], check=True, capture_output=True, text=True)
+    return float(done.stdout)
+
+
+def print_ring_memory() -> None:
+    run_lanes(*straight(1024))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
 def main() -> None:
+    if sys.argv[1:] == ["ring-memory"]:
+        print_ring_memory()
+        return
     large, small = "llama-3.1-405b-16k", "llama-3.1-8b-1k"
     v8 = experiment("llama-3.1-405b-16k")
     v1 = experiment("llama-3.1-405b-16k", ("layout.vpp=1",))
     system = load("system", "dgx-h100")
     middle, wide = random_paths(100_000, 100_000), random_paths(1_000_000, 393_000)
+    thousands, thousand, random_ring = straight(4096), straight(1024), scattered(16)
     rows = [
         ("Llama-3.1 405B, 16,384 chips, folded, v=1", median(lambda: simulate(v1)), 0.100),
         ("Llama-3.1 405B, 16,384 chips, folded, v=8", median(lambda: simulate(v8)), 0.200),
@@ -161,6 +228,11 @@ def main() -> None:
         ("build 65,536 chips, route one flow from each", median(lambda: build_and_route(system)), 0.100),
         ("max-min, 100,000 flows, 100,000 links", median(lambda: max_min(*middle)), 0.150),
         ("max-min, 1,000,000 flows, 393,000 links", median(lambda: max_min(*wide), runs=3), 1.5),
+        ("ring of 4,096, 1 GB, unfolded, 33.5 M sends", median(lambda: run_lanes(*thousands), runs=3), 5.0),
+        ("ring of 1,024, 1 GB, unfolded, 2.1 M sends", median(lambda: run_lanes(*thousand)), 0.5),
+        ("ring of 1,024 placed at random, hash ECMP", median(lambda: run_lanes(*random_ring), runs=1), 2.0),
+        ("unfolded step of 1,024 ranks, whole process", process("-c", UNFOLDED.format(dp=8)), 5.0),
+        ("unfolded step of 16,384 ranks, whole process", process("-c", UNFOLDED.format(dp=128), runs=1), 20.0),
         ("scaleout --help", process("-m", "scaleout", "--help"), 0.5),
         ("import and first folded result", process("-c", FIRST), 2.0),
         (
@@ -172,10 +244,21 @@ def main() -> None:
     print(f"{'':45}{'measured':>12}{'budget':>12}{'share':>8}")
     for name, seconds, budget in rows:
         print(f"{name:45}{shown(seconds):>12}{shown(budget):>12}{seconds / budget:8.0%}")
+    memory = ring_memory()
+    print(
+        f"{'peak memory of the ring of 1,024':45}{memory:8.0f} MiB{300e6 / 2**20:8.0f} MiB{memory * 2**20 / 300e6:8.0%}"
+    )
 
 
 OUT = tempfile.mkdtemp(prefix="scaleout-bench-")
 FIRST = "import scaleout; scaleout.simulate(scaleout.experiment('llama-3.1-405b-16k'))"
+UNFOLDED = """
+from dataclasses import replace
+import scaleout
+spec = scaleout.experiment('llama-3.1-405b-16k')
+layout, batch = replace(spec.layout, dp={dp}), replace(spec.batch, global_=spec.batch.global_ * {dp} // 128)
+scaleout.simulate(replace(spec, chips=128 * {dp}, layout=layout, batch=batch), fold=False)
+"""
 
 if __name__ == "__main__":
     main()

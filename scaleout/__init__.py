@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from scaleout.scaling import Scaling, scaling_table
     from scaleout.simulate import record, simulate
     from scaleout.space import Outcomes, analyse_many, design_space
-    from scaleout.specs import Batch, Chip, Layout, Model, Slow, Stack, System, TrainingExperiment
+    from scaleout.specs import Batch, Chip, Fault, Layout, Model, Slow, Stack, System, TrainingExperiment
     from scaleout.validation.kinds import validate
 
 _HOMES = {
@@ -49,7 +49,7 @@ _HOMES = {
     "scaleout.scaling": ("Scaling", "scaling_table"),
     "scaleout.simulate": ("record", "simulate"),
     "scaleout.space": ("Outcomes", "analyse_many", "design_space"),
-    "scaleout.specs": ("Batch", "Chip", "Layout", "Model", "Slow", "Stack", "System", "TrainingExperiment"),
+    "scaleout.specs": ("Batch", "Chip", "Fault", "Layout", "Model", "Slow", "Stack", "System", "TrainingExperiment"),
     "scaleout.validation.kinds": ("validate",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -59,6 +59,7 @@ __all__ = [
     "Batch",
     "Chip",
     "Comparison",
+    "Fault",
     "Layout",
     "MeasurementError",
     "Model",

@@ -1,22 +1,26 @@
 """One collective operation over a range of sizes, alone on a machine: what nccl-tests measures, simulated."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from scaleout.arrays import Floats, Ints
 from scaleout.collectives import fastest, only, trials
-from scaleout.collectives.algorithm import Task
+from scaleout.collectives.algorithm import Algorithm, Task
 from scaleout.collectives.goal import OPERATIONS
 from scaleout.collectives.groups import Group
 from scaleout.collectives.registry import ALGORITHMS
+from scaleout.collectives.tuner import tuner_name, tuner_times
 from scaleout.engine.program import TICKS_PER_SECOND, ticks
 from scaleout.errors import SpecError, near
+from scaleout.evaluate.chunks import Operation, run_operations
 from scaleout.network import Fabric
 from scaleout.network.pattern import Pattern
 from scaleout.result import FORMAT
+from scaleout.specs import Tuner
 from scaleout.specs.fields import plain
 
 __all__ = ["OPERATIONS", "CollectiveRow", "CollectiveTable", "bus_factor", "collective_table", "sizes_between"]
@@ -24,6 +28,9 @@ __all__ = ["OPERATIONS", "CollectiveRow", "CollectiveTable", "bus_factor", "coll
 _FOREIGN = "{}: not among the library's own choices here; timed with the constants of its protocol {}"
 MOST_SIZES = 256
 """Sizes of one table."""
+MOST_MEMBERS = 1024
+"""Chips whose sends are written down one by one; what is made as lanes knows no such limit."""
+_AS_LANES = ("ring", "tree")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +52,11 @@ class CollectiveRow:
     bound_by
         What takes most of the time: ``latency``, ``link``, or ``protocol`` where the library's kernels
         drive less than the link carries.
-    candidates
-        Time of every algorithm and protocol [s], where it was asked for.
+    candidates, tuner
+        Time of every algorithm and protocol [s], and what NCCL's tuner takes it for, where it was
+        asked for.
+    phases
+        Time of the same by phases [s], where every send was simulated; None elsewhere.
     """
 
     bytes: float
@@ -58,6 +68,8 @@ class CollectiveRow:
     bottleneck: str
     bound_by: str
     candidates: Mapping[str, float]
+    tuner: Mapping[str, float]
+    phases: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +100,8 @@ class CollectiveTable:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only, SI units, ``format`` first."""
-        rows = [{k: v for k, v in plain(row).items() if k != "candidates" or v} for row in self.rows]
+        optional = ("candidates", "tuner", "phases")
+        rows = [{k: v for k, v in plain(row).items() if v or k not in optional} for row in self.rows]
         return {
             "format": FORMAT,
             "name": self.name,
@@ -137,8 +150,10 @@ def collective_table(
     sizes: Sequence[float],
     *,
     ranks: Ints | None = None,
-    algorithm: str | None = None,
+    algorithm: str | Algorithm | None = None,
     explain: bool = False,
+    tuner: Tuner | None = None,
+    fold: bool = True,
 ) -> CollectiveTable:
     """Time an operation alone on a fabric.
 
@@ -153,9 +168,14 @@ def collective_table(
     ranks
         Members; None takes all chips.
     algorithm
-        Name of an algorithm, or ``algorithm/protocol``; None lets the library choose.
+        One of your own, or a name, or ``algorithm/protocol``; None lets the library choose.
     explain
         Whether rows tell the time of every candidate.
+    tuner
+        Whose times they tell beside it.
+    fold
+        True takes the phases that training steps are made of. False simulates every send of every
+        rank, chunk by chunk: equal where all hops are alike, nearer to what happens elsewhere.
 
     Raises
     ------
@@ -172,49 +192,94 @@ def collective_table(
     groups = members[None, :]
     sizes = [0.0] if operation == "barrier" else sizes
     tried, notes = _tried(fabric, groups, operation, algorithm)
-    rows = []
-    for size in sizes:
-        chosen = fastest(fabric, tried, size)
-        rows.append(_row(fabric, operation, len(members), size, chosen, tried, explain))
-    largest = max(rows, key=lambda row: row.bytes)
+    rows = [_row(fabric, operation, members, size, tried, explain, tuner) for size in sizes]
+    largest = max(range(len(rows)), key=lambda at: rows[at].bytes)
+    if fold:
+        use = _use(fabric, tried[rows[largest].algorithm], rows[largest])
+    else:
+        own = algorithm if isinstance(algorithm, Algorithm) else None
+        runs = [_unfolded(fabric, operation, members, row, own) for row in rows]
+        rows, use = [row for row, _ in runs], runs[largest][1]
     return CollectiveTable(
         name=f"{operation} on {len(members):,} chips of {fabric.topology.name}",
         operation=operation,
         chips=len(members),
-        evaluator="phases",
+        evaluator="phases" if fold else "chunks, every send of every rank",
         rows=tuple(rows),
         notes=notes,
-        link_use=_use(fabric, tried[largest.algorithm], largest),
+        link_use=use,
     )
 
 
+def pipeline_chunks(size: float) -> int:
+    """Pieces that pipelines cut a message into: the square root of its size over 512 KiB, at most 64.
+
+    The time of a pipeline of c pieces, (depth + c) (latency + size / c / rate), is least where c grows so.
+
+    >>> pipeline_chunks(1e3), pipeline_chunks(1e9)
+    (1, 44)
+    """
+    return max(1, min(64, round(math.sqrt(size / 2**19))))
+
+
+def _unfolded(
+    fabric: Fabric, operation: str, members: Ints, row: CollectiveRow, own: Algorithm | None
+) -> tuple[CollectiveRow, Floats]:
+    """The row by every send of every rank, and the utilisation of each link [1]."""
+    name, _, protocol = row.algorithm.partition("/")
+    if len(members) > MOST_MEMBERS and name not in _AS_LANES:
+        raise SpecError(
+            f"{name}: {len(members):,} chips are too many to write down every send; expected at most "
+            f"{MOST_MEMBERS:,}, or {' or '.join(_AS_LANES)}"
+        )
+    schedule = (own or ALGORITHMS[name]).schedule(
+        Group.on(fabric, members), operation, chunks=pipeline_chunks(row.bytes)
+    )
+    run = run_operations(fabric, [Operation(schedule=schedule, ranks=members, nbytes=row.bytes, protocol=protocol)])
+    time = run.ends[0]
+    use = run.link_bytes / (fabric.topology.bandwidth * time) if time else run.link_bytes
+    busiest = int(use.argmax())
+    kind = fabric.topology.kinds[int(fabric.topology.kind[busiest])]
+    return replace(
+        row,
+        time=time,
+        time_ps=run.ends_ps[0],
+        algbw=row.bytes / time if time else 0.0,
+        busbw=row.bytes / time * bus_factor(operation, len(members)) if time else 0.0,
+        bottleneck=f"{fabric.topology.link_name(busiest)} ({kind})" if row.bytes else row.bottleneck,
+        phases=row.time,
+    ), use
+
+
 def _tried(
-    fabric: Fabric, groups: Ints, operation: str, algorithm: str | None
+    fabric: Fabric, groups: Ints, operation: str, algorithm: str | Algorithm | None
 ) -> tuple[dict[str, Pattern], tuple[str, ...]]:
     """Patterns to choose from, and what the reader should know of them."""
     tried = trials(fabric, groups, operation)
     if algorithm is None and tried:
         return tried, ()
     names = {name for tag in tried for name in (tag, tag.partition("/")[0])}
-    if algorithm in names:
+    if isinstance(algorithm, str) and algorithm in names:
         return only(tried, algorithm), ()
     # what the library does not run by itself goes by its protocol for large messages
     protocol = max(
         (name for name, rules in fabric.protocols.items() if "ring" in rules.algorithms),
         key=lambda name: fabric.protocols[name].scale_up_rate,
     )
-    wanted, _, asked = (algorithm or "").partition("/")
+    name = algorithm.name if isinstance(algorithm, Algorithm) else algorithm or ""
+    wanted, _, asked = name.partition("/")
     if asked and asked not in fabric.protocols:
         raise SpecError(f"protocol {asked!r:.40}: unknown; {near(asked, fabric.protocols)}")
-    able = {name: one for name, one in ALGORITHMS.items() if one.fits(fabric, groups, operation)}
+    known = ALGORITHMS | ({wanted: algorithm} if isinstance(algorithm, Algorithm) else {})
+    able = {name: one for name, one in known.items() if one.fits(fabric, groups, operation)}
     if algorithm is not None:
         if wanted not in able:
             task = Task(operation=operation, group=Group.on(fabric, groups[0]))
-            why = ALGORITHMS[wanted].lacks(task) if wanted in ALGORITHMS else ""
-            why = f" ({why})" if why and operation in ALGORITHMS[wanted].operations else ""
+            why = known[wanted].lacks(task) if wanted in known and operation in known[wanted].operations else ""
+            why = f" ({why})" if why else ""
             raise SpecError(
-                f"algorithm {algorithm!r:.40}: does no {operation} on these chips of {fabric.topology.name}{why}; "
-                f"{near(algorithm, sorted({*able, *names}))}"
+                f"algorithm {name!r:.40}: does no {operation} on these chips of {fabric.topology.name}{why}; "
+                f"{near(name, sorted({*able, *names}))}"
             )
         able = {wanted: able[wanted]}
     if not able:
@@ -226,9 +291,21 @@ def _tried(
 
 
 def _row(
-    fabric: Fabric, operation: str, chips: int, size: float, chosen: str, tried: Mapping[str, Pattern], explain: bool
+    fabric: Fabric,
+    operation: str,
+    members: Ints,
+    size: float,
+    tried: Mapping[str, Pattern],
+    explain: bool,
+    tuner: Tuner | None,
 ) -> CollectiveRow:
+    chosen, chips = fastest(fabric, tried, size), len(members)
     pattern = tried[chosen]
+    thought: dict[str, float] = {}
+    if tuner is not None and explain:
+        nodes = len(set(fabric.topology.node[members].tolist()))
+        times = tuner_times(tuner, operation, chips, nodes, size)
+        thought = {name: times[tuner_name(name)] for name in sorted(tried) if tuner_name(name) in times}
     time_ps = sum(
         ticks(size * phase.per_byte(fabric)) + ticks(float(phase.latency[0]))
         if size
@@ -247,6 +324,7 @@ def _row(
         bottleneck=link,
         bound_by=bound_by,
         candidates={name: p.alone(fabric, size) for name, p in sorted(tried.items())} if explain else {},
+        tuner=thought,
     )
 
 

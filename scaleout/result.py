@@ -9,9 +9,9 @@ from typing import Any
 from scaleout.errors import SpecError
 from scaleout.specs.fields import FrozenDict, plain
 
-__all__ = ["FORMAT", "PART_WORDS", "Assumption", "ErrorBand", "Memory", "Result"]
+__all__ = ["FORMAT", "PART_WORDS", "Assumption", "ErrorBand", "LinkUse", "Memory", "Result"]
 
-FORMAT = 2
+FORMAT = 3
 """Version of the JSON form; a reader refuses others."""
 PART_WORDS = {
     "exposed_tp": "waiting for tensor-parallel transfers",
@@ -105,6 +105,57 @@ class ErrorBand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinkUse:
+    """How busy the links of one kind are during a step.
+
+    A direction is a link of its own. A link's utilisation is what it carries over what it could
+    carry with the rate that it has at that time.
+
+    Parameters
+    ----------
+    kind, count
+        Which, and how many the network has.
+    bytes
+        Carried by all of them [byte].
+    utilisation
+        Of all of them together, over the step [1].
+    peak
+        The largest of any one of them in any hundredth of the step [1].
+    busiest, busiest_bytes, busiest_utilisation
+        The link with the largest utilisation over the step, what it carries [byte], and how
+        busy it is [1]; of several the first.
+    over_time
+        Utilisation of all of them together in each hundredth of the step [1]; empty where
+        nothing is carried.
+    """
+
+    kind: str
+    count: int
+    bytes: float = 0.0
+    utilisation: float = 0.0
+    peak: float = 0.0
+    busiest: str = ""
+    busiest_bytes: float = 0.0
+    busiest_utilisation: float = 0.0
+    over_time: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        shares = {"utilisation": self.utilisation, "peak": self.peak, "busiest_utilisation": self.busiest_utilisation}
+        shares |= {f"over_time.{at}": share for at, share in enumerate(self.over_time)}
+        for name, value in {
+            "count": self.count,
+            "bytes": self.bytes,
+            "busiest_bytes": self.busiest_bytes,
+            **shares,
+        }.items():
+            high = 1.0 if name in shares else 1e300
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= high:
+                raise SpecError(f"links: {name}: {value!r:.40} is not a number from 0 to {high:g}")
+        if not isinstance(self.kind, str) or not isinstance(self.busiest, str):
+            raise SpecError("links: kind, busiest: not text")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """One optimizer step.
 
@@ -136,6 +187,8 @@ class Result:
         The largest part of it.
     memory
         HBM of the fullest stage.
+    links
+        How busy links are, by kind; empty where the evaluator knows no links.
     evaluator
         What made the result.
     classes
@@ -159,6 +212,7 @@ class Result:
     critical_path: Mapping[str, float]
     bound_by: str
     memory: Memory
+    links: tuple[LinkUse, ...] = field(repr=False)
     evaluator: str
     classes: int
     assumptions: tuple[Assumption, ...] = field(repr=False)
@@ -198,6 +252,7 @@ class Result:
             values["memory"] = Memory(**{**memory, "stages": tuple(memory["stages"])})
             values["error_band"] = ErrorBand(**values["error_band"])
             values["warnings"] = tuple(values["warnings"])
+            values["links"] = tuple(LinkUse(**{**row, "over_time": tuple(row["over_time"])}) for row in values["links"])
             values["assumptions"] = tuple(Assumption(**row) for row in values["assumptions"])
             result = cls(**values)
             result._check_numbers()

@@ -7,6 +7,7 @@ from scaleout.evaluate.assumptions import assumptions
 from scaleout.evaluate.band import band_of
 from scaleout.evaluate.breakdown import CATEGORIES, breakdown, critical_path, ends_last
 from scaleout.evaluate.event import Recording, evaluate
+from scaleout.evaluate.links import link_use
 from scaleout.evaluate.ranges import range_warnings
 from scaleout.hardware.formats import format_of
 from scaleout.models import training_flops
@@ -110,6 +111,7 @@ def _summarise(
             "precision": spec.precision,
             "gradients": spec.gradients,
             "recompute": ", ".join(spec.recompute) or "none",
+            "faults": [str(fault) for fault in spec.faults],
             "settings": list(spec.settings),
         },
         chips=spec.chips,
@@ -125,6 +127,7 @@ def _summarise(
         critical_path={name: value / TICKS_PER_SECOND for name, value in path.items()},
         bound_by=next(iter(path), max(parts, key=parts.__getitem__)),
         memory=Memory(stage=fullest, peak=peaks[fullest], capacity=spec.system.chip.hbm_bytes, stages=tuple(totals)),
+        links=link_use(recording) if recording else (),
         evaluator=evaluator,
         classes=classes,
         assumptions=assumptions(spec, recording),

@@ -81,7 +81,7 @@ def test_folding_does_not_change_a_result(small: Make) -> None:
     folded, unfolded = simulate(small()), simulate(small(), fold=False)
     assert unfolded.classes == 64
     assert unfolded.evaluator == "event, unfolded"
-    same = ("step_time_ps", "breakdown_ps", "memory", "mfu", "critical_path")
+    same = ("step_time_ps", "breakdown_ps", "memory", "mfu", "critical_path", "links")
     assert all(getattr(folded, name) == getattr(unfolded, name) for name in same)
 
 
@@ -93,7 +93,7 @@ def test_a_result_goes_through_json_and_back(headline: Result) -> None:
     assert Result.from_json(beside) == headline
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"format": 1}', '{"format": 2}', "1e999"])
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"format": 1}', '{"format": 3}', "1e999"])
 def test_what_is_no_result_is_refused(text: str) -> None:
     with pytest.raises(SpecError, match="result:"):
         Result.from_json(text)

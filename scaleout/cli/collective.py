@@ -12,7 +12,10 @@ import click
 from scaleout.cli.progress import progress
 from scaleout.cli.topology import fabric_of
 from scaleout.collective import collective_table, sizes_between
+from scaleout.collectives import Algorithm
 from scaleout.errors import SpecError
+from scaleout.evaluate.chunks import load_compiled
+from scaleout.io.catalogue import load
 from scaleout.report.files import figure_file, write_figure
 from scaleout.units import parse
 
@@ -51,9 +54,18 @@ def parse_size(text: str, option: str) -> float:
 @click.option("--max", "high", default="8G", metavar="SIZE", show_default=True, help="Largest size.")
 @click.option("--factor", type=float, default=2.0, show_default=True, help="From one size to the next.")
 @click.option(
-    "--algorithm", metavar="NAME", help="Take this one, such as ring or ring/LL128. [default: the library's choice]"
+    "--algorithm",
+    metavar="NAME",
+    help="Take this one, such as ring, ring/LL128 or an MSCCL program.xml. [default: the library's choice]",
 )
 @click.option("--explain", is_flag=True, help="Print the time of every candidate, size by size.")
+@click.option(
+    "--measured",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --plot: lay over the measurements of a table of collectives (docs/validation.md) on so many chips.",
+)
+@click.option("--no-fold", is_flag=True, help="Simulate every send of every rank, chunk by chunk.")
 @click.option(
     "--plot",
     type=click.Path(path_type=Path),
@@ -75,6 +87,8 @@ def command(
     factor: float,
     algorithm: str | None,
     explain: bool,
+    measured: Path | None,
+    no_fold: bool,
     plot: Path | None,
     links: Path | None,
     as_json: bool,
@@ -92,20 +106,30 @@ def command(
     """
     if (system is None) == (topology is None):
         raise SpecError("--system, --topology: give one of them; scaleout show systems lists names")
+    if measured is not None and (plot is None or system is None):
+        raise SpecError("--measured: lays points over the figure of --plot, for a --system")
     kinds = {path: figure_file(path) for path in (plot, links) if path is not None}
     sizes = sizes_between(parse_size(low, "--min"), parse_size(high, "--max"), factor)
-    begun = time.perf_counter()
+    points = _points(measured, operation, system)
+    started = time.perf_counter()
     with progress(f"simulating {operation}"):
+        if no_fold:
+            load_compiled()
+        begun = time.perf_counter()
         fabric = fabric_of(system or topology or "", nodes, chips)
-        table = collective_table(operation, fabric, sizes, algorithm=algorithm, explain=explain)
+        tuner = load("system", system).tuner if system and explain else None
+        table = collective_table(
+            operation, fabric, sizes, algorithm=_algorithm(algorithm), explain=explain, tuner=tuner, fold=not no_fold
+        )
     run: dict[str, Any] = {
         "wall_time": time.perf_counter() - begun,  # building and simulating [s]
+        "load_time": begun - started,  # of machine code, once a process [s]
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     if plot is not None:
         from scaleout.report.collective import bandwidth_curves, draw_bandwidth
 
-        write_figure(plot, kinds[plot], lambda: draw_bandwidth(bandwidth_curves(table)))
+        write_figure(plot, kinds[plot], lambda: draw_bandwidth(bandwidth_curves(table, points)))
     if links is not None:
         from scaleout.report.links import draw_links, link_panels
 
@@ -124,3 +148,32 @@ def command(
     for path, what in ((plot, "bus bandwidth over size"), (links, "how busy each link is")):
         if path is not None:
             click.echo(f"wrote {path}  ({what})")
+
+
+def _algorithm(name: str | None) -> str | Algorithm | None:
+    """A name as it is; the algorithm of an MSCCL program."""
+    if name is None or not name.lower().endswith(".xml"):
+        return name
+    from scaleout.io.msccl import msccl_algorithm, read_msccl
+
+    return msccl_algorithm(read_msccl(Path(name)))
+
+
+def _points(path: Path | None, operation: str, system: str | None) -> list[tuple[str, int, float, float]]:
+    """Source, chips, size [byte] and time [s] of the measurements of an operation on a system."""
+    if path is None or system is None:
+        return []
+    from scaleout.io.table import Row, take_rows
+    from scaleout.validation.collective import COLUMNS, measured, system_of
+
+    found: list[tuple[str, int, float, float]] = []
+
+    def take(row: Row) -> None:
+        one = measured(row)
+        if one is None or one.operation != operation or one.seconds is None:
+            return
+        if system_of(row.optional("system"), row.text("library")) == system:
+            found.append((row.text("library"), one.ranks, one.nbytes, one.seconds))
+
+    take_rows(path, COLUMNS, take)
+    return found

@@ -24,7 +24,7 @@ import numpy as np
 from scaleout.arrays import Floats, Ints
 from scaleout.collectives.goal import BLOCKWISE, Goal
 from scaleout.collectives.groups import Group
-from scaleout.collectives.rounds import rounds
+from scaleout.collectives.phases import rounds
 from scaleout.collectives.schedule import Schedule
 from scaleout.errors import WorkloadError
 from scaleout.network.fabric import Fabric

@@ -23,8 +23,6 @@ _NVLS, _NVLS_TREE, _SEND = (ALGORITHMS.index(name) for name in ("nvls", "nvls-tr
 _LAUNCH, _INSIDE, _OUTSIDE, _INSIDE_RATE, _OUTSIDE_RATE = range(5)
 _ON_CHIP, _ON_NIC, _ON_PORT, _ON_LEAF, _ON_POD = range(5)
 _DIRECT_LIMIT = 16
-_HAIR = 1.0 - 1e-14
-"""Many equal shares added one by one may fall short of their product by so much."""
 
 
 # --- loads: the most flows over any link of a kind -------------------------------------------
@@ -94,27 +92,26 @@ def _tree_loads(at, lanes, share, rails):  # type: ignore[no-untyped-def]
 
 
 @compilable
-def _rate(r, loads, inner, outer):  # type: ignore[no-untyped-def]
-    """What the links leave an elementary flow, whose load is `inner` and `outer` of a counted one [byte/s]."""
+def _rate(r, loads, inner):  # type: ignore[no-untyped-def]
+    """What the links leave an elementary flow that loads a chip's link `inner` times as often as counted [byte/s]."""
     rate = np.inf
     if loads[_ON_CHIP] > 0.0:
         rate = r.bandwidth[_ON_CHIP] / (loads[_ON_CHIP] * inner)
     for kind in range(_ON_NIC, 5):
         if loads[kind] > 0.0:
-            load = loads[kind] * outer
-            rate = min(rate, r.bandwidth[kind] / (load * _HAIR if kind > _ON_NIC and outer != 1.0 else load))
+            rate = min(rate, r.bandwidth[kind] / loads[kind])
     return rate
 
 
 @compilable
-def _cap(r, p, loads, inner, outer, sending):  # type: ignore[no-untyped-def]
+def _cap(r, p, loads, inner, sending):  # type: ignore[no-untyped-def]
     """What a chip's kernels drive, in elementary flows [byte/s]."""
     cap = np.inf
     if loads[_ON_CHIP] > 0.0:
         most = r.protocols[p, _INSIDE_RATE] * sending * r.bandwidth[_ON_CHIP]
         cap = most / (loads[_ON_CHIP] * inner)
     if loads[_ON_NIC] > 0.0:
-        cap = min(cap, r.protocols[p, _OUTSIDE_RATE] * r.bandwidth[_ON_NIC] / (loads[_ON_NIC] * outer))
+        cap = min(cap, r.protocols[p, _OUTSIDE_RATE] * r.bandwidth[_ON_NIC] / loads[_ON_NIC])
     return cap
 
 
@@ -212,10 +209,10 @@ def collective_rows(
         b = i + 1 if not railed or (i + 1) % size != 0 else i + size
         hops[i] = distance(at, i, b if b < members else b - members)
     loads = _ring_loads(at, lanes, r.share, r.rails)
-    inner, outer = 1.0, 1.0
+    inner = 1.0
     if railed:
         loads[_ON_CHIP] = 1.0
-        inner, outer = (size - 1) / size, 1.0 / size
+        inner = size - 1.0
     trees = loads
     lane_hops = hops[:1]
     if railed:
@@ -232,8 +229,8 @@ def collective_rows(
         steps, launch = _steps(r, p), r.protocols[p, _LAUNCH]
         if r.runs[p, _RING] > 0.0:
             sending = chunk_steps / (chunk_steps + r.idle_step)
-            rate = min(_rate(r, loads, inner, outer), _cap(r, p, loads, inner, outer, sending))
-            count = _keep(out, count, launch + _round(hops, pairs, steps, rounds), chunk_steps / members, rate)
+            rate = min(_rate(r, loads, inner), _cap(r, p, loads, inner, sending))
+            count = _keep(out, count, launch + _round(hops, pairs, steps, rounds), chunk_steps / members / lanes, rate)
         if one_node and members <= _DIRECT_LIMIT and r.runs[p, _DIRECT] > 0.0:
             others = members - 1.0
             link = r.bandwidth[_ON_CHIP]
@@ -246,7 +243,7 @@ def collective_rows(
             rate = min(link / weight, r.protocols[p, _INSIDE_RATE] * 1.0 * link / weight)
             count = _keep(out, count, launch + 2 * steps[SAME_NODE], 1.0, rate)
         if whole and size < 2 and r.runs[p, _TREE] > 0.0:
-            rate = min(_rate(r, trees, 1.0, 1.0), _cap(r, p, trees, 1.0, 1.0, 1.0))
+            rate = min(_rate(r, trees, 1.0), _cap(r, p, trees, 1.0, 1.0))
             count = _keep(out, count, launch + _depth(at, 0, 1, steps), 0.5, rate)
         if not railed:
             continue
@@ -271,9 +268,9 @@ def collective_rows(
                 between = launch + _depth(at, size - 1, size, steps)
             ratio = share / outer_share
             link = r.bandwidth[_ON_CHIP]
-            rate = min(link / (weight * ratio), _rate(r, across, 1.0, 1.0))
+            rate = min(link / (weight * ratio), _rate(r, across, 1.0))
             driven = r.protocols[p, _INSIDE_RATE] * sending * link / weight
-            cap = min(driven / ratio, _cap(r, p, across, 1.0, 1.0, 1.0))
+            cap = min(driven / ratio, _cap(r, p, across, 1.0, 1.0))
             count = _keep(out, count, within + between - launch, outer_share, min(rate, cap))
     return count
 

@@ -11,8 +11,8 @@ from scaleout.arrays import Ints
 from scaleout.collectives.algorithm import Task
 from scaleout.collectives.flat import ROUNDS, direct, point_to_point
 from scaleout.collectives.groups import Group
-from scaleout.collectives.rounds import joined, phase, rounds
-from scaleout.collectives.schedule import Schedule
+from scaleout.collectives.phases import joined, phase, rounds
+from scaleout.collectives.schedule import Edges, Moves, Schedule
 from scaleout.collectives.sends import Sends
 from scaleout.network.fabric import Fabric
 from scaleout.network.pattern import Pattern
@@ -81,24 +81,33 @@ def pairwise(task: Task, *, steps: bool = False) -> Schedule:
     A step begins when what was sent has left and what was to come has come.
     """
     n = task.members
-    sends = Sends(task.goal(out=n))
-    for rank in range(n):
-        sends.copy(rank, rank, n + rank)
-    came: list[list[int]] = [[] for _ in range(n)]
-    for hop in range(1, n):
-        if steps:
-            sends.next_round()
-        coming: list[list[int]] = [[] for _ in range(n)]
-        for rank in range(n):
-            other = (rank + hop) % n
-            lane = ("out", rank) if steps else None
-            number = sends.send(rank, other, other, n + rank, lane=lane, after=came[rank])
-            coming[other].append(number)
-        if steps:
-            came = coming
-    if steps:
-        return sends.schedule("pairwise-steps")
-    return replace(sends.schedule("pairwise"), chunk_steps=n - 1)
+    goal = task.goal(out=n)
+    rank = np.arange(n)
+    # first what each keeps, then all sends to the next, to the one after it, and so on
+    source = np.tile(rank, n)
+    target = ((np.arange(n)[:, None] + rank) % n).ravel()
+    none = np.zeros(0, dtype=np.int64)
+    before = [none]
+    behind = [none]
+    for hop in range(2, n if steps else 0):
+        # the send before, and what came with it
+        before += [(hop - 1) * n + rank, (hop - 1) * n + (rank - hop + 1) % n]
+        behind += [hop * n + rank] * 2
+    first, second = np.concatenate(before), np.concatenate(behind)
+    return Schedule(
+        name="pairwise-steps" if steps else "pairwise",
+        members=n,
+        source=source,
+        target=target,
+        steps=np.ones(n * n, dtype=np.int64),
+        share=np.where(source == target, 0.0, goal.sizes[source * n + target]),
+        edges=Edges(first, second, np.zeros(len(first), dtype=np.int64), np.arange(len(first)) // n % 2 == 1),
+        moves=lambda: Moves(np.arange(n * n), target, n + source, np.full(n * n, -1)),
+        slots=goal.slots,
+        goal=goal,
+        rounds=np.arange(n * n) // n if steps else None,
+        chunk_steps=0 if steps else n - 1,
+    )
 
 
 def send_schedule(task: Task) -> Schedule:

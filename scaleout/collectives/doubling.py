@@ -4,6 +4,9 @@ Halving-doubling reduces by giving away half of what is left at each step, then 
 way round. Its partners are 1, 2, 4, ... members away; Swing's 1, 1, 3, 5, 11, ..., to and fro,
 which on a ring or torus are fewer hops. Where n is no power of two, each member beyond the
 largest power of two first gives what it has to one below, and gets the result from it at the end.
+An exchange begins when what was to come in the step before has come to both partners, and what was
+to leave has left: whoever still waits for data is not sent more in the meantime, which would only
+share its link.
 """
 
 from collections.abc import Callable
@@ -13,7 +16,7 @@ import numpy as np
 from scaleout.arrays import Ints
 from scaleout.collectives.algorithm import Task
 from scaleout.collectives.groups import Group
-from scaleout.collectives.rounds import joined, phase
+from scaleout.collectives.phases import joined, phase
 from scaleout.collectives.schedule import Schedule
 from scaleout.collectives.sends import Sends
 from scaleout.network.fabric import Fabric
@@ -43,40 +46,46 @@ def _exchanges(name: str, task: Task, partners: list[Partner]) -> Schedule:
     goal = task.goal(blocks=blocks, chunks=colours)
     sends = Sends(goal)
 
-    def slots(ranks: Ints, colour: int) -> list[int]:
+    def slots(ranks: Ints, colour: int) -> Ints:
         """Of the blocks of some members of the core, and of those beyond it whose work they do."""
         both = np.concatenate((ranks, ranks[ranks < blocks - core] + core))
-        return [int(block) * colours + colour for block in both]
+        return both * colours + colour
 
     everything = np.arange(goal.pieces)
+    # the last send to each member, by colour
+    came: list[dict[int, list[int]]] = [{} for _ in partners]
     for rank in range(extra):
         mine = everything // colours == core + rank
-        if reduces:
-            sends.send(core + rank, rank, everything.tolist(), reduce=True)
-        else:
-            sends.send(core + rank, rank, everything[mine].tolist())
+        part = everything if reduces else everything[mine]
+        first = sends.send(core + rank, rank, part, reduce=reduces)
+        for last in came:
+            last[rank] = [first]
     halves = [_halves(core, steps, partner) for partner in partners]
     for step in range(steps) if reduces else ():
         sends.next_round()
         for colour, partner in enumerate(partners):
+            before, came[colour] = came[colour], {}
             for rank in range(core):
                 other = partner(rank, step)
                 part = slots(halves[colour][step + 1][other], colour)
-                sends.send(rank, other, part, reduce=True, lane=(rank, other, colour))
+                lane, ready = ("out", rank, colour), before.get(other, ())
+                came[colour][other] = [sends.send(rank, other, part, reduce=True, lane=lane, after=ready)]
     for step in reversed(range(steps)) if gathers else ():
         sends.next_round()
         for colour, partner in enumerate(partners):
+            before, came[colour] = came[colour], {}
             for rank in range(core):
                 other = partner(rank, step)
                 part = slots(halves[colour][step + 1][rank], colour)
-                sends.send(rank, other, part, lane=(rank, other, colour, "back"))
+                lane, ready = ("out", rank, colour), before.get(other, ())
+                came[colour][other] = [sends.send(rank, other, part, lane=lane, after=ready)]
     sends.next_round()
     for rank in range(extra):
         mine = everything // colours == core + rank
         if operation == "all_reduce":
-            sends.send(rank, core + rank, everything.tolist())
+            sends.send(rank, core + rank, everything)
         else:
-            sends.send(rank, core + rank, everything[~mine if gathers else mine].tolist())
+            sends.send(rank, core + rank, everything[~mine if gathers else mine])
     return sends.schedule(name)
 
 
@@ -138,16 +147,18 @@ def recursive_doubling(task: Task) -> Schedule:
     # the sum after each step has a slot of its own: slot 0 is the start, slot 1 the result
     sends = Sends(task.goal(blocks=1, out=1 if n > 1 else 0))
     at = [0] * core
+    came: dict[int, list[int]] = {}
     for rank in range(extra):
-        sends.send(core + rank, rank, 0, 2, add=0)
+        came[rank] = [sends.send(core + rank, rank, 0, 2, add=0)]
         at[rank] = 2
     for step in range(steps):
         sends.next_round()
         then = 1 if step == steps - 1 else 3 + step
+        coming: dict[int, list[int]] = {}
         for rank in range(core):
             other = rank ^ (1 << step)
-            sends.send(rank, other, at[rank], then, add=at[other])
-        at = [then] * core
+            coming[other] = [sends.send(rank, other, at[rank], then, add=at[other], after=came.get(other, ()))]
+        at, came = [then] * core, coming
     sends.next_round()
     for rank in range(extra):
         sends.send(rank, core + rank, 1)

@@ -2,11 +2,12 @@
 
 from collections.abc import Hashable, Sequence
 
+from scaleout.arrays import Ints
 from scaleout.collectives.sends import Sends
 
 __all__ = ["ring_gather", "ring_scatter", "switch_gather", "switch_scatter", "tree_all_reduce"]
 
-Slots = Sequence[int]
+Slots = Sequence[int] | Ints
 
 
 def ring_scatter(sends: Sends, order: Sequence[int], blocks: Sequence[Slots], tag: Hashable) -> None:

@@ -49,25 +49,26 @@ def ring(fabric: Fabric, groups: Ints, operation: str, protocol: str) -> Pattern
         inside = groups.reshape(count, -1, per_node)
         # every member to the next in its node, and to its like in the next node
         target = np.stack((np.roll(inside, -1, axis=2), np.roll(inside, -1, axis=1)), axis=1)
-        source, shares = np.broadcast_to(inside[:, None], target.shape), [(per_node - 1) / per_node, 1 / per_node]
+        # flows over a link: of all rings but the one that leaves the node there, and of that one
+        source, flows, rings = np.broadcast_to(inside[:, None], target.shape), [per_node - 1.0, 1.0], per_node
     else:
-        target, source, shares = np.roll(groups, -1, axis=1), groups, [1.0]
+        target, source, flows, rings = np.roll(groups, -1, axis=1), groups, [1.0], 1
     routes = fabric.route(source.ravel(), target.ravel())
     flow = routes.flow
     group, link, weight = tally(
-        flow // (members * len(shares)),
+        flow // (members * len(flows)),
         routes.link,
-        np.array(shares)[flow // members % len(shares)] * routes.weight,
+        np.array(flows)[flow // members % len(flows)] * routes.weight,
         fabric.topology.links,
     )
-    steps = fabric.step(routes, rules).reshape(count, len(shares), members)
-    if len(shares) == 2:
+    steps = fabric.step(routes, rules).reshape(count, len(flows), members)
+    if len(flows) == 2:
         hops = steps.reshape(count, 2, -1, per_node)
         # the ring that leaves each node at its last member
         steps = np.concatenate((hops[:, 0, :, :-1], hops[:, 1, :, -1:]), axis=2).reshape(count, 1, members)
     chunk_steps = rounds * (members - 1)
     phase = Phase(
-        share=chunk_steps / members,
+        share=chunk_steps / members / rings,
         group=group,
         link=link,
         weight=weight,

@@ -1,5 +1,6 @@
 """Every algorithm by name; `register` adds a user's own."""
 
+from dataclasses import replace
 from functools import partial
 
 from scaleout.arrays import Ints
@@ -23,6 +24,7 @@ from scaleout.collectives.doubling import (
     swing_form,
 )
 from scaleout.collectives.flat import direct, nvls, ring
+from scaleout.collectives.groups import rail_size
 from scaleout.collectives.hierarchical import LEVELS, hierarchical
 from scaleout.collectives.levels import hierarchical_schedule, one_level, pxn
 from scaleout.collectives.rings import chain_form, ring_schedule
@@ -41,6 +43,14 @@ _ROUND = ("all_reduce", "all_gather", "reduce_scatter")
 def _ring_form(fabric: Fabric, groups: Ints, operation: str, protocol: str) -> Pattern:
     make = chain_form if operation in ("broadcast", "reduce") else ring
     return make(fabric, groups, operation, protocol)
+
+
+def _levels_form(fabric: Fabric, groups: Ints, operation: str, protocol: str, *, name: str) -> Pattern:
+    """`hierarchical`, or, as the schedule does, a flat ring where there are no two levels."""
+    if 1 < rail_size(fabric, groups) < groups.shape[1]:
+        return hierarchical(fabric, groups, operation, protocol, name)
+    flat = ring(fabric, groups, operation, protocol)
+    return replace(flat, algorithm=f"{name} (ring)/{protocol}")
 
 
 def _several_nodes(task: Task) -> str:
@@ -83,7 +93,7 @@ ALGORITHMS: dict[str, Algorithm] = {
                 name=name,
                 operations=_ROUND if name == "hierarchical" else ("all_reduce",),
                 make=partial(hierarchical_schedule, name=name),
-                form=partial(hierarchical, name=name),
+                form=partial(_levels_form, name=name),
                 lacks=one_level,
             )
             for name in LEVELS

@@ -11,7 +11,7 @@ from scaleout.collectives.algorithm import Task
 from scaleout.collectives.flat import ROUNDS
 from scaleout.collectives.goal import Goal
 from scaleout.collectives.groups import Group
-from scaleout.collectives.rounds import joined, phase
+from scaleout.collectives.phases import joined, phase
 from scaleout.collectives.schedule import Edges, Moves, Schedule
 from scaleout.network.fabric import Fabric
 from scaleout.network.pattern import Pattern, Phase

@@ -53,6 +53,8 @@ def _makers(fabric: Fabric, groups: Ints, operation: str) -> dict[str, Maker]:
     never = {
         "direct": not inside or members > _DIRECT_LIMIT,
         "one-shot": not inside or members > _DIRECT_LIMIT,
+        # every group of the family must stand in one node, not the first alone
+        "nvls": not inside,
         "tree": per_node >= 2,
         **dict.fromkeys(LEVELS, not railed),
     }

@@ -8,7 +8,7 @@ import numpy as np
 from scaleout.arrays import Ints
 from scaleout.collectives.algorithm import Task
 from scaleout.collectives.emit import switch_gather, switch_scatter
-from scaleout.collectives.rounds import joined, phase
+from scaleout.collectives.phases import joined, phase
 from scaleout.collectives.schedule import Schedule
 from scaleout.collectives.sends import Sends
 from scaleout.network.fabric import Fabric

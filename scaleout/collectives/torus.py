@@ -14,7 +14,7 @@ from scaleout.collectives.algorithm import Task
 from scaleout.collectives.emit import ring_gather, ring_scatter
 from scaleout.collectives.flat import ring_latency
 from scaleout.collectives.groups import Group
-from scaleout.collectives.rounds import joined, phase
+from scaleout.collectives.phases import joined, phase
 from scaleout.collectives.schedule import Schedule
 from scaleout.collectives.sends import Sends
 from scaleout.network.fabric import Fabric
@@ -64,7 +64,7 @@ def _schedule(name: str, task: Task, many: bool) -> Schedule:
                 for member in ring.tolist():
                     same = [*done, axis]
                     block = np.flatnonzero((where[same] == where[same, member][:, None]).all(axis=0))
-                    blocks.append((block * len(colours) + colour).tolist())
+                    blocks.append(block * len(colours) + colour)
                 rings.append((ring.tolist(), blocks))
             stages.append((axis, rings))
         if task.operation != "all_gather":

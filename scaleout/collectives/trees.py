@@ -9,7 +9,7 @@ import numpy as np
 from scaleout.arrays import Bools, Floats, Ints
 from scaleout.collectives.algorithm import Task
 from scaleout.collectives.flat import tree
-from scaleout.collectives.rounds import joined, phase
+from scaleout.collectives.phases import joined, phase
 from scaleout.collectives.schedule import Edges, Moves, Schedule
 from scaleout.collectives.sends import Sends
 from scaleout.network.fabric import Fabric

@@ -7,7 +7,7 @@ import numpy as np
 import simpy
 
 from scaleout.engine.flows import Done, FlowNetwork
-from scaleout.engine.program import COMPUTE, STREAMS, Job
+from scaleout.engine.program import COMPUTE, STREAMS, TICKS_PER_SECOND, Job
 from scaleout.engine.quotient import Quotient, Transfer
 from scaleout.engine.runs import Known, Step, Track, compile_class
 from scaleout.engine.timeline import ClassTimeline, Timeline
@@ -88,7 +88,7 @@ class Accelerator:
             origin = (ended[last] - end[-1])[:, None]
             arrived[ops] = started[ops] = origin + begin
             ended[ops] = origin + end
-        return ClassTimeline(arrived, started, ended)
+        return ClassTimeline(arrived, started, ended, track.local)
 
 
 def run(job: Job, wiring: Quotient, *, runs: bool = True) -> Timeline:
@@ -102,7 +102,8 @@ def run(job: Job, wiring: Quotient, *, runs: bool = True) -> Timeline:
     Raises
     ------
     WorkloadError
-        Some operations wait for each other for ever; the message names them.
+        Some transfers wait for dead links for ever, or some operations for each other; the message
+        names them.
     """
     env = simpy.Environment()
     network = FlowNetwork(env, wiring)
@@ -114,9 +115,35 @@ def run(job: Job, wiring: Quotient, *, runs: bool = True) -> Timeline:
         track = compile_class(job, wiring, cls, runs=runs, known=known)
         accelerators.append(Accelerator(env, cls, track, len(program), meetings))
     env.run()
+    _check_moving(job, wiring, network)
     _check_ended(job, wiring, accelerators)
     events = next(env._eid)
-    return Timeline(tuple(a.record() for a in accelerators), events, network.solves)
+    return Timeline(tuple(a.record() for a in accelerators), events, network.solves, network.account())
+
+
+def _check_moving(job: Job, wiring: Quotient, network: FlowNetwork) -> None:
+    """Refuse an end with transfers that dead links hold up for ever."""
+    stalled = network.stalled()
+    if not stalled:
+        return
+    transfer_of = {leg.index: transfer for transfer in wiring.transfers.values() for leg in transfer.legs}
+    last = wiring.epochs[-1]
+    rows = []
+    for leg in stalled[:8]:
+        transfer = transfer_of[leg.index]
+        message, orbit = job.messages[transfer.message], wiring.orbits[transfer.orbit]
+        ranks = job.families[orbit.family].groups[orbit.group].tolist()
+        dead = [int(np.argmax(wiring.link_of == at)) for at in leg.links if not last.capacity[at]]
+        shown = [wiring.topology.link_name(link) for link in dead[:4]]
+        shown += [f"{len(dead) - 4} more"] if len(dead) > 4 else []
+        among = ", ".join(map(str, ranks[:4])) + (f", ... ({len(ranks)} in all)" if len(ranks) > 4 else "")
+        behind = "dead: " + ", ".join(shown) if dead else "its links are taken up by others that are stalled"
+        rows.append(f"{message.operation} on {message.family} of ranks {among}; {behind}")
+    more = f"\n  and {len(stalled) - 8} more" if len(stalled) > 8 else ""
+    raise WorkloadError(
+        f"stalled for ever over dead links, from {last.start / TICKS_PER_SECOND:g} s on; "
+        "give the fault an end (until), or take then: reroute:\n  " + "\n  ".join(rows) + more
+    )
 
 
 def _check_ended(job: Job, wiring: Quotient, accelerators: list[Accelerator]) -> None:

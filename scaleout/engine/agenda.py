@@ -4,7 +4,7 @@ Thousands of like ranks do the same at the same instant, so most items find thei
 small table remembers the latest ones. A date may have several buckets. An item is a number, is on
 the agenda once at most, and may be taken off; that may leave a bucket empty.
 
-Everything is in few arrays with rows by name: compiled code passes those on faster than many.
+Everything is in few arrays, with names for rows and columns: what belongs together lies together.
 """
 
 from typing import NamedTuple
@@ -24,7 +24,7 @@ DATE, HEAD, TAIL, HEAP_DATE, HEAP, FREE = range(6)
 """Rows of `buckets`. Of each bucket: its date [tick], -1 where it is not in use; first and last
 item, -1 for none. Then a binary heap of the buckets in use, by date, and a stack of the others."""
 BEFORE, BEHIND, BUCKET = range(3)
-"""Rows of `items`: the neighbours of each item in its bucket, and the bucket; -1 for none."""
+"""Columns of `items`: the neighbours of each item in its bucket, and the bucket; -1 for none."""
 BUCKETS, UNUSED = range(2)
 """In `size`: buckets in the heap and on the stack."""
 RECENT = 256
@@ -46,7 +46,7 @@ def agenda(items: int) -> Agenda:
     buckets = np.full((6, count), -1)
     buckets[FREE] = np.arange(count)[::-1]
     return Agenda(
-        buckets, np.full((3, items), -1, dtype=np.int32), np.zeros(RECENT, dtype=np.int32), np.array([0, count])
+        buckets, np.full((items, 4), -1, dtype=np.int32), np.zeros(RECENT, dtype=np.int32), np.array([0, count])
     )
 
 
@@ -125,27 +125,27 @@ def schedule(buckets: Ints, items: Small, recent: Small, size: Ints, date: int, 
     if buckets[DATE, b] != date:
         b = open_bucket(buckets, recent, size, date, slot)
     last = buckets[TAIL, b]
-    items[BEFORE, item], items[BEHIND, item], items[BUCKET, item] = last, -1, b
+    items[item, BEFORE], items[item, BEHIND], items[item, BUCKET] = last, -1, b
     if last < 0:
         buckets[HEAD, b] = item
     else:
-        items[BEHIND, last] = item
+        items[last, BEHIND] = item
     buckets[TAIL, b] = item
 
 
 @borrowing
 def take(buckets: Ints, items: Small, item: int) -> None:
     """Take an item off the agenda."""
-    b, before, behind = items[BUCKET, item], items[BEFORE, item], items[BEHIND, item]
+    b, before, behind = items[item, BUCKET], items[item, BEFORE], items[item, BEHIND]
     if before < 0:
         buckets[HEAD, b] = behind
     else:
-        items[BEHIND, before] = behind
+        items[before, BEHIND] = behind
     if behind < 0:
         buckets[TAIL, b] = before
     else:
-        items[BEFORE, behind] = before
-    items[BUCKET, item] = -1
+        items[behind, BEFORE] = before
+    items[item, BUCKET] = -1
 
 
 @borrowing

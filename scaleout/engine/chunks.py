@@ -83,7 +83,7 @@ def run_lanes(
         lane_end=lane_end,
         started=outcome.started,
         ended=outcome.ended,
-        link_bytes=np.bincount(lanes.link, lanes.weight * lanes.bytes[lanes.lane], len(capacity)),
+        link_bytes=np.bincount(lanes.link, lanes.weight * lanes.bytes[lanes.lane], len(capacity)).astype(np.float64),
         events=outcome.events,
         solves=outcome.solves,
     )
@@ -108,9 +108,9 @@ def _run(w: Wired, compiled: bool | None, fold: bool, record: bool) -> Outcome:
                 phase=outcome.phase[of],
             )
     if rows_apply(w):
-        outcome = _by_rows(w, compiled, record)
-        if outcome is not None:
-            return outcome
+        whole = _by_rows(w, compiled, record)
+        if whole is not None:
+            return whole
     some = free(w)
     rows = picked(w, some)
     first = _by_rows(rows, compiled, record) if some.any() and not some.all() and rows_apply(rows) else None

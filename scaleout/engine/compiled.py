@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from scaleout.engine.accelerator import stuck_at
-from scaleout.engine.compiledloop import AT, LAST, run_loop
+from scaleout.engine.compiledloop import AT, run_loop
 from scaleout.engine.program import Job
 from scaleout.engine.timeline import ClassTimeline, Timeline
 from scaleout.engine.unfolded import BASE, OP, WIDTH, Script, Small, Unfolded
@@ -38,7 +38,7 @@ def run_unfolded(wiring: Unfolded, *, plain: bool = False) -> Timeline:
     record, streams, events, solves = run_loop(script, wiring.meetings, wiring.wires, plain=plain)
     _check_ended(wiring.job, script, streams)
     cuts = [*script.ranks[:, BASE].tolist(), script.operations]
-    arrived, started, ended = record
+    arrived, started, ended = record.T
     classes = tuple(
         ClassTimeline(arrived[low:high], started[low:high], ended[low:high]) for low, high in pairwise(cuts)
     )
@@ -46,7 +46,7 @@ def run_unfolded(wiring: Unfolded, *, plain: bool = False) -> Timeline:
 
 
 def _check_ended(job: Job, script: Script, streams: Small) -> None:
-    waiting = np.flatnonzero(streams[AT] < streams[LAST])[:8]
+    waiting = np.flatnonzero(streams[:, AT] < script.last)[:8]
     if len(waiting):
-        ops = script.steps[streams[AT, waiting], OP].tolist()
+        ops = script.steps[streams[waiting, AT], OP].tolist()
         raise WorkloadError(stuck_at(job, list(zip((waiting // WIDTH).tolist(), ops, strict=True))))

@@ -26,6 +26,7 @@ from scaleout.engine.unfolded import (
     LATENCY,
     MEMBERS,
     MESSAGE,
+    NO_MORE,
     OP,
     OWNER,
     PACE,
@@ -58,16 +59,16 @@ from scaleout.engine.wireloop import (
     traffic,
 )  # fmt: skip
 
-__all__ = ["ARRIVED", "AT", "BEGUN", "ENDED", "LAST", "run_loop"]
+__all__ = ["ARRIVED", "AT", "BEGUN", "ENDED", "run_loop"]
 
 Small = npt.NDArray[np.int32]
-AT, LAST, AWAITS = range(3)
-"""Rows of `streams`. Of each stream: its present step, all before it have ended; its last step + 1; the
-step of another stream of the rank that it waits for, -1 for none."""
+AT, AWAITS = range(2)
+"""Columns of `streams`. Of each stream: its present step, all before it have ended; and the step of another
+stream of the rank that it waits for, -1 for none."""
 FROM, TO = range(2)
 """In `queue`: where the streams begin that are ready to carry on, and where they end."""
 ARRIVED, BEGUN, ENDED = range(3)
-"""Rows of the record: dates of each operation of each rank [tick]."""
+"""Columns of the record: dates of each operation of each rank [tick]."""
 
 
 def run_loop(script: Script, meetings: Meetings, wires: Wires, *, plain: bool) -> tuple[Ints, Small, int, int]:
@@ -79,11 +80,11 @@ def run_loop(script: Script, meetings: Meetings, wires: Wires, *, plain: bool) -
         Something would end beyond all dates.
     """
     count = len(script.first)
-    streams = np.stack((script.first, script.last, np.full(count, -1, dtype=np.int32)))
+    streams = np.stack((script.first, np.full(count, -1, dtype=np.int32)), axis=1)
     ready, queue = np.arange(count + 1, dtype=np.int32), np.array([0, count])
     seated = np.zeros(meetings.seats, dtype=np.int32)
     moving = traffic(wires, meetings)
-    record = np.empty((3, script.operations), dtype=np.int64)
+    record = np.empty((script.operations, 3), dtype=np.int64)
     loop: Callable[..., bool] = play if plain else play.compiled
     if not loop(
         0, script.steps, script.waits, script.ranks, script.duration, streams, ready, queue,
@@ -106,7 +107,7 @@ def play(
     dates: Ints, flows: Floats, rooms: Small, where: Ints, changed: Small, count: Ints, s: Scratch, record: Ints,
 ) -> bool:  # fmt: skip
     """Run all streams as far as they get from `now` on; False if something would end beyond all dates."""
-    all_streams = streams.shape[1]
+    all_streams = len(streams)
     while True:
         carry_on(
             now, steps, waits, ranks, duration, streams, ready, queue, group_of, groups, places, joined, seated,
@@ -140,7 +141,7 @@ def happen(
     dates: Ints, flows: Floats, rooms: Small, where: Ints, changed: Small, count: Ints, record: Ints,
 ) -> None:  # fmt: skip
     """Whatever is in the first bucket: kernels end, last bytes go, latencies pass."""
-    all_streams, bucket = streams.shape[1], buckets[HEAP, 0]
+    all_streams, bucket = len(streams), buckets[HEAP, 0]
     while buckets[HEAD, bucket] >= 0:
         item = buckets[HEAD, bucket]
         take(buckets, items, item)
@@ -164,7 +165,7 @@ def happen(
             continue
         for seat in range(places[m, SEAT], places[m, SEAT] + places[m, PRESENT]):
             stream = int(seated[seat])
-            record[BEGUN, ranks[stream // WIDTH, BASE] + steps[streams[AT, stream], OP]] = dates[m, STARTED]
+            record[ranks[stream // WIDTH, BASE] + steps[streams[stream, AT], OP], BEGUN] = dates[m, STARTED]
             end(now, stream, steps, ranks, streams, ready, queue, record)
         places[m, PRESENT] = 0
 
@@ -174,14 +175,14 @@ def end(
     now: int, stream: int, steps: Small, ranks: Ints, streams: Small, ready: Small, queue: Ints, record: Ints
 ) -> None:
     """End the present operation of a stream: it, and those that waited for this, may carry on."""
-    step, rank = streams[AT, stream], stream // WIDTH
-    record[ENDED, ranks[rank, BASE] + steps[step, OP]] = now
-    streams[AT, stream] = step + 1
+    step, rank = streams[stream, AT], stream // WIDTH
+    record[ranks[rank, BASE] + steps[step, OP], ENDED] = now
+    streams[stream, AT] = step + 1
     get_ready(stream, ready, queue)
     if steps[step, HEARD]:
         for other in range(rank * WIDTH, (rank + 1) * WIDTH):
-            if streams[AWAITS, other] == step:
-                streams[AWAITS, other] = -1
+            if streams[other, AWAITS] == step:
+                streams[other, AWAITS] = -1
                 get_ready(other, ready, queue)
 
 
@@ -202,23 +203,23 @@ def carry_on(
     dates: Ints, flows: Floats, rooms: Small, where: Ints, changed: Small, count: Ints, record: Ints,
 ) -> None:  # fmt: skip
     """Let every stream that is ready begin its next operation, unless that must wait for another stream."""
-    all_streams, at = streams.shape[1], queue[FROM]
+    all_streams, at = len(streams), queue[FROM]
     while at != queue[TO]:
         stream = int(ready[at])
         at = at + 1 if at + 1 < len(ready) else 0
-        step, rank = streams[AT, stream], stream // WIDTH
-        if step == streams[LAST, stream]:
+        step, rank = streams[stream, AT], stream // WIDTH
+        if steps[step, SIDE] == NO_MORE:
             continue
         for i in range(steps[step, WAITS], steps[step + 1, WAITS]):
-            if streams[AT, rank * WIDTH + waits[i, STREAM]] <= waits[i, STEP]:
-                streams[AWAITS, stream] = waits[i, STEP]
+            if streams[rank * WIDTH + waits[i, STREAM], AT] <= waits[i, STEP]:
+                streams[stream, AWAITS] = waits[i, STEP]
                 break
-        if streams[AWAITS, stream] >= 0:
+        if streams[stream, AWAITS] >= 0:
             continue
         row, side, item = ranks[rank, BASE] + steps[step, OP], steps[step, SIDE], steps[step, ITEM]
-        record[ARRIVED, row] = now
+        record[row, ARRIVED] = now
         if side < 0:
-            record[BEGUN, row] = now
+            record[row, BEGUN] = now
             schedule(buckets, items, recent, size, later(now, duration[ranks[rank, PACE], item]), stream)
             continue
         # take a seat in the meeting; the last member to come starts the transfer

@@ -9,7 +9,8 @@ send, and the arrival of the earliest piece under way.
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,10 +19,11 @@ from scaleout.compiled import compilable
 from scaleout.engine.lanefill import fill, share, total
 from scaleout.engine.laneheap import put, take
 from scaleout.engine.lanes import LIMIT
-from scaleout.engine.lanewires import SLACK, Wired, begins
+from scaleout.engine.lanestate import Net, State, net_of, state_of
+from scaleout.engine.lanewires import Wired
 from scaleout.engine.program import TICKS_PER_SECOND
 
-__all__ = ["DONE", "OVERFLOW", "RAN", "STALLED", "STUCK", "Outcome", "by_events", "span"]
+__all__ = ["DONE", "OVERFLOW", "RAN", "STALLED", "STUCK", "Outcome", "as_lists", "by_events", "span"]
 
 RAN, STUCK, OVERFLOW = 0, 1, 2
 BEFORE, WAITING, CALLED, SENDING, ENDED, STALLED, DONE = 0, 1, 2, 3, 4, 5, 6
@@ -57,138 +59,10 @@ class Outcome(NamedTuple):
     phase: Ints
 
 
-class Net(NamedTuple):
-    """What does not change.
-
-    Parameters
-    ----------
-    steps, size, at, latency, begin, alone, first, link, number, capacity
-        As in `Wired`.
-    most
-        Lanes that each link carries, whichever they are, without holding any of them.
-    kind, low, weight
-        Kind of each entry; where the kinds of each link begin; weight of each kind, ascending on a link.
-    lane_of
-        Lane of each entry.
-    room
-        Where the entries on each link are kept.
-    in_first, in_source, in_lag, in_steps
-        Edges into each lane: the counter to look at (2 b counts what has left lane b, 2 b + 1 what
-        has arrived), the lag, and the steps of lane b.
-    out_first, out_edge
-        Edges that wait for each counter.
-    behind
-        Lane that each edge holds.
-    queue_first
-        Where the arrivals of each lane that are under way are kept, in a ring.
-    """
-
-    steps: Whole
-    size: Reals
-    at: Whole
-    latency: Whole
-    begin: Whole
-    alone: Reals
-    first: Whole
-    link: Whole
-    number: Whole
-    capacity: Reals
-    most: Whole
-    kind: Whole
-    low: Whole
-    weight: Reals
-    lane_of: Whole
-    room: Whole
-    in_first: Whole
-    in_source: Whole
-    in_lag: Whole
-    in_steps: Whole
-    out_first: Whole
-    out_edge: Whole
-    behind: Whole
-    queue_first: Whole
-
-
-class State(NamedTuple):
-    """What changes.
-
-    Parameters
-    ----------
-    step, phase, waits
-        Of each lane: its step, what it does, and the edge for which it waits.
-    nbytes, rate, done, since, whole
-        Of the send under way: bytes, rate [byte/s], share done at `since` [tick], and ticks of all
-        of it at the present rate.
-    fair
-        New rates.
-    listed, noted, fresh
-        Whether the lane is on its links; whether it began or ended a send at this instant; whether
-        its send has no date yet.
-    count
-        Of each counter.
-    when, heap, place
-        Dates, see `scaleout.engine.laneheap`: of lanes, then of their arrivals.
-    queue, head, under_way
-        Arrivals under way of each lane: their dates in a ring, the place of the earliest, how many.
-    users, spot, using
-        Entries on each link, where each entry is among them, how many there are.
-    flows, busy, bound
-        Lanes of each kind, and on each link, equal ones one by one; whether these may fill the link.
-    stack, changed, seeds, part, links
-        Lanes to look at; lanes noted; lanes whose components are solved; lanes and links of one.
-    lane_seen, link_seen, link_hit, lane_seed
-        Last solve in which a lane or link was in a component; before which lanes came or left on a
-        link; for which a lane was listed among `seeds`.
-    keys, items, open, used, leaving, kinds
-        Scratch of `fill`.
-    """
-
-    step: Whole
-    phase: Whole
-    waits: Whole
-    nbytes: Reals
-    rate: Reals
-    fair: Reals
-    done: Reals
-    since: Whole
-    whole: Whole
-    listed: Whole
-    noted: Whole
-    fresh: Whole
-    count: Whole
-    when: Whole
-    heap: Whole
-    place: Whole
-    queue: Whole
-    head: Whole
-    under_way: Whole
-    users: Whole
-    spot: Whole
-    using: Whole
-    flows: Whole
-    stack: Whole
-    changed: Whole
-    seeds: Whole
-    part: Whole
-    links: Whole
-    lane_seen: Whole
-    link_seen: Whole
-    link_hit: Whole
-    lane_seed: Whole
-    busy: Whole
-    bound: Whole
-    keys: Reals
-    items: Whole
-    open: Whole
-    used: Reals
-    leaving: Whole
-    kinds: Whole
-
-
 def by_events(w: Wired, *, compiled: bool, record: bool) -> Outcome:
     """Run the lanes."""
-    net = _net(w)
-    state = _state(w, net)
+    net = net_of(w)
+    state = state_of(w, net)
     started, ended = np.full((2, w.sends if record else w.lanes), -1, dtype=np.int64)
     place = np.cumsum(w.steps) - w.steps if record else np.arange(w.lanes)
     report = np.zeros(4, dtype=np.int64)
@@ -196,14 +70,17 @@ def by_events(w: Wired, *, compiled: bool, record: bool) -> Outcome:
         play.compiled(net, state, w.stride, place, int(record), started, ended, report)
         step, phase = np.asarray(state.step), np.asarray(state.phase)
     else:
-        # lists: Python is slow to read single elements of arrays
-        lists = State(*(column.tolist() for column in state))
-        out = started.tolist(), ended.tolist(), report.tolist()
-        play(Net(*(column.tolist() for column in net)), lists, w.stride, place.tolist(), int(record), *out)
+        lists, out = State(*as_lists(state)), as_lists((started, ended, report))
+        play(Net(*as_lists(net)), lists, w.stride, place.tolist(), int(record), *out)
         started[:], ended[:], report[:] = out
         step, phase = np.array(lists.step, dtype=np.int64), np.array(lists.phase, dtype=np.int64)
     status, where, events, solves = report.tolist()
     return Outcome(status, where, started, ended, events, solves, step, phase)
+
+
+def as_lists(columns: Iterable[Any]) -> list[Any]:
+    """Arrays as lists, for plain Python, which is slow to read single elements of arrays; all else as it is."""
+    return [column.tolist() if isinstance(column, np.ndarray) else column for column in columns]
 
 
 @compilable
@@ -304,7 +181,7 @@ def play(
     capacity, most, low, weight = net.capacity, net.most, net.low, net.weight
     in_first, in_source, in_lag, in_steps = net.in_first, net.in_source, net.in_lag, net.in_steps
     out_first, out_edge, behind, queue_first = net.out_first, net.out_edge, net.behind, net.queue_first
-    step, phase, waits, count = state.step, state.phase, state.waits, state.count
+    step, phase, waits, count = state.step, state.phase, state.waits, state.counts
     nbytes, rate, fair, done, since, whole = (
         state.nbytes, state.rate, state.fair, state.done, state.since, state.whole,
     )  # fmt: skip
@@ -460,10 +337,10 @@ def play(
                 for j in range(together):
                     fair[part[j]] = level
                     level = min(level, alone[part[j]])
-                if size_of <= 1 and level == fair[part[0]] or not size_of:
-                    # one link alone and no cap below its share, or no link at all
+                if not size_of:
                     fair[part[0]] = level
-                else:
+                elif size_of > 1 or level < fair[part[0]]:
+                    # not one link alone whose share is below every cap
                     fill(
                         fair, part, together, links, size_of, alone, first, link, bound, number, kind, capacity, low,
                         weight, users, room, using, lane_of, flows, keys, items, open_, used, leaving, kinds,
@@ -493,104 +370,3 @@ def play(
     for a in range(lanes - 1, -1, -1):
         if phase[a] != DONE:
             report[0], report[1] = STUCK, a
-
-
-def _net(w: Wired) -> Net:
-    count, links = w.lanes, len(w.capacity)
-    order = np.lexsort((w.weight, w.link))
-    on, weight = w.link[order], w.weight[order]
-    new = np.ones(len(on), dtype=bool)
-    new[1:] = (on[1:] != on[:-1]) | (weight[1:] != weight[:-1])
-    kind = np.empty(len(on), dtype=np.int64)
-    kind[order] = np.cumsum(new) - 1
-    source = 2 * w.before + w.arrived
-    return Net(
-        steps=w.steps,
-        size=w.size,
-        at=w.at,
-        latency=w.latency,
-        begin=w.begin,
-        alone=w.alone,
-        first=w.first,
-        link=w.link,
-        number=w.number,
-        capacity=w.capacity,
-        most=_most(w),
-        kind=kind,
-        low=np.searchsorted(on[new], np.arange(links + 1)),
-        weight=weight[new],
-        lane_of=w.lane,
-        room=begins(np.bincount(w.link, minlength=links)),
-        in_first=begins(np.bincount(w.behind, minlength=count)),
-        in_source=source,
-        in_lag=w.lag,
-        in_steps=w.steps[w.before],
-        out_first=begins(np.bincount(source, minlength=2 * count)),
-        out_edge=np.argsort(source, kind="stable"),
-        behind=w.behind,
-        queue_first=begins(_under_way(w)),
-    )
-
-
-def _most(w: Wired) -> Ints:
-    """Lanes that each link carries, whichever they are, without holding any of them."""
-    largest = np.zeros(len(w.capacity))
-    np.maximum.at(largest, w.link, w.weight * w.alone[w.lane])
-    return np.minimum(w.capacity * (1 + SLACK) / largest, LIMIT).astype(np.int64)
-
-
-def _under_way(w: Wired) -> Ints:
-    """Most pieces of each lane that can be under way at once, rounding included."""
-    fastest = np.divide(w.least, w.alone, out=np.zeros(w.lanes), where=w.alone > 0) * TICKS_PER_SECOND
-    most = np.where(fastest >= 4, w.latency / np.maximum(fastest / 2 - 1, 1), np.inf) + 3
-    return np.where(w.latency > 0, np.minimum(most, w.steps), 0).astype(np.int64)
-
-
-def _state(w: Wired, net: Net) -> State:
-    lanes, links, entries, kinds = w.lanes, len(w.capacity), len(w.link), len(net.weight)
-
-    def whole(size: int) -> Ints:
-        return np.zeros(size, dtype=np.int64)
-
-    return State(
-        step=whole(lanes),
-        phase=whole(lanes),
-        waits=whole(lanes),
-        nbytes=np.zeros(lanes),
-        rate=np.zeros(lanes),
-        fair=np.zeros(lanes),
-        done=np.zeros(lanes),
-        since=whole(lanes),
-        whole=whole(lanes),
-        listed=whole(lanes),
-        noted=whole(lanes),
-        fresh=whole(lanes),
-        count=whole(2 * lanes),
-        when=whole(2 * lanes),
-        heap=whole(2 * lanes),
-        place=np.full(2 * lanes, -1, dtype=np.int64),
-        queue=whole(int(net.queue_first[-1])),
-        head=whole(lanes),
-        under_way=whole(lanes),
-        users=whole(entries),
-        spot=whole(entries),
-        using=whole(links),
-        flows=whole(kinds),
-        stack=whole(lanes),
-        changed=whole(lanes),
-        seeds=whole(lanes),
-        part=whole(lanes),
-        links=whole(links),
-        lane_seen=whole(lanes),
-        link_seen=whole(links),
-        link_hit=whole(links),
-        lane_seed=whole(lanes),
-        busy=whole(links),
-        bound=whole(links),
-        keys=np.zeros(links),
-        items=whole(links),
-        open=whole(kinds),
-        used=np.zeros(kinds),
-        leaving=whole(kinds),
-        kinds=whole(kinds),
-    )

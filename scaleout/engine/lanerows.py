@@ -17,7 +17,7 @@ import numpy as np
 
 from scaleout.arrays import Floats, Ints
 from scaleout.compiled import compilable
-from scaleout.engine.laneloop import DONE, OVERFLOW, RAN, Outcome, span
+from scaleout.engine.laneloop import DONE, OVERFLOW, RAN, Outcome, as_lists, span
 from scaleout.engine.lanes import LIMIT
 from scaleout.engine.lanewires import Wired, begins
 
@@ -78,10 +78,9 @@ def by_rows(w: Wired, *, compiled: bool, record: bool) -> Outcome | None:
     if compiled:
         sweep.compiled(rows, w.stride, place, int(record), started, ended, *scratch, status)
     else:
-        lists = Rows(*(column.tolist() for column in rows))
-        out = started.tolist(), ended.tolist(), status.tolist()
-        plain = (x.tolist() if isinstance(x, np.ndarray) else x for x in scratch)
-        sweep(lists, w.stride, place.tolist(), int(record), out[0], out[1], *plain, out[2])
+        out = as_lists((started, ended, status))
+        rest = [*out[:2], *as_lists(scratch), out[2]]
+        sweep(Rows(*as_lists(rows)), w.stride, place.tolist(), int(record), *rest)
         started[:], ended[:], status[:] = out
     return Outcome(int(status[0]), int(status[1]), started, ended, 0, 0, w.steps, np.full(count, DONE))
 

@@ -79,7 +79,8 @@ class Wired:
     @property
     def flowing(self) -> Bools:
         """Whether a lane has no link that others may hold it up on, and gets on at all."""
-        return (np.diff(self.first) == 0) & ((self.alone > 0) | (self.steps == 0))
+        flows: Bools = (np.diff(self.first) == 0) & ((self.alone > 0) | (self.steps == 0))
+        return flows
 
 
 def wired(lanes: Lanes, capacity: Floats) -> Wired:

@@ -7,13 +7,15 @@ at the start of an instant is alike at its end; ``docs/folding.md`` carries the 
 are 64-bit hashes, multisets are sums of hashes, so a round costs a few passes over the incidences.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 
 from scaleout.arrays import Floats, Ints
+from scaleout.engine.epochs import Epoch, epochs_of
 from scaleout.engine.program import Job
 from scaleout.network.fabric import Fabric
 from scaleout.network.pattern import Pattern
@@ -66,14 +68,17 @@ def roles(job: Job, family: str) -> Ints:
     return np.arange(members) if sends else np.zeros(members, dtype=np.int64)
 
 
-def equitable(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern]) -> Partition:
-    """The coarsest equitable partition.
+def equitable(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], later: Sequence[Epoch] = ()) -> Partition:
+    """The coarsest equitable partition: what is alike in all epochs.
 
     Parameters
     ----------
     patterns
         Pattern of each message, by index into the job's messages.
+    later
+        Epochs after faults.
     """
+    epochs = epochs_of(fabric, patterns, later)
     names = sorted(job.families)
     offset, groups = {}, 0
     for name in names:
@@ -85,7 +90,9 @@ def equitable(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern]) -> Part
     for rank, share in job.speed.items():
         speed[rank] = share
     ranks = _mix(job.program_of.astype(np.uint64)) + _bits(speed)
-    link_colour = _mix(_bits(fabric.topology.bandwidth) + fabric.topology.kind.astype(np.uint64))
+    link_colour = fabric.topology.kind.astype(np.uint64)
+    for epoch in epochs:
+        link_colour = _mix(_bits(epoch.bandwidth) + link_colour)
     group_colour = np.empty(groups, dtype=np.uint64)
     # what belongs to what: (group, rank, role) and (group, link, weight)
     none = np.zeros(0, dtype=np.int64)
@@ -101,15 +108,15 @@ def equitable(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern]) -> Part
         member_role.append(np.tile(_mix(roles(job, name).astype(np.uint64)), count))
     # messages that share algorithm and links say the same: one entry for each distinct pattern
     seen: set[tuple[int, bool]] = set()
-    for index, message in enumerate(job.messages):
-        pattern = patterns[index]
+    for number, (index, message) in product(range(len(epochs)), enumerate(job.messages)):
+        pattern = epochs[number].patterns[index]
         key = id(pattern), message.nbytes > 0
         if key in seen:
             continue
         seen.add(key)
         base = offset[message.family]
         for place, phase in enumerate(pattern.phases):
-            which = _mix(np.full(1, index, dtype=np.uint64)) + np.uint64(place)
+            which = _mix(np.full(1, number << 32 | index, dtype=np.uint64)) + np.uint64(place)
             if message.nbytes:
                 load_group.append(base + phase.group)
                 load_link.append(phase.link)

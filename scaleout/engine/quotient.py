@@ -5,22 +5,27 @@ counts come from one representative link and hold for all, since the partition i
 Without folding every class has one member and the same code runs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
 from scaleout.arrays import Bools, Floats, Ints
+from scaleout.engine.epochs import Epoch, epochs_of
 from scaleout.engine.partition import Partition, roles
-from scaleout.engine.program import RECEIVE, Job, ticks
+from scaleout.engine.program import RECEIVE, TICKS_PER_SECOND, Job, ticks
+from scaleout.errors import TopologyError
 from scaleout.network.fabric import Fabric
 from scaleout.network.fairshare import max_min
 from scaleout.network.pattern import Pattern, Phase
+from scaleout.network.topology import Topology
 
-__all__ = ["Leg", "Orbit", "Quotient", "Transfer", "quotient"]
+__all__ = ["Leg", "Orbit", "Quotient", "Transfer", "Wiring", "quotient"]
 
 Load = tuple[Ints, Floats, Ints]
 """Link classes that a leg loads, with which weight, and how many elementary flows do."""
+_NOTHING: tuple[Load, float] = (np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=np.int64)), float(np.inf)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,6 +100,47 @@ class Orbit:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Wiring:
+    """The links as they are in one epoch, and what each leg loads.
+
+    Parameters
+    ----------
+    start
+        Beginning of the epoch [tick].
+    legs
+        By index; the same transfers' in every epoch.
+    loads
+        Per leg: link classes, weight and number of its elementary flows there.
+    caps
+        Per leg: largest rate of its elementary flow [byte/s].
+    capacity
+        Of each link class [byte/s]; 0 is dead.
+    bandwidth
+        Of each link [byte/s], shape (links,).
+    """
+
+    start: int
+    legs: tuple[Leg, ...]
+    loads: tuple[Load, ...]
+    caps: Floats
+    capacity: Floats
+    bandwidth: Floats
+
+    def rates(self, active: tuple[int, ...]) -> Floats:
+        """Max-min rates of legs that are active together [byte/s]."""
+        loads = [self.loads[index] for index in active]
+        link, weight, count = (np.concatenate(column) for column in zip(*loads, strict=True))
+        used, compact = np.unique(link, return_inverse=True)
+        flow = np.repeat(np.arange(len(active)), [len(load[0]) for load in loads])
+        return max_min(self.capacity[used], compact, flow, weight, count, self.caps[list(active)])
+
+    def alike(self, other: "Wiring", index: int) -> bool:
+        """Whether a leg loads the same links by the same weights in another epoch."""
+        mine, theirs = self.loads[index], other.loads[index]
+        return mine is theirs or all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Quotient:
     """The job as the engine runs it: classes for ranks, orbits for groups, classes for links.
 
@@ -116,6 +162,13 @@ class Quotient:
         Per leg, by index: largest rate of its elementary flow [byte/s].
     capacity
         Of each link class [byte/s].
+    epochs
+        Legs, loads, caps and capacities from each fault on; the first is that of `loads`, `caps`
+        and `capacity` and of the legs of `transfers`.
+    link_of
+        Link class of each link, -1 where no transfer loads it.
+    topology
+        The links.
     """
 
     representatives: Ints
@@ -127,6 +180,9 @@ class Quotient:
     loads: tuple[Load, ...]
     caps: Floats
     capacity: Floats
+    epochs: tuple[Wiring, ...]
+    link_of: Ints
+    topology: Topology
 
     @property
     def classes(self) -> int:
@@ -143,16 +199,21 @@ class Quotient:
         return self.orbits[self.orbit_of[family, role, cls]].members
 
     def rates(self, active: tuple[int, ...]) -> Floats:
-        """Max-min rates of legs that are active together [byte/s]."""
-        loads = [self.loads[index] for index in active]
-        link, weight, count = (np.concatenate(column) for column in zip(*loads, strict=True))
-        used, compact = np.unique(link, return_inverse=True)
-        flow = np.repeat(np.arange(len(active)), [len(load[0]) for load in loads])
-        return max_min(self.capacity[used], compact, flow, weight, count, self.caps[list(active)])
+        """Max-min rates of legs that are active together in the first epoch [byte/s]."""
+        return self.epochs[0].rates(active)
 
 
-def quotient(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], partition: Partition) -> Quotient:
-    """The job by representatives, for an equitable or a discrete partition."""
+def quotient(
+    job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], partition: Partition, later: Sequence[Epoch] = ()
+) -> Quotient:
+    """The job by representatives, for an equitable or a discrete partition.
+
+    Parameters
+    ----------
+    later
+        Epochs after faults.
+    """
+    epochs = epochs_of(fabric, patterns, later)
     _, representatives, sizes = np.unique(partition.rank, return_index=True, return_counts=True)
     orbits, orbit_of, group_orbit = _orbits(job, partition)
 
@@ -163,66 +224,88 @@ def quotient(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], partitio
             used.add((orbit_of[family, int(kind == RECEIVE), cls], message))
     pairs = sorted(used)
 
-    # a representative link for each class of links that some transfer loads
+    # a representative link for each class of links that some transfer loads in some epoch
     numbers: dict[int, int] = {}
     chosen: list[int] = []
-    rows: dict[tuple[int, int], list[Ints]] = {}
-    for orbit, message in pairs:
-        rows[orbit, message] = []
-        for phase in patterns[message].phases:
+    rows: dict[tuple[int, int, int], list[tuple[int, ...]]] = {}
+    for epoch, (orbit, message) in product(epochs, pairs):
+        pattern = epoch.patterns[message]
+        if (orbit, message, id(pattern)) in rows:
+            continue
+        row = rows[orbit, message, id(pattern)] = []
+        for phase in pattern.phases:
             low, high = np.searchsorted(phase.group, [orbits[orbit].group, orbits[orbit].group + 1])
             mine = phase.link[low : high if job.messages[message].nbytes else low]
-            for link, cls in zip(mine.tolist(), partition.link[mine].tolist(), strict=True):
+            found = partition.link[mine].tolist()
+            for link, cls in zip(mine.tolist(), found, strict=True):
                 if cls not in numbers:
                     numbers[cls] = len(chosen)
                     chosen.append(link)
-            used_classes = np.unique([numbers[cls] for cls in partition.link[mine].tolist()]).astype(np.int64)
-            rows[orbit, message].append(used_classes)
+            row.append(tuple(sorted({numbers[cls] for cls in found})))
     number_of_link = np.full(fabric.topology.links, -1, dtype=np.int64)
     number_of_link[chosen] = np.arange(len(chosen))
+    number_of_class = np.full(int(partition.link.max(initial=-1)) + 1, -1, dtype=np.int64)
+    number_of_class[partition.link[chosen]] = np.arange(len(chosen))
 
-    capacity = fabric.topology.bandwidth[chosen]
-    tables: dict[int, list[dict[int, tuple[Load, float]]]] = {}
+    wired = []
     sharers: list[set[int]] = [set() for _ in chosen]
-    for _, message in pairs:
-        pattern = patterns[message]
-        if job.messages[message].nbytes and id(pattern) not in tables:
-            orbit_of_group = group_orbit[job.messages[message].family]
-            tables[id(pattern)] = [_loads(p, orbit_of_group, number_of_link, capacity) for p in pattern.phases]
-            for table in tables[id(pattern)]:
-                for orbit, ((link, _, _), _) in table.items():
-                    for at in link.tolist():
-                        sharers[at].add(orbit)
-
-    transfers: dict[tuple[int, int], Transfer] = {}
-    loads: list[Load] = []
-    caps: list[float] = []
-    nothing: tuple[Load, float] = (np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=np.int64)), float(np.inf)
-    for orbit, message in pairs:
-        pattern, nbytes, group = patterns[message], job.messages[message].nbytes, orbits[orbit].group
-        legs = []
-        for number, (phase, row) in enumerate(zip(pattern.phases, rows[orbit, message], strict=True)):
-            load, alone = tables[id(pattern)][number].get(orbit, nothing) if nbytes else nothing
-            legs.append(
-                Leg(
-                    index=len(loads),
-                    size=nbytes * phase.share if len(load[0]) else 0.0,
-                    links=tuple(row.tolist()),
-                    alone=min(alone, float(phase.cap[group])),
-                    latency=ticks(float(phase.latency[group])),
+    for epoch in epochs:
+        capacity = epoch.bandwidth[chosen]
+        tables: dict[int, list[dict[int, tuple[Load, float]]]] = {}
+        for _, message in pairs:
+            pattern = epoch.patterns[message]
+            if job.messages[message].nbytes and id(pattern) not in tables:
+                orbit_of_group = group_orbit[job.messages[message].family]
+                tables[id(pattern)] = [_loads(p, orbit_of_group, number_of_link, capacity) for p in pattern.phases]
+                for table in tables[id(pattern)]:
+                    for orbit, ((link, _, _), _) in table.items():
+                        for at in link.tolist():
+                            sharers[at].add(orbit)
+        legs: list[Leg] = []
+        loads: list[Load] = []
+        caps: list[float] = []
+        for orbit, message in pairs:
+            pattern, nbytes, group = epoch.patterns[message], job.messages[message].nbytes, orbits[orbit].group
+            links = rows[orbit, message, id(pattern)]
+            for number, phase in enumerate(pattern.phases):
+                load, alone = tables[id(pattern)][number].get(orbit, _NOTHING) if nbytes else _NOTHING
+                legs.append(
+                    Leg(
+                        index=len(legs),
+                        size=nbytes * phase.share if len(load[0]) else 0.0,
+                        links=links[number],
+                        alone=min(alone, float(phase.cap[group])),
+                        latency=ticks(float(phase.latency[group])),
+                    )
                 )
+                loads.append(load)
+                caps.append(float(phase.cap[group]))
+        wired.append(Wiring(epoch.start, tuple(legs), tuple(loads), np.array(caps), capacity, epoch.bandwidth))
+
+    for number, other in enumerate(wired):
+        if [leg.size for leg in other.legs] != [leg.size for leg in wired[0].legs]:
+            raise TopologyError(
+                f"{fabric.topology.name}: around the dead links of epoch {number}, from "
+                f"{other.start / TICKS_PER_SECOND:g} s on, some algorithm has other phases; take then: stall"
             )
-            loads.append(load)
-            caps.append(float(phase.cap[group]))
+    transfers: dict[tuple[int, int], Transfer] = {}
+    first, *rest = wired
+    begin = 0
+    for orbit, message in pairs:
+        end = begin + len(epochs[0].patterns[message].phases)
         members = {cls for cls, _ in orbits[orbit].members}
-        used_by = set().union(*(sharers[at] for row in rows[orbit, message] for at in row.tolist()))
+        used_by = {other for leg in first.legs[begin:end] for at in leg.links for other in sharers[at]}
         transfers[orbit, message] = Transfer(
             orbit=orbit,
             message=message,
-            algorithm=pattern.algorithm,
-            legs=tuple(legs),
-            private=len(members) == 1 and bool(used_by) and used_by == {orbit},
+            algorithm=epochs[0].patterns[message].algorithm,
+            legs=first.legs[begin:end],
+            private=len(members) == 1
+            and used_by == {orbit}
+            and all(leg.alone > 0 for leg in first.legs[begin:end])
+            and all(_lasting(first, other, index) for other in rest for index in range(begin, end)),
         )
+        begin = end
     return Quotient(
         representatives=representatives,
         sizes=sizes,
@@ -230,10 +313,20 @@ def quotient(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], partitio
         orbits=tuple(orbits),
         orbit_of=orbit_of,
         transfers=transfers,
-        loads=tuple(loads),
-        caps=np.array(caps),
-        capacity=capacity,
+        loads=first.loads,
+        caps=first.caps,
+        capacity=first.capacity,
+        epochs=tuple(wired),
+        link_of=number_of_class[partition.link],
+        topology=fabric.topology,
     )
+
+
+def _lasting(first: Wiring, other: Wiring, index: int) -> bool:
+    """Whether a leg, alone, takes the same time over the same links in another epoch."""
+    mine, theirs = first.legs[index], other.legs[index]
+    same = (mine.links, mine.alone, mine.latency) == (theirs.links, theirs.alone, theirs.latency)
+    return same and first.alike(other, index)
 
 
 def _orbits(job: Job, partition: Partition) -> tuple[list[Orbit], dict[tuple[str, int, int], int], dict[str, Ints]]:

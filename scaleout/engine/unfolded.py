@@ -30,6 +30,8 @@ Small = npt.NDArray[np.int32]
 
 OP, ITEM, SIDE, HEARD, WAITS = range(5)
 """Columns of `Script.steps`."""
+ALONE_HERE, NO_MORE = -1, -2
+"""In place of a side: of a compute operation, and of the step that closes a stream."""
 STREAM, STEP = range(2)
 """Columns of `Script.waits`."""
 BASE, PACE = range(2)
@@ -58,7 +60,7 @@ class Script(NamedTuple):
     first, last
         First step and last + 1 of each stream of each rank, shape (ranks x WIDTH,).
     steps
-        Of each step: operation; label or message; side (family x 2 + role), -1 of a compute operation; whether
+        Of each step: operation; label or message; side (family x 2 + role), or `ALONE_HERE`, or `NO_MORE`; whether
         another stream waits for its end; the first of its rows in `waits`, which end where those of the next begin.
     waits
         Steps of other streams of the rank that must have ended: stream and step.
@@ -235,39 +237,41 @@ def _script(job: Job) -> Script:
     """Steps of all programs, one after another, stream by stream."""
     sides = {name: 2 * number for number, name in enumerate(sorted(job.families))}
     side_of = np.array([sides[message.family] for message in job.messages] or [0])
-    firsts, lasts, columns, waits = [], [], [], []
+    firsts, lasts, tables, waits = [], [], [], [np.zeros((0, 2), dtype=np.int64)]
     begin = 0
     for program in job.programs:
+        # stream by stream, each with a step to close it
         order = np.argsort(program.stream, kind="stable")
-        bounds = begin + np.searchsorted(program.stream[order], np.arange(WIDTH + 1))
-        firsts.append(bounds[:-1])
-        lasts.append(bounds[1:])
-        step_of = np.empty(len(program) + 1, dtype=np.int64)
-        step_of[order] = np.arange(begin, begin + len(program))
-        compute = program.kind == COMPUTE
-        side = np.where(compute, -1, side_of[np.where(compute, 0, program.item)] + (program.kind == RECEIVE))
-        after = program.after
+        bounds = np.searchsorted(program.stream[order], np.arange(WIDTH + 1)) + np.arange(WIDTH + 1)
+        firsts.append(begin + bounds[:-1])
+        lasts.append(begin + bounds[1:] - 1)
+        step_of = np.empty(len(program), dtype=np.int64)
+        step_of[order] = np.arange(len(program)) + program.stream[order]
+        compute, after = program.kind == COMPUTE, program.after
+        side = np.where(compute, ALONE_HERE, side_of[np.where(compute, 0, program.item)] + (program.kind == RECEIVE))
         elsewhere = (after >= 0) & (program.stream[after] != program.stream[:, None])
-        heard = np.zeros(len(program), dtype=bool)
-        heard[after[elsewhere]] = True
-        columns.append(np.stack((np.arange(len(program)), program.item, side, heard, elsewhere.sum(axis=1)))[:, order])
+        heard = np.zeros(len(program), dtype=np.int64)
+        heard[after[elsewhere]] = 1
+        table = np.zeros((len(program) + WIDTH, 5), dtype=np.int64)
+        table[:, SIDE] = NO_MORE
+        columns = (np.arange(len(program)), program.item, side, heard, elsewhere.sum(axis=1))
+        table[step_of] = np.stack(columns, axis=1)
+        tables.append(table)
         waited = after[order][elsewhere[order]]
-        waits.append(np.stack((program.stream[waited], step_of[waited])))
-        begin += len(program)
-    op, item, side, heard, count = np.concatenate([np.zeros((5, 0), dtype=np.int64), *columns], axis=1)
-    wait_stream, wait_step = np.concatenate([np.zeros((2, 0), dtype=np.int64), *waits], axis=1)
+        waits.append(np.stack((program.stream[waited], begin + step_of[waited]), axis=1))
+        begin += len(table)
+    steps = np.concatenate([*tables, np.zeros((1, 5), dtype=np.int64)])
+    steps[:, WAITS] = _begins(steps[:-1, WAITS])
     paces = sorted({1.0, *job.speed.values()})
     pace = np.full(job.ranks, paces.index(1.0))
     for rank, share in job.speed.items():
         pace[rank] = paces.index(share)
     base = _begins(np.array([len(program) for program in job.programs], dtype=np.int64)[job.program_of])
-    steps = np.zeros((begin + 1, 5), dtype=np.int64)
-    steps[:-1, :WAITS], steps[:, WAITS] = np.stack((op, item, side, heard), axis=1), _begins(count)
     return Script(
         first=np.array(firsts)[job.program_of].astype(np.int32).ravel(),
         last=np.array(lasts)[job.program_of].astype(np.int32).ravel(),
         steps=steps.astype(np.int32),
-        waits=np.stack((wait_stream, wait_step), axis=1).astype(np.int32),
+        waits=np.concatenate(waits).astype(np.int32),
         ranks=np.stack((base[:-1], pace), axis=1),
         duration=np.array([[ticks(label.seconds / share) for label in job.labels] for share in paces], dtype=np.int64),
         operations=int(base[-1]),

@@ -344,8 +344,8 @@ def set_rate(
     seconds = flows[m, SIZE] / rate
     dates[m, WHOLE] = ticks(seconds)
     date, item = later(now, max(ticks((1.0 - flows[m, DONE]) * seconds), 0)), streams + m
-    if items[BUCKET, item] >= 0:
-        if buckets[DATE, items[BUCKET, item]] == date:
+    if items[item, BUCKET] >= 0:
+        if buckets[DATE, items[item, BUCKET]] == date:
             return
         take(buckets, items, item)
     schedule(buckets, items, recent, size, date, item)

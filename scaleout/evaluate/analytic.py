@@ -150,12 +150,16 @@ def _once(pack: Callable[..., Any], *specs: Any) -> Any:
 
 
 def refuse_slow(experiment: TrainingExperiment) -> None:
-    """Refuse what only the event evaluator knows."""
+    """Refuse what only the event evaluator knows: slow parts, and faults."""
     for part in ("chips", "ports", "scale_up"):
         if getattr(experiment.slow, part):
             raise SpecError(
                 f"slow.{part}: the analytic evaluator takes all chips and links for equal; take evaluator 'event'"
             )
+    if experiment.faults:
+        raise SpecError(
+            "faults: the analytic evaluator takes links for what they are all the step; take evaluator 'event'"
+        )
 
 
 def plan_of(experiment: TrainingExperiment) -> Plan:

@@ -1,5 +1,6 @@
 """What a training result rests on, with sources, for the reader of the result."""
 
+from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.evaluate.event import Recording
 from scaleout.hardware.formats import format_of
 from scaleout.hardware.gemm import gemm_constants
@@ -93,11 +94,26 @@ def assumptions(spec: TrainingExperiment, recording: Recording | None = None) ->
             verified=False,
         ),
     ]  # fmt: skip
+    if spec.faults:
+        rows.append(
+            Assumption(
+                "faults",
+                _faults(spec, recording),
+                "docs/faults.md: found at once, each message keeps its algorithm, nothing is sent twice",
+                verified=False,
+            )
+        )
     overridden = [
         Assumption("overridden", setting, "--set, in place of what the file or its source says", verified=False)
         for setting in spec.settings
     ]
     return (*overridden, *rows)
+
+
+def _faults(spec: TrainingExperiment, recording: Recording | None) -> str:
+    """What is struck, and whether the step is over before."""
+    end = recording.timeline.end / TICKS_PER_SECOND if recording else float("inf")
+    return "; ".join(f"{fault}{' (the step is over before)' if fault.at >= end else ''}" for fault in spec.faults)
 
 
 def _links(system: System) -> str:

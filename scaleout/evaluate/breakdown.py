@@ -1,6 +1,7 @@
 """Where a step's time went: an exact partition of the compute stream, and what bounds the step."""
 
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -160,7 +161,17 @@ def _parts(parts: tuple[tuple[str, float], ...], taken: int) -> list[tuple[str, 
     return list(zip((name for name, _ in parts), [*shares, taken - sum(shares)], strict=True))
 
 
-def per_class(recording: Recording) -> Ints:
-    """Breakdown of every class [tick], shape (classes, categories)."""
-    rows = [list(breakdown(recording, cls).values()) for cls in range(recording.wiring.classes)]
-    return np.array(rows, dtype=np.int64)
+def per_class(recording: Recording, classes: Sequence[int] | None = None) -> Ints:
+    """Breakdown of every class, or of some [tick], shape (classes, categories)."""
+    chosen = range(recording.wiring.classes) if classes is None else classes
+    return np.array([list(breakdown(recording, cls).values()) for cls in chosen], dtype=np.int64)
+
+
+def computing(recording: Recording) -> Ints:
+    """What the breakdown of each class calls compute [tick], shape (classes,)."""
+    job = recording.job
+    kernels = np.array([label.category != "optimizer" for label in job.labels])
+    busy = [np.flatnonzero((p.kind == COMPUTE) & kernels[np.where(p.kind == COMPUTE, p.item, 0)]) for p in job.programs]
+    programs = job.program_of[recording.wiring.representatives].tolist()
+    pairs = zip(programs, recording.timeline.classes, strict=True)
+    return np.array([int((times.ended[busy[p]] - times.started[busy[p]]).sum()) for p, times in pairs], dtype=np.int64)

@@ -5,9 +5,11 @@ from functools import lru_cache
 
 import numpy as np
 
+from scaleout.arrays import Floats, Ints
 from scaleout.collectives import candidates, fastest, trials
 from scaleout.engine import (
     COMPILED_FROM,
+    Epoch,
     Job,
     Message,
     Partition,
@@ -21,10 +23,12 @@ from scaleout.engine import (
     run_unfolded,
     unfold,
 )  # fmt: skip
-from scaleout.errors import WorkloadError
-from scaleout.network import Fabric, machine
+from scaleout.engine.program import ticks
+from scaleout.engine.usage import BINS, Usage, usage
+from scaleout.errors import TopologyError, WorkloadError
+from scaleout.network import Fabric, avoiding, machine, stretches, with_routing
 from scaleout.network.pattern import Pattern
-from scaleout.specs import Slow, System, TrainingExperiment
+from scaleout.specs import Fault, Slow, System, TrainingExperiment
 from scaleout.training.step import build
 
 __all__ = ["Recording", "evaluate"]
@@ -54,6 +58,24 @@ class Recording:
         """Index of the program of a class; for training, its pipeline stage."""
         return int(self.job.program_of[int(self.wiring.representatives[cls])])
 
+    def usage(self, bins: int = BINS) -> Usage:
+        """What every class of links carried, over the step and in so many parts of it; made anew at each call.
+
+        Raises
+        ------
+        WorkloadError
+            The compiled loop ran it, which keeps no account of what links carry.
+        """
+        if isinstance(self.wiring, Unfolded):
+            raise WorkloadError("usage: the compiled loop keeps no account of what links carry; take compiled=False")
+        return usage(self.job, self.wiring, self.timeline, bins)
+
+    def busy_links(self) -> Floats:
+        """Utilisation of every link over the step [1], shape (links,)."""
+        use = self.usage()
+        # -1, where nothing is loaded, is the last
+        return np.append(use.busy, 0.0)[use.link_of]
+
     def class_words(self, cls: int) -> str:
         """A class in words: its representative, and how many ranks are like it."""
         others = int(self.wiring.sizes[cls]) - 1
@@ -80,13 +102,16 @@ def evaluate(
         The experiment's programs, where they are built already.
     compiled
         Of an unfolded run: in the compiled loop, or in SimPy; None for whatever is faster. The times are the same.
+        With faults always in SimPy.
 
     Raises
     ------
+    SpecError
+        A fault names what the machine does not have.
     TopologyError
-        The system cannot be built at this size.
+        The system cannot be built at this size, or has no way around a dead link.
     WorkloadError
-        The step is longer than the engine can count.
+        The step is longer than the engine can count, or waits for a dead link for ever.
     """
     try:
         return _evaluate(experiment, job or build(experiment), fold=fold, runs=runs, compiled=compiled)
@@ -97,11 +122,13 @@ def evaluate(
 def _evaluate(experiment: TrainingExperiment, job: Job, *, fold: bool, runs: bool, compiled: bool | None) -> Recording:
     place = site(experiment)
     patterns = place.patterns(job)
-    if not fold and (_pays(job) if compiled is None else compiled):
+    later = place.epochs(job, patterns, experiment.faults)
+    # the compiled loop knows one epoch only
+    if not fold and not later and (_pays(job) if compiled is None else compiled):
         unfolded = unfold(job, place.fabric, patterns)
         return Recording(experiment, job, unfolded, run_unfolded(unfolded), fold)
-    partition = place.partition(job, patterns) if fold else discrete(job, place.fabric)
-    wiring = quotient(job, place.fabric, patterns, partition)
+    partition = place.partition(job, patterns, later) if fold else discrete(job, place.fabric)
+    wiring = quotient(job, place.fabric, patterns, partition, later)
     return Recording(experiment, job, wiring, run(job, wiring, runs=runs), fold)
 
 
@@ -140,8 +167,41 @@ class Site:
             self._patterns[key] = candidates(self.fabric, groups, message.operation)[key[2]](groups)
         return self._patterns[key]
 
-    def partition(self, job: Job, patterns: dict[int, Pattern]) -> Partition:
+    def epochs(self, job: Job, patterns: dict[int, Pattern], faults: tuple[Fault, ...]) -> tuple[Epoch, ...]:
+        """What faults leave of the links, and where messages go then; each keeps its algorithm."""
+        found: dict[int, Epoch] = {}
+        known: dict[bytes, dict[int, Pattern]] = {b"": patterns}
+        for start, bandwidth, avoid in stretches(self.fabric.topology, faults) if faults else ():
+            if avoid.tobytes() not in known:
+                try:
+                    known[avoid.tobytes()] = self._around(job, patterns, avoid)
+                except TopologyError as error:
+                    raise TopologyError(
+                        f"faults, from {start:g} s on: {error}; take then: stall, or leave them a share above 0"
+                    ) from None
+            found[ticks(start)] = Epoch(ticks(start), bandwidth, known[avoid.tobytes()])
+        return tuple(found.values())
+
+    def _around(self, job: Job, patterns: dict[int, Pattern], dead: Ints) -> dict[int, Pattern]:
+        """Pattern of every message; those that load a dead link lead around it."""
+        fabric = with_routing(self.fabric, avoiding(self.fabric.topology, dead, self.fabric.paths))
+        made: dict[int, Pattern] = {}
+        for index, pattern in patterns.items():
+            if id(pattern) not in made:
+                message = job.messages[index]
+                groups = job.families[message.family].groups
+                name = self._choices[message.family, message.operation, message.nbytes]
+                hit = any(np.isin(phase.link, dead).any() for phase in pattern.phases)
+                menu = candidates(fabric, groups, message.operation) if hit else {name: lambda _, same=pattern: same}
+                if name not in menu:
+                    raise TopologyError(f"{self.fabric.topology.name}: no {name} of {message.operation}")
+                made[id(pattern)] = menu[name](groups)
+        return {index: made[id(pattern)] for index, pattern in patterns.items()}
+
+    def partition(self, job: Job, patterns: dict[int, Pattern], later: tuple[Epoch, ...] = ()) -> Partition:
         """The coarsest equitable partition of a job on this machine."""
+        if later:
+            return equitable(job, self.fabric, patterns, later)
         key = tuple((m.family, m.operation, patterns[i].algorithm, m.nbytes > 0) for i, m in enumerate(job.messages))
         if key not in self._partitions:
             self._partitions[key] = equitable(job, self.fabric, patterns)

@@ -28,6 +28,7 @@ from scaleout.network.builders import (
 from scaleout.network.fabric import Fabric, Loads, Paths, Routes, Routing
 from scaleout.network.facts import TopologyFacts, facts
 from scaleout.network.fairshare import max_min
+from scaleout.network.faults import Stretch, stretches, struck
 from scaleout.network.machine import machine
 from scaleout.network.routing import avoiding, ecmp, link_between, shortest, spray, valiant, with_routing
 from scaleout.network.topology import Topology
@@ -38,6 +39,7 @@ __all__ = [
     "Paths",
     "Routes",
     "Routing",
+    "Stretch",
     "Topology",
     "TopologyFacts",
     "avoiding",
@@ -68,6 +70,8 @@ __all__ = [
     "shortest",
     "slim_fly",
     "spray",
+    "stretches",
+    "struck",
     "torus",
     "tree_shape",
     "twisted_torus",

@@ -4,8 +4,6 @@ Each returns the part for all nodes of a machine at once: `nodes` of them with `
 numbered through. Paths are asked for chips of the same node only.
 """
 
-from itertools import product
-
 import numpy as np
 
 from scaleout.arrays import Bools, Ints
@@ -128,6 +126,7 @@ def slice_shape(chips: int, shape: tuple[int, ...], wrap: int = 1) -> tuple[int,
     (4, 8)
     """
     room = sorted(shape, reverse=True)
+    divisors = [k for k in range(1, min(room[0], chips) + 1) if chips % k == 0]
 
     def grids(left: int, depth: int, longest: int) -> list[tuple[int, ...]]:
         if depth == len(room):
@@ -136,8 +135,8 @@ def slice_shape(chips: int, shape: tuple[int, ...], wrap: int = 1) -> tuple[int,
         most = min(longest, room[depth], left)
         return [
             (k, *rest)
-            for k in range(most, 0, -1)
-            if left % k == 0 and k ** (len(room) - depth) >= left
+            for k in divisors
+            if k <= most and left % k == 0 and k ** (len(room) - depth) >= left
             for rest in grids(left // k, depth + 1, k)
         ]
 
@@ -149,15 +148,13 @@ def slice_shape(chips: int, shape: tuple[int, ...], wrap: int = 1) -> tuple[int,
 
 
 def _nearest(chips: int, room: list[int]) -> str:
-    sizes = np.unique([int(np.prod(grid)) for grid in product(*(_round(k) for k in room))])
-    below, above = sizes[sizes < chips], sizes[sizes > chips]
-    near = [*below[-1:].tolist(), *above[:1].tolist()]
+    """Numbers of chips that fit, of those that powers of two and whole dimensions make."""
+    sizes = np.ones(1, dtype=np.int64)
+    for most in room:
+        lengths = [*(2**i for i in range(most.bit_length())), most]
+        sizes = np.unique(np.minimum(np.outer(sizes, lengths), 1 << 40))
+    near = [*sizes[sizes < chips][-1:].tolist(), *sizes[sizes > chips][:1].tolist()]
     return "nearest that do: " + " or ".join(f"{size:,}" for size in near)
-
-
-def _round(most: int) -> list[int]:
-    """Lengths that a dimension is proposed with."""
-    return sorted({2**i for i in range(most.bit_length()) if 2**i <= most} | {most})
 
 
 def _torus(up: ScaleUp, nodes: int, per_node: int) -> Part:

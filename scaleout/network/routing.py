@@ -227,7 +227,7 @@ def avoiding(topology: Topology, dead: Sequence[int] | Ints, routing: Routing | 
             len(source), [(whole, kept), (again, in_rows(topology, anew(source[again], target[again]), len(again)))]
         )
 
-    return find
+    return Everywhere(find) if isinstance(routing, Everywhere) else find
 
 
 def link_between(topology: Topology, vertices: Ints) -> Ints:

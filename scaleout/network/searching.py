@@ -56,7 +56,8 @@ def distances(
                     table[low + u] = here + cost[e]
                     if not waiting[u]:
                         waiting[u] = 1
-                        queue[(head + held) % size] = u
+                        end = head + held
+                        queue[end if end < size else end - size] = u
                         held += 1
 
 

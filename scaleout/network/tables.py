@@ -108,7 +108,7 @@ class Tables:
             start = np.concatenate(([0], np.cumsum(cost & (HOPS - 1))))
             link = np.zeros(start[-1], dtype=np.int64)
             rows = self.out
-            work = len(link) * (1 + len(rows.link) // self.size)
+            work = 4 * len(link) * (1 + len(rows.link) // self.size)
             table, row = self._rows_of(row)
             self._run(
                 walk, 1, work, link, start, at, goal, row, key[which], hashed, self.size,
@@ -127,7 +127,6 @@ class Tables:
             rows, size = self.out, self.size
             sizes, latency = np.zeros(len(at), dtype=np.int64), np.zeros(len(at))
             none, nothing = np.zeros(0, dtype=np.int64), np.zeros(0)
-            hops = int((self.table[row, at] & (HOPS - 1)).sum())
             delay = self.topology.latency[rows.link]
             table, row = self._rows_of(row)
 
@@ -139,7 +138,7 @@ class Tables:
                     np.zeros(size), np.zeros(size),
                 )  # fmt: skip
 
-            run(none, nothing, none, fill=False, work=hops * (1 + len(rows.link) // size))
+            run(none, nothing, none, fill=False, work=len(at) * len(rows.link))
             start = np.concatenate(([0], np.cumsum(sizes)))
             if start[-1] > MOST_ENTRIES:
                 raise TopologyError(
@@ -147,7 +146,7 @@ class Tables:
                     f"more than {MOST_ENTRIES:,}; ask for fewer at a time, or take ecmp"
                 )
             link, weight = np.zeros(start[-1], dtype=np.int64), np.zeros(start[-1])
-            run(link, weight, start, fill=True, work=len(link) * (1 + len(rows.link) // size))
+            run(link, weight, start, fill=True, work=4 * len(link) * (1 + len(rows.link) // size))
             return Loads(start, link, weight, latency)
 
         return self._each(source, target, piece)
@@ -212,15 +211,15 @@ class Tables:
             table = np.empty((min(self.rows, max(2 * len(self.table), self.held + len(missing))), self.size), np.int64)
             table[: self.held] = self.table[: self.held]
             self.table = table
-        rows = np.arange(self.held, self.held + len(missing))
-        fresh = np.full((len(missing), self.size), -1, dtype=np.int64)
+        rows = slice(self.held, self.held + len(missing))
+        self.table[rows] = -1
         into, scratch = self.into, np.zeros((2, self.size), dtype=np.int64)
         self._run(
             distances, 1, len(missing) * (self.size + len(into.link)),
-            fresh.reshape(-1), np.arange(len(missing)), missing,
+            self.table[rows].reshape(-1), np.arange(len(missing)), missing,
             into.first, into.other, into.cost, self.relay, scratch[0], scratch[1],
         )  # fmt: skip
-        self.table[rows], self.row_of[missing] = fresh, rows
+        self.row_of[missing] = np.arange(rows.start, rows.stop)
         self.held += len(missing)
 
     def _rows_of(self, row: Ints) -> tuple[Ints, Ints]:
@@ -233,7 +232,8 @@ class Tables:
     @staticmethod
     def _run(loop: Compilable[..., None], written: int, work: int, *arguments: Any) -> None:
         """Run a loop over arrays, of which it writes the first ones, plain or compiled."""
-        if work >= COMPILED_FROM:
+        # making lists is work too, a sixteenth of a look for each number
+        if work + sum(x.size for x in arguments if isinstance(x, np.ndarray)) // 16 >= COMPILED_FROM:
             loop.compiled(*arguments)
             return
         # lists: Python is slow to read single elements of arrays

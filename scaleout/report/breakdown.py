@@ -7,7 +7,7 @@ import numpy as np
 
 from scaleout.arrays import Floats
 from scaleout.engine.program import TICKS_PER_SECOND
-from scaleout.evaluate.breakdown import CATEGORIES, per_class
+from scaleout.evaluate.breakdown import CATEGORIES, computing, per_class
 from scaleout.evaluate.event import Recording
 from scaleout.parallel import KINDS
 from scaleout.report.style import COLOURS, MEMORY_COLOURS, house_style, new_figure
@@ -57,11 +57,10 @@ class BreakdownTable:
 def breakdown_table(result: Result, recording: Recording) -> BreakdownTable:
     """One bar a class of ranks, at most 32, evenly spread over the classes, the busiest among them."""
     wiring = recording.wiring
-    rows = per_class(recording)
     shown = np.linspace(0, wiring.classes - 1, min(wiring.classes, _MOST_BARS)).round().astype(int)
     if wiring.classes > _MOST_BARS:
         # the busiest class is the one that the others wait for
-        busiest = int(rows[:, CATEGORIES.index("compute")].argmax())
+        busiest = int(computing(recording).argmax())
         shown[np.abs(shown - busiest).argmin()] = busiest
     peaks = stage_peaks(recording.job)
     stages = [recording.class_program(int(cls)) for cls in shown]
@@ -73,7 +72,7 @@ def breakdown_table(result: Result, recording: Recording) -> BreakdownTable:
     return BreakdownTable(
         title=f"{result.name}: {describe(result.step_time, 's')} {result.error_band} a step, MFU {result.mfu:.1%}",
         labels=tuple(labels),
-        seconds=rows[shown] / TICKS_PER_SECOND,
+        seconds=per_class(recording, shown.tolist()) / TICKS_PER_SECOND,
         memory=np.array([[peaks[stage][kind] for kind in KINDS] for stage in stages]),
         capacity=result.memory.capacity,
         band=result.error_band.relative * result.step_time,

@@ -38,6 +38,9 @@ def collective_tables(table: CollectiveTable, wall_time: float) -> RenderableTyp
         shown.add_column(name, justify="right", no_wrap=True)
     for name in ("algorithm", "bound by", "bottleneck link"):
         shown.add_column(name, no_wrap=True)
+    phases = any(row.phases is not None for row in table.rows)
+    if phases:
+        shown.add_column("by phases", justify="right", no_wrap=True)
     for row in table.rows:
         shown.add_row(
             size_words(row.bytes),
@@ -47,10 +50,12 @@ def collective_tables(table: CollectiveTable, wall_time: float) -> RenderableTyp
             row.algorithm,
             row.bound_by,
             escape(row.bottleneck),
+            *([describe(row.phases or 0.0, "s")] if phases else []),
         )
     parts: list[RenderableType] = [Text(table.name, style="bold"), shown]
     if table.rows[0].candidates:
-        parts += ["", Text("Time of every candidate", style="bold"), _candidates(table)]
+        title = "Time of every candidate" + (" (what NCCL's tuner takes it for)" if table.rows[0].tuner else "")
+        parts += ["", Text(title, style="bold"), _candidates(table)]
     parts += [
         "",
         *(escape(note) for note in table.notes),
@@ -67,12 +72,11 @@ def _candidates(table: CollectiveTable) -> Table:
     for name in names:
         shown.add_column(name, justify="right", no_wrap=True)
     for row in table.rows:
-        cells = [
-            f"[bold]{describe(row.candidates[name], 's')}[/]"
-            if name == row.algorithm
-            else describe(row.candidates[name], "s")
-            for name in names
-        ]
+        cells = []
+        for name in names:
+            words = describe(row.candidates[name], "s")
+            words = f"[bold]{words}[/]" if name == row.algorithm else words
+            cells.append(words + (f" ({describe(row.tuner[name], 's')})" if name in row.tuner else ""))
         shown.add_row(size_words(row.bytes), *cells)
     return shown
 
@@ -102,18 +106,20 @@ class BandwidthCurves:
     measured: dict[str, Floats]
 
 
-def bandwidth_curves(table: CollectiveTable, measured: Sequence[tuple[str, float, float]] = ()) -> BandwidthCurves:
+def bandwidth_curves(table: CollectiveTable, measured: Sequence[tuple[str, int, float, float]] = ()) -> BandwidthCurves:
     """Bus bandwidth by size.
 
     Parameters
     ----------
     measured
-        Source, size [byte] and time [s] of published measurements to lay over.
+        Source, chips, size [byte] and time [s] of measurements; those on as many chips are laid over.
     """
     rows = [row for row in table.rows if row.bytes]
     factor = bus_factor(table.operation, table.chips)
     points: dict[str, list[tuple[float, float]]] = {}
-    for source, size, seconds in measured:
+    for source, chips, size, seconds in measured:
+        if chips != table.chips:
+            continue
         points.setdefault(source, []).append((size, size / seconds * factor))
     names = list(rows[0].candidates) if rows else []
     return BandwidthCurves(

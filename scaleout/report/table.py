@@ -72,6 +72,8 @@ def _headline(result: Result, wall_time: float, events: int | None) -> Table:
         "model FLOP/s per chip": f"[bold]{describe(result.model_flops_per_chip, 'flop/s')}[/]",
         "MFU": f"[bold]{result.mfu:.1%}[/] (attention counted whole, as Megatron-LM does, though half is masked)",
         "bound by": _bound_by(result),
+        **({"busiest links": _busiest(result)} if any(row.bytes for row in result.links) else {}),
+        **({"faults": escape("; ".join(setting["faults"]))} if setting.get("faults") else {}),
         "evaluator": (
             f"{result.evaluator}: {_count(result.classes, 'class', 'classes')} "
             f"for {_count(result.chips, 'chip', 'chips')}, "
@@ -89,6 +91,14 @@ def _bound_by(result: Result) -> str:
     share = path[bound] / sum(path.values()) if path else result.breakdown[bound] / result.step_time
     words = _BOUND.get(bound, PART_WORDS.get(bound, bound))
     return f"{words} ({share:.0%} of {'the longest chain' if path else 'the first stage'})"
+
+
+def _busiest(result: Result) -> str:
+    row = max(result.links, key=lambda row: row.busiest_utilisation)
+    return (
+        f"{row.kind}: {row.busiest_utilisation:.1%} of the step on {escape(row.busiest)}, "
+        f"{row.utilisation:.1%} over all {row.count:,}, at most {row.peak:.0%} in a hundredth of the step"
+    )
 
 
 def _warnings(result: Result) -> Table:

@@ -4,6 +4,7 @@ from scaleout.specs.attention import AttentionConstants, DecodeConstants, Prefil
 from scaleout.specs.chip import Chip
 from scaleout.specs.elementwise import ElementwiseConstants
 from scaleout.specs.experiment import MODULES, Slow, TrainingExperiment
+from scaleout.specs.faults import Fault
 from scaleout.specs.fields import FrozenDict
 from scaleout.specs.gemm import GemmConstants, QuantiseConstants
 from scaleout.specs.layout import Batch, Layout
@@ -22,6 +23,7 @@ __all__ = [
     "CollectiveLibrary",
     "DecodeConstants",
     "ElementwiseConstants",
+    "Fault",
     "FrozenDict",
     "GemmConstants",
     "Launch",

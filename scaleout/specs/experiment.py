@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from scaleout.errors import PlanError, SpecError, near
+from scaleout.specs.faults import Fault
 from scaleout.specs.fields import check_fields, freeze
 from scaleout.specs.layout import Batch, Layout
 from scaleout.specs.model import Model
@@ -18,6 +19,8 @@ LARGEST_MACHINE = 1_048_576
 """Chips of the largest machine that is simulated."""
 LARGEST_STEP = 200_000
 """Passes of micro-batches through layers and chunks that are simulated: about half a minute."""
+MOST_FAULTS = 64
+"""Faults of a step: each of them may make the whole network anew."""
 MODULES = ("norm", "mlp_product", "core_attention", "attention", "mlp", "full")
 """What may be recomputed: ``core_attention`` is also called ``selective``."""
 
@@ -60,6 +63,8 @@ class TrainingExperiment:
         Modules (`MODULES`) whose activations are dropped and computed again.
     slow
         Chips and links below their nominal rate.
+    faults
+        Parts of the network that lose rate, or die, during the step.
     settings
         Overrides ``key=value`` that were carried out, for the record.
     """
@@ -75,6 +80,7 @@ class TrainingExperiment:
     recompute: tuple[str, ...] = ()
     stack: Stack
     slow: Slow = field(default_factory=Slow)
+    faults: tuple[Fault, ...] = ()
     settings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -90,6 +96,15 @@ class TrainingExperiment:
                     raise SpecError(
                         f"slow.{part}: rank {rank} is not one of the {self.chips} chips (0 to {self.chips - 1})"
                     )
+        if len(self.faults) > MOST_FAULTS:
+            raise SpecError(f"faults: {len(self.faults)} are more than the {MOST_FAULTS} that a step may have")
+        for number, fault in enumerate(self.faults):
+            rank = fault.port if fault.port is not None else fault.scale_up
+            if rank is not None and rank >= self.chips:
+                raise SpecError(
+                    f"faults[{number}].{fault.part}: rank {rank} is not one of the {self.chips} chips "
+                    f"(0 to {self.chips - 1})"
+                )
         self._check_division()
 
     @property

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaleout.collectives.algorithm import Algorithm
-from scaleout.collectives.check import levels
+from scaleout.collectives.correctness import levels
 from scaleout.collectives.groups import Group, grid_of
+from scaleout.collectives.phases import rounds
 from scaleout.collectives.registry import ALGORITHMS
 from scaleout.collectives.rings import rotations
-from scaleout.collectives.rounds import rounds
 from scaleout.collectives.sends import Sends
 from scaleout.errors import WorkloadError
 from scaleout.io.catalogue import load

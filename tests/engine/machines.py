@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from scaleout.collectives import candidates
-from scaleout.engine import Family, Job, Label, Message, Program, Timeline, equitable, quotient, run
-from scaleout.engine.program import COLLECTIVE, COMPUTE, RECEIVE, SEND, STREAMS
+from scaleout.engine import Epoch, Family, Job, Label, Message, Program, Timeline, discrete, equitable, quotient, run
+from scaleout.engine.program import COLLECTIVE, COMPUTE, RECEIVE, SEND, STREAMS, ticks
 from scaleout.evaluate.event import Recording
-from scaleout.network import Fabric, ring
+from scaleout.network import Fabric, avoiding, ring, stretches, with_routing
+from scaleout.network.pattern import Pattern
+from scaleout.specs import Fault
 
 COMPUTE_STREAM, DP = STREAMS.index("compute"), STREAMS.index("dp")
 KIND = {"compute": COMPUTE, "collective": COLLECTIVE, "send": SEND, "receive": RECEIVE}
@@ -56,17 +58,40 @@ def simulate(work: Job, fabric: Fabric) -> Timeline:
     return record(work, fabric).timeline
 
 
-def record(work: Job, fabric: Fabric, *, runs: bool = True) -> Recording:
+def record(
+    work: Job, fabric: Fabric, *, runs: bool = True, fold: bool = True, faults: Sequence[Fault] = ()
+) -> Recording:
     """The same, with everything that happened."""
+    patterns = patterns_on(fabric, work)
+    later = []
+    for start, bandwidth, avoid in stretches(fabric.topology, faults) if faults else ():
+        around = with_routing(fabric, avoiding(fabric.topology, avoid, fabric.paths))
+        later.append(Epoch(ticks(start), bandwidth, patterns_on(around, work) if len(avoid) else patterns))
+    partition = equitable(work, fabric, patterns, later) if fold else discrete(work, fabric)
+    wiring = quotient(work, fabric, patterns, partition, later)
+    return Recording(None, work, wiring, run(work, wiring, runs=runs), fold)  # type: ignore[arg-type]
+
+
+def patterns_on(fabric: Fabric, work: Job) -> dict[int, Pattern]:
     patterns = {}
     for index, message in enumerate(work.messages):
         groups = work.families[message.family].groups
         menu = candidates(fabric, groups, message.operation)
         patterns[index] = next(iter(menu.values()))(groups)
-    wiring = quotient(work, fabric, patterns, equitable(work, fabric, patterns))
-    return Recording(None, work, wiring, run(work, wiring, runs=runs), True)  # type: ignore[arg-type]
+    return patterns
 
 
 def line(chips: int, bandwidth: float = 1e9, latency: float = 0.0) -> Fabric:
     """A ring fabric; paths between neighbours are single links."""
     return ring(chips, bandwidth=bandwidth, latency=latency)
+
+
+def same(a: Recording, b: Recording) -> bool:
+    """Every rank's every operation arrived, started and ended at the same picosecond."""
+    for rank in range(a.experiment.chips):
+        mine = a.timeline.classes[int(a.wiring.class_of[rank])]
+        other = b.timeline.classes[int(b.wiring.class_of[rank])]
+        for name in ("arrived", "started", "ended"):
+            if not (getattr(mine, name) == getattr(other, name)).all():
+                return False
+    return True

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from machines import same
 
-from scaleout.evaluate.event import Recording, evaluate
+from scaleout.evaluate.event import evaluate
 from scaleout.specs import TrainingExperiment
 
 Make = Callable[..., TrainingExperiment]
@@ -39,17 +40,6 @@ CASES: dict[str, dict[str, Any]] = {
         "chips": 256, "layout": {"tp": 8, "dp": 8}, "slow": {"chips": {100: 0.9}, "ports": {37: 0.3}},
     },
 }  # fmt: skip
-
-
-def same(a: Recording, b: Recording) -> bool:
-    """Every rank's every operation arrived, started and ended at the same picosecond."""
-    for rank in range(a.experiment.chips):
-        mine = a.timeline.classes[int(a.wiring.class_of[rank])]
-        other = b.timeline.classes[int(b.wiring.class_of[rank])]
-        for name in ("arrived", "started", "ended"):
-            if not (getattr(mine, name) == getattr(other, name)).all():
-                return False
-    return True
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -126,6 +126,12 @@ def test_slow_parts_are_refused_in_words(small: Make, part: str) -> None:
         simulate(small(slow={part: {3: 0.5}}), evaluator="analytic")
 
 
+def test_faults_are_refused_in_words(small: Make) -> None:
+    spec = small(faults=[{"at": "1 s", "port": 3, "share": 0.5}])
+    with pytest.raises(SpecError, match=r"faults: the analytic evaluator.*'event'"):
+        simulate(spec, evaluator="analytic")
+
+
 def test_the_facade_gives_a_whole_result(small: Make) -> None:
     spec = small()
     event, mine = simulate(spec), simulate(spec, evaluator="analytic")

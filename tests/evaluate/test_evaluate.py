@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from scaleout.engine.program import TICKS_PER_SECOND
-from scaleout.evaluate.breakdown import CATEGORIES, breakdown, critical_path, per_class
+from scaleout.evaluate.breakdown import CATEGORIES, breakdown, computing, critical_path, per_class
 from scaleout.evaluate.event import evaluate
 from scaleout.models import training_flops
 from scaleout.specs import FrozenDict, TrainingExperiment
@@ -31,6 +31,8 @@ def test_breakdown_sums_exactly_to_the_step_for_every_class(small: Make, case: d
     assert table.shape == (recording.wiring.classes, len(CATEGORIES))
     assert (table.sum(axis=1) == recording.timeline.end).all()
     assert (table >= 0).all()
+    assert (computing(recording) == table[:, CATEGORIES.index("compute")]).all()
+    assert (per_class(recording, [0]) == table[:1]).all()
 
 
 @pytest.mark.parametrize("case", CASES)

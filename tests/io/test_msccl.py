@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from chunk_recurrence import time
 
-from scaleout.collectives.check import check
+from scaleout.collectives.correctness import check
 from scaleout.collectives.goal import Goal
 from scaleout.collectives.registry import ALGORITHMS
 from scaleout.collectives.sends import Sends
@@ -128,7 +128,7 @@ def test_what_is_written_is_read_back_and_takes_as_long(name: str, operation: st
     assert moved(back, n) == pytest.approx(moved(schedule, n))
     # a receiver that is not ready makes nobody wait there, so it is never slower
     assert time(back, 1e9, 1e-6, 50e9) <= time(schedule, 1e9, 1e-6, 50e9) * (1 + 1e-9)
-    if name in ("ring", "direct", "bruck", "halving-doubling") and n == 6:
+    if name in ("ring", "direct", "bruck") and n == 6:
         assert time(back.timed(), 1e9, 1e-6, 50e9) == pytest.approx(time(schedule, 1e9, 1e-6, 50e9))
 
 

@@ -104,7 +104,7 @@ def test_hypercube_neighbours_differ_in_one_bit():
 
 
 @given(st.integers(3, 30))
-@settings(max_examples=10)
+@settings(max_examples=10, deadline=None)
 def test_a_torus_of_one_dimension_is_a_ring(chips):
     one, other = torus((chips,), **LINK), ring(chips, **LINK)
     assert set(one.topology.to_networkx().edges) == set(other.topology.to_networkx().edges)

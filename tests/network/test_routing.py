@@ -319,7 +319,8 @@ def test_chips_that_do_not_forward_are_gone_around():
         for make in (shortest, ecmp, spray):
             fabric = Fabric(topology=topology, paths=make(topology, forward=forward), everywhere=True)
             assert len(fabric.route(np.array([0]), np.array([2])).link) == hops
-            assert len(fabric.route(np.array([3]), np.array([1])).link) == 2
+            # a chip may still be where a flow starts, or ends
+            assert len(fabric.route(np.array([0, 3]), np.array([1, 0])).link) == 2
 
 
 def test_parallel_links_are_choices_of_their_own():

@@ -71,13 +71,25 @@ def test_grids_keep_their_coordinates(dims: tuple[int, ...]) -> None:
         ]
 
 
-def test_routers_that_join_each_other_stand_on_a_circle() -> None:
-    routers = nx.relabel_nodes(nx.random_regular_graph(3, 8, seed=1), {i: i + 16 for i in range(8)})
-    routers.add_edges_from((chip, 16 + chip // 2) for chip in range(16))
-    picture = topology_picture(of_graph(routers, 16))
-    radii = [np.hypot(*picture.place[v]) for v in range(16, 24)]
+def routers(count: int) -> Topology:
+    """Routers that join each other, with two chips each."""
+    graph = nx.random_regular_graph(3, count, seed=1)
+    graph = nx.relabel_nodes(graph, {i: i + 2 * count for i in range(count)})
+    graph.add_edges_from((chip, 2 * count + chip // 2) for chip in range(2 * count))
+    return of_graph(graph, 2 * count)
+
+
+def test_many_routers_that_join_each_other_stand_on_a_circle() -> None:
+    picture = topology_picture(routers(64))
+    radii = [np.hypot(*picture.place[v]) for v in range(128, 192)]
     assert max(radii) == pytest.approx(min(radii))
-    assert min(np.hypot(*picture.place[v]) for v in range(16)) > max(radii)
+    assert min(np.hypot(*picture.place[v]) for v in range(128)) > max(radii)
+
+
+def test_a_few_are_named() -> None:
+    picture = topology_picture(routers(8))
+    assert len(picture.place) == 24
+    assert {text for _, _, text, _ in picture.labels} == set(map(routers(8).vertex_name, range(24)))
 
 
 @pytest.mark.parametrize("fabric", [machine(SYSTEM, 1).topology, ring(2, bandwidth=1e9, latency=0).topology])
@@ -91,7 +103,7 @@ def test_figures_are_the_same_bytes_each_time() -> None:
     table = collective_table("all_reduce", fabric, [2.0**20, 2.0**25], explain=True)
 
     def draw() -> list[dict[str, bytes]]:
-        curves = bandwidth_curves(table, [("somebody", 2.0**20, 60e-6)])
+        curves = bandwidth_curves(table, [("somebody", 16, 2.0**20, 60e-6)])
         panels = link_panels(fabric.topology, table.link_use)
         return [render(draw_bandwidth(curves), "a"), render(draw_links(panels, "b"), "b")]
 
@@ -107,5 +119,5 @@ def test_every_link_has_one_cell() -> None:
 
 def test_measured_points_are_laid_over_as_bus_bandwidth() -> None:
     table = collective_table("all_reduce", machine(SYSTEM, 8), [2.0**30])
-    curves = bandwidth_curves(table, [("nccl-tests", 2.0**30, 4e-3)])
+    curves = bandwidth_curves(table, [("nccl-tests", 8, 2.0**30, 4e-3), ("others", 16, 2.0**30, 1.0)])
     assert curves.measured["nccl-tests"] == pytest.approx(np.array([[2.0**30, 1.75 * 2**30 / 4e-3]]))

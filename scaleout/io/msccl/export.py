@@ -5,7 +5,7 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
-from scaleout.collectives.check import order
+from scaleout.collectives.correctness import order
 from scaleout.collectives.schedule import Schedule
 from scaleout.errors import WorkloadError
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from scaleout.collectives.algorithm import Algorithm, Task
-from scaleout.collectives.check import PROVABLE, check
+from scaleout.collectives.correctness import PROVABLE, check
 from scaleout.collectives.goal import Goal
 from scaleout.collectives.schedule import Edges, Moves, Schedule
 from scaleout.errors import SpecError, WorkloadError, near

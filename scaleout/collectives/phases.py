@@ -9,7 +9,7 @@ Consecutive rounds of equal traffic are one phase.
 import numpy as np
 
 from scaleout.arrays import Floats, Ints
-from scaleout.collectives.check import levels
+from scaleout.collectives.correctness import levels
 from scaleout.collectives.schedule import Schedule
 from scaleout.errors import WorkloadError
 from scaleout.network.fabric import Fabric
