@@ -71,5 +71,5 @@ RESTS_ON = {
 """Kind of a step's time -> constants, where a file that lists them as unverified widens its error."""
 NETWORK = ("system.network", "system.library.network_step", "system.library.network_rate")
 """What a kind rests on beside these, where its groups go beyond a node."""
-NO_TIME = ("chip.power", "chip.hbm_bytes", "stack.reserved", "system.moe_kernels")
+NO_TIME = ("chip.power", "chip.hbm_bytes", "stack.reserved", "system.moe_kernels", "system.tuner")
 """Constants on which no time of a training step rests."""

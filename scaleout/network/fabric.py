@@ -163,6 +163,9 @@ class Fabric:
     scale_up_bandwidth: float = math.inf
     network_bandwidth: float = math.inf
 
+    def __repr__(self) -> str:
+        return f"Fabric({self.topology!r}, protocols {', '.join(self.protocols)})"
+
     def route(self, source: Ints, target: Ints) -> Routes:
         """Paths of the flows source[i] -> target[i].
 

@@ -96,6 +96,9 @@ class Topology:
             none = np.full(self.size - self.chips, -1, dtype=np.int64)
             object.__setattr__(self, "home", np.concatenate((self.node, none)))
 
+    def __repr__(self) -> str:
+        return f"Topology({self.name!r}: {self.chips:,} chips, {self.links:,} links)"
+
     @property
     def links(self) -> int:
         """Number of directed links."""

@@ -88,7 +88,7 @@ def test_all_to_all_on_a_mesh_takes_twice_as_long():
     (torus((4, 4), **LINK), 8), (torus((8, 4, 4), **LINK), 32), (torus((2, 2), **LINK), 2), (mesh((8, 4), **LINK), 4),
     (hypercube(6, **LINK), 32), (fully_connected(8, **LINK), 16), (fully_connected(5, **LINK), 6),
     (hyperx((4, 4), **LINK), 16),
-], ids=str)  # fmt: skip
+])  # fmt: skip
 def test_bisections_are_the_known_ones_and_no_cut_is_below_what_all_to_all_needs(fabric, links):
     found, n = facts(fabric), fabric.topology.chips
     assert found.bisection_exact
