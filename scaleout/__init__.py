@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scaleout.collective import CollectiveTable, collective_table
     from scaleout.comparison import Comparison, compare
     from scaleout.errors import (
         MeasurementError,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
         WorkloadError,
     )
     from scaleout.io.catalogue import experiment, list_names, load, schema
-    from scaleout.io.graphs import from_networkx, read_topology, write_topology
+    from scaleout.io.graphs import from_networkx, load_topology, read_topology, write_topology
     from scaleout.io.huggingface import read_huggingface
     from scaleout.result import Result
     from scaleout.scaling import Scaling, scaling_table
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from scaleout.validation.kinds import validate
 
 _HOMES = {
+    "scaleout.collective": ("CollectiveTable", "collective_table"),
     "scaleout.comparison": ("Comparison", "compare"),
     "scaleout.errors": (
         "MeasurementError",
@@ -43,7 +45,7 @@ _HOMES = {
         "WorkloadError",
     ),
     "scaleout.io.catalogue": ("experiment", "list_names", "load", "schema"),
-    "scaleout.io.graphs": ("from_networkx", "read_topology", "write_topology"),
+    "scaleout.io.graphs": ("from_networkx", "load_topology", "read_topology", "write_topology"),
     "scaleout.io.huggingface": ("read_huggingface",),
     "scaleout.result": ("Result",),
     "scaleout.scaling": ("Scaling", "scaling_table"),
@@ -58,6 +60,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Batch",
     "Chip",
+    "CollectiveTable",
     "Comparison",
     "Fault",
     "Layout",
@@ -76,12 +79,14 @@ __all__ = [
     "TrainingExperiment",
     "WorkloadError",
     "analyse_many",
+    "collective_table",
     "compare",
     "design_space",
     "experiment",
     "from_networkx",
     "list_names",
     "load",
+    "load_topology",
     "read_huggingface",
     "read_topology",
     "record",

@@ -8,7 +8,7 @@ import click
 
 from scaleout.errors import SpecError, near
 from scaleout.io.catalogue import list_names, load
-from scaleout.io.graphs import topology_names
+from scaleout.io.graphs import load_topology, topology_names
 from scaleout.network import Fabric, machine
 from scaleout.network.facts import TopologyFacts, facts
 from scaleout.report.files import figure_file, write_figure
@@ -39,8 +39,7 @@ def fabric_of(name: str, nodes: int | None = None, chips: int | None = None) -> 
         raise SpecError(f"no system or topology is called {name[:60]!r}; {near(name, known)}")
     if nodes is not None or chips is not None:
         raise SpecError(f"--{'nodes' if nodes else 'chips'}: {name} is a topology, whose size is its own")
-    fabric: Fabric = load("topology", name)
-    return fabric
+    return load_topology(name)
 
 
 def _is_system(name: str) -> bool:

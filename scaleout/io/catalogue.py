@@ -241,11 +241,7 @@ def _assign(data: dict[str, Any], setting: str, beside: Path | None) -> None:
 
 
 def load(kind: str, name: str) -> Any:
-    """A chip, system, model or stack by name or path, as a frozen spec; a ``topology`` as a fabric."""
-    if kind == "topology":
-        from scaleout.io.graphs import load_topology
-
-        return load_topology(name)
+    """A chip, system, model or stack by name or path, as a frozen spec."""
     path = find(kind, str(name))
     data = _mapping(path)
     _resolve(data, str(path), kind, path)

@@ -231,7 +231,7 @@ def test_shortest_paths_are_as_long_as_networkx_finds() -> None:
 
 def test_public_names() -> None:
     assert scaleout.from_networkx is from_networkx
-    assert isinstance(scaleout.load("topology", "quad-pcie"), Fabric)
+    assert isinstance(scaleout.load_topology("quad-pcie"), Fabric)
 
 
 def test_names_are_looked_for_in_the_working_folder_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
