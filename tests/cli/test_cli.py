@@ -183,7 +183,7 @@ BAD = {
     "compare plot folder": (["compare", NAME, NAME, "--plot", "no/x.png"], "there is no folder no"),
     "compare option": (["compare", NAME, NAME, "--sets", "a=1"], "--set"),
     "show nothing": (["show"], "Missing argument 'WHAT'"),
-    "show two": (["show", "models", "chips"], "unexpected extra argument"),
+    "show two": (["show", "models", "chips"], "goes with scaleout show topology"),
     "show kind": (["show", "model"], "did you mean 'models'"),
     "show empty": (["show", ""], "nothing is called ''"),
     "show path": (["show", "../x"], "nothing is called '../x'"),
