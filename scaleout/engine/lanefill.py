@@ -9,7 +9,7 @@ lanes came: eight equal lanes and one that counts eight get the same bits.
 import math
 
 from scaleout.arrays import Floats, Ints
-from scaleout.compiled import compilable
+from scaleout.compiled import borrowing
 
 __all__ = ["fill"]
 
@@ -17,7 +17,7 @@ Reals = Floats | list[float]
 Whole = Ints | list[int]
 
 
-@compilable
+@borrowing
 def fill(
     rate: Reals, lanes: Whole, count: int, links: Whole, size: int, alone: Reals, first: Whole, link: Whole,
     bound: Whole, number: Whole, kind: Whole, capacity: Reals, low: Whole, weight: Reals,
@@ -83,7 +83,7 @@ def fill(
                 leaving[changed[i]] = 0
 
 
-@compilable
+@borrowing
 def leave(
     low: int, high: int, link: Whole, bound: Whole, number: Whole, kind: Whole, leaving: Whole, changed: Whole,
     dirty: int,
@@ -98,7 +98,7 @@ def leave(
     return dirty
 
 
-@compilable
+@borrowing
 def sum_of(values: Reals, low: int, high: int) -> float:
     """Sum, in order."""
     result = 0.0
@@ -107,7 +107,7 @@ def sum_of(values: Reals, low: int, high: int) -> float:
     return result
 
 
-@compilable
+@borrowing
 def total(values: Reals, counts: Whole, low: int, high: int) -> float:
     """Sum of value x count, in order."""
     result = 0.0
@@ -116,13 +116,13 @@ def total(values: Reals, counts: Whole, low: int, high: int) -> float:
     return result
 
 
-@compilable
+@borrowing
 def share(capacity: float, used: float, load: float) -> float:
     """What a link leaves to its open lanes, per unit of weight; inf where it has none."""
     return max(capacity - used, 0.0) / load if load > 0.0 else math.inf
 
 
-@compilable
+@borrowing
 def sift(keys: Reals, items: Whole, at: int, size: int) -> None:
     """Move an element of a binary heap down to where it belongs."""
     key, item, child = keys[at], items[at], 2 * at + 1

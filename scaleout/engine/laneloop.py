@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scaleout.arrays import Floats, Ints
-from scaleout.compiled import compilable
+from scaleout.compiled import borrowing
 from scaleout.engine.lanefill import fill, share, total
 from scaleout.engine.laneheap import put, take
 from scaleout.engine.lanes import LIMIT
@@ -83,14 +83,14 @@ def as_lists(columns: Iterable[Any]) -> list[Any]:
     return [column.tolist() if isinstance(column, np.ndarray) else column for column in columns]
 
 
-@compilable
+@borrowing
 def span(seconds: float) -> int:
     """Seconds as whole ticks; `LIMIT` where they are too many."""
     ticks = seconds * TICKS_PER_SECOND
     return round(ticks) if ticks < LIMIT else LIMIT
 
 
-@compilable
+@borrowing
 def ready(
     a: int, k: int, waits: Whole, in_first: Whole, in_source: Whole, in_lag: Whole, in_steps: Whole, count: Whole
 ) -> bool:
@@ -108,7 +108,7 @@ def ready(
     return e == last
 
 
-@compilable
+@borrowing
 def happened(
     source: int, top: int, count: Whole, out_first: Whole, out_edge: Whole, behind: Whole,
     waits: Whole, phase: Whole, stack: Whole,
@@ -125,7 +125,7 @@ def happened(
     return top
 
 
-@compilable
+@borrowing
 def retimed(
     a: int, now: int, rate: float, nbytes: Reals, rates: Reals, done: Reals, since: Whole, whole: Whole, fresh: Whole
 ) -> int:
@@ -140,17 +140,19 @@ def retimed(
     return now + span(max(1.0 - done[a], 0.0) * seconds)
 
 
-@compilable
+@borrowing
 def component(
     seed: int, stamp: int, first: Whole, link: Whole, bound: Whole, lane_of: Whole, room: Whole, using: Whole,
-    users: Whole, lane_seen: Whole, link_seen: Whole, part: Whole, links: Whole,
-) -> tuple[int, int]:  # fmt: skip
-    """All lanes that are joined to this one by links that may hold them, and these links; how many of each."""
+    users: Whole, lane_seen: Whole, link_seen: Whole, part: Whole, links: Whole, mark: Whole,
+) -> tuple[int, int, int]:  # fmt: skip
+    """All lanes that are joined to this one by links that may hold them, and these links; how many of each, and
+    the mark of these lanes, in whatever order."""
     part[0], lane_seen[seed] = seed, stamp
-    lanes, size, at = 1, 0, 0
+    lanes, size, at, code = 1, 0, 0, 0
     while at < lanes:
         a = part[at]
         at += 1
+        code ^= mark[a]
         for e in range(first[a], first[a + 1]):
             on = link[e]
             if not bound[on] or link_seen[on] == stamp:
@@ -164,10 +166,24 @@ def component(
                     lane_seen[b] = stamp
                     part[lanes] = b
                     lanes += 1
-    return lanes, size
+    return lanes, size, code
 
 
-@compilable
+@borrowing
+def recalled(
+    at: int, size: int, lanes: int, stamp: int, lane_seen: Whole, kept_lane: Whole, kept_rate: Reals, fair: Reals
+) -> bool:
+    """Whether the rates kept there are those of the lanes seen last, so many; then they are `fair`."""
+    same, end = size == lanes, at + size
+    while same and at < end:
+        a = kept_lane[at]
+        fair[a] = kept_rate[at]
+        same = lane_seen[a] == stamp
+        at += 1
+    return same
+
+
+@borrowing
 def play(
     net: Net, state: State, stride: int, place_of: Whole, every: int, started: Whole, ended: Whole, report: Whole
 ) -> None:
@@ -197,7 +213,10 @@ def play(
     keys, items, open_, used, leaving, kinds = (
         state.keys, state.items, state.open, state.used, state.leaving, state.kinds,
     )  # fmt: skip
-    lanes = len(steps)
+    mark, kept_at, kept_size, kept_lane, kept_rate = (
+        net.mark, state.kept_at, state.kept_size, state.kept_lane, state.kept_rate,
+    )  # fmt: skip
+    lanes, kept = len(steps), 0
 
     pending, top, changes, events, solves, stamp, now = 0, 0, 0, 0, 0, 0, 0
     for a in range(lanes):
@@ -286,6 +305,7 @@ def play(
         elif changes:
             # all has happened: who sends on which links, then fair rates
             stamp += 1
+            instant = stamp
             some, hit = 0, 0
             for i in range(changes):
                 a = changed[i]
@@ -325,11 +345,13 @@ def play(
                         seeds[some], lane_seed[a] = a, stamp
                         some += 1
             for i in range(some):
-                if lane_seen[seeds[i]] == stamp:
+                if lane_seen[seeds[i]] > instant:
                     continue
-                together, size_of = component(
-                    seeds[i], stamp, first, link, bound, lane_of, room, using, users, lane_seen, link_seen, part, links
-                )
+                stamp += 1
+                together, size_of, code = component(
+                    seeds[i], stamp, first, link, bound, lane_of, room, using, users, lane_seen, link_seen, part,
+                    links, mark,
+                )  # fmt: skip
                 solves += size_of > 0
                 level = math.inf
                 if size_of == 1:
@@ -341,10 +363,22 @@ def play(
                     fair[part[0]] = level
                 elif size_of > 1 or level < fair[part[0]]:
                     # not one link alone whose share is below every cap
-                    fill(
-                        fair, part, together, links, size_of, alone, first, link, bound, number, kind, capacity, low,
-                        weight, users, room, using, lane_of, flows, keys, items, open_, used, leaving, kinds,
-                    )  # fmt: skip
+                    slot = code & (len(kept_at) - 1)
+                    at = kept_at[slot]
+                    if not recalled(at, kept_size[slot], together, stamp, lane_seen, kept_lane, kept_rate, fair):
+                        fill(
+                            fair, part, together, links, size_of, alone, first, link, bound, number, kind, capacity,
+                            low, weight, users, room, using, lane_of, flows, keys, items, open_, used, leaving, kinds,
+                        )  # fmt: skip
+                        if kept + together > len(kept_lane):
+                            kept = 0
+                            for j in range(len(kept_at)):
+                                kept_size[j] = 0
+                        if together <= len(kept_lane):
+                            kept_at[slot], kept_size[slot] = kept, together
+                            for j in range(together):
+                                kept_lane[kept], kept_rate[kept] = part[j], fair[part[j]]
+                                kept += 1
                 for j in range(together):
                     a = part[j]
                     if fresh[a] or fair[a] != rate[a]:

@@ -11,6 +11,9 @@ from scaleout.engine.program import TICKS_PER_SECOND
 
 __all__ = ["Net", "State", "net_of", "state_of"]
 
+KEPT = 17
+"""Components whose rates are kept: two to this power at most, 8 lanes each on average."""
+
 Reals = Floats | list[float]
 Whole = Ints | list[int]
 
@@ -39,6 +42,8 @@ class Net(NamedTuple):
         Lane that each edge holds.
     queue_first
         Where the arrivals of each lane that are under way are kept, in a ring.
+    mark
+        Random bits of each lane: those of several, together by exclusive or, say where their rates are kept.
     """
 
     steps: Whole
@@ -65,6 +70,7 @@ class Net(NamedTuple):
     out_edge: Whole
     behind: Whole
     queue_first: Whole
+    mark: Whole
 
 
 class State(NamedTuple):
@@ -97,6 +103,8 @@ class State(NamedTuple):
     lane_seen, link_seen, link_hit, lane_seed
         Last solve in which a lane or link was in a component; before which lanes came or left on a
         link; for which a lane was listed among `seeds`.
+    kept_at, kept_size, kept_lane, kept_rate
+        Rates of components that have been solved: of each slot, where its lanes and their rates are, and how many.
     keys, items, open, used, leaving, kinds
         Scratch of `fill`.
     """
@@ -135,6 +143,10 @@ class State(NamedTuple):
     lane_seed: Whole
     busy: Whole
     bound: Whole
+    kept_at: Whole
+    kept_size: Whole
+    kept_lane: Whole
+    kept_rate: Reals
     keys: Reals
     items: Whole
     open: Whole
@@ -178,6 +190,7 @@ def net_of(w: Wired) -> Net:
         out_edge=np.argsort(source, kind="stable"),
         behind=w.behind,
         queue_first=begins(_under_way(w)),
+        mark=np.random.default_rng(0).integers(0, LIMIT, count),
     )
 
 
@@ -198,6 +211,9 @@ def _under_way(w: Wired) -> Ints:
 def state_of(w: Wired, net: Net) -> State:
     """Before anything has happened."""
     lanes, links, entries, kinds = w.lanes, len(w.capacity), len(w.link), len(net.weight)
+
+    # a power of two; a component has a handful of lanes, and as many solves as sends at most
+    slots = 1 << min(max(w.sends.bit_length(), 4), KEPT)
 
     def whole(size: int) -> Ints:
         return np.zeros(size, dtype=np.int64)
@@ -237,6 +253,10 @@ def state_of(w: Wired, net: Net) -> State:
         lane_seed=whole(lanes),
         busy=whole(links),
         bound=whole(links),
+        kept_at=whole(slots),
+        kept_size=whole(slots),
+        kept_lane=whole(8 * slots),
+        kept_rate=np.zeros(8 * slots),
         keys=np.zeros(links),
         items=whole(links),
         open=whole(kinds),
