@@ -8,7 +8,6 @@ once leaves everybody's rate as it is. A lane has at most two dates in the heap:
 send, and the arrival of the earliest piece under way.
 """
 
-import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ import numpy as np
 
 from scaleout.arrays import Floats, Ints
 from scaleout.compiled import borrowing
-from scaleout.engine.lanefill import fill, share, total
+from scaleout.engine.lanefill import settle
 from scaleout.engine.laneheap import put, take
 from scaleout.engine.lanes import LIMIT
 from scaleout.engine.lanestate import Net, State, net_of, state_of
@@ -141,46 +140,12 @@ def retimed(
 
 
 @borrowing
-def component(
-    seed: int, stamp: int, first: Whole, link: Whole, bound: Whole, lane_of: Whole, room: Whole, using: Whole,
-    users: Whole, lane_seen: Whole, link_seen: Whole, part: Whole, links: Whole, mark: Whole,
-) -> tuple[int, int, int]:  # fmt: skip
-    """All lanes that are joined to this one by links that may hold them, and these links; how many of each, and
-    the mark of these lanes, in whatever order."""
-    part[0], lane_seen[seed] = seed, stamp
-    lanes, size, at, code = 1, 0, 0, 0
-    while at < lanes:
-        a = part[at]
-        at += 1
-        code ^= mark[a]
-        for e in range(first[a], first[a + 1]):
-            on = link[e]
-            if not bound[on] or link_seen[on] == stamp:
-                continue
-            link_seen[on] = stamp
-            links[size] = on
-            size += 1
-            for u in range(room[on], room[on] + using[on]):
-                b = lane_of[users[u]]
-                if lane_seen[b] != stamp:
-                    lane_seen[b] = stamp
-                    part[lanes] = b
-                    lanes += 1
-    return lanes, size, code
-
-
-@borrowing
-def recalled(
-    at: int, size: int, lanes: int, stamp: int, lane_seen: Whole, kept_lane: Whole, kept_rate: Reals, fair: Reals
-) -> bool:
-    """Whether the rates kept there are those of the lanes seen last, so many; then they are `fair`."""
-    same, end = size == lanes, at + size
-    while same and at < end:
-        a = kept_lane[at]
-        fair[a] = kept_rate[at]
-        same = lane_seen[a] == stamp
-        at += 1
-    return same
+def fair(a: int, alone: Reals, first: Whole, link: Whole, full: Reals) -> float:
+    """The rate of a lane by the levels of its links."""
+    rate = alone[a]
+    for e in range(first[a], first[a + 1]):
+        rate = min(rate, full[link[e]])
+    return rate
 
 
 @borrowing
@@ -198,27 +163,19 @@ def play(
     in_first, in_source, in_lag, in_steps = net.in_first, net.in_source, net.in_lag, net.in_steps
     out_first, out_edge, behind, queue_first = net.out_first, net.out_edge, net.behind, net.queue_first
     step, phase, waits, count = state.step, state.phase, state.waits, state.counts
-    nbytes, rate, fair, done, since, whole = (
-        state.nbytes, state.rate, state.fair, state.done, state.since, state.whole,
-    )  # fmt: skip
+    nbytes, rate, done, since, whole = state.nbytes, state.rate, state.done, state.since, state.whole
     when, heap, place, queue, head, under_way = (
         state.when, state.heap, state.place, state.queue, state.head, state.under_way,
     )  # fmt: skip
     listed, noted, fresh, users, spot, using, flows = (
         state.listed, state.noted, state.fresh, state.users, state.spot, state.using, state.flows,
     )  # fmt: skip
-    stack, changed, seeds, part, links = state.stack, state.changed, state.seeds, state.part, state.links
-    lane_seen, link_seen, link_hit, lane_seed = state.lane_seen, state.link_seen, state.link_hit, state.lane_seed
-    busy, bound = state.busy, state.bound
-    keys, items, open_, used, leaving, kinds = (
-        state.keys, state.items, state.open, state.used, state.leaving, state.kinds,
-    )  # fmt: skip
-    mark, kept_at, kept_size, kept_lane, kept_rate = (
-        net.mark, state.kept_at, state.kept_size, state.kept_lane, state.kept_rate,
-    )  # fmt: skip
-    lanes, kept = len(steps), 0
+    stack, changed, links, busy, bound = state.stack, state.changed, state.links, state.busy, state.bound
+    full, was, dirty, queued, moved = state.full, state.was, state.dirty, state.queued, state.moved
+    limits, keys, items, open_, leaving = state.limits, state.keys, state.items, state.open, state.leaving
+    lanes = len(steps)
 
-    pending, top, changes, events, solves, stamp, now = 0, 0, 0, 0, 0, 0, 0
+    pending, top, changes, events, solves, stamp, turn, now = 0, 0, 0, 0, 0, 0, 0, 0
     for a in range(lanes):
         waits[a] = in_first[a]
         if not steps[a]:
@@ -305,8 +262,7 @@ def play(
         elif changes:
             # all has happened: who sends on which links, then fair rates
             stamp += 1
-            instant = stamp
-            some, hit = 0, 0
+            hit = 0
             for i in range(changes):
                 a = changed[i]
                 noted[a] = 0
@@ -314,9 +270,10 @@ def play(
                     continue
                 for e in range(first[a], first[a + 1]):
                     on = link[e]
-                    if link_hit[on] != stamp:
-                        link_hit[on] = stamp
-                        links[hit] = on
+                    if not queued[on]:
+                        queued[on] = 1
+                        at = turn + hit
+                        dirty[at if at < len(dirty) else at - len(dirty)] = on
                         hit += 1
                     if listed[a]:
                         flows[kind[e]] -= number[e]
@@ -330,64 +287,28 @@ def play(
                         spot[e] = room[on] + using[on]
                         users[spot[e]] = e
                         using[on] += 1
+                    bound[on] = busy[on] > most[on]
                 listed[a] = 1 - listed[a]
-                if listed[a]:
-                    seeds[some], lane_seed[a] = a, stamp
-                    some += 1
+            turn, hit, worked = settle(
+                turn, hit, 0, dirty, queued, full, was, moved, links, stamp, alone, first, link, bound, number, kind,
+                capacity, low, weight, users, room, using, lane_of, flows, limits, keys, items, open_, leaving,
+            )  # fmt: skip
+            solves += worked
             for i in range(hit):
-                # lanes on a link that may hold them are all in one component; those on a link that no
-                # longer holds them may be in several
                 on = links[i]
-                held, bound[on] = bound[on], busy[on] > most[on]
-                for u in range(room[on], room[on] + (min(using[on], 1) if bound[on] else using[on] * held)):
-                    a = lane_of[users[u]]
-                    if lane_seed[a] != stamp:
-                        seeds[some], lane_seed[a] = a, stamp
-                        some += 1
-            for i in range(some):
-                if lane_seen[seeds[i]] > instant:
+                if full[on] == was[on]:
                     continue
-                stamp += 1
-                together, size_of, code = component(
-                    seeds[i], stamp, first, link, bound, lane_of, room, using, users, lane_seen, link_seen, part,
-                    links, mark,
-                )  # fmt: skip
-                solves += size_of > 0
-                level = math.inf
-                if size_of == 1:
-                    level = share(capacity[links[0]], 0.0, total(weight, flows, low[links[0]], low[links[0] + 1]))
-                for j in range(together):
-                    fair[part[j]] = level
-                    level = min(level, alone[part[j]])
-                if not size_of:
-                    fair[part[0]] = level
-                elif size_of > 1 or level < fair[part[0]]:
-                    # not one link alone whose share is below every cap
-                    slot = code & (len(kept_at) - 1)
-                    at = kept_at[slot]
-                    if not recalled(at, kept_size[slot], together, stamp, lane_seen, kept_lane, kept_rate, fair):
-                        fill(
-                            fair, part, together, links, size_of, alone, first, link, bound, number, kind, capacity,
-                            low, weight, users, room, using, lane_of, flows, keys, items, open_, used, leaving, kinds,
-                        )  # fmt: skip
-                        if kept + together > len(kept_lane):
-                            kept = 0
-                            for j in range(len(kept_at)):
-                                kept_size[j] = 0
-                        if together <= len(kept_lane):
-                            kept_at[slot], kept_size[slot] = kept, together
-                            for j in range(together):
-                                kept_lane[kept], kept_rate[kept] = part[j], fair[part[j]]
-                                kept += 1
-                for j in range(together):
-                    a = part[j]
-                    if fresh[a] or fair[a] != rate[a]:
-                        date = retimed(a, now, fair[a], nbytes, rate, done, since, whole, fresh)
+                for u in range(room[on], room[on] + using[on]):
+                    a = lane_of[users[u]]
+                    present = fair(a, alone, first, link, full)
+                    if not fresh[a] and present != rate[a]:
+                        date = retimed(a, now, present, nbytes, rate, done, since, whole, fresh)
                         pending = put(when, heap, place, pending, a, date)
             for i in range(changes):
                 a = changed[i]
                 if fresh[a] and listed[a]:
-                    date = retimed(a, now, rate[a], nbytes, rate, done, since, whole, fresh)
+                    present = fair(a, alone, first, link, full)
+                    date = retimed(a, now, present, nbytes, rate, done, since, whole, fresh)
                     pending = put(when, heap, place, pending, a, date)
                 if whole[a] >= LIMIT:
                     report[0], report[1] = OVERFLOW, a

@@ -11,9 +11,6 @@ from scaleout.engine.program import TICKS_PER_SECOND
 
 __all__ = ["Net", "State", "net_of", "state_of"]
 
-KEPT = 17
-"""Components whose rates are kept: two to this power at most, 8 lanes each on average."""
-
 Reals = Floats | list[float]
 Whole = Ints | list[int]
 
@@ -42,8 +39,6 @@ class Net(NamedTuple):
         Lane that each edge holds.
     queue_first
         Where the arrivals of each lane that are under way are kept, in a ring.
-    mark
-        Random bits of each lane: those of several, together by exclusive or, say where their rates are kept.
     """
 
     steps: Whole
@@ -70,7 +65,6 @@ class Net(NamedTuple):
     out_edge: Whole
     behind: Whole
     queue_first: Whole
-    mark: Whole
 
 
 class State(NamedTuple):
@@ -83,8 +77,6 @@ class State(NamedTuple):
     nbytes, rate, done, since, whole
         Of the send under way: bytes, rate [byte/s], share done at `since` [tick], and ticks of all
         of it at the present rate.
-    fair
-        New rates.
     listed, noted, fresh
         Whether the lane is on its links; whether it began or ended a send at this instant; whether
         its send has no date yet.
@@ -98,15 +90,15 @@ class State(NamedTuple):
         Entries on each link, where each entry is among them, how many there are.
     flows, busy, bound
         Lanes of each kind, and on each link, equal ones one by one; whether these may fill the link.
-    stack, changed, seeds, part, links
-        Lanes to look at; lanes noted; lanes whose components are solved; lanes and links of one.
-    lane_seen, link_seen, link_hit, lane_seed
-        Last solve in which a lane or link was in a component; before which lanes came or left on a
-        link; for which a lane was listed among `seeds`.
-    kept_at, kept_size, kept_lane, kept_rate
-        Rates of components that have been solved: of each slot, where its lanes and their rates are, and how many.
-    keys, items, open, used, leaving, kinds
-        Scratch of `fill`.
+    stack, changed
+        Lanes to look at; lanes noted.
+    full, was, moved, links
+        Level of each link, see `scaleout.engine.lanefill`; what it was before the last change, and when
+        that was; links changed.
+    dirty, queued
+        Links whose levels are to be worked out, in a ring; whether a link is in it.
+    limits, keys, items, open, leaving
+        Scratch of `settle`.
     """
 
     step: Whole
@@ -114,7 +106,6 @@ class State(NamedTuple):
     waits: Whole
     nbytes: Reals
     rate: Reals
-    fair: Reals
     done: Reals
     since: Whole
     whole: Whole
@@ -134,25 +125,19 @@ class State(NamedTuple):
     flows: Whole
     stack: Whole
     changed: Whole
-    seeds: Whole
-    part: Whole
-    links: Whole
-    lane_seen: Whole
-    link_seen: Whole
-    link_hit: Whole
-    lane_seed: Whole
     busy: Whole
     bound: Whole
-    kept_at: Whole
-    kept_size: Whole
-    kept_lane: Whole
-    kept_rate: Reals
+    full: Reals
+    was: Reals
+    moved: Whole
+    links: Whole
+    dirty: Whole
+    queued: Whole
+    limits: Reals
     keys: Reals
     items: Whole
     open: Whole
-    used: Reals
     leaving: Whole
-    kinds: Whole
 
 
 def net_of(w: Wired) -> Net:
@@ -190,7 +175,6 @@ def net_of(w: Wired) -> Net:
         out_edge=np.argsort(source, kind="stable"),
         behind=w.behind,
         queue_first=begins(_under_way(w)),
-        mark=np.random.default_rng(0).integers(0, LIMIT, count),
     )
 
 
@@ -211,9 +195,7 @@ def _under_way(w: Wired) -> Ints:
 def state_of(w: Wired, net: Net) -> State:
     """Before anything has happened."""
     lanes, links, entries, kinds = w.lanes, len(w.capacity), len(w.link), len(net.weight)
-
-    # a power of two; a component has a handful of lanes, and as many solves as sends at most
-    slots = 1 << min(max(w.sends.bit_length(), 4), KEPT)
+    most = int(np.diff(net.room).max(initial=0))
 
     def whole(size: int) -> Ints:
         return np.zeros(size, dtype=np.int64)
@@ -224,7 +206,6 @@ def state_of(w: Wired, net: Net) -> State:
         waits=whole(lanes),
         nbytes=np.zeros(lanes),
         rate=np.zeros(lanes),
-        fair=np.zeros(lanes),
         done=np.zeros(lanes),
         since=whole(lanes),
         whole=whole(lanes),
@@ -244,23 +225,17 @@ def state_of(w: Wired, net: Net) -> State:
         flows=whole(kinds),
         stack=whole(lanes),
         changed=whole(lanes),
-        seeds=whole(lanes),
-        part=whole(lanes),
-        links=whole(links),
-        lane_seen=whole(lanes),
-        link_seen=whole(links),
-        link_hit=whole(links),
-        lane_seed=whole(lanes),
         busy=whole(links),
         bound=whole(links),
-        kept_at=whole(slots),
-        kept_size=whole(slots),
-        kept_lane=whole(8 * slots),
-        kept_rate=np.zeros(8 * slots),
-        keys=np.zeros(links),
-        items=whole(links),
+        full=np.full(links, np.inf),
+        was=np.zeros(links),
+        moved=whole(links),
+        links=whole(links),
+        dirty=whole(links),
+        queued=whole(links),
+        limits=np.zeros(most),
+        keys=np.zeros(most),
+        items=whole(most),
         open=whole(kinds),
-        used=np.zeros(kinds),
         leaving=whole(kinds),
-        kinds=whole(kinds),
     )
