@@ -4,8 +4,8 @@ An instant goes like this. Everything of that instant happens: sends end, pieces
 that waited for them start, in whatever order, since only counters grow. Then the lanes whose
 sending began or ended and all that share links with them, directly or through others, get their
 fair rates; a lane whose rate stays is not touched. A lane that ends a send and starts the next at
-once leaves everybody's rate as it is. A lane has at most two dates in the heap: the end of its
-send, and the arrival of the earliest piece under way.
+once leaves everybody's rate as it is. In the heap are the end of the send of each lane, and the
+earliest arrival of each latency: pieces of equal latencies arrive in the order in which they left.
 """
 
 from collections.abc import Iterable
@@ -161,7 +161,8 @@ def play(
     first, link, number, kind, lane_of, room = net.first, net.link, net.number, net.kind, net.lane_of, net.room
     capacity, most, low, weight = net.capacity, net.most, net.low, net.weight
     in_first, in_source, in_lag, in_steps = net.in_first, net.in_source, net.in_lag, net.in_steps
-    out_first, out_edge, behind, queue_first = net.out_first, net.out_edge, net.behind, net.queue_first
+    out_first, out_edge, behind = net.out_first, net.out_edge, net.behind
+    line_of, queue_first, sender = net.line_of, net.queue_first, state.sender
     step, phase, waits, count = state.step, state.phase, state.waits, state.counts
     nbytes, rate, done, since, whole = state.nbytes, state.rate, state.done, state.since, state.whole
     when, heap, place, queue, head, under_way = (
@@ -204,12 +205,13 @@ def play(
                         if not latency[a]:
                             top = happened(2 * a + 1, top, count, out_first, out_edge, behind, waits, phase, stack)
                         else:
-                            ring = queue_first[a + 1] - queue_first[a]
-                            at = head[a] + under_way[a]
-                            queue[queue_first[a] + (at if at < ring else at - ring)] = now + latency[a]
-                            if not under_way[a]:
-                                pending = put(when, heap, place, pending, lanes + a, now + latency[a])
-                            under_way[a] += 1
+                            line = line_of[a]
+                            at, end = queue_first[line] + head[line] + under_way[line], queue_first[line + 1]
+                            at = at if at < end else at - end + queue_first[line]
+                            queue[at], sender[at] = now + latency[a], a
+                            if not under_way[line]:
+                                pending = put(when, heap, place, pending, lanes + line, now + latency[a])
+                            under_way[line] += 1
                     if step[a] == steps[a]:
                         phase[a] = DONE
                         break
@@ -237,9 +239,9 @@ def play(
                         break
                 ending = True
         elif pending and when[heap[0]] <= now:
-            events += 1
             a = heap[0]
             if a < lanes:
+                events += 1
                 pending = take(when, heap, place, pending)
                 if listed[a] and not noted[a]:
                     noted[a] = 1
@@ -249,16 +251,22 @@ def play(
                 stack[top] = a
                 top += 1
             else:
-                a -= lanes
-                under_way[a] -= 1
-                head[a] += 1
-                if head[a] == queue_first[a + 1] - queue_first[a]:
-                    head[a] = 0
-                if under_way[a]:
-                    pending = put(when, heap, place, pending, lanes + a, queue[queue_first[a] + head[a]])
+                line = a - lanes
+                more = True
+                while more:
+                    events += 1
+                    a = sender[queue_first[line] + head[line]]
+                    under_way[line] -= 1
+                    head[line] += 1
+                    if head[line] == queue_first[line + 1] - queue_first[line]:
+                        head[line] = 0
+                    top = happened(2 * a + 1, top, count, out_first, out_edge, behind, waits, phase, stack)
+                    more = under_way[line] > 0 and queue[queue_first[line] + head[line]] <= now
+                if under_way[line]:
+                    date = queue[queue_first[line] + head[line]]
+                    pending = put(when, heap, place, pending, lanes + line, date)
                 else:
                     pending = take(when, heap, place, pending)
-                top = happened(2 * a + 1, top, count, out_first, out_edge, behind, waits, phase, stack)
         elif changes:
             # all has happened: who sends on which links, then fair rates
             stamp += 1
@@ -317,7 +325,9 @@ def play(
         elif pending:
             now = when[heap[0]]
             if now >= LIMIT:
-                report[0], report[1] = OVERFLOW, heap[0] % lanes
+                a = heap[0]
+                report[0] = OVERFLOW
+                report[1] = a if a < lanes else sender[queue_first[a - lanes] + head[a - lanes]]
                 return
         else:
             break

@@ -37,8 +37,9 @@ class Net(NamedTuple):
         Edges that wait for each counter.
     behind
         Lane that each edge holds.
-    queue_first
-        Where the arrivals of each lane that are under way are kept, in a ring.
+    line_of, queue_first
+        Latency of each lane, among those that there are; where the arrivals of each latency that are
+        under way are kept, in a ring.
     """
 
     steps: Whole
@@ -64,6 +65,7 @@ class Net(NamedTuple):
     out_first: Whole
     out_edge: Whole
     behind: Whole
+    line_of: Whole
     queue_first: Whole
 
 
@@ -83,9 +85,9 @@ class State(NamedTuple):
     counts
         Of each counter.
     when, heap, place
-        Dates, see `scaleout.engine.laneheap`: of lanes, then of their arrivals.
-    queue, head, under_way
-        Arrivals under way of each lane: their dates in a ring, the place of the earliest, how many.
+        Dates, see `scaleout.engine.laneheap`: of lanes, then of the arrivals of each latency.
+    queue, sender, head, under_way
+        Arrivals under way of each latency: their dates and lanes in a ring, the place of the earliest, how many.
     users, spot, using
         Entries on each link, where each entry is among them, how many there are.
     flows, busy, bound
@@ -117,6 +119,7 @@ class State(NamedTuple):
     heap: Whole
     place: Whole
     queue: Whole
+    sender: Whole
     head: Whole
     under_way: Whole
     users: Whole
@@ -150,6 +153,7 @@ def net_of(w: Wired) -> Net:
     kind = np.empty(len(on), dtype=np.int64)
     kind[order] = np.cumsum(new) - 1
     source = 2 * w.before + w.arrived
+    line = np.unique(w.latency, return_inverse=True)[1]
     return Net(
         steps=w.steps,
         size=w.size,
@@ -174,7 +178,8 @@ def net_of(w: Wired) -> Net:
         out_first=begins(np.bincount(source, minlength=2 * count)),
         out_edge=np.argsort(source, kind="stable"),
         behind=w.behind,
-        queue_first=begins(_under_way(w)),
+        line_of=line,
+        queue_first=begins(np.bincount(line, _under_way(w)).astype(np.int64)),
     )
 
 
@@ -195,6 +200,7 @@ def _under_way(w: Wired) -> Ints:
 def state_of(w: Wired, net: Net) -> State:
     """Before anything has happened."""
     lanes, links, entries, kinds = w.lanes, len(w.capacity), len(w.link), len(net.weight)
+    lines = len(net.queue_first) - 1
     most = int(np.diff(net.room).max(initial=0))
 
     def whole(size: int) -> Ints:
@@ -213,12 +219,13 @@ def state_of(w: Wired, net: Net) -> State:
         noted=whole(lanes),
         fresh=whole(lanes),
         counts=whole(2 * lanes),
-        when=whole(2 * lanes),
-        heap=whole(2 * lanes),
-        place=np.full(2 * lanes, -1, dtype=np.int64),
+        when=whole(lanes + lines),
+        heap=whole(lanes + lines),
+        place=np.full(lanes + lines, -1, dtype=np.int64),
         queue=whole(int(net.queue_first[-1])),
-        head=whole(lanes),
-        under_way=whole(lanes),
+        sender=whole(int(net.queue_first[-1])),
+        head=whole(lines),
+        under_way=whole(lines),
         users=whole(entries),
         spot=whole(entries),
         using=whole(links),
