@@ -17,7 +17,7 @@ import math
 from scaleout.arrays import Floats, Ints
 from scaleout.compiled import borrowing
 
-__all__ = ["filled", "settle"]
+__all__ = ["settle"]
 
 Reals = Floats | list[float]
 Whole = Ints | list[int]
@@ -47,7 +47,7 @@ def settle(
         if not bound[on] and full[on] == math.inf:
             continue
         count += 1
-        begin, size = room[on], using[on]
+        begin, size, lowest = room[on], using[on], math.inf
         for i in range(size):
             e = users[begin + i]
             a = lane_of[e]
@@ -56,11 +56,15 @@ def settle(
                 if link[f] != on:
                     limit = min(limit, full[link[f]])
             limits[i] = limit
+            lowest = min(lowest, limit)
         level = math.inf
         if bound[on]:
-            level = filled(
-                on, size, begin, limits, kind, number, capacity, low, weight, users, flows, keys, items, open_, leaving
-            )
+            level = share(capacity[on], 0.0, total(weight, flows, low[on], low[on + 1]))
+            if lowest < level:
+                level = filled(
+                    on, level, size, begin, limits, kind, number, capacity, low, weight, users, flows, keys, items,
+                    open_, leaving,
+                )  # fmt: skip
         old = full[on]
         if level != old:
             full[on] = level
@@ -83,16 +87,11 @@ def settle(
 
 @borrowing
 def filled(
-    on: int, size: int, begin: int, limits: Reals, kind: Whole, number: Whole, capacity: Reals, low: Whole,
-    weight: Reals, users: Whole, flows: Whole, keys: Reals, items: Whole, open_: Whole, leaving: Whole,
+    on: int, level: float, size: int, begin: int, limits: Reals, kind: Whole, number: Whole, capacity: Reals,
+    low: Whole, weight: Reals, users: Whole, flows: Whole, keys: Reals, items: Whole, open_: Whole, leaving: Whole,
 ) -> float:  # fmt: skip
-    """At which rate a link is full whose lanes have these limits by all else."""
-    lowest, end = math.inf, low[on + 1]
-    for i in range(size):
-        lowest = min(lowest, limits[i])
-    level = share(capacity[on], 0.0, total(weight, flows, low[on], end))
-    if lowest >= level:
-        return level
+    """At which rate a link is full whose lanes have these limits by all else; without them, it were at `level`."""
+    end = low[on + 1]
     for i in range(size):
         keys[i], items[i] = limits[i], users[begin + i]
     for k in range(low[on], end):
@@ -135,8 +134,6 @@ def share(capacity: float, used: float, load: float) -> float:
 @borrowing
 def sift(keys: Reals, items: Whole, at: int, size: int) -> None:
     """Move an element of a binary heap down to where it belongs."""
-    if at >= size:
-        return
     key, item, child = keys[at], items[at], 2 * at + 1
     moving = child < size
     while moving:

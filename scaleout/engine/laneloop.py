@@ -1,8 +1,8 @@
 """The event loop of lanes: asynchronous, in whole ticks, with fair rates at every instant.
 
 An instant goes like this. Everything of that instant happens: sends end, pieces arrive, and lanes
-that waited for them start, in whatever order, since only counters grow. Then the lanes whose
-sending began or ended and all that share links with them, directly or through others, get their
+that waited for them start, in whatever order, since only counters grow. Then the levels of links on
+which lanes have come or gone are worked out again, and all that depend on them, and lanes get their
 fair rates; a lane whose rate stays is not touched. A lane that ends a send and starts the next at
 once leaves everybody's rate as it is. In the heap are the end of the send of each lane, and the
 earliest arrival of each latency: pieces of equal latencies arrive in the order in which they left.
