@@ -175,7 +175,20 @@ def straight(ranks: int) -> tuple[Lanes, np.ndarray]:
     return ring(ranks, links), np.concatenate((np.full(2 * ranks, 50e9), np.full(2 * leaves, 32 * 50e9)))
 
 
-def scattered(ports: int) -> tuple[Lanes, np.ndarray]:
+def scattered() -> tuple[Lanes, np.ndarray]:
+    """A ring over 1,024 chips, 32 under each of 32 leaves, 32 spines, placed at random, each flow on a path drawn by
+    hash."""
+    half, chips = 32, 1024
+    draw = np.random.default_rng(0)
+    place, spine = draw.permutation(chips).tolist(), draw.integers(0, half, chips).tolist()
+    links = []
+    for i, (a, b) in enumerate(zip(place, place[1:] + place[:1], strict=True)):
+        up, down = 2 * chips + a // half * half + spine[i], 3 * chips + b // half * half + spine[i]
+        links.append([a, *([] if a // half == b // half else [up, down]), chips + b])
+    return ring(chips, links), np.full(4 * chips, 50e9)
+
+
+def scattered_high(ports: int) -> tuple[Lanes, np.ndarray]:
     """A ring over all chips of a fat tree of three levels, placed at random, each flow on a path drawn by hash."""
     half = ports // 2
     chips, leaves = ports * half * half, ports * half
@@ -216,7 +229,8 @@ def main() -> None:
     v1 = experiment("llama-3.1-405b-16k", ("layout.vpp=1",))
     system = load("system", "dgx-h100")
     middle, wide = random_paths(100_000, 100_000), random_paths(1_000_000, 393_000)
-    thousands, thousand, random_ring = straight(4096), straight(1024), scattered(16)
+    thousands, thousand = straight(4096), straight(1024)
+    random_ring, random_high = scattered(), scattered_high(16)
     rows = [
         ("Llama-3.1 405B, 16,384 chips, folded, v=1", median(lambda: simulate(v1)), 0.100),
         ("Llama-3.1 405B, 16,384 chips, folded, v=8", median(lambda: simulate(v8)), 0.200),
@@ -230,7 +244,8 @@ def main() -> None:
         ("max-min, 1,000,000 flows, 393,000 links", median(lambda: max_min(*wide), runs=3), 1.5),
         ("ring of 4,096, 1 GB, unfolded, 33.5 M sends", median(lambda: run_lanes(*thousands), runs=3), 5.0),
         ("ring of 1,024, 1 GB, unfolded, 2.1 M sends", median(lambda: run_lanes(*thousand)), 0.5),
-        ("ring of 1,024 placed at random, hash ECMP", median(lambda: run_lanes(*random_ring), runs=1), 2.0),
+        ("ring of 1,024 placed at random, hash ECMP", median(lambda: run_lanes(*random_ring), runs=3), 2.0),
+        ("the same, three levels of 16-port switches", median(lambda: run_lanes(*random_high), runs=1), 2.0),
         ("unfolded step of 1,024 ranks, whole process", process("-c", UNFOLDED.format(dp=8)), 5.0),
         ("unfolded step of 16,384 ranks, whole process", process("-c", UNFOLDED.format(dp=128), runs=1), 20.0),
         ("scaleout --help", process("-m", "scaleout", "--help"), 0.5),

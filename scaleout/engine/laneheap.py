@@ -5,14 +5,14 @@ the heap (-1 where it is not).
 """
 
 from scaleout.arrays import Ints
-from scaleout.compiled import compilable
+from scaleout.compiled import borrowing
 
 __all__ = ["put", "take"]
 
 Whole = Ints | list[int]
 
 
-@compilable
+@borrowing
 def put(when: Whole, heap: Whole, place: Whole, size: int, item: int, date: int) -> int:
     """Give an item a date, whether it is in the heap or not; the new size."""
     at = place[item]
@@ -26,7 +26,7 @@ def put(when: Whole, heap: Whole, place: Whole, size: int, item: int, date: int)
     return size
 
 
-@compilable
+@borrowing
 def take(when: Whole, heap: Whole, place: Whole, size: int) -> int:
     """Take the top off; the new size."""
     top, item = heap[0], heap[size - 1]
@@ -36,7 +36,7 @@ def take(when: Whole, heap: Whole, place: Whole, size: int) -> int:
     return size - 1
 
 
-@compilable
+@borrowing
 def lifted(when: Whole, heap: Whole, place: Whole, item: int, at: int) -> int:
     """Make room for an item at `at` or above, by its date; where."""
     date, above = when[item], (at - 1) >> 1
@@ -49,7 +49,7 @@ def lifted(when: Whole, heap: Whole, place: Whole, item: int, at: int) -> int:
     return at
 
 
-@compilable
+@borrowing
 def sunk(when: Whole, heap: Whole, place: Whole, size: int, item: int, at: int) -> int:
     """Make room for an item at `at` or below, by its date; where."""
     date, child = when[item], 2 * at + 1

@@ -1,22 +1,21 @@
 """The event loop of lanes: asynchronous, in whole ticks, with fair rates at every instant.
 
 An instant goes like this. Everything of that instant happens: sends end, pieces arrive, and lanes
-that waited for them start, in whatever order, since only counters grow. Then the lanes whose
-sending began or ended and all that share links with them, directly or through others, get their
+that waited for them start, in whatever order, since only counters grow. Then the levels of links on
+which lanes have come or gone are worked out again, and all that depend on them, and lanes get their
 fair rates; a lane whose rate stays is not touched. A lane that ends a send and starts the next at
-once leaves everybody's rate as it is. A lane has at most two dates in the heap: the end of its
-send, and the arrival of the earliest piece under way.
+once leaves everybody's rate as it is. In the heap are the end of the send of each lane, and the
+earliest arrival of each latency: pieces of equal latencies arrive in the order in which they left.
 """
 
-import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from scaleout.arrays import Floats, Ints
-from scaleout.compiled import compilable
-from scaleout.engine.lanefill import fill, share, total
+from scaleout.compiled import borrowing
+from scaleout.engine.lanefill import settle
 from scaleout.engine.laneheap import put, take
 from scaleout.engine.lanes import LIMIT
 from scaleout.engine.lanestate import Net, State, net_of, state_of
@@ -83,14 +82,14 @@ def as_lists(columns: Iterable[Any]) -> list[Any]:
     return [column.tolist() if isinstance(column, np.ndarray) else column for column in columns]
 
 
-@compilable
+@borrowing
 def span(seconds: float) -> int:
     """Seconds as whole ticks; `LIMIT` where they are too many."""
     ticks = seconds * TICKS_PER_SECOND
     return round(ticks) if ticks < LIMIT else LIMIT
 
 
-@compilable
+@borrowing
 def ready(
     a: int, k: int, waits: Whole, in_first: Whole, in_source: Whole, in_lag: Whole, in_steps: Whole, count: Whole
 ) -> bool:
@@ -108,7 +107,7 @@ def ready(
     return e == last
 
 
-@compilable
+@borrowing
 def happened(
     source: int, top: int, count: Whole, out_first: Whole, out_edge: Whole, behind: Whole,
     waits: Whole, phase: Whole, stack: Whole,
@@ -125,7 +124,7 @@ def happened(
     return top
 
 
-@compilable
+@borrowing
 def retimed(
     a: int, now: int, rate: float, nbytes: Reals, rates: Reals, done: Reals, since: Whole, whole: Whole, fresh: Whole
 ) -> int:
@@ -140,34 +139,16 @@ def retimed(
     return now + span(max(1.0 - done[a], 0.0) * seconds)
 
 
-@compilable
-def component(
-    seed: int, stamp: int, first: Whole, link: Whole, bound: Whole, lane_of: Whole, room: Whole, using: Whole,
-    users: Whole, lane_seen: Whole, link_seen: Whole, part: Whole, links: Whole,
-) -> tuple[int, int]:  # fmt: skip
-    """All lanes that are joined to this one by links that may hold them, and these links; how many of each."""
-    part[0], lane_seen[seed] = seed, stamp
-    lanes, size, at = 1, 0, 0
-    while at < lanes:
-        a = part[at]
-        at += 1
-        for e in range(first[a], first[a + 1]):
-            on = link[e]
-            if not bound[on] or link_seen[on] == stamp:
-                continue
-            link_seen[on] = stamp
-            links[size] = on
-            size += 1
-            for u in range(room[on], room[on] + using[on]):
-                b = lane_of[users[u]]
-                if lane_seen[b] != stamp:
-                    lane_seen[b] = stamp
-                    part[lanes] = b
-                    lanes += 1
-    return lanes, size
+@borrowing
+def fair(a: int, alone: Reals, first: Whole, link: Whole, full: Reals) -> float:
+    """The rate of a lane by the levels of its links."""
+    rate = alone[a]
+    for e in range(first[a], first[a + 1]):
+        rate = min(rate, full[link[e]])
+    return rate
 
 
-@compilable
+@borrowing
 def play(
     net: Net, state: State, stride: int, place_of: Whole, every: int, started: Whole, ended: Whole, report: Whole
 ) -> None:
@@ -180,26 +161,22 @@ def play(
     first, link, number, kind, lane_of, room = net.first, net.link, net.number, net.kind, net.lane_of, net.room
     capacity, most, low, weight = net.capacity, net.most, net.low, net.weight
     in_first, in_source, in_lag, in_steps = net.in_first, net.in_source, net.in_lag, net.in_steps
-    out_first, out_edge, behind, queue_first = net.out_first, net.out_edge, net.behind, net.queue_first
+    out_first, out_edge, behind = net.out_first, net.out_edge, net.behind
+    line_of, queue_first, sender = net.line_of, net.queue_first, state.sender
     step, phase, waits, count = state.step, state.phase, state.waits, state.counts
-    nbytes, rate, fair, done, since, whole = (
-        state.nbytes, state.rate, state.fair, state.done, state.since, state.whole,
-    )  # fmt: skip
+    nbytes, rate, done, since, whole = state.nbytes, state.rate, state.done, state.since, state.whole
     when, heap, place, queue, head, under_way = (
         state.when, state.heap, state.place, state.queue, state.head, state.under_way,
     )  # fmt: skip
     listed, noted, fresh, users, spot, using, flows = (
         state.listed, state.noted, state.fresh, state.users, state.spot, state.using, state.flows,
     )  # fmt: skip
-    stack, changed, seeds, part, links = state.stack, state.changed, state.seeds, state.part, state.links
-    lane_seen, link_seen, link_hit, lane_seed = state.lane_seen, state.link_seen, state.link_hit, state.lane_seed
-    busy, bound = state.busy, state.bound
-    keys, items, open_, used, leaving, kinds = (
-        state.keys, state.items, state.open, state.used, state.leaving, state.kinds,
-    )  # fmt: skip
+    stack, changed, links, busy, bound = state.stack, state.changed, state.links, state.busy, state.bound
+    full, was, dirty, queued, moved = state.full, state.was, state.dirty, state.queued, state.moved
+    limits, keys, items, open_, leaving = state.limits, state.keys, state.items, state.open, state.leaving
     lanes = len(steps)
 
-    pending, top, changes, events, solves, stamp, now = 0, 0, 0, 0, 0, 0, 0
+    pending, top, changes, events, solves, stamp, turn, now = 0, 0, 0, 0, 0, 0, 0, 0
     for a in range(lanes):
         waits[a] = in_first[a]
         if not steps[a]:
@@ -228,12 +205,13 @@ def play(
                         if not latency[a]:
                             top = happened(2 * a + 1, top, count, out_first, out_edge, behind, waits, phase, stack)
                         else:
-                            ring = queue_first[a + 1] - queue_first[a]
-                            at = head[a] + under_way[a]
-                            queue[queue_first[a] + (at if at < ring else at - ring)] = now + latency[a]
-                            if not under_way[a]:
-                                pending = put(when, heap, place, pending, lanes + a, now + latency[a])
-                            under_way[a] += 1
+                            line = line_of[a]
+                            at, end = queue_first[line] + head[line] + under_way[line], queue_first[line + 1]
+                            at = at if at < end else at - end + queue_first[line]
+                            queue[at], sender[at] = now + latency[a], a
+                            if not under_way[line]:
+                                pending = put(when, heap, place, pending, lanes + line, now + latency[a])
+                            under_way[line] += 1
                     if step[a] == steps[a]:
                         phase[a] = DONE
                         break
@@ -261,9 +239,9 @@ def play(
                         break
                 ending = True
         elif pending and when[heap[0]] <= now:
-            events += 1
             a = heap[0]
             if a < lanes:
+                events += 1
                 pending = take(when, heap, place, pending)
                 if listed[a] and not noted[a]:
                     noted[a] = 1
@@ -273,20 +251,26 @@ def play(
                 stack[top] = a
                 top += 1
             else:
-                a -= lanes
-                under_way[a] -= 1
-                head[a] += 1
-                if head[a] == queue_first[a + 1] - queue_first[a]:
-                    head[a] = 0
-                if under_way[a]:
-                    pending = put(when, heap, place, pending, lanes + a, queue[queue_first[a] + head[a]])
+                line = a - lanes
+                more = True
+                while more:
+                    events += 1
+                    a = sender[queue_first[line] + head[line]]
+                    under_way[line] -= 1
+                    head[line] += 1
+                    if head[line] == queue_first[line + 1] - queue_first[line]:
+                        head[line] = 0
+                    top = happened(2 * a + 1, top, count, out_first, out_edge, behind, waits, phase, stack)
+                    more = under_way[line] > 0 and queue[queue_first[line] + head[line]] <= now
+                if under_way[line]:
+                    date = queue[queue_first[line] + head[line]]
+                    pending = put(when, heap, place, pending, lanes + line, date)
                 else:
                     pending = take(when, heap, place, pending)
-                top = happened(2 * a + 1, top, count, out_first, out_edge, behind, waits, phase, stack)
         elif changes:
             # all has happened: who sends on which links, then fair rates
             stamp += 1
-            some, hit = 0, 0
+            hit = 0
             for i in range(changes):
                 a = changed[i]
                 noted[a] = 0
@@ -294,9 +278,10 @@ def play(
                     continue
                 for e in range(first[a], first[a + 1]):
                     on = link[e]
-                    if link_hit[on] != stamp:
-                        link_hit[on] = stamp
-                        links[hit] = on
+                    if not queued[on]:
+                        queued[on] = 1
+                        at = turn + hit
+                        dirty[at if at < len(dirty) else at - len(dirty)] = on
                         hit += 1
                     if listed[a]:
                         flows[kind[e]] -= number[e]
@@ -310,50 +295,28 @@ def play(
                         spot[e] = room[on] + using[on]
                         users[spot[e]] = e
                         using[on] += 1
+                    bound[on] = busy[on] > most[on]
                 listed[a] = 1 - listed[a]
-                if listed[a]:
-                    seeds[some], lane_seed[a] = a, stamp
-                    some += 1
+            turn, hit, worked = settle(
+                turn, hit, 0, dirty, queued, full, was, moved, links, stamp, alone, first, link, bound, number, kind,
+                capacity, low, weight, users, room, using, lane_of, flows, limits, keys, items, open_, leaving,
+            )  # fmt: skip
+            solves += worked
             for i in range(hit):
-                # lanes on a link that may hold them are all in one component; those on a link that no
-                # longer holds them may be in several
                 on = links[i]
-                held, bound[on] = bound[on], busy[on] > most[on]
-                for u in range(room[on], room[on] + (min(using[on], 1) if bound[on] else using[on] * held)):
-                    a = lane_of[users[u]]
-                    if lane_seed[a] != stamp:
-                        seeds[some], lane_seed[a] = a, stamp
-                        some += 1
-            for i in range(some):
-                if lane_seen[seeds[i]] == stamp:
+                if full[on] == was[on]:
                     continue
-                together, size_of = component(
-                    seeds[i], stamp, first, link, bound, lane_of, room, using, users, lane_seen, link_seen, part, links
-                )
-                solves += size_of > 0
-                level = math.inf
-                if size_of == 1:
-                    level = share(capacity[links[0]], 0.0, total(weight, flows, low[links[0]], low[links[0] + 1]))
-                for j in range(together):
-                    fair[part[j]] = level
-                    level = min(level, alone[part[j]])
-                if not size_of:
-                    fair[part[0]] = level
-                elif size_of > 1 or level < fair[part[0]]:
-                    # not one link alone whose share is below every cap
-                    fill(
-                        fair, part, together, links, size_of, alone, first, link, bound, number, kind, capacity, low,
-                        weight, users, room, using, lane_of, flows, keys, items, open_, used, leaving, kinds,
-                    )  # fmt: skip
-                for j in range(together):
-                    a = part[j]
-                    if fresh[a] or fair[a] != rate[a]:
-                        date = retimed(a, now, fair[a], nbytes, rate, done, since, whole, fresh)
+                for u in range(room[on], room[on] + using[on]):
+                    a = lane_of[users[u]]
+                    present = fair(a, alone, first, link, full)
+                    if not fresh[a] and present != rate[a]:
+                        date = retimed(a, now, present, nbytes, rate, done, since, whole, fresh)
                         pending = put(when, heap, place, pending, a, date)
             for i in range(changes):
                 a = changed[i]
                 if fresh[a] and listed[a]:
-                    date = retimed(a, now, rate[a], nbytes, rate, done, since, whole, fresh)
+                    present = fair(a, alone, first, link, full)
+                    date = retimed(a, now, present, nbytes, rate, done, since, whole, fresh)
                     pending = put(when, heap, place, pending, a, date)
                 if whole[a] >= LIMIT:
                     report[0], report[1] = OVERFLOW, a
@@ -362,7 +325,9 @@ def play(
         elif pending:
             now = when[heap[0]]
             if now >= LIMIT:
-                report[0], report[1] = OVERFLOW, heap[0] % lanes
+                a = heap[0]
+                report[0] = OVERFLOW
+                report[1] = a if a < lanes else sender[queue_first[a - lanes] + head[a - lanes]]
                 return
         else:
             break

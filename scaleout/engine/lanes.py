@@ -135,7 +135,7 @@ class LaneRun:
         Sends that ended, arrivals that somebody waited for, and starts at a set time, one by one. 0
         where times followed from a recurrence, without events.
     solves
-        Sets of lanes for which fair rates were sought.
+        Links for which it was worked out anew at which rate they are full.
     """
 
     end: int

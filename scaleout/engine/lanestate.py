@@ -37,8 +37,9 @@ class Net(NamedTuple):
         Edges that wait for each counter.
     behind
         Lane that each edge holds.
-    queue_first
-        Where the arrivals of each lane that are under way are kept, in a ring.
+    line_of, queue_first
+        Latency of each lane, among those that there are; where the arrivals of each latency that are
+        under way are kept, in a ring.
     """
 
     steps: Whole
@@ -64,6 +65,7 @@ class Net(NamedTuple):
     out_first: Whole
     out_edge: Whole
     behind: Whole
+    line_of: Whole
     queue_first: Whole
 
 
@@ -77,28 +79,28 @@ class State(NamedTuple):
     nbytes, rate, done, since, whole
         Of the send under way: bytes, rate [byte/s], share done at `since` [tick], and ticks of all
         of it at the present rate.
-    fair
-        New rates.
     listed, noted, fresh
         Whether the lane is on its links; whether it began or ended a send at this instant; whether
         its send has no date yet.
     counts
         Of each counter.
     when, heap, place
-        Dates, see `scaleout.engine.laneheap`: of lanes, then of their arrivals.
-    queue, head, under_way
-        Arrivals under way of each lane: their dates in a ring, the place of the earliest, how many.
+        Dates, see `scaleout.engine.laneheap`: of lanes, then of the arrivals of each latency.
+    queue, sender, head, under_way
+        Arrivals under way of each latency: their dates and lanes in a ring, the place of the earliest, how many.
     users, spot, using
         Entries on each link, where each entry is among them, how many there are.
     flows, busy, bound
         Lanes of each kind, and on each link, equal ones one by one; whether these may fill the link.
-    stack, changed, seeds, part, links
-        Lanes to look at; lanes noted; lanes whose components are solved; lanes and links of one.
-    lane_seen, link_seen, link_hit, lane_seed
-        Last solve in which a lane or link was in a component; before which lanes came or left on a
-        link; for which a lane was listed among `seeds`.
-    keys, items, open, used, leaving, kinds
-        Scratch of `fill`.
+    stack, changed
+        Lanes to look at; lanes noted.
+    full, was, moved, links
+        Level of each link, see `scaleout.engine.lanefill`; what it was before the last change, and when
+        that was; links changed.
+    dirty, queued
+        Links whose levels are to be worked out, in a ring; whether a link is in it.
+    limits, keys, items, open, leaving
+        Scratch of `settle`.
     """
 
     step: Whole
@@ -106,7 +108,6 @@ class State(NamedTuple):
     waits: Whole
     nbytes: Reals
     rate: Reals
-    fair: Reals
     done: Reals
     since: Whole
     whole: Whole
@@ -118,6 +119,7 @@ class State(NamedTuple):
     heap: Whole
     place: Whole
     queue: Whole
+    sender: Whole
     head: Whole
     under_way: Whole
     users: Whole
@@ -126,21 +128,19 @@ class State(NamedTuple):
     flows: Whole
     stack: Whole
     changed: Whole
-    seeds: Whole
-    part: Whole
-    links: Whole
-    lane_seen: Whole
-    link_seen: Whole
-    link_hit: Whole
-    lane_seed: Whole
     busy: Whole
     bound: Whole
+    full: Reals
+    was: Reals
+    moved: Whole
+    links: Whole
+    dirty: Whole
+    queued: Whole
+    limits: Reals
     keys: Reals
     items: Whole
     open: Whole
-    used: Reals
     leaving: Whole
-    kinds: Whole
 
 
 def net_of(w: Wired) -> Net:
@@ -153,6 +153,7 @@ def net_of(w: Wired) -> Net:
     kind = np.empty(len(on), dtype=np.int64)
     kind[order] = np.cumsum(new) - 1
     source = 2 * w.before + w.arrived
+    line = np.unique(w.latency, return_inverse=True)[1]
     return Net(
         steps=w.steps,
         size=w.size,
@@ -177,7 +178,8 @@ def net_of(w: Wired) -> Net:
         out_first=begins(np.bincount(source, minlength=2 * count)),
         out_edge=np.argsort(source, kind="stable"),
         behind=w.behind,
-        queue_first=begins(_under_way(w)),
+        line_of=line,
+        queue_first=begins(np.bincount(line, _under_way(w)).astype(np.int64)),
     )
 
 
@@ -198,6 +200,8 @@ def _under_way(w: Wired) -> Ints:
 def state_of(w: Wired, net: Net) -> State:
     """Before anything has happened."""
     lanes, links, entries, kinds = w.lanes, len(w.capacity), len(w.link), len(net.weight)
+    lines = len(net.queue_first) - 1
+    most = int(np.diff(net.room).max(initial=0))
 
     def whole(size: int) -> Ints:
         return np.zeros(size, dtype=np.int64)
@@ -208,7 +212,6 @@ def state_of(w: Wired, net: Net) -> State:
         waits=whole(lanes),
         nbytes=np.zeros(lanes),
         rate=np.zeros(lanes),
-        fair=np.zeros(lanes),
         done=np.zeros(lanes),
         since=whole(lanes),
         whole=whole(lanes),
@@ -216,31 +219,30 @@ def state_of(w: Wired, net: Net) -> State:
         noted=whole(lanes),
         fresh=whole(lanes),
         counts=whole(2 * lanes),
-        when=whole(2 * lanes),
-        heap=whole(2 * lanes),
-        place=np.full(2 * lanes, -1, dtype=np.int64),
+        when=whole(lanes + lines),
+        heap=whole(lanes + lines),
+        place=np.full(lanes + lines, -1, dtype=np.int64),
         queue=whole(int(net.queue_first[-1])),
-        head=whole(lanes),
-        under_way=whole(lanes),
+        sender=whole(int(net.queue_first[-1])),
+        head=whole(lines),
+        under_way=whole(lines),
         users=whole(entries),
         spot=whole(entries),
         using=whole(links),
         flows=whole(kinds),
         stack=whole(lanes),
         changed=whole(lanes),
-        seeds=whole(lanes),
-        part=whole(lanes),
-        links=whole(links),
-        lane_seen=whole(lanes),
-        link_seen=whole(links),
-        link_hit=whole(links),
-        lane_seed=whole(lanes),
         busy=whole(links),
         bound=whole(links),
-        keys=np.zeros(links),
-        items=whole(links),
+        full=np.full(links, np.inf),
+        was=np.zeros(links),
+        moved=whole(links),
+        links=whole(links),
+        dirty=whole(links),
+        queued=whole(links),
+        limits=np.zeros(most),
+        keys=np.zeros(most),
+        items=whole(most),
         open=whole(kinds),
-        used=np.zeros(kinds),
         leaving=whole(kinds),
-        kinds=whole(kinds),
     )
