@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scaleout.collective import CollectiveTable, collective_table
     from scaleout.comparison import Comparison, compare
     from scaleout.errors import (
         MeasurementError,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from scaleout.validation.kinds import validate
 
 _HOMES = {
+    "scaleout.collective": ("CollectiveTable", "collective_table"),
     "scaleout.comparison": ("Comparison", "compare"),
     "scaleout.errors": (
         "MeasurementError",
@@ -58,6 +60,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Batch",
     "Chip",
+    "CollectiveTable",
     "Comparison",
     "Fault",
     "Layout",
@@ -76,6 +79,7 @@ __all__ = [
     "TrainingExperiment",
     "WorkloadError",
     "analyse_many",
+    "collective_table",
     "compare",
     "design_space",
     "experiment",
