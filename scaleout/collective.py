@@ -1,7 +1,7 @@
 """One collective operation over a range of sizes, alone on a machine: what nccl-tests measures, simulated."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,12 +10,14 @@ import numpy as np
 from scaleout.arrays import Floats, Ints
 from scaleout.collectives import fastest, only, trials
 from scaleout.collectives.algorithm import Algorithm, Task
+from scaleout.collectives.correctness import PROVABLE, check
 from scaleout.collectives.goal import OPERATIONS
 from scaleout.collectives.groups import Group
 from scaleout.collectives.registry import ALGORITHMS
+from scaleout.collectives.schedule import Schedule
 from scaleout.collectives.tuner import tuner_name, tuner_times
 from scaleout.engine.program import TICKS_PER_SECOND, ticks
-from scaleout.errors import SpecError, near
+from scaleout.errors import SpecError, TopologyError, WorkloadError, near
 from scaleout.evaluate.chunks import Operation, run_operations
 from scaleout.network import Fabric
 from scaleout.network.pattern import Pattern
@@ -31,6 +33,7 @@ MOST_SIZES = 256
 MOST_MEMBERS = 1024
 """Chips whose sends are written down one by one; what is made as lanes knows no such limit."""
 _AS_LANES = ("ring", "tree")
+_SHIPPED = frozenset(ALGORITHMS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,10 +189,18 @@ def collective_table(
     """
     if operation not in OPERATIONS:
         raise SpecError(f"operation {operation!r:.40}: unknown; {near(operation, OPERATIONS)}")
-    members = np.arange(fabric.topology.chips) if ranks is None else np.asarray(ranks, dtype=np.int64)
-    if len(members) < 2:
-        raise SpecError(f"{operation}: {len(members)} chip; expected at least 2")
+    if not isinstance(fabric, Fabric):
+        raise SpecError(f"fabric: expected one of a builder, machine(system, chips) or a file, not {fabric!r:.40}")
+    if not isinstance(algorithm, str | Algorithm | None):
+        raise SpecError(f"algorithm: {algorithm!r:.40}: expected a name or an Algorithm")
+    members = _members(fabric, operation, ranks)
+    sizes = _checked(sizes)
     groups = members[None, :]
+    if not fold and len(members) > MOST_MEMBERS and not any(operation in ALGORITHMS[n].operations for n in _AS_LANES):
+        raise SpecError(
+            f"{operation}: {len(members):,} chips are too many to write down every send; expected at most "
+            f"{MOST_MEMBERS:,}"
+        )
     sizes = [0.0] if operation == "barrier" else sizes
     tried, notes = _tried(fabric, groups, operation, algorithm)
     rows = [_row(fabric, operation, members, size, tried, explain, tuner) for size in sizes]
@@ -209,6 +220,39 @@ def collective_table(
         notes=notes,
         link_use=use,
     )
+
+
+def _members(fabric: Fabric, operation: str, ranks: Ints | Sequence[int] | None) -> Ints:
+    """Ranks that take part, each once."""
+    chips = fabric.topology.chips
+    if ranks is None:
+        members = np.arange(chips)
+    else:
+        members = np.asarray(ranks)
+        if members.ndim != 1 or (members.size and members.dtype.kind not in "iu"):
+            raise SpecError(f"ranks: {ranks!r:.40}: expected a row of whole numbers, or None for all chips")
+        members = members.astype(np.int64, copy=False)
+        if members.size and not (members.min() >= 0 and members.max() < chips):
+            raise TopologyError(f"{fabric.topology.name}: ranks must be 0 to {chips - 1}")
+        if len(np.unique(members)) < len(members):
+            raise SpecError("ranks: a rank is there twice")
+    if len(members) < 2:
+        raise SpecError(f"{operation}: {len(members)} chip; expected at least 2")
+    return members
+
+
+def _checked(sizes: Sequence[float]) -> list[float]:
+    """Sizes [byte] that can be simulated."""
+    if not isinstance(sizes, Iterable) or isinstance(sizes, str):
+        raise SpecError(f"sizes: {sizes!r:.40}: expected a list of numbers [byte]")
+    found: list[float] = []
+    for size in sizes:
+        if isinstance(size, bool | str) or not isinstance(size, int | float | np.number) or not 0 <= size < 1e18:
+            raise SpecError(f"sizes: {size!r:.40}: expected a number [byte] of 0 or more, below 10^18")
+        found.append(float(size))
+    if not found:
+        raise SpecError("sizes: none; expected at least one [byte]")
+    return found
 
 
 def pipeline_chunks(size: float) -> int:
@@ -285,9 +329,21 @@ def _tried(
     if not able:
         raise SpecError(f"{operation}: no algorithm does it on these chips of {fabric.topology.name}")
     protocol = asked or protocol
+    for mine in able.values():
+        if mine.name not in _SHIPPED:
+            _prove(mine, Group.on(fabric, groups[0]), operation)
     made = {f"{name}/{protocol}": one.pattern(fabric, groups, operation, protocol) for name, one in able.items()}
     note = () if "wires" in fabric.protocols else (_FOREIGN.format(", ".join(able), protocol),)
     return made, note
+
+
+def _prove(mine: Algorithm, group: Group, operation: str) -> None:
+    """An algorithm of one's own does the operation; long ones, and those that do not say what moves, go on trust."""
+    schedule = mine.schedule(group, operation)
+    if not isinstance(schedule, Schedule):
+        raise WorkloadError(f"algorithm {mine.name!r}: made {type(schedule).__name__}, no Schedule")
+    if schedule.goal is not None and schedule.moves is not None and schedule.sends <= PROVABLE:
+        check(schedule)
 
 
 def _row(

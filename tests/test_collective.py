@@ -1,10 +1,16 @@
 """The table of one collective by size: closed forms, bounds, and what it says of itself."""
 
+import math
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
 from scaleout.collective import OPERATIONS, bus_factor, collective_table, sizes_between
-from scaleout.errors import SpecError
+from scaleout.collectives import Algorithm, Sends, register
+from scaleout.collectives.algorithm import Task
+from scaleout.errors import SpecError, TopologyError, WorkloadError
 from scaleout.io.catalogue import load
 from scaleout.network import machine, ring
 
@@ -91,3 +97,75 @@ def test_sizes_ascend_by_a_factor() -> None:
     for wrong in ((8, 4, 2), (8, 16, 1), (1, 1e17, 1.001)):
         with pytest.raises(SpecError):
             sizes_between(*wrong)
+
+
+RING = ring(4, bandwidth=50e9, latency=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"sizes": [-1]}, "sizes: -1: expected a number"),
+        ({"sizes": [math.nan]}, "sizes: nan"),
+        ({"sizes": ["1 GB"]}, "sizes: '1 GB'"),
+        ({"sizes": 1e6}, "sizes: 1000000.0: expected a list"),
+        ({"sizes": []}, "sizes: none"),
+        ({"sizes": [1e40]}, "below 10"),
+        ({"ranks": [0, 0]}, "ranks: a rank is there twice"),
+        ({"ranks": [0, 9]}, "ranks must be 0 to 3"),
+        ({"ranks": [0.5, 1]}, "expected a row of whole numbers"),
+        ({"ranks": "01"}, "expected a row of whole numbers"),
+        ({"algorithm": 5}, "algorithm: 5: expected a name or an Algorithm"),
+        ({"fabric": "dgx-h100"}, "fabric: expected one of a builder"),
+        ({"fabric": RING.topology}, "fabric: expected one of a builder"),
+    ],
+)
+def test_what_is_no_input_is_refused(given: dict[str, Any], words: str) -> None:
+    fabric, sizes = given.pop("fabric", RING), given.pop("sizes", [1e6])
+    with pytest.raises((SpecError, TopologyError), match=words):
+        collective_table("all_reduce", fabric, sizes, **given)
+
+
+def _nothing(task: Task) -> Any:
+    return Sends(task.goal(blocks=1)).schedule("nothing")
+
+
+def _half(task: Task) -> Any:
+    sends = Sends(task.goal(blocks=1))
+    sends.send(0, 1, 0, reduce=True)
+    return sends.schedule("half")
+
+
+def _none(task: Task) -> Any:
+    return None
+
+
+def _many(task: Task) -> Any:
+    return Sends(task.goal(blocks=10**9)).schedule("many")
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (_nothing, "rank 0"),
+        (_half, "rank"),
+        (_none, "made NoneType, no Schedule"),
+        (_many, "at most 67,108,864 pieces"),
+    ],
+)
+def test_an_algorithm_of_ones_own_does_what_it_says(make: Callable[[Task], Any], words: str) -> None:
+    mine = Algorithm(name="mine", operations=("all_reduce",), make=make)
+    with pytest.raises(WorkloadError, match=words):
+        collective_table("all_reduce", RING, [1e6], algorithm=mine)
+
+
+def test_only_known_operations_are_registered() -> None:
+    with pytest.raises(WorkloadError, match="unknown operation 'all_foo'"):
+        register(Algorithm(name="foo", operations=("all_foo",), make=_none))
+    with pytest.raises(WorkloadError, match="is no Algorithm"):
+        register("star")  # type: ignore[arg-type]
+
+
+def test_too_many_sends_are_refused_before_anything_is_built() -> None:
+    with pytest.raises(SpecError, match="16,384 chips are too many to write down every send"):
+        collective_table("all_to_all", ring(16_384, bandwidth=50e9, latency=1e-6), [1e6], fold=False)

@@ -20,11 +20,14 @@ from scaleout.arrays import Floats, Ints
 from scaleout.collectives.groups import rail_size
 from scaleout.network.fabric import Fabric
 from scaleout.network.pattern import Pattern, Phase, tally
+from scaleout.specs import Protocol
 
 __all__ = ["ROUNDS", "direct", "nvls", "point_to_point", "ring", "ring_latency", "tree"]
 
 ROUNDS = {"all_reduce": 2, "all_gather": 1, "reduce_scatter": 1, "all_to_all": 1}
 """Times that every byte goes round the group."""
+MOST_FLOWS = 1 << 20
+"""Of a group whose paths are held at once; the sends of larger groups are added up in blocks."""
 
 
 def ring(fabric: Fabric, groups: Ints, operation: str, protocol: str) -> Pattern:
@@ -101,10 +104,13 @@ def direct(fabric: Fabric, groups: Ints, operation: str, protocol: str, name: st
     """Every member sends to every other at once; an all-reduce does it twice (two-shot)."""
     count, members = groups.shape
     rules, rounds = fabric.protocols[protocol], ROUNDS[operation]
-    a, b = np.nonzero(~np.eye(members, dtype=bool))
-    routes = fabric.route(groups[:, a].ravel(), groups[:, b].ravel())
-    group, link, weight = tally(routes.flow // len(a), routes.link, routes.weight, fabric.topology.links)
-    step = fabric.step(routes, rules).reshape(count, len(a)).max(axis=1)
+    if members**2 <= MOST_FLOWS:
+        a, b = np.nonzero(~np.eye(members, dtype=bool))
+        routes = fabric.route(groups[:, a].ravel(), groups[:, b].ravel())
+        group, link, weight = tally(routes.flow // len(a), routes.link, routes.weight, fabric.topology.links)
+        step = fabric.step(routes, rules).reshape(count, len(a)).max(axis=1)
+    else:
+        group, link, weight, step = _in_blocks(fabric, groups, rules)
     phase = Phase(
         share=rounds / members,
         group=group,
@@ -115,6 +121,26 @@ def direct(fabric: Fabric, groups: Ints, operation: str, protocol: str, name: st
         cap=fabric.cap(rules, count, group, link, weight, (members - 1) / (members - 1 + fabric.idle_step)),
     )
     return Pattern(f"{name}/{protocol}", (phase,))
+
+
+def _in_blocks(fabric: Fabric, groups: Ints, rules: Protocol) -> tuple[Ints, Ints, Floats, Floats]:
+    """Loads of every member's sends to every other, and their slowest step, some senders of a group at a time."""
+    count, members = groups.shape
+    senders = max(1, MOST_FLOWS // (4 * members))
+    step, found = np.zeros(count), []
+    for number, ranks in enumerate(groups):
+        load = np.zeros(fabric.topology.links)
+        for first in range(0, members, senders):
+            few = ranks[first : first + senders]
+            source, target = np.repeat(few, members), np.tile(ranks, len(few))
+            apart = source != target
+            routes = fabric.route(source[apart], target[apart])
+            load += np.bincount(routes.link, routes.weight, len(load))
+            step[number] = max(step[number], fabric.step(routes, rules).max(initial=0.0))
+        links = np.flatnonzero(load)
+        found.append((np.full(len(links), number), links, load[links]))
+    group, link, weight = (np.concatenate(column) for column in zip(*found, strict=True))
+    return group, link, weight, step
 
 
 def tree(fabric: Fabric, groups: Ints, operation: str, protocol: str) -> Pattern:

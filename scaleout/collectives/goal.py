@@ -14,6 +14,9 @@ from scaleout.errors import WorkloadError, near
 
 __all__ = ["BLOCKWISE", "OPERATIONS", "REDUCING", "Goal"]
 
+MOST_PIECES = 1 << 26
+"""Of a message."""
+
 OPERATIONS = (
     "all_reduce",
     "all_gather",
@@ -118,6 +121,11 @@ class Goal:
             return cls(operation=operation, members=members, pieces=1, sizes=np.zeros(1), out=out)
         pairs = operation == "all_to_all"
         count = members**2 if pairs else blocks or members
+        if not (blocks >= 0 and chunks >= 1 and count * chunks <= MOST_PIECES):
+            raise WorkloadError(
+                f"{operation}: {blocks:,} blocks of {chunks:,} chunks; expected at least one chunk and "
+                f"at most {MOST_PIECES:,} pieces in all"
+            )
         sizes = np.ones(count) if parts is None else np.asarray(parts, dtype=float).ravel()
         if len(sizes) != count:
             raise WorkloadError(f"{operation}: {len(sizes)} sizes of parts, expected {count}")

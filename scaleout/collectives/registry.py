@@ -24,6 +24,7 @@ from scaleout.collectives.doubling import (
     swing_form,
 )
 from scaleout.collectives.flat import direct, nvls, ring
+from scaleout.collectives.goal import OPERATIONS
 from scaleout.collectives.groups import rail_size
 from scaleout.collectives.hierarchical import LEVELS, hierarchical
 from scaleout.collectives.levels import hierarchical_schedule, one_level, pxn
@@ -122,8 +123,15 @@ def register(one: Algorithm) -> Algorithm:
     Raises
     ------
     WorkloadError
-        The name is taken.
+        The name is taken, or an operation is unknown.
     """
+    if not isinstance(one, Algorithm):
+        raise WorkloadError(f"{one!r:.60} is no Algorithm(name=, operations=, make=)")
+    for operation in one.operations:
+        if operation not in OPERATIONS:
+            raise WorkloadError(
+                f"algorithm {one.name!r}: unknown operation {operation!r}; {near(operation, OPERATIONS)}"
+            )
     if one.name in ALGORITHMS:
         raise WorkloadError(f"algorithm {one.name!r} is there already; give yours a name of its own")
     ALGORITHMS[one.name] = one

@@ -79,6 +79,8 @@ def facts(fabric: Fabric) -> TopologyFacts:
     >>> found.links, found.degree, found.diameter, found.mean_distance, found.bisection
     (12, (2, 2), 3, 1.8, 100000000000.0)
     """
+    if not isinstance(fabric, Fabric):
+        raise TopologyError(f"facts: expected a fabric, not {type(fabric).__name__}")
     topology = fabric.topology
     chips = topology.chips
     out = np.bincount(topology.source, topology.width, topology.size).astype(np.int64)
@@ -181,7 +183,8 @@ def _slowest(topology: Topology) -> Floats:
     wave = np.random.default_rng(0).standard_normal(size)
     for _ in range(WALK):
         wave -= np.average(wave, weights=weight)
-        wave /= np.abs(wave).max()
+        # two chips alone settle within the first step
+        wave /= max(float(np.abs(wave).max()), np.finfo(float).tiny)
         pull = np.bincount(topology.source, topology.bandwidth * wave[topology.target], size)
         wave = (wave + pull / np.maximum(weight, np.finfo(float).tiny)) / 2
     return wave

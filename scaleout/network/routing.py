@@ -29,6 +29,7 @@ from scaleout.network.fabric import Fabric, Loads, Paths, Routing, in_rows, lay
 from scaleout.network.searching import scramble
 from scaleout.network.tables import By, Tables, marked
 from scaleout.network.topology import Topology
+from scaleout.network.trodden import trodden
 
 __all__ = [
     "Everywhere",
@@ -54,8 +55,22 @@ class Everywhere:
 
 
 def with_routing(fabric: Fabric, routing: Routing) -> Fabric:
-    """The same fabric with another routing, `shortest`, `ecmp`, ... of its topology or one's own."""
-    return replace(fabric, paths=routing, everywhere=isinstance(routing, Everywhere))
+    """The same fabric with another routing, `shortest`, `ecmp`, ... of its topology or one's own.
+
+    What one's own finds is held to be paths from source to target when it is asked for.
+
+    Raises
+    ------
+    TopologyError
+        The routing is no function; later, what it finds is no path.
+    """
+    if not callable(routing):
+        raise TopologyError(f"a routing is a function from sources and targets to links, not {routing!r:.60}")
+    if isinstance(routing, Everywhere):
+        return replace(fabric, paths=routing, everywhere=True)
+    return replace(
+        fabric, paths=routing if routing is fabric.paths else trodden(fabric.topology, routing), everywhere=False
+    )
 
 
 def shortest(

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scaleout.arrays import Floats, Ints
+from scaleout.collectives.groups import grid_of
+from scaleout.network.fabric import Fabric
+from scaleout.network.routing import shortest
 from scaleout.network.topology import Topology
 from scaleout.report.style import GROUP_COLOURS, house_style, new_figure
 from scaleout.units import describe
@@ -26,6 +29,14 @@ _FIRST, _LAST = 16, 8
 """Of a larger tier."""
 _MOST_IN_SPRINGS, _MOST_NAMED = 160, 48
 """Vertices of an irregular graph that is laid out by springs, and of one whose vertices are named."""
+_MOST_IN_GRID, _BOARD_SIDE = 4_096, 64
+"""Chips of the planes of a grid that are drawn, and of a row and a column of boards."""
+_MOST_LINES = 20_000
+"""Of a circle; more are a blot that takes a minute to draw."""
+_MOST_LOOKED_AT = 16
+"""Links of a chip up to which a grid is looked for."""
+_CUBE = ((1.0, 0.0), (0.0, 1.0), (0.45, 0.35), (2.3, 0.3), (0.3, -2.3), (5.2, 0.9))
+"""Steps along the dimensions of a hypercube that is drawn as one."""
 _ARC = 12
 """Pieces of an arc."""
 _CHIP, _SWITCH = "#FFFFFF", "#444444"
@@ -81,8 +92,14 @@ def topology_picture(topology: Topology) -> TopologyPicture:
     words = f"{topology.chips:,} chips" + (f", {switches:,} other vertices" if switches else "")
     picture = TopologyPicture(f"{topology.name}: {words}, {topology.links:,} links", topology.chips)
     picture.words = {kind: _kind_words(topology, kind) for kind in sorted(set(topology.kind.tolist()))}
-    if topology.coordinates.size and not switches and topology.coordinates.shape[1] <= 3:
-        _grid(topology, picture)
+    grid = topology.coordinates if switches else _coordinates(topology)
+    sides = tuple((grid.max(axis=0) + 1).tolist()) if grid.size else ()
+    if not switches and set(sides) == {2} and 3 <= len(sides) <= len(_CUBE) and topology.coordinates.size:
+        _cube(topology, picture)
+    elif not switches and sides and len(sides) <= 6 and not (set(sides) == {2} and len(sides) > 2):
+        _grid(topology, picture, grid)
+    elif switches and len(sides) == 2 and topology.node.max() > 0:
+        _boards(topology, picture)
     elif switches:
         levels = _levels(topology)
         same = levels[topology.source] == levels[topology.target]
@@ -97,6 +114,17 @@ def topology_picture(topology: Topology) -> TopologyPicture:
     else:
         _circle(topology, picture, np.arange(topology.chips))
     return picture
+
+
+def _coordinates(topology: Topology) -> Ints:
+    """Of each chip on a grid: the builder's, or those that the links of a wrapped grid tell."""
+    if topology.coordinates.size or topology.links > _MOST_LOOKED_AT * topology.chips:
+        return topology.coordinates
+    fabric = Fabric(topology=topology, paths=shortest(topology))
+    sides = grid_of(fabric, np.arange(topology.chips))
+    if len(sides) < 2:
+        return topology.coordinates
+    return np.stack(np.unravel_index(np.arange(topology.chips), sides), axis=1).astype(np.int64)
 
 
 def _kind_words(topology: Topology, kind: int) -> str:
@@ -208,13 +236,18 @@ def _spread(topology: Topology, shown: list[int], level: int, width: int, cut: i
 
 def _lines_between_drawn(topology: Topology, picture: TopologyPicture) -> None:
     """A line for every pair of drawn vertices that links join."""
-    seen: set[tuple[int, int]] = set()
-    pairs = zip(topology.source.tolist(), topology.target.tolist(), topology.kind.tolist(), strict=True)
-    rows = [(a, b, kind) for a, b, kind in pairs if a in picture.place and b in picture.place]
-    for a, b, kind in rows:
-        if (min(a, b), max(a, b)) not in seen:
-            seen.add((min(a, b), max(a, b)))
-            picture.lines[kind].append(_way(picture, a, b))
+    drawn = np.zeros(topology.size, dtype=bool)
+    drawn[list(picture.place)] = True
+    ends = np.sort(np.column_stack((topology.source, topology.target)), axis=1)
+    mine = np.flatnonzero(drawn[ends].all(axis=1))
+    _, first = np.unique(ends[mine] @ [topology.size, 1], return_index=True)
+    links = mine[np.sort(first)]
+    if len(links) > _MOST_LINES:
+        picture.notes.append(f"drawn: {_MOST_LINES:,} of {len(links):,} pairs of linked vertices, picked at random")
+        links = np.sort(np.random.default_rng(0).permutation(links)[:_MOST_LINES])
+    for link in links.tolist():
+        line = _way(picture, int(topology.source[link]), int(topology.target[link]))
+        picture.lines[int(topology.kind[link])].append(line)
 
 
 def _way(picture: TopologyPicture, a: int, b: int) -> Line:
@@ -246,26 +279,36 @@ def _springs(topology: Topology, picture: TopologyPicture) -> None:
     _lines_between_drawn(topology, picture)
 
 
-def _grid(topology: Topology, picture: TopologyPicture) -> None:
-    """Chips at their coordinates; of three dimensions, the planes side by side."""
-    at = topology.coordinates.astype(float)
+def _grid(topology: Topology, picture: TopologyPicture, at: Ints) -> None:
+    """Chips at their coordinates; of more than two dimensions, the planes side by side."""
     if at.shape[1] == 1:
         _circle(topology, picture, np.arange(topology.chips))
         return
     size = at.max(axis=0) + 1
-    if at.shape[1] == 3:
-        planes = int(size[2])
-        columns = int(np.ceil(np.sqrt(planes)))
-        plane = topology.coordinates[:, 2]
-        at = at[:, :2] + np.column_stack((plane % columns, -(plane // columns))) * (size[:2] + 2.0)
-        for z in range(planes):
-            low = at[plane == z].min(axis=0)
-            picture.labels.append((float(low[0]) - 0.5, float(low[1]) - 1.2, f"z = {z}", "left"))
-        picture.notes.append("planes of the third dimension side by side; links between planes are not drawn")
-    picture.place = {chip: (float(x), float(y)) for chip, (x, y) in enumerate(at.tolist())}
+    further, lengths = at[:, 2:], size[2:].tolist()
+    planes = int(np.prod(lengths))
+    plane = np.zeros(len(at), dtype=np.int64)
+    for d, length in enumerate(lengths):
+        plane = plane * length + further[:, d]
+    # as many planes as can be told apart
+    most = max(1, min(planes, _MOST_IN_GRID // int(size[0] * size[1])))
+    # the last dimension goes along a row where that looks like something
+    columns = lengths[-1] if len(lengths) == 2 and lengths[-1] <= 8 else int(np.ceil(np.sqrt(most)))
+    corner = np.column_stack((plane % columns, -(plane // columns))) * (size[:2] + np.array([1.5, 2.5]))
+    places = at[:, :2] + corner
+    picture.place = {chip: (float(x), float(y)) for chip, (x, y) in enumerate(places.tolist()) if plane[chip] < most}
+    if planes > 1:
+        for number in range(most):
+            mine = np.flatnonzero(plane == number)
+            low = places[mine].min(axis=0)
+            words = ", ".join(f"{'zwuv'[d]} = {further[mine[0], d]}" for d in range(min(len(lengths), 4)))
+            picture.labels.append((float(low[0]) - 0.5, float(low[1]) - 1.1, words, "left"))
+        picture.notes.append("planes of the further dimensions side by side; links between planes are not drawn")
+        if most < planes:
+            picture.notes.append(f"drawn: the first {most} of {planes} planes")
     stubs = 0
     for a, b, kind in zip(topology.source.tolist(), topology.target.tolist(), topology.kind.tolist(), strict=True):
-        if topology.coordinates.shape[1] == 3 and topology.coordinates[a, 2] != topology.coordinates[b, 2]:
+        if plane[a] != plane[b] or plane[a] >= most:
             continue
         (x, y), (u, v) = picture.place[a], picture.place[b]
         far = max(abs(u - x), abs(v - y))
@@ -278,6 +321,55 @@ def _grid(topology: Topology, picture: TopologyPicture) -> None:
         picture.lines[kind].append(((x, y), (x - 0.7 * np.sign(u - x), y - 0.7 * np.sign(v - y))))
     if stubs:
         picture.notes.append("stubs at the edges are links that wrap around")
+
+
+def _cube(topology: Topology, picture: TopologyPicture) -> None:
+    """A hypercube as cubes beside each other, every link drawn."""
+    ways = np.array(_CUBE[: topology.coordinates.shape[1]])
+    places = topology.coordinates[:, ::-1] @ ways
+    picture.place = {chip: (float(x), float(y)) for chip, (x, y) in enumerate(places.tolist())}
+    picture.size, picture.tangled = 0.3, True
+    _lines_between_drawn(topology, picture)
+
+
+def _boards(topology: Topology, picture: TopologyPicture) -> None:
+    """Boards of chips apart from each other; switches at the ends of their rows and columns."""
+    at, chips = topology.coordinates, topology.chips
+    first = topology.node == 0
+    board = at[first].max(axis=0) + 1
+    gap = 1.6
+    boards = at.max(axis=0) // board + 1
+    # whole boards, from the first corner on
+    most = np.minimum(boards, np.maximum(1, _BOARD_SIDE // board))
+    shown = (at // board < most).all(axis=1)
+    down, along = (at + gap * (at // board)).T
+    for chip in np.flatnonzero(shown).tolist():
+        picture.place[chip] = (float(along[chip]), -float(down[chip]))
+    end = {0: float(along[shown].max()) + 2.5, 1: -float(down[shown].max()) - 2.5}
+    for a, b, kind in zip(topology.source.tolist(), topology.target.tolist(), topology.kind.tolist(), strict=True):
+        if a >= chips or a not in picture.place:
+            continue
+        x, y = picture.place[a]
+        if b < chips:
+            if a < b and b in picture.place:
+                picture.lines[kind].append(((x, y), picture.place[b]))
+            continue
+        # a switch of a row has all its chips in that row
+        peers = topology.source[(topology.target == b)] if b not in picture.place else np.zeros(0, dtype=np.int64)
+        if len(peers):
+            in_row = len(np.unique(at[peers, 0])) == 1
+            picture.place[b] = (end[0], y) if in_row else (x, end[1])
+        in_row = picture.place[b][0] == end[0] and picture.place[b][1] == y
+        place = at[a, 1 if in_row else 0] % board[1 if in_row else 0]
+        side = -1 if place == 0 and board[1 if in_row else 0] > 1 else 1
+        picture.lines[kind].append(((x, y), (x + 0.6 * side, y) if in_row else (x, y - 0.6 * side)))
+    for vertex, (x, y) in sorted(picture.place.items()):
+        if vertex >= chips:
+            kind = int(topology.kind[topology.target == vertex][0])
+            picture.lines[kind].append(((x, y), (x - 0.9, y) if x == end[0] else (x, y + 0.9)))
+    picture.notes.append("short lines lead to the switch of the row or column, which stands at its end")
+    if (most < boards).any():
+        picture.notes.append(f"drawn: {most[0]} x {most[1]} of {boards[0]} x {boards[1]} boards")
 
 
 def _circle(topology: Topology, picture: TopologyPicture, ring: Ints) -> None:
@@ -334,7 +426,11 @@ def draw_topology(picture: TopologyPicture) -> "Figure":
             )  # fmt: skip
         ax.set_axis_off()
         ax.set_aspect("equal" if picture.equal else "auto")
+        inside = [(x, y) for x, y, _, side in picture.labels if side != "right"]
+        if inside:
+            ax.update_datalim(inside)
         ax.margins(0.06)
+        ax.autoscale_view()
         figure.legend(loc="outside lower left", ncols=1, fontsize=8)
         return figure
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scaleout.collectives import candidates
+from scaleout.collectives import candidates, flat
 from scaleout.collectives.alone import HALF, WHOLE, collective_rows, send_rows
 from scaleout.collectives.groups import rail_size
 from scaleout.collectives.places import Rails, rail_size_of_all, railed, rails, reach
 from scaleout.errors import TopologyError
 from scaleout.io.catalogue import list_names, load
-from scaleout.network import Fabric, rail_fat_tree
+from scaleout.network import Fabric, rail_fat_tree, torus
 from scaleout.parallel.ranks import families
 from scaleout.parallel.wires import wires_of
 from scaleout.specs import Layout
@@ -117,3 +117,14 @@ def test_plain_and_compiled_rows_are_the_same() -> None:
         given = (machine, layout.tp, layout.pp, layout.dp, True, True)
         for plain, compiled in zip(wires_of(*given), wires_of.compiled(*given), strict=True):
             assert (plain == compiled).all()
+
+
+def test_a_large_group_is_added_up_in_blocks_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    fabric = torus((3, 4, 2), bandwidth=50e9, latency=1e-6)
+    for groups in (np.arange(24)[None, :], np.arange(24).reshape(2, 12)):
+        monkeypatch.undo()
+        (whole,) = flat.direct(fabric, groups, "all_to_all", "wires").phases
+        monkeypatch.setattr(flat, "MOST_FLOWS", 100)
+        (blocks,) = flat.direct(fabric, groups, "all_to_all", "wires").phases
+        for name in ("group", "link", "weight", "latency", "cap"):
+            assert np.array_equal(getattr(whole, name), getattr(blocks, name)), name

@@ -135,7 +135,7 @@ def test_what_is_written_is_read_back_and_takes_as_long(name: str, operation: st
 def test_a_program_is_an_algorithm(tmp_path: Path) -> None:
     path = tmp_path / "ring.xml"
     path.write_text(program(4, 4, fused_ring(4)))
-    mine = msccl_algorithm(read_msccl(path))
+    mine = msccl_algorithm(read_msccl(str(path)))
     assert mine.operations == ("all_reduce",)
     assert mine.schedule(4, "all_reduce").sends > 0
     with pytest.raises(WorkloadError, match="written for 4 members, not 5"):

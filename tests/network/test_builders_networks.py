@@ -195,7 +195,7 @@ def test_what_cannot_be_built_is_refused_in_words():
         (lambda: dragonfly(2, chips_per_router=1, long_links=1, groups=4, **LINK), "join 1 to 3 groups, not 4"),
         (lambda: hamming_mesh((2,), (2, 2), **LINK), "rows and columns"),
         (lambda: slim_fly(9, chips_per_router=1, **LINK), "odd prime"),
-        (lambda: slim_fly(2, chips_per_router=1, **LINK), "odd prime"),
+        (lambda: slim_fly(2, chips_per_router=1, **LINK), "needs at least 3"),
         (lambda: jellyfish(5, 3, chips_per_switch=1, **LINK), "one of both even"),
         (lambda: rail_only(0, 4, **LINK, **INSIDE), "nodes"),
     ):

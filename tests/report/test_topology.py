@@ -1,12 +1,14 @@
 """Drawings of topologies and of their links: what is in them, and that nothing is lost or doubled."""
 
+from dataclasses import replace
+
 import networkx as nx
 import numpy as np
 import pytest
 
 from scaleout.collective import collective_table
 from scaleout.io.catalogue import load
-from scaleout.network import Topology, machine, ring
+from scaleout.network import Topology, fully_connected, hamming_mesh, hypercube, machine, ring, torus
 from scaleout.report.collective import bandwidth_curves, draw_bandwidth
 from scaleout.report.links import draw_links, link_panels
 from scaleout.report.style import render
@@ -121,3 +123,70 @@ def test_measured_points_are_laid_over_as_bus_bandwidth() -> None:
     table = collective_table("all_reduce", machine(SYSTEM, 8), [2.0**30])
     curves = bandwidth_curves(table, [("nccl-tests", 8, 2.0**30, 4e-3), ("others", 16, 2.0**30, 1.0)])
     assert curves.measured["nccl-tests"] == pytest.approx(np.array([[2.0**30, 1.75 * 2**30 / 4e-3]]))
+
+
+def corner(topology: Topology) -> list[tuple[float, float]]:
+    """Places of a drawing, all different."""
+    places = list(topology_picture(topology).place.values())
+    assert len(set(places)) == len(places)
+    return places
+
+
+LINK = {"bandwidth": 50e9, "latency": 1e-6}
+
+
+def test_hypercubes_are_drawn_as_cubes_with_every_link() -> None:
+    for dims in (3, 4, 6):
+        topology = hypercube(dims, **LINK).topology
+        assert len(corner(topology)) == 2**dims
+        lines = topology_picture(topology).lines[0]
+        assert len(lines) == len(set(lines)) == dims * 2 ** (dims - 1)
+
+
+def test_further_dimensions_are_planes_side_by_side() -> None:
+    topology = torus((3, 3, 3, 3), **LINK).topology
+    assert len(corner(topology)) == 81
+    assert {text for _, _, text, _ in topology_picture(topology).labels} >= {"z = 0, w = 0", "z = 2, w = 1"}
+
+
+def test_large_grids_show_their_first_planes_and_say_so() -> None:
+    picture = topology_picture(torus((16, 32, 32), **LINK).topology)
+    assert len(picture.place) == 4096
+    assert "drawn: the first 8 of 32 planes" in picture.notes
+
+
+def test_a_torus_without_coordinates_is_found_from_its_links() -> None:
+    known = torus((4, 8), **LINK).topology
+    lost = replace(known, coordinates=np.zeros((0, 0), dtype=np.int64))
+    assert topology_picture(lost).place == topology_picture(known).place
+
+
+@pytest.mark.parametrize("board", [(2, 2), (1, 3), (3, 1)])
+def test_boards_of_a_hammingmesh_stand_apart_with_a_switch_a_line(board: tuple[int, int]) -> None:
+    topology = hamming_mesh(board, (3, 4), **LINK).topology
+    picture = topology_picture(topology)
+    assert len(corner(topology)) == topology.size
+    # the chips of a switch stand in its row or column, whatever the kind
+    for chip, switch in zip(topology.source.tolist(), topology.target.tolist(), strict=True):
+        if chip < topology.chips <= switch:
+            along = topology.vertex_name(switch).startswith("row")
+            assert picture.place[chip][along] == picture.place[switch][along]
+
+
+def test_a_large_hammingmesh_shows_its_first_boards() -> None:
+    picture = topology_picture(hamming_mesh((4, 4), (32, 32), **LINK).topology)
+    assert sum(chip < picture.chips for chip in picture.place) == 4096
+    assert "drawn: 16 x 16 of 32 x 32 boards" in picture.notes
+
+
+def test_blots_of_lines_are_thinned_out() -> None:
+    picture = topology_picture(fully_connected(256, **LINK).topology)
+    assert len(picture.lines[0]) == 20_000
+    assert any("20,000 of 32,640" in note for note in picture.notes)
+
+
+def test_labels_of_planes_are_inside_the_figure() -> None:
+    picture = topology_picture(torus((4, 4, 4), **LINK).topology)
+    (ax,) = draw_topology(picture).axes
+    low, high = ax.get_ylim()
+    assert all(low < y < high for _, y, _, _ in picture.labels)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Hashable
 from typing import TYPE_CHECKING, Any
 
-from scaleout.errors import SpecError
+from scaleout.errors import SpecError, TopologyError
 from scaleout.io.graphs.assemble import Drawing, Edge, Vertex, assemble
 from scaleout.network.fabric import Fabric, Routing
 from scaleout.network.routing import shortest, with_routing
@@ -70,6 +70,10 @@ def from_networkx(
 
 def fabric_of(topology: Topology, routing: Callable[[Topology], Routing] | None = None) -> Fabric:
     """A fabric over a topology, by shortest paths unless told otherwise."""
+    if routing is not None and not callable(routing):
+        raise TopologyError(
+            f"routing: expected a function from a topology to a routing, such as spray, not {routing!r:.60}"
+        )
     found = (routing or shortest)(topology)
     return with_routing(Fabric(topology=topology, paths=found), found)
 

@@ -38,7 +38,7 @@ COLLECTIVES = {
 _MOST_ROWS = 4_000_000
 
 
-def read_msccl(path: Path) -> Schedule:
+def read_msccl(path: str | Path) -> Schedule:
     """The schedule of a file, checked.
 
     Raises
@@ -48,7 +48,7 @@ def read_msccl(path: Path) -> Schedule:
     WorkloadError
         It deadlocks, sends and receives do not match, or chunks end where they do not belong.
     """
-    return parse_msccl(read_text(path, LARGEST, "an MSCCL program is a few thousand lines"), str(path))
+    return parse_msccl(read_text(Path(path), LARGEST, "an MSCCL program is a few thousand lines"), str(path))
 
 
 def parse_msccl(text: str, where: str = "program") -> Schedule:

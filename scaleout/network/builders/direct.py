@@ -8,7 +8,7 @@ import numpy as np
 
 from scaleout.arrays import Bools, Ints
 from scaleout.network.builders.grids import torus
-from scaleout.network.builders.wiring import Wires, at_least
+from scaleout.network.builders.wiring import Wires, at_least, few_links, sides
 from scaleout.network.fabric import Fabric
 
 __all__ = ["fully_connected", "hypercube", "hyperx"]
@@ -50,7 +50,7 @@ def hypercube(dims: int, *, bandwidth: float, latency: float) -> Fabric:
     >>> found.chips, found.links, found.degree, found.diameter, found.bisection / 50e9
     (32, 160, (5, 5), 5, 16.0)
     """
-    at_least("hypercube: dimensions", 1, dims)
+    at_least("hypercube: dimensions", 1, dims, 20)
     fabric = torus((2,) * dims, bandwidth=bandwidth, latency=latency)
     return replace(fabric, topology=replace(fabric.topology, name=f"hypercube {dims}", kinds=("hypercube",)))
 
@@ -90,13 +90,12 @@ def hyperx(
     >>> hyperx((4, 4), chips_per_switch=4, bandwidth=50e9, latency=1e-6).topology.chips
     64
     """
-    dims, each = tuple(dims), chips_per_switch
-    for k in dims:
-        at_least("HyperX: switches in a dimension", 1, k)
+    dims, each = sides("HyperX: switches in a dimension", dims), chips_per_switch
     at_least("HyperX: chips per switch", 0, each)
     grid = math.prod(dims)
     chips = grid * (each or 1)
     at_least("HyperX: chips", 2, chips)
+    few_links("HyperX", grid * sum(k - 1 for k in dims) + 2 * chips * (each > 0))
     stride = [math.prod(dims[d + 1 :]) for d in range(len(dims))]
     shape = "x".join(map(str, dims))
     # chips that hang on switches are nodes of their own, and nothing is inside them

@@ -4,7 +4,7 @@ import numpy as np
 
 from scaleout.arrays import Ints
 from scaleout.errors import TopologyError
-from scaleout.network.builders.wiring import Wires, at_least
+from scaleout.network.builders.wiring import Wires, at_least, few_links
 from scaleout.network.fabric import Fabric
 
 __all__ = ["dragonfly"]
@@ -59,12 +59,15 @@ def dragonfly(
     at_least("dragonfly: long links of a router", 0, long_links)
     most = routers * long_links + 1
     groups = most if groups is None else groups
-    if not 1 <= groups <= most:
+    at_least("dragonfly: groups", 1, groups)
+    if groups > most:
         raise TopologyError(
             f"dragonfly: {routers} routers with {long_links} long links each join 1 to {most} groups, not {groups}"
         )
     each, far = chips_per_router, groups - 1
     chips = groups * routers * each
+    at_least("dragonfly: chips", 1, chips)
+    few_links("dragonfly", 2 * chips + groups * (routers * (routers - 1) + far))
     wires = Wires("scale-up", "port", "local", "long")
     chip, router = np.arange(chips), np.arange(groups * routers)
     up, down = wires.both(chip, chips + chip // each, bandwidth=bandwidth, latency=latency, kind="port")

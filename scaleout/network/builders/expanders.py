@@ -7,7 +7,7 @@ import numpy as np
 
 from scaleout.arrays import Ints
 from scaleout.errors import TopologyError
-from scaleout.network.builders.wiring import Wires, at_least
+from scaleout.network.builders.wiring import Wires, at_least, few_links
 from scaleout.network.fabric import Fabric
 from scaleout.network.routing import shortest
 
@@ -51,7 +51,8 @@ def slim_fly(
     >>> found.vertices, found.switch_degree, found.diameter
     ({'chip': 200, 'router': 50}, (11, 11), 4)
     """
-    if q < 3 or any(q % d == 0 for d in range(2, int(q**0.5) + 1)):
+    at_least("Slim Fly: q", 3, q, 512)
+    if any(q % d == 0 for d in range(2, int(q**0.5) + 1)):
         raise TopologyError(f"Slim Fly: q must be an odd prime (prime powers are not built), got {q}")
     same, other = _generators(q)
     squares = q * q
@@ -131,6 +132,8 @@ def jellyfish(
             f"Jellyfish: no {switches} switches have {degree} different neighbours each; "
             "the degree must be below their number, and one of both even"
         )
+    few_links("Jellyfish", switches * degree)
+    at_least("Jellyfish: seed", 0, seed, 2**63 - 1)
     rng = np.random.default_rng(seed)
     edges = _regular(switches, degree, rng)
     while not _connected(switches, edges):

@@ -14,7 +14,7 @@ import numpy as np
 
 from scaleout.arrays import Bools, Ints
 from scaleout.errors import TopologyError
-from scaleout.network.builders.wiring import Wires, at_least, runs
+from scaleout.network.builders.wiring import Wires, at_least, runs, sides
 from scaleout.network.fabric import Fabric, Loads
 
 __all__ = ["mesh", "torus", "twisted_torus"]
@@ -41,7 +41,8 @@ def mesh(dims: Sequence[int], *, bandwidth: float, latency: float) -> Fabric:
     >>> found.chips, found.links, found.degree, found.diameter, found.bisection / 50e9
     (12, 34, (2, 4), 5, 3.0)
     """
-    return _grid("mesh", tuple(dims), [False] * len(dims), None, bandwidth, latency)
+    dims = sides("mesh: chips in a dimension", dims)
+    return _grid("mesh", dims, [False] * len(dims), None, bandwidth, latency)
 
 
 def torus(dims: Sequence[int], *, bandwidth: float, latency: float) -> Fabric:
@@ -61,7 +62,8 @@ def torus(dims: Sequence[int], *, bandwidth: float, latency: float) -> Fabric:
     >>> found.chips, found.links, found.degree, found.diameter, found.bisection / 50e9
     (16, 64, (4, 4), 4, 8.0)
     """
-    return _grid("torus", tuple(dims), [k > 2 for k in dims], None, bandwidth, latency)
+    dims = sides("torus: chips in a dimension", dims)
+    return _grid("torus", dims, [k > 2 for k in dims], None, bandwidth, latency)
 
 
 def twisted_torus(dims: Sequence[int], *, bandwidth: float, latency: float) -> Fabric:
@@ -89,7 +91,7 @@ def twisted_torus(dims: Sequence[int], *, bandwidth: float, latency: float) -> F
     >>> plain.links == twisted.links, plain.diameter, twisted.diameter
     (True, 8, 6)
     """
-    dims = tuple(dims)
+    dims = sides("twisted torus: chips in a dimension", dims)
     short = min(dims, default=0)
     if short < 2 or set(dims) != {short, 2 * short}:
         raise TopologyError(f"twisted torus: dimensions are k and 2k, both present and k at least 2, not {dims}")
@@ -101,8 +103,6 @@ def _grid(
     name: str, dims: tuple[int, ...], wraps: list[bool], shift: Ints | None, bandwidth: float, latency: float
 ) -> Fabric:
     """A grid; `shift[d]` is added to the coordinates when dimension d wraps around upwards."""
-    for k in dims:
-        at_least(f"{name}: chips in a dimension", 1, k)
     chips = math.prod(dims)
     at_least(f"{name}: chips", 2, chips)
     size = np.array(dims)

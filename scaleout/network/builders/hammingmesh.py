@@ -6,7 +6,7 @@ import numpy as np
 
 from scaleout.arrays import Ints
 from scaleout.errors import TopologyError
-from scaleout.network.builders.wiring import Wires, at_least, runs
+from scaleout.network.builders.wiring import Wires, at_least, runs, sides
 from scaleout.network.fabric import Fabric, Loads
 
 __all__ = ["hamming_mesh"]
@@ -49,11 +49,12 @@ def hamming_mesh(
     >>> found.vertices, found.nodes, found.degree, found.diameter
     ({'chip': 64, 'row switch': 8, 'column switch': 8}, 16, (4, 4), 4)
     """
+    board, boards = (
+        sides(f"HammingMesh: rows and columns of {what}", dims) for what, dims in (("board", board), ("boards", boards))
+    )
     if len(board) != 2 or len(boards) != 2:
         raise TopologyError(f"HammingMesh: a board and the boards have rows and columns, not {board} and {boards}")
     (a, b), (x, y) = board, boards
-    for what, count in (("board", a), ("board", b), ("boards", x), ("boards", y)):
-        at_least(f"HammingMesh: rows and columns of {what}", 1, count)
     chips = a * b * x * y
     at_least("HammingMesh: chips", 2, chips)
     wires = Wires("board", "row", "column")
@@ -92,6 +93,7 @@ def hamming_mesh(
         ("row switch", rows),
         ("column switch", columns),
         node=node,
+        coordinates=np.column_stack((node // y * a + i, node % y * b + j)),
     )
 
     def line(

@@ -1,12 +1,13 @@
 """What is inside a node besides chips: PCIe switches, NICs, hosts with their memory, drives."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from scaleout.arrays import Ints
 from scaleout.errors import TopologyError
-from scaleout.network.builders.wiring import Wires, at_least
+from scaleout.network.builders.wiring import Wires, at_least, number
 from scaleout.network.fabric import Fabric, Loads, in_rows, lay
 from scaleout.network.routing import shortest
 from scaleout.network.topology import Topology
@@ -77,8 +78,7 @@ def host_node(
     >>> [name(link) for link in route.link[2:]]
     ['chip 0 -> PCIe switch 0', 'PCIe switch 0 -> host 0', 'host 0 -> DRAM 0']
     """
-    inside = chips if isinstance(chips, Fabric) else None
-    count = inside.topology.chips if inside else int(chips)  # type: ignore[arg-type]
+    inside, count = (chips, chips.topology.chips) if isinstance(chips, Fabric) else (None, chips)
     for what, least, value in (
         ("chips", 1, count), ("sockets", 1, sockets), ("PCIe switches", 0, pcie_switches), ("NICs", 0, nics),
     ):  # fmt: skip
@@ -136,7 +136,11 @@ def host_node(
 
 
 def _lay(wires: Wires, a: Ints, b: Ints, wire: Wire, kind: str) -> None:
-    bandwidth, latency = wire
+    if not isinstance(wire, Sequence) or len(wire) != 2:
+        raise TopologyError(f"host node: a {kind} link is (bandwidth [byte/s], latency [s]), not {wire!r:.40}")
+    bandwidth, latency = (
+        number(f"host node: {kind} link", unit, x) for unit, x in zip(("byte/s", "s"), wire, strict=True)
+    )
     if not (math.isfinite(bandwidth) and bandwidth > 0):
         raise TopologyError(f"host node: a {kind} link needs a finite bandwidth above zero, got {bandwidth:g}")
     wires.both(a, b, bandwidth=bandwidth, latency=latency, kind=kind)

@@ -56,6 +56,10 @@ def islands(
     >>> [fabric.topology.link_name(link) for link in fabric.route(np.array([1]), np.array([4])).link]
     ['chip 1 -> leaf 0', 'leaf 0 -> chip 4']
     """
+    if not isinstance(parts, Sequence):
+        raise TopologyError(f"islands: expected a list of fabrics, not {type(parts).__name__}")
+    for wrong in (part for part in (*parts, network) if not isinstance(part, Fabric)):
+        raise TopologyError(f"islands: {wrong!r:.40} is no fabric")
     at_least("islands: parts", 1, len(parts))
     total, places = sum(part.topology.chips for part in parts), network.topology.chips
     by_port = False

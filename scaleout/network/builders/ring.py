@@ -3,7 +3,7 @@
 import numpy as np
 
 from scaleout.arrays import Ints
-from scaleout.errors import TopologyError
+from scaleout.network.builders.wiring import at_least, number
 from scaleout.network.fabric import Fabric
 from scaleout.network.topology import Topology
 
@@ -26,8 +26,8 @@ def ring(chips: int, *, bandwidth: float, latency: float) -> Fabric:
     >>> fabric.route(np.array([0]), np.array([4])).link.tolist()
     [6, 11]
     """
-    if chips < 2:
-        raise TopologyError(f"ring: needs at least 2 chips, got {chips}")
+    at_least("ring: chips", 2, chips)
+    bandwidth, latency = number("ring: bandwidth", "byte/s", bandwidth), number("ring: latency", "s", latency)
     here = np.arange(chips)
     after = (here + 1) % chips
     topology = Topology(
@@ -36,8 +36,8 @@ def ring(chips: int, *, bandwidth: float, latency: float) -> Fabric:
         vertices=(("chip", chips),),
         source=np.concatenate((here, here)),
         target=np.concatenate((after, (here - 1) % chips)),
-        bandwidth=np.full(2 * chips, float(bandwidth)),
-        latency=np.full(2 * chips, float(latency)),
+        bandwidth=np.full(2 * chips, bandwidth),
+        latency=np.full(2 * chips, latency),
         kind=np.zeros(2 * chips, dtype=np.int64),
         kinds=("ring",),
     )

@@ -12,7 +12,7 @@ import numpy as np
 
 from scaleout.arrays import Bools, Ints
 from scaleout.errors import TopologyError
-from scaleout.network.builders.wiring import Wires, at_least, halve
+from scaleout.network.builders.wiring import Wires, at_least, halve, number
 from scaleout.network.fabric import Fabric
 
 __all__ = ["clos", "crossbar", "fat_tree", "leaf_spine"]
@@ -137,9 +137,11 @@ def clos(
     """
     at_least("Clos: leaves in a pod", 1, leaves_per_pod)
     at_least("Clos: cores in a plane", 1, cores)
-    over = tuple(float(x) for x in oversubscription)
-    if len(over) != 2:
-        raise TopologyError(f"Clos: oversubscription is that of leaves and that of spines, not {over}")
+    if not isinstance(oversubscription, Sequence) or len(oversubscription) != 2:
+        raise TopologyError(
+            f"Clos: oversubscription is that of leaves and that of spines, not {oversubscription!r:.40}"
+        )
+    over = tuple(number("Clos: oversubscription", "1", x) for x in oversubscription)
     return _folded(
         "Clos", chips, chips_per_leaf, leaves_per_pod, spines, cores, bandwidth, latency, over, hop_latency, bundled,
         leaf,
@@ -169,8 +171,9 @@ def fat_tree(radix: int, *, bandwidth: float, latency: float, bundled: bool = Tr
     >>> found.vertices, found.diameter, found.bisection / 50e9
     ({'chip': 128, 'leaf': 32, 'spine': 32, 'core': 16}, 6, 64.0)
     """
+    at_least("fat tree: ports of a switch", 2, radix, 160)
     half = radix // 2
-    if radix < 2 or radix % 2:
+    if radix % 2:
         raise TopologyError(f"fat tree: needs an even number of ports a switch, got {radix}")
     return clos(
         radix * half * half, chips_per_leaf=half, leaves_per_pod=half, spines=half, cores=half,

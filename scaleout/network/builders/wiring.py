@@ -1,5 +1,6 @@
 """Links as builders lay them: always two, one each way."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -7,8 +8,12 @@ import numpy as np
 from scaleout.arrays import Bools, Ints
 from scaleout.errors import TopologyError
 from scaleout.network.topology import Topology
+from scaleout.specs.experiment import LARGEST_MACHINE
 
-__all__ = ["Wires", "at_least", "halve", "runs"]
+__all__ = ["MOST_LINKS", "Wires", "at_least", "few_links", "halve", "number", "runs", "sides"]
+
+MOST_LINKS = 16_777_216
+"""Links that a builder lays."""
 
 
 class Wires:
@@ -28,7 +33,8 @@ class Wires:
     def one_way(self, a: Ints, b: Ints, *, bandwidth: float, latency: float, kind: str, width: int = 1) -> int:
         """Lay a link from each of `a` to its one of `b`; the number of the first."""
         first = self.count
-        self._rows.append((a, b, float(bandwidth), float(latency), self.kinds.index(kind), width))
+        rate, time = number(f"{kind}: bandwidth", "byte/s", bandwidth), number(f"{kind}: latency", "s", latency)
+        self._rows.append((a, b, rate, time, self.kinds.index(kind), width))
         self.count += len(a)
         return first
 
@@ -71,16 +77,65 @@ class Wires:
         )
 
 
-def at_least(what: str, least: int, value: int) -> None:
-    """Refuse a number that is too small.
+def at_least(what: str, least: int, value: int, most: int = LARGEST_MACHINE) -> None:
+    """Refuse what is no whole number, or one too small, or larger than any machine.
 
     Raises
     ------
     TopologyError
         With what it counts, the least that will do, and the value.
     """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TopologyError(f"{what}: {value!r:.40} is no whole number; expected at least {least}")
     if value < least:
         raise TopologyError(f"{what}: needs at least {least}, got {value}")
+    if value > most:
+        got = f"{value:,}" if value < 10**18 else "more than 10^18"
+        raise TopologyError(f"{what}: at most {most:,} are accepted, got {got}")
+
+
+def few_links(what: str, links: int) -> None:
+    """Refuse a graph that would not fit into memory, before it is built.
+
+    Raises
+    ------
+    TopologyError
+        More than `MOST_LINKS`.
+    """
+    if links > MOST_LINKS:
+        raise TopologyError(f"{what}: {links:,} links; at most {MOST_LINKS:,} are accepted")
+
+
+def number(what: str, unit: str, value: float) -> float:
+    """A quantity as a float; text with a unit is for files.
+
+    Raises
+    ------
+    TopologyError
+        No number.
+    """
+    if not isinstance(value, bool):
+        try:
+            return float(value) if not isinstance(value, str) else float("")
+        except (TypeError, ValueError):
+            pass
+    raise TopologyError(f"{what}: {value!r:.40} is no number [{unit}]")
+
+
+def sides(what: str, dims: Sequence[int], least: int = 1) -> tuple[int, ...]:
+    """Lengths of the dimensions of a grid.
+
+    Raises
+    ------
+    TopologyError
+        No row of whole numbers.
+    """
+    if not isinstance(dims, Iterable) or isinstance(dims, str):
+        raise TopologyError(f"{what}: {dims!r:.40} is no row of whole numbers such as (4, 4)")
+    found = tuple(dims)
+    for k in found:
+        at_least(what, least, k)
+    return tuple(int(k) for k in found)
 
 
 def halve(count: int) -> Bools:
