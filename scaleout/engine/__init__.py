@@ -1,14 +1,13 @@
 """Programs in time: folding, flows, accelerators, and the record of what happened."""
 
 from scaleout.engine.accelerator import run
-from scaleout.engine.compiled import COMPILED_FROM, run_unfolded
 from scaleout.engine.epochs import Epoch
 from scaleout.engine.hbm import Ledger, ledger, peak
 from scaleout.engine.partition import Partition, discrete, equitable
 from scaleout.engine.program import Family, Job, Label, Mark, Message, Program
 from scaleout.engine.quotient import Quotient, quotient
 from scaleout.engine.timeline import ClassTimeline, Moved, Timeline
-from scaleout.engine.unfolded import Unfolded, unfold
+from scaleout.engine.unfolded import COMPILED_FROM, Unfolded, run_unfolded, unfold
 
 __all__ = [
     "COMPILED_FROM",

@@ -12,8 +12,7 @@ import numpy as np
 
 from scaleout.arrays import Floats, Ints
 from scaleout.collectives.schedule import Schedule
-from scaleout.engine.chunks import run_lanes
-from scaleout.engine.lanes import Lanes, concatenate
+from scaleout.engine.chunks import Lanes, concatenate, run_lanes
 from scaleout.engine.program import TICKS_PER_SECOND, ticks
 from scaleout.errors import SpecError, near
 from scaleout.network.fabric import Fabric

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lane_cases import PS, lanes, networks, recurrence, ring, slow
 
-from scaleout.engine import laneloop
 from scaleout.engine.chunks import LaneRun, Lanes, concatenate, run_lanes
-from scaleout.engine.lanefold import folded
-from scaleout.engine.laneloop import by_events
-from scaleout.engine.lanerows import by_rows, rows_apply
-from scaleout.engine.lanestate import Net, State, net_of, state_of
-from scaleout.engine.lanewires import wired
+from scaleout.engine.chunks import loop as chunk_loop
+from scaleout.engine.chunks.fold import folded
+from scaleout.engine.chunks.loop import by_events
+from scaleout.engine.chunks.rows import by_rows, rows_apply
+from scaleout.engine.chunks.state import Net, State, net_of, state_of
+from scaleout.engine.chunks.wires import wired
 from scaleout.errors import WorkloadError
 
 SIZES = (2, 3, 5, 6, 7, 8, 12, 16)
@@ -139,7 +139,7 @@ def test_no_link_is_above_capacity_and_all_bytes_are_sent(given_):
     case, capacity = given_
     w = wired(case, capacity)
     log: list[tuple[int, int, float]] = []
-    plain = laneloop.retimed
+    plain = chunk_loop.retimed
 
     def watch(a, now, rate, *state):
         log.append((now, a, rate))
@@ -147,7 +147,7 @@ def test_no_link_is_above_capacity_and_all_bytes_are_sent(given_):
 
     net, state = (tuple(column.tolist() for column in part) for part in (net_of(w), state_of(w, net_of(w))))
     started, ended, first = [-1] * w.sends, [-1] * w.sends, (np.cumsum(w.steps) - w.steps).tolist()
-    loop = laneloop.play.replacing({"retimed": watch})
+    loop = chunk_loop.play.replacing({"retimed": watch})
     loop(Net(*net), State(*state), w.stride, first, 1, started, ended, [0] * 4)
     instants = sorted({*started, *ended, *(now for now, _, _ in log)})
     lane = np.repeat(np.arange(w.lanes), w.steps)

@@ -9,10 +9,10 @@ from itertools import pairwise
 import numpy as np
 
 from scaleout.engine.accelerator import stuck_at
-from scaleout.engine.compiledloop import AT, run_loop
 from scaleout.engine.program import Job
 from scaleout.engine.timeline import ClassTimeline, Timeline
-from scaleout.engine.unfolded import BASE, OP, WIDTH, Script, Small, Unfolded
+from scaleout.engine.unfolded.layout import BASE, OP, WIDTH, Script, Small, Unfolded
+from scaleout.engine.unfolded.loop import AT, run_loop
 from scaleout.errors import WorkloadError
 
 __all__ = ["COMPILED_FROM", "run_unfolded"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from scaleout.arrays import Bools, Floats, Ints
-from scaleout.engine.lanes import Lanes
+from scaleout.engine.chunks.lanes import Lanes
 
 __all__ = ["Wired", "begins", "free", "picked", "wired"]
 

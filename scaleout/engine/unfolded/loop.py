@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from scaleout.arrays import Floats, Ints
 from scaleout.compiled import borrowing
-from scaleout.engine.agenda import BUCKETS, HEAD, HEAP, HEAP_DATE, agenda, close_first, schedule, take
-from scaleout.engine.unfolded import (
+from scaleout.engine.unfolded.agenda import BUCKETS, HEAD, HEAP, HEAP_DATE, agenda, close_first, schedule, take
+from scaleout.engine.unfolded.layout import (
     BASE,
     FIRST_ENTRY,
     FIRST_PLACE,
@@ -43,7 +43,7 @@ from scaleout.engine.unfolded import (
     Script,
     Wires,
 )  # fmt: skip
-from scaleout.engine.wireloop import (
+from scaleout.engine.unfolded.wires import (
     CHANGED,
     EVENTS,
     LEG,

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from scaleout.arrays import Floats, Ints
-from scaleout.engine.lanes import LIMIT
-from scaleout.engine.lanewires import SLACK, Wired, begins
+from scaleout.engine.chunks.lanes import LIMIT
+from scaleout.engine.chunks.wires import SLACK, Wired, begins
 from scaleout.engine.program import TICKS_PER_SECOND
 
 __all__ = ["Net", "State", "net_of", "state_of"]
@@ -85,7 +85,7 @@ class State(NamedTuple):
     counts
         Of each counter.
     when, heap, place
-        Dates, see `scaleout.engine.laneheap`: of lanes, then of the arrivals of each latency.
+        Dates, see `scaleout.engine.chunks.heap`: of lanes, then of the arrivals of each latency.
     queue, sender, head, under_way
         Arrivals under way of each latency: their dates and lanes in a ring, the place of the earliest, how many.
     users, spot, using
@@ -95,7 +95,7 @@ class State(NamedTuple):
     stack, changed
         Lanes to look at; lanes noted.
     full, was, moved, links
-        Level of each link, see `scaleout.engine.lanefill`; what it was before the last change, and when
+        Level of each link, see `scaleout.engine.chunks.fill`; what it was before the last change, and when
         that was; links changed.
     dirty, queued
         Links whose levels are to be worked out, in a ring; whether a link is in it.

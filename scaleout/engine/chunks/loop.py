@@ -15,11 +15,11 @@ import numpy as np
 
 from scaleout.arrays import Floats, Ints
 from scaleout.compiled import borrowing
-from scaleout.engine.lanefill import settle
-from scaleout.engine.laneheap import put, take
-from scaleout.engine.lanes import LIMIT
-from scaleout.engine.lanestate import Net, State, net_of, state_of
-from scaleout.engine.lanewires import Wired
+from scaleout.engine.chunks.fill import settle
+from scaleout.engine.chunks.heap import put, take
+from scaleout.engine.chunks.lanes import LIMIT
+from scaleout.engine.chunks.state import Net, State, net_of, state_of
+from scaleout.engine.chunks.wires import Wired
 from scaleout.engine.program import TICKS_PER_SECOND
 
 __all__ = ["DONE", "OVERFLOW", "RAN", "STALLED", "STUCK", "Outcome", "as_lists", "by_events", "span"]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scaleout.arrays import Ints
-from scaleout.engine.lanewires import Wired, begins
+from scaleout.engine.chunks.wires import Wired, begins
 from scaleout.engine.partition import Hashes, _bits, _compact, _gather, _mix
 
 __all__ = ["FoldedLanes", "folded"]

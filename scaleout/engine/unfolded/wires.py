@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from scaleout.arrays import Floats, Ints
 from scaleout.compiled import borrowing
-from scaleout.engine.agenda import BUCKET, DATE, schedule, take
 from scaleout.engine.program import TICKS_PER_SECOND
-from scaleout.engine.unfolded import (
+from scaleout.engine.unfolded.agenda import BUCKET, DATE, schedule, take
+from scaleout.engine.unfolded.layout import (
     ALONE,
     CAP,
     FIRST_ENTRY,

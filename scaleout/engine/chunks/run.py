@@ -1,8 +1,8 @@
 """The chunk engine: lanes of sends over shared links, asynchronously, in whole picoseconds.
 
-Lanes that nobody can hold up are worked out by a recurrence (`scaleout.engine.lanerows`), all others
-by events with exact max-min rates (`scaleout.engine.laneloop`); both give the same ticks. Folded,
-lanes that must behave alike run once (`scaleout.engine.lanefold`).
+Lanes that nobody can hold up are worked out by a recurrence (`scaleout.engine.chunks.rows`), all others
+by events with exact max-min rates (`scaleout.engine.chunks.loop`); both give the same ticks. Folded,
+lanes that must behave alike run once (`scaleout.engine.chunks.fold`).
 """
 
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from collections.abc import Callable
 import numpy as np
 
 from scaleout.arrays import Bools, Floats, Ints
-from scaleout.engine.lanefold import folded
-from scaleout.engine.laneloop import DONE, OVERFLOW, STALLED, STUCK, Outcome, by_events
-from scaleout.engine.lanerows import by_rows, rows_apply
-from scaleout.engine.lanes import LIMIT, LaneRun, Lanes, concatenate
-from scaleout.engine.lanewires import Wired, free, picked, wired
+from scaleout.engine.chunks.fold import folded
+from scaleout.engine.chunks.lanes import LIMIT, LaneRun, Lanes, concatenate
+from scaleout.engine.chunks.loop import DONE, OVERFLOW, STALLED, STUCK, Outcome, by_events
+from scaleout.engine.chunks.rows import by_rows, rows_apply
+from scaleout.engine.chunks.wires import Wired, free, picked, wired
 from scaleout.errors import WorkloadError
 
 __all__ = ["LaneRun", "Lanes", "concatenate", "run_lanes"]

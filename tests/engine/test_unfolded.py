@@ -14,8 +14,8 @@ from test_folding import CASES, same
 
 from scaleout.collectives import candidates
 from scaleout.engine import Family, Job, Message, Timeline, discrete, quotient, run, run_unfolded, unfold
-from scaleout.engine.agenda import BUCKETS, HEAD, HEAP, HEAP_DATE, agenda, close_first, schedule, take
 from scaleout.engine.program import STREAMS
+from scaleout.engine.unfolded.agenda import BUCKETS, HEAD, HEAP, HEAP_DATE, agenda, close_first, schedule, take
 from scaleout.errors import ScaleoutError, WorkloadError
 from scaleout.evaluate.assumptions import assumptions
 from scaleout.evaluate.breakdown import breakdown, critical_path, ends_last
@@ -218,7 +218,7 @@ def test_the_agenda_hands_items_out_in_the_order_of_their_dates(seed: int) -> No
 
 
 def test_streams_fit_into_their_room() -> None:
-    from scaleout.engine.unfolded import WIDTH
+    from scaleout.engine.unfolded.layout import WIDTH
 
     assert len(STREAMS) <= WIDTH
 

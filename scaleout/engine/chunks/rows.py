@@ -17,9 +17,9 @@ import numpy as np
 
 from scaleout.arrays import Floats, Ints
 from scaleout.compiled import compilable
-from scaleout.engine.laneloop import DONE, OVERFLOW, RAN, Outcome, as_lists, span
-from scaleout.engine.lanes import LIMIT
-from scaleout.engine.lanewires import Wired, begins
+from scaleout.engine.chunks.lanes import LIMIT
+from scaleout.engine.chunks.loop import DONE, OVERFLOW, RAN, Outcome, as_lists, span
+from scaleout.engine.chunks.wires import Wired, begins
 
 __all__ = ["by_rows", "rows_apply"]
 

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from lane_cases import networks
 
 from scaleout.engine.chunks import Lanes, concatenate
-from scaleout.engine.lanefill import settle
-from scaleout.engine.lanefold import folded
-from scaleout.engine.laneloop import as_lists, play
-from scaleout.engine.lanestate import Net, State, net_of, state_of
-from scaleout.engine.lanewires import Wired, wired
+from scaleout.engine.chunks.fill import settle
+from scaleout.engine.chunks.fold import folded
+from scaleout.engine.chunks.loop import as_lists, play
+from scaleout.engine.chunks.state import Net, State, net_of, state_of
+from scaleout.engine.chunks.wires import Wired, wired
 from scaleout.network import max_min
 
 
