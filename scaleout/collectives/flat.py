@@ -20,11 +20,14 @@ from scaleout.arrays import Floats, Ints
 from scaleout.collectives.groups import rail_size
 from scaleout.network.fabric import Fabric
 from scaleout.network.pattern import Pattern, Phase, tally
+from scaleout.specs import Protocol
 
 __all__ = ["ROUNDS", "direct", "nvls", "point_to_point", "ring", "ring_latency", "tree"]
 
 ROUNDS = {"all_reduce": 2, "all_gather": 1, "reduce_scatter": 1, "all_to_all": 1}
 """Times that every byte goes round the group."""
+_PAIRS_AT_ONCE = 1 << 18
+"""Flows that are routed together where everyone sends to everyone."""
 
 
 def ring(fabric: Fabric, groups: Ints, operation: str, protocol: str) -> Pattern:
@@ -101,10 +104,7 @@ def direct(fabric: Fabric, groups: Ints, operation: str, protocol: str, name: st
     """Every member sends to every other at once; an all-reduce does it twice (two-shot)."""
     count, members = groups.shape
     rules, rounds = fabric.protocols[protocol], ROUNDS[operation]
-    a, b = np.nonzero(~np.eye(members, dtype=bool))
-    routes = fabric.route(groups[:, a].ravel(), groups[:, b].ravel())
-    group, link, weight = tally(routes.flow // len(a), routes.link, routes.weight, fabric.topology.links)
-    step = fabric.step(routes, rules).reshape(count, len(a)).max(axis=1)
+    group, link, weight, step = _pairs(fabric, groups, rules)
     phase = Phase(
         share=rounds / members,
         group=group,
@@ -115,6 +115,41 @@ def direct(fabric: Fabric, groups: Ints, operation: str, protocol: str, name: st
         cap=fabric.cap(rules, count, group, link, weight, (members - 1) / (members - 1 + fabric.idle_step)),
     )
     return Pattern(f"{name}/{protocol}", (phase,))
+
+
+def _pairs(fabric: Fabric, groups: Ints, rules: Protocol) -> tuple[Ints, Ints, Floats, Floats]:
+    """Group, link and weight of all flows from every member to every other, and each group's slowest step [s].
+
+    16,384 chips have 268 million pairs, so they are routed some at a time: several groups, or some
+    senders of one. Large groups are cut alike, so that groups that lie alike get the same sums.
+    """
+    count, members = groups.shape
+    flows = members * (members - 1)
+    step = np.zeros(count)
+    found: list[tuple[Ints, Ints, Floats]] = []
+    if flows <= _PAIRS_AT_ONCE:
+        a, b = np.nonzero(~np.eye(members, dtype=bool))
+        at_once = _PAIRS_AT_ONCE // flows
+        for first in range(0, count, at_once):
+            some = groups[first : first + at_once]
+            routes = fabric.route(some[:, a].ravel(), some[:, b].ravel())
+            group, link, weight = tally(routes.flow // flows, routes.link, routes.weight, fabric.topology.links)
+            step[first : first + len(some)] = fabric.step(routes, rules).reshape(len(some), flows).max(axis=1)
+            found.append((group + first, link, weight))
+    else:
+        senders = max(1, _PAIRS_AT_ONCE // members)
+        for g, ranks in enumerate(groups):
+            load = np.zeros(fabric.topology.links)
+            for first in range(0, members, senders):
+                own = np.arange(first, min(first + senders, members))
+                a, b = np.nonzero(own[:, None] != np.arange(members))
+                routes = fabric.route(ranks[own[a]], ranks[b])
+                load += np.bincount(routes.link, routes.weight, len(load))
+                step[g] = max(step[g], fabric.step(routes, rules).max())
+            used = np.flatnonzero(load)
+            found.append((np.full(len(used), g), used, load[used]))
+    group, link, weight = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return group, link, weight, step
 
 
 def tree(fabric: Fabric, groups: Ints, operation: str, protocol: str) -> Pattern:
