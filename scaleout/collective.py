@@ -124,19 +124,19 @@ def bus_factor(operation: str, chips: int) -> float:
 
 
 def sizes_between(low: float, high: float, factor: float = 2.0) -> list[float]:
-    """Sizes from `low` to at most `high`, each `factor` times the one before [byte].
+    """Sizes from `low` to at most `high`, each `factor` times the one before [byte]; after 0 comes 8.
 
-    >>> sizes_between(8, 64)
-    [8.0, 16.0, 32.0, 64.0]
+    >>> sizes_between(8, 64), sizes_between(0, 16)
+    ([8.0, 16.0, 32.0, 64.0], [0.0, 8.0, 16.0])
 
     Raises
     ------
     SpecError
         The sizes do not ascend, or there are too many.
     """
-    if not (0 <= low <= high < 1e18 and factor > 1):
+    if not (0 <= low <= high < 1e18 and 1 < factor < math.inf):
         raise SpecError(f"sizes from {low:g} to {high:g} bytes by {factor:g}: expected 0 <= min <= max, factor above 1")
-    sizes = [float(low)]
+    sizes = [float(low)] if low or high < 8 else [0.0, 8.0]
     while sizes[-1] and sizes[-1] * factor <= high * (1 + 1e-12):
         sizes.append(sizes[-1] * factor)
         if len(sizes) > MOST_SIZES:
@@ -166,7 +166,7 @@ def collective_table(
     sizes
         Of the whole buffer [byte].
     ranks
-        Members; None takes all chips.
+        Members; None takes all chips. A send goes from the first to the last.
     algorithm
         One of your own, or a name, or ``algorithm/protocol``; None lets the library choose.
     explain
@@ -189,6 +189,7 @@ def collective_table(
     members = np.arange(fabric.topology.chips) if ranks is None else np.asarray(ranks, dtype=np.int64)
     if len(members) < 2:
         raise SpecError(f"{operation}: {len(members)} chip; expected at least 2")
+    members = members[[0, -1]] if operation == "send" else members
     groups = members[None, :]
     sizes = [0.0] if operation == "barrier" else sizes
     tried, notes = _tried(fabric, groups, operation, algorithm)
@@ -211,15 +212,23 @@ def collective_table(
     )
 
 
-def pipeline_chunks(size: float) -> int:
-    """Pieces that pipelines cut a message into: the square root of its size over 512 KiB, at most 64.
+def pipeline_chunks(size: float, depth: int = 1) -> int:
+    """Pieces that pipelines cut a message into: the root of its size over 512 KiB, at most 64, times that of the depth.
 
     The time of a pipeline of c pieces, (depth + c) (latency + size / c / rate), is least where c grows so.
 
-    >>> pipeline_chunks(1e3), pipeline_chunks(1e9)
-    (1, 44)
+    Parameters
+    ----------
+    size
+        Of the message [byte].
+    depth
+        Steps one behind another, where they grow with the number of ranks; at most 64 count.
+
+    >>> pipeline_chunks(1e3), pipeline_chunks(1e9), pipeline_chunks(1e9, depth=4)
+    (1, 44, 87)
     """
-    return max(1, min(64, round(math.sqrt(size / 2**19))))
+    deep = math.sqrt(max(1, min(64, depth)))
+    return max(1, round(min(64 * deep, math.sqrt(size / 2**19) * deep)))
 
 
 def _unfolded(
@@ -232,8 +241,10 @@ def _unfolded(
             f"{name}: {len(members):,} chips are too many to write down every send; expected at most "
             f"{MOST_MEMBERS:,}, or {' or '.join(_AS_LANES)}"
         )
+    # a ring that hands one message on from rank to rank is a chain, the deepest of pipelines
+    depth = len(members) - 1 if name == "ring" and operation in ("broadcast", "reduce") else 1
     schedule = (own or ALGORITHMS[name]).schedule(
-        Group.on(fabric, members), operation, chunks=pipeline_chunks(row.bytes)
+        Group.on(fabric, members), operation, chunks=pipeline_chunks(row.bytes, depth)
     )
     run = run_operations(fabric, [Operation(schedule=schedule, ranks=members, nbytes=row.bytes, protocol=protocol)])
     time = run.ends[0]

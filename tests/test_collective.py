@@ -86,8 +86,26 @@ def test_what_it_cannot_do_is_refused(arguments: tuple, words: str) -> None:  # 
 
 def test_sizes_ascend_by_a_factor() -> None:
     assert sizes_between(8, 2**33)[-1] == 2**33
-    assert sizes_between(0, 100) == [0]
+    assert sizes_between(0, 4) == [0]
+    assert sizes_between(0, 100, 4) == [0, 8, 32]
     assert sizes_between(5, 5) == [5]
-    for wrong in ((8, 4, 2), (8, 16, 1), (1, 1e17, 1.001)):
+    for wrong in ((8, 4, 2), (8, 16, 1), (1, 1e17, 1.001), (8, 16, float("inf"))):
         with pytest.raises(SpecError):
             sizes_between(*wrong)
+
+
+@pytest.mark.parametrize("fold", [True, False])
+def test_a_send_goes_from_the_first_chip_to_the_last(fold: bool) -> None:
+    fabric = machine(SYSTEM, 16)
+    table = collective_table("send", fabric, [1e6], fold=fold)
+    (pair,) = collective_table("send", fabric, [1e6], ranks=np.array([0, 15]), fold=fold).rows
+    assert (table.chips, table.rows[0].time) == (2, pair.time)
+    (near,) = collective_table("send", machine(SYSTEM, 8), [1e6], fold=fold).rows
+    assert near.time < pair.time
+
+
+@pytest.mark.parametrize("operation", ["broadcast", "reduce"])
+def test_a_long_chain_is_cut_finely_enough_to_fill(operation: str) -> None:
+    (row,) = collective_table(operation, machine(SYSTEM, 64), [2e9], algorithm="ring", fold=False).rows
+    assert row.phases is not None
+    assert 1 < row.time / row.phases < 1.5
