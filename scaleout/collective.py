@@ -13,6 +13,7 @@ from scaleout.collectives.algorithm import Algorithm, Task
 from scaleout.collectives.correctness import PROVABLE, check
 from scaleout.collectives.goal import OPERATIONS
 from scaleout.collectives.groups import Group
+from scaleout.collectives.phases import rounds
 from scaleout.collectives.registry import ALGORITHMS
 from scaleout.collectives.schedule import Schedule
 from scaleout.collectives.tuner import tuner_name, tuner_times
@@ -127,19 +128,19 @@ def bus_factor(operation: str, chips: int) -> float:
 
 
 def sizes_between(low: float, high: float, factor: float = 2.0) -> list[float]:
-    """Sizes from `low` to at most `high`, each `factor` times the one before [byte].
+    """Sizes from `low` to at most `high`, each `factor` times the one before [byte]; after 0 comes 8.
 
-    >>> sizes_between(8, 64)
-    [8.0, 16.0, 32.0, 64.0]
+    >>> sizes_between(8, 64), sizes_between(0, 16)
+    ([8.0, 16.0, 32.0, 64.0], [0.0, 8.0, 16.0])
 
     Raises
     ------
     SpecError
         The sizes do not ascend, or there are too many.
     """
-    if not (0 <= low <= high < 1e18 and factor > 1):
+    if not (0 <= low <= high < 1e18 and 1 < factor < math.inf):
         raise SpecError(f"sizes from {low:g} to {high:g} bytes by {factor:g}: expected 0 <= min <= max, factor above 1")
-    sizes = [float(low)]
+    sizes = [float(low)] if low or high < 8 else [0.0, 8.0]
     while sizes[-1] and sizes[-1] * factor <= high * (1 + 1e-12):
         sizes.append(sizes[-1] * factor)
         if len(sizes) > MOST_SIZES:
@@ -169,7 +170,7 @@ def collective_table(
     sizes
         Of the whole buffer [byte].
     ranks
-        Members; None takes all chips.
+        Members; None takes all chips. A send goes from the first to the last.
     algorithm
         One of your own, or a name, or ``algorithm/protocol``; None lets the library choose.
     explain
@@ -195,6 +196,7 @@ def collective_table(
         raise SpecError(f"algorithm: {algorithm!r:.40}: expected a name or an Algorithm")
     members = _members(fabric, operation, ranks)
     sizes = _checked(sizes)
+    members = members[[0, -1]] if operation == "send" else members
     groups = members[None, :]
     if not fold and len(members) > MOST_MEMBERS and not any(operation in ALGORITHMS[n].operations for n in _AS_LANES):
         raise SpecError(
@@ -255,15 +257,23 @@ def _checked(sizes: Sequence[float]) -> list[float]:
     return found
 
 
-def pipeline_chunks(size: float) -> int:
-    """Pieces that pipelines cut a message into: the square root of its size over 512 KiB, at most 64.
+def pipeline_chunks(size: float, depth: int = 1) -> int:
+    """Pieces that pipelines cut a message into: the root of its size over 512 KiB, at most 64, times that of the depth.
 
     The time of a pipeline of c pieces, (depth + c) (latency + size / c / rate), is least where c grows so.
 
-    >>> pipeline_chunks(1e3), pipeline_chunks(1e9)
-    (1, 44)
+    Parameters
+    ----------
+    size
+        Of the message [byte].
+    depth
+        Steps one behind another, where they grow with the number of ranks; at most 64 count.
+
+    >>> pipeline_chunks(1e3), pipeline_chunks(1e9), pipeline_chunks(1e9, depth=4)
+    (1, 44, 87)
     """
-    return max(1, min(64, round(math.sqrt(size / 2**19))))
+    deep = math.sqrt(max(1, min(64, depth)))
+    return max(1, round(min(64 * deep, math.sqrt(size / 2**19) * deep)))
 
 
 def _unfolded(
@@ -276,8 +286,10 @@ def _unfolded(
             f"{name}: {len(members):,} chips are too many to write down every send; expected at most "
             f"{MOST_MEMBERS:,}, or {' or '.join(_AS_LANES)}"
         )
+    # a ring that hands one message on from rank to rank is a chain, the deepest of pipelines
+    depth = len(members) - 1 if name == "ring" and operation in ("broadcast", "reduce") else 1
     schedule = (own or ALGORITHMS[name]).schedule(
-        Group.on(fabric, members), operation, chunks=pipeline_chunks(row.bytes)
+        Group.on(fabric, members), operation, chunks=pipeline_chunks(row.bytes, depth)
     )
     run = run_operations(fabric, [Operation(schedule=schedule, ranks=members, nbytes=row.bytes, protocol=protocol)])
     time = run.ends[0]
@@ -318,13 +330,7 @@ def _tried(
     able = {name: one for name, one in known.items() if one.fits(fabric, groups, operation)}
     if algorithm is not None:
         if wanted not in able:
-            task = Task(operation=operation, group=Group.on(fabric, groups[0]))
-            why = known[wanted].lacks(task) if wanted in known and operation in known[wanted].operations else ""
-            why = f" ({why})" if why else ""
-            raise SpecError(
-                f"algorithm {name!r:.40}: does no {operation} on these chips of {fabric.topology.name}{why}; "
-                f"{near(name, sorted({*able, *names}))}"
-            )
+            return _fallback(fabric, groups, operation, known, name, asked or protocol, {*able, *names})
         able = {wanted: able[wanted]}
     if not able:
         raise SpecError(f"{operation}: no algorithm does it on these chips of {fabric.topology.name}")
@@ -335,6 +341,29 @@ def _tried(
     made = {f"{name}/{protocol}": one.pattern(fabric, groups, operation, protocol) for name, one in able.items()}
     note = () if "wires" in fabric.protocols else (_FOREIGN.format(", ".join(able), protocol),)
     return made, note
+
+
+def _fallback(
+    fabric: Fabric,
+    groups: Ints,
+    operation: str,
+    known: Mapping[str, Algorithm],
+    name: str,
+    protocol: str,
+    others: set[str],
+) -> tuple[dict[str, Pattern], tuple[str, ...]]:
+    """What an algorithm does where it does not fit, as its schedule's note says; or why it does nothing."""
+    wanted, group, why = name.partition("/")[0], Group.on(fabric, groups[0]), ""
+    one = known.get(wanted)
+    if one is not None and operation in one.operations:
+        why = f" ({one.lacks(Task(operation=operation, group=group))})"
+        schedule = one.schedule(group, operation)
+        if schedule.note and not schedule.virtual:
+            return {f"{wanted}/{protocol}": rounds(fabric, groups, schedule, protocol)}, (f"{wanted}: {schedule.note}",)
+    raise SpecError(
+        f"algorithm {name!r:.40}: does no {operation} on these chips of {fabric.topology.name}{why}; "
+        f"{near(name, sorted(others))}"
+    )
 
 
 def _prove(mine: Algorithm, group: Group, operation: str) -> None:

@@ -12,6 +12,7 @@ from scaleout.collectives import Algorithm, Sends, register
 from scaleout.collectives.algorithm import Task
 from scaleout.errors import SpecError, TopologyError, WorkloadError
 from scaleout.io.catalogue import load
+from scaleout.io.graphs import load_topology
 from scaleout.network import machine, ring
 
 SYSTEM = load("system", "dgx-h100")
@@ -92,11 +93,21 @@ def test_what_it_cannot_do_is_refused(arguments: tuple, words: str) -> None:  # 
 
 def test_sizes_ascend_by_a_factor() -> None:
     assert sizes_between(8, 2**33)[-1] == 2**33
-    assert sizes_between(0, 100) == [0]
+    assert sizes_between(0, 4) == [0]
+    assert sizes_between(0, 100, 4) == [0, 8, 32]
     assert sizes_between(5, 5) == [5]
-    for wrong in ((8, 4, 2), (8, 16, 1), (1, 1e17, 1.001)):
+    for wrong in ((8, 4, 2), (8, 16, 1), (1, 1e17, 1.001), (8, 16, float("inf"))):
         with pytest.raises(SpecError):
             sizes_between(*wrong)
+
+
+@pytest.mark.parametrize("fold", [True, False])
+def test_unequal_islands_fall_back_to_a_flat_ring_and_say_so(fold: bool) -> None:
+    fabric = load_topology("two-islands")
+    table = collective_table("all_reduce", fabric, [1e9], algorithm="hierarchical", fold=fold)
+    (plain,) = collective_table("all_reduce", fabric, [1e9], algorithm="ring", fold=fold).rows
+    assert "ring" in table.notes[0]
+    assert table.rows[0].time == pytest.approx(plain.time, rel=0.02)
 
 
 RING = ring(4, bandwidth=50e9, latency=1e-6)
@@ -169,3 +180,20 @@ def test_only_known_operations_are_registered() -> None:
 def test_too_many_sends_are_refused_before_anything_is_built() -> None:
     with pytest.raises(SpecError, match="16,384 chips are too many to write down every send"):
         collective_table("all_to_all", ring(16_384, bandwidth=50e9, latency=1e-6), [1e6], fold=False)
+
+
+@pytest.mark.parametrize("fold", [True, False])
+def test_a_send_goes_from_the_first_chip_to_the_last(fold: bool) -> None:
+    fabric = machine(SYSTEM, 16)
+    table = collective_table("send", fabric, [1e6], fold=fold)
+    (pair,) = collective_table("send", fabric, [1e6], ranks=np.array([0, 15]), fold=fold).rows
+    assert (table.chips, table.rows[0].time) == (2, pair.time)
+    (near,) = collective_table("send", machine(SYSTEM, 8), [1e6], fold=fold).rows
+    assert near.time < pair.time
+
+
+@pytest.mark.parametrize("operation", ["broadcast", "reduce"])
+def test_a_long_chain_is_cut_finely_enough_to_fill(operation: str) -> None:
+    (row,) = collective_table(operation, machine(SYSTEM, 64), [2e9], algorithm="ring", fold=False).rows
+    assert row.phases is not None
+    assert 1 < row.time / row.phases < 1.5

@@ -93,9 +93,11 @@ def command(
     links: Path | None,
     as_json: bool,
 ) -> None:
-    """Time OPERATION (all_reduce, all_gather, reduce_scatter, all_to_all) on a machine that does nothing else.
+    """Time OPERATION on a machine that does nothing else.
 
-    Sizes are those of the whole buffer, as nccl-tests counts them.
+    OPERATION is all_reduce, all_gather, reduce_scatter, all_to_all, broadcast, reduce, gather, scatter,
+    barrier, or send (from the first chip to the last). Sizes are those of the whole buffer, as
+    nccl-tests counts them.
 
     \b
     Examples:
@@ -108,6 +110,8 @@ def command(
         raise SpecError("--system, --topology: give one of them; scaleout show systems lists names")
     if measured is not None and (plot is None or system is None):
         raise SpecError("--measured: lays points over the figure of --plot, for a --system")
+    if plot is not None and links is not None and plot.resolve() == links.resolve():
+        raise SpecError(f"--plot, --links: both are to be written to {plot}; give two files")
     kinds = {path: figure_file(path) for path in (plot, links) if path is not None}
     sizes = sizes_between(parse_size(low, "--min"), parse_size(high, "--max"), factor)
     points = _points(measured, operation, system)

@@ -26,8 +26,8 @@ __all__ = ["ROUNDS", "direct", "nvls", "point_to_point", "ring", "ring_latency",
 
 ROUNDS = {"all_reduce": 2, "all_gather": 1, "reduce_scatter": 1, "all_to_all": 1}
 """Times that every byte goes round the group."""
-MOST_FLOWS = 1 << 20
-"""Of a group whose paths are held at once; the sends of larger groups are added up in blocks."""
+_PAIRS_AT_ONCE = 1 << 18
+"""Flows that are routed together where everyone sends to everyone."""
 
 
 def ring(fabric: Fabric, groups: Ints, operation: str, protocol: str) -> Pattern:
@@ -104,13 +104,7 @@ def direct(fabric: Fabric, groups: Ints, operation: str, protocol: str, name: st
     """Every member sends to every other at once; an all-reduce does it twice (two-shot)."""
     count, members = groups.shape
     rules, rounds = fabric.protocols[protocol], ROUNDS[operation]
-    if members**2 <= MOST_FLOWS:
-        a, b = np.nonzero(~np.eye(members, dtype=bool))
-        routes = fabric.route(groups[:, a].ravel(), groups[:, b].ravel())
-        group, link, weight = tally(routes.flow // len(a), routes.link, routes.weight, fabric.topology.links)
-        step = fabric.step(routes, rules).reshape(count, len(a)).max(axis=1)
-    else:
-        group, link, weight, step = _in_blocks(fabric, groups, rules)
+    group, link, weight, step = _pairs(fabric, groups, rules)
     phase = Phase(
         share=rounds / members,
         group=group,
@@ -123,23 +117,38 @@ def direct(fabric: Fabric, groups: Ints, operation: str, protocol: str, name: st
     return Pattern(f"{name}/{protocol}", (phase,))
 
 
-def _in_blocks(fabric: Fabric, groups: Ints, rules: Protocol) -> tuple[Ints, Ints, Floats, Floats]:
-    """Loads of every member's sends to every other, and their slowest step, some senders of a group at a time."""
+def _pairs(fabric: Fabric, groups: Ints, rules: Protocol) -> tuple[Ints, Ints, Floats, Floats]:
+    """Group, link and weight of all flows from every member to every other, and each group's slowest step [s].
+
+    16,384 chips have 268 million pairs, so they are routed some at a time: several groups, or some
+    senders of one. Large groups are cut alike, so that groups that lie alike get the same sums.
+    """
     count, members = groups.shape
-    senders = max(1, MOST_FLOWS // (4 * members))
-    step, found = np.zeros(count), []
-    for number, ranks in enumerate(groups):
-        load = np.zeros(fabric.topology.links)
-        for first in range(0, members, senders):
-            few = ranks[first : first + senders]
-            source, target = np.repeat(few, members), np.tile(ranks, len(few))
-            apart = source != target
-            routes = fabric.route(source[apart], target[apart])
-            load += np.bincount(routes.link, routes.weight, len(load))
-            step[number] = max(step[number], fabric.step(routes, rules).max(initial=0.0))
-        links = np.flatnonzero(load)
-        found.append((np.full(len(links), number), links, load[links]))
-    group, link, weight = (np.concatenate(column) for column in zip(*found, strict=True))
+    flows = members * (members - 1)
+    step = np.zeros(count)
+    found: list[tuple[Ints, Ints, Floats]] = []
+    if flows <= _PAIRS_AT_ONCE:
+        a, b = np.nonzero(~np.eye(members, dtype=bool))
+        at_once = _PAIRS_AT_ONCE // flows
+        for first in range(0, count, at_once):
+            some = groups[first : first + at_once]
+            routes = fabric.route(some[:, a].ravel(), some[:, b].ravel())
+            group, link, weight = tally(routes.flow // flows, routes.link, routes.weight, fabric.topology.links)
+            step[first : first + len(some)] = fabric.step(routes, rules).reshape(len(some), flows).max(axis=1)
+            found.append((group + first, link, weight))
+    else:
+        senders = max(1, _PAIRS_AT_ONCE // members)
+        for g, ranks in enumerate(groups):
+            load = np.zeros(fabric.topology.links)
+            for first in range(0, members, senders):
+                own = np.arange(first, min(first + senders, members))
+                a, b = np.nonzero(own[:, None] != np.arange(members))
+                routes = fabric.route(ranks[own[a]], ranks[b])
+                load += np.bincount(routes.link, routes.weight, len(load))
+                step[g] = max(step[g], fabric.step(routes, rules).max())
+            used = np.flatnonzero(load)
+            found.append((np.full(len(used), g), used, load[used]))
+    group, link, weight = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return group, link, weight, step
 
 

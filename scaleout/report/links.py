@@ -1,6 +1,7 @@
 """Link utilisation as a heat map: a panel for each kind of link and direction, a cell for each link."""
 
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -130,6 +131,8 @@ def draw_links(panels: list[LinkPanel], title: str) -> "Figure":
     rows = -(-len(panels) // columns)
     with house_style():
         figure = new_figure(2.2 + 2.8 * columns, 1.0 + 2.7 * rows)
+        # one panel is narrower than most titles
+        title = "\n".join(wrap(title, 12 + 34 * columns))
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
         axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
         drawn = None

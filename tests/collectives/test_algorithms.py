@@ -213,6 +213,17 @@ def test_all_to_all_sends_each_peer_its_part(chips: int) -> None:
     assert pattern.per_byte(fabric) * nbytes == pytest.approx(max(times), rel=1e-12)
 
 
+@pytest.mark.parametrize("at_once", [3, 64, 300])
+def test_pairs_routed_some_at_a_time_load_the_same_links(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    fabric = rail_fat_tree(SYSTEM, 32)
+    groups = np.arange(32).reshape(2, 16)[:, ::-1]
+    (whole,) = direct(fabric, groups, "all_to_all", "P2P", "pairwise").phases
+    monkeypatch.setattr("scaleout.collectives.flat._PAIRS_AT_ONCE", at_once)
+    (cut,) = direct(fabric, groups, "all_to_all", "P2P", "pairwise").phases
+    for name in ("group", "link", "weight", "latency", "cap"):
+        assert np.array_equal(getattr(cut, name), getattr(whole, name)), name
+
+
 def test_a_cap_is_no_capacity() -> None:
     """Two operations below half of a link run beside each other as if alone."""
     fabric = with_protocol("send", scale_up_rate=0.4)

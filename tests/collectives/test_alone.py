@@ -124,7 +124,7 @@ def test_a_large_group_is_added_up_in_blocks_to_the_same(monkeypatch: pytest.Mon
     for groups in (np.arange(24)[None, :], np.arange(24).reshape(2, 12)):
         monkeypatch.undo()
         (whole,) = flat.direct(fabric, groups, "all_to_all", "wires").phases
-        monkeypatch.setattr(flat, "MOST_FLOWS", 100)
+        monkeypatch.setattr(flat, "_PAIRS_AT_ONCE", 100)
         (blocks,) = flat.direct(fabric, groups, "all_to_all", "wires").phases
         for name in ("group", "link", "weight", "latency", "cap"):
             assert np.array_equal(getattr(whole, name), getattr(blocks, name)), name
