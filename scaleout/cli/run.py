@@ -16,7 +16,7 @@ from scaleout.cli.progress import progress
 from scaleout.errors import SpecError
 from scaleout.evaluate.event import Recording
 from scaleout.io.catalogue import experiment
-from scaleout.report.files import output_folder, write_all
+from scaleout.report.files import figure_file, output_folder, write_all, write_figure
 from scaleout.result import Result
 from scaleout.simulate import record, simulate
 
@@ -53,6 +53,12 @@ _WHAT = {
     "chips / (tp x pp), the global batch stays.",
 )
 @click.option("--weak", is_flag=True, help="With --chips: the batch of a dp rank stays, the global batch grows.")
+@click.option(
+    "--links",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw how busy each link is over the step into a .png or .svg file.",
+)
 @click.option("--no-fold", is_flag=True, help="Simulate every rank; the result is the same.")
 @evaluator_option
 def command(
@@ -62,6 +68,7 @@ def command(
     out: Path | None,
     chips: str | None,
     weak: bool,
+    links: Path | None,
     no_fold: bool,
     evaluator: str,
 ) -> None:
@@ -77,7 +84,11 @@ def command(
       scaleout run --set stack=megatron-lm --out plans/megatron
       scaleout run --chips 2k,4k,8k,16k
       scaleout run --evaluator analytic
+      scaleout run --links links.png
     """
+    if links is not None and (chips is not None or evaluator == "analytic"):
+        raise SpecError("--links: draws one step of the event evaluator; leave out --chips and --evaluator analytic")
+    kind = figure_file(links) if links is not None else ""
     if weak and chips is None:
         raise SpecError("--weak: goes with --chips, whose rows it changes")
     if no_fold and evaluator == "analytic":
@@ -106,6 +117,8 @@ def command(
         }
         text = json.dumps({**result.to_dict(), "run": run}, indent=2)
         files = write_all(folder, _files(text, result, recording)) if folder is not None else []
+        if links is not None and recording is not None:
+            _draw_links(links, kind, result, recording)
     if as_json:
         for line in result.warnings:
             click.echo(f"warning: {line}", err=True)
@@ -120,6 +133,8 @@ def command(
     console.print()
     for path in files:
         click.echo(f"wrote {path}  ({_WHAT[path.name]})")
+    if links is not None:
+        click.echo(f"wrote {links}  (how busy each link is)")
     if files and recording is None:
         click.echo("no figure and no timeline, for which it takes --evaluator event")
 
@@ -136,3 +151,11 @@ def _files(text: str, result: Result, recording: Recording | None) -> dict[str, 
 
     figure = draw_breakdown(breakdown_table(result, recording))
     return {**render(figure, "breakdown"), "timeline.json": trace_json(recording), **written}
+
+
+def _draw_links(path: Path, kind: str, result: Result, recording: Recording) -> None:
+    """The heat map of all links."""
+    from scaleout.report.links import draw_links, link_panels
+
+    panels = link_panels(recording.topology, recording.busy_links())
+    write_figure(path, kind, lambda: draw_links(panels, f"{result.name}: links over the step"))

@@ -28,6 +28,7 @@ from scaleout.engine.usage import BINS, Usage, usage
 from scaleout.errors import TopologyError, WorkloadError
 from scaleout.network import Fabric, avoiding, machine, stretches, with_routing
 from scaleout.network.pattern import Pattern
+from scaleout.network.topology import Topology
 from scaleout.specs import Fault, Slow, System, TrainingExperiment
 from scaleout.training.step import build
 
@@ -69,6 +70,11 @@ class Recording:
         if isinstance(self.wiring, Unfolded):
             raise WorkloadError("usage: the compiled loop keeps no account of what links carry; take compiled=False")
         return usage(self.job, self.wiring, self.timeline, bins)
+
+    @property
+    def topology(self) -> Topology:
+        """The network that the step ran on."""
+        return site(self.experiment).fabric.topology
 
     def busy_links(self) -> Floats:
         """Utilisation of every link over the step [1], shape (links,)."""

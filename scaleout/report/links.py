@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["LinkPanel", "draw_links", "link_panels"]
 
 _MOST_PANELS = 12
+_TOPS = (1, 2, 5, 10, 20, 50, 100)
+"""Ends of the scale [%]."""
 _ROW = 64
 """Cells of a row where nothing else says how long it should be."""
 
@@ -126,7 +128,7 @@ def _wrapped(busy: Floats) -> Floats:
 
 
 def draw_links(panels: list[LinkPanel], title: str) -> "Figure":
-    """A heat map a panel, all with one scale from 0 to 100 %."""
+    """A heat map a panel, all with one scale from 0 %."""
     columns = min(4, len(panels)) or 1
     rows = -(-len(panels) // columns)
     with house_style():
@@ -135,10 +137,12 @@ def draw_links(panels: list[LinkPanel], title: str) -> "Figure":
         title = "\n".join(wrap(title, 12 + 34 * columns))
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
         axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
+        most = max((float(np.nanmax(panel.busy)) for panel in panels), default=1.0)
+        top = next((step for step in _TOPS if most <= step / 100), 100)
         drawn = None
         for ax, panel in zip(axes, panels, strict=False):
             drawn = ax.imshow(
-                panel.busy * 100, vmin=0, vmax=100, cmap="cividis", aspect="auto", interpolation="nearest",
+                panel.busy * 100, vmin=0, vmax=top, cmap="cividis", aspect="auto", interpolation="nearest",
                 origin="lower",
             )  # fmt: skip
             ax.set_title(f"{panel.title}\nup to {np.nanmax(panel.busy):.0%}", fontsize=8)

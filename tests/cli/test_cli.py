@@ -44,6 +44,13 @@ def test_run_prints_tables_and_writes_files(
     assert Result.from_json((folder / "result.json").read_text()).chips == 64
 
 
+def test_run_draws_its_links(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert call(monkeypatch, *SMALL, "--json", "--links", "links.png") == 0
+    assert (tmp_path / "links.png").read_bytes().startswith(b"\x89PNG")
+    assert call(monkeypatch, *SMALL, "--links", "links.png", "--evaluator", "analytic") == 2
+    assert call(monkeypatch, *SMALL, "--links", "links.gif") == 2
+
+
 def test_run_json_is_one_object_in_si_units_and_writes_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
