@@ -134,7 +134,7 @@ def draw_links(panels: list[LinkPanel], title: str) -> "Figure":
     with house_style():
         figure = new_figure(2.2 + 2.8 * columns, 1.0 + 2.7 * rows)
         # one panel is narrower than most titles
-        title = "\n".join(wrap(title, 12 + 34 * columns))
+        title = "\n".join(wrap(title, 12 + 34 * columns, break_on_hyphens=False))
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
         axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
         most = max((float(np.nanmax(panel.busy)) for panel in panels), default=1.0)

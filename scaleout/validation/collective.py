@@ -39,6 +39,8 @@ _ELSEWHERE = {
 _HOST = 16
 """Chips of a host at most: a larger scale-up domain is a rack, in which `nodes` are hosts."""
 _FORCED = ("ring", "tree", "nvls-tree", "nvls", "direct")
+_MOST_CHIPS = 100_000
+"""Chips of a row; a table is not to ask for more memory than there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +188,10 @@ def ranks_of(system: System, operation: str, gpus: int, nodes: int) -> tuple[int
     Raises
     ------
     MeasurementError
-        A node has fewer chips.
+        A node has fewer chips, or they are more than any machine had.
     """
+    if gpus > _MOST_CHIPS:
+        raise MeasurementError(f"{gpus:,} chips; expected at most {_MOST_CHIPS:,}")
     per_node = system.chips_per_node
     if per_node > _HOST and gpus <= per_node:
         return gpus, np.arange(2 if operation == "send" else gpus)[None, :]

@@ -54,6 +54,7 @@ def test_the_table_and_its_figures(
         (("all_reduce", "--system", "dgx-h100", "--factor", "1"), "factor above 1"),
         (("all_reduce", "--system", "dgx-h100", "--nodes", "2", "--chips", "4"), "give one of them"),
         (("all_reduce", "--system", "dgx-h100", "--algorithm", "rng"), "did you mean 'ring'"),
+        (("all_reduce", "--system", "dgx-h100", "--plot", "x.png", "--links", "x.png"), "give two files"),
         (("all_reduce", "--system", "dgx-h100", "--plot", "x.gif"), "ends in .png or .svg"),
         (("all_reduce", "--system", "dgx-h100", "--plot", "nowhere/x.png"), "no folder nowhere"),
     ],

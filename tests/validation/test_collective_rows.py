@@ -179,3 +179,8 @@ def test_the_whole_table_of_expert_exchanges_is_met() -> None:
     whole = moe_alltoall.compare(TABLES / "moe_alltoall.csv").summary()
     assert whole["mape"] <= 0.05
     assert whole["groups"]["ep=8"]["mape"] <= 0.06
+
+
+def test_a_row_of_more_chips_than_there_are_is_refused_before_it_takes_memory() -> None:
+    with pytest.raises(MeasurementError, match="at most 100,000"):
+        collective.ranks_of(load("system", "dgx-h100"), "all_reduce", 10**12, 10**11)
