@@ -13,7 +13,7 @@ from scaleout.collectives.algorithm import Task
 from scaleout.errors import SpecError, TopologyError, WorkloadError
 from scaleout.io.catalogue import load
 from scaleout.io.graphs import load_topology
-from scaleout.network import machine, ring
+from scaleout.network import machine, ring, torus
 
 SYSTEM = load("system", "dgx-h100")
 
@@ -108,6 +108,13 @@ def test_unequal_islands_fall_back_to_a_flat_ring_and_say_so(fold: bool) -> None
     (plain,) = collective_table("all_reduce", fabric, [1e9], algorithm="ring", fold=fold).rows
     assert "ring" in table.notes[0]
     assert table.rows[0].time == pytest.approx(plain.time, rel=0.02)
+
+
+@pytest.mark.parametrize("algorithm", ["nvls", "sharp"])
+def test_no_switch_adds_where_there_is_none(algorithm: str) -> None:
+    assert collective_table("all_reduce", machine(SYSTEM, 8), [1e6], algorithm=algorithm).rows
+    with pytest.raises(SpecError, match="no switch of its nodes could add"):
+        collective_table("all_reduce", torus((4, 2), bandwidth=50e9, latency=1e-6), [1e6], algorithm=algorithm)
 
 
 RING = ring(4, bandwidth=50e9, latency=1e-6)

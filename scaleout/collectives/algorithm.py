@@ -134,6 +134,8 @@ class Algorithm:
         """Whether it does the operation, and these groups lie as it needs them."""
         if operation not in self.operations:
             return False
+        if self.lacks is _anywhere:
+            return True
         return not self.lacks(Task(operation=operation, group=Group.on(fabric, groups[0])))
 
     def schedule(

@@ -26,6 +26,8 @@ class Group:
         Node of each member, shape (members,); empty is one node for all.
     grid
         Sides of the wrapped grid that the members fill, last side fastest; empty for none.
+    switched
+        Whether links inside nodes lead to switches, which may add.
 
     >>> Group(members=8, node=np.arange(8) // 4).per_node
     4
@@ -34,6 +36,7 @@ class Group:
     members: int
     node: Ints = field(default_factory=_NONE.copy)
     grid: tuple[int, ...] = ()
+    switched: bool = True
 
     def __post_init__(self) -> None:
         if self.members < 1:
@@ -48,7 +51,16 @@ class Group:
     @classmethod
     def on(cls, fabric: Fabric, ranks: Ints) -> "Group":
         """A group of a fabric's ranks."""
-        return cls(members=len(ranks), node=fabric.topology.node[ranks], grid=grid_of(fabric, ranks))
+        topology = fabric.topology
+        mine = np.zeros(topology.size, dtype=bool)
+        mine[ranks] = True
+        inside = mine[topology.source] & (topology.kind == 0)
+        return cls(
+            members=len(ranks),
+            node=topology.node[ranks],
+            grid=grid_of(fabric, ranks),
+            switched=bool((topology.target[inside] >= topology.chips).all()),
+        )
 
     @property
     def islands(self) -> tuple[range, ...]:

@@ -54,8 +54,17 @@ def _levels_form(fabric: Fabric, groups: Ints, operation: str, protocol: str, *,
     return replace(flat, algorithm=f"{name} (ring)/{protocol}")
 
 
-def _several_nodes(task: Task) -> str:
-    return "" if len(set(task.group.node.tolist())) == 1 else "its members lie in several nodes"
+def _no_switch(task: Task) -> str:
+    return "" if task.group.switched else "no switch of its nodes could add"
+
+
+def _not_one_switch(task: Task) -> str:
+    several = len(set(task.group.node.tolist())) > 1
+    return "its members lie in several nodes" if several else _no_switch(task)
+
+
+def _no_switched_levels(task: Task) -> str:
+    return one_level(task) or _no_switch(task)
 
 
 ALGORITHMS: dict[str, Algorithm] = {
@@ -85,8 +94,8 @@ ALGORITHMS: dict[str, Algorithm] = {
         Algorithm(name="pxn", operations=("all_to_all",), make=pxn, lacks=one_level),
         Algorithm(name="bucket", operations=_ROUND, make=bucket, form=bucket_form, lacks=no_grid),
         Algorithm(name="multi-ring", operations=_ROUND, make=multi_ring, form=multi_ring_form, lacks=no_grid),
-        Algorithm(name="nvls", operations=("all_reduce",), make=nvls_schedule, form=nvls, lacks=_several_nodes),
-        Algorithm(name="sharp", operations=("all_reduce",), make=sharp, form=sharp_form),
+        Algorithm(name="nvls", operations=("all_reduce",), make=nvls_schedule, form=nvls, lacks=_not_one_switch),
+        Algorithm(name="sharp", operations=("all_reduce",), make=sharp, form=sharp_form, lacks=_no_switch),
         Algorithm(name="dissemination", operations=("barrier",), make=dissemination),
         Algorithm(name="send", operations=("send",), make=send_schedule, form=send_form),
         *(
@@ -95,7 +104,7 @@ ALGORITHMS: dict[str, Algorithm] = {
                 operations=_ROUND if name == "hierarchical" else ("all_reduce",),
                 make=partial(hierarchical_schedule, name=name),
                 form=partial(_levels_form, name=name),
-                lacks=one_level,
+                lacks=_no_switched_levels if name == "nvls-tree" else one_level,
             )
             for name in LEVELS
         ),

@@ -101,6 +101,7 @@ def assembled(system: System, chips: int, slow: Slow | None = None) -> Fabric:
         width=width,
         halves=np.zeros(0, dtype=bool) if nodes > 1 or inside.halves is None else inside.halves,
         transitive=nodes == 1 and inside.transitive,
+        coordinates=np.zeros(0, dtype=np.int64) if nodes > 1 or inside.coordinates is None else inside.coordinates,
     )
 
     def paths(source: Ints, target: Ints) -> Ints:

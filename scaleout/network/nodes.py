@@ -203,9 +203,8 @@ def _torus(up: ScaleUp, nodes: int, per_node: int) -> Part:
             now = now + (b - a) * step
         return np.concatenate(columns, axis=1)
 
-    return Part(
-        (), (links,), paths, _halves(shape, ring, at), all(r or k <= 2 for k, r in zip(shape, ring, strict=True))
-    )
+    alike = all(r or k <= 2 for k, r in zip(shape, ring, strict=True))
+    return Part((), (links,), paths, _halves(shape, ring, at), alike, np.stack(at, axis=1))
 
 
 def _halves(shape: tuple[int, ...], ring: list[bool], at: list[Ints]) -> Bools | None:

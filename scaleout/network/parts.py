@@ -54,7 +54,7 @@ class Part(NamedTuple):
         In the order of their numbers.
     paths
         Links from many sources to many targets, padded with -1.
-    halves, transitive
+    halves, transitive, coordinates
         As of a `Topology`, where the part is all of it.
     """
 
@@ -63,6 +63,7 @@ class Part(NamedTuple):
     paths: Callable[[Ints, Ints], Ints]
     halves: Bools | None = None
     transitive: bool = False
+    coordinates: Ints | None = None
 
     @property
     def size(self) -> int:
