@@ -4,7 +4,6 @@ Every row is the median of several runs in this process, after one to warm up (w
 compiled code). Machines differ: compare rows of one run.
 """
 
-import resource
 import statistics
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -217,7 +217,9 @@ def ring_memory() -> float:
 
 def print_ring_memory() -> None:
     run_lanes(*straight(1024))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    # ru_maxrss would count what the parent held when it forked
+    status = Path("/proc/self/status").read_text()
+    print(next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024)
 
 
 def main() -> None:
@@ -269,6 +271,7 @@ OUT = tempfile.mkdtemp(prefix="scaleout-bench-")
 FIRST = "import scaleout; scaleout.simulate(scaleout.experiment('llama-3.1-405b-16k'))"
 UNFOLDED = """
 from dataclasses import replace
+from pathlib import Path
 import scaleout
 spec = scaleout.experiment('llama-3.1-405b-16k')
 layout, batch = replace(spec.layout, dp={dp}), replace(spec.batch, global_=spec.batch.global_ * {dp} // 128)
