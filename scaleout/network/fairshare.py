@@ -29,6 +29,8 @@ solves of this size, and a simulation that solves so much has more to come."""
 FEW = 8
 """Rounds are tried where links have at most so many different shares at first. On random paths
 they are faster up to 7 different shares, equal at 12, slower from 17 on."""
+_NARROW = 1 << 31
+"""Whole numbers below it fit into 32 bits."""
 MOST = 32
 """Rounds give up after so many, or where a link carries so many different rates."""
 
@@ -153,12 +155,21 @@ def _solve(
     """Run a solver, which writes `rate`."""
     network = network._replace(flows=network.flows.copy(), share=network.share.copy())
     if compiled:
-        return solver.compiled(rate, *network, *scratch)
+        parts = (*network, *scratch)
+        if int(network.flows.sum()) < _NARROW and len(network.link) < _NARROW:
+            # half the memory to go through, and most of the time is waiting for memory
+            parts = tuple(map(_narrow, parts))
+        return solver.compiled(rate, *parts)
     # lists: Python is slow to read single elements of arrays
     result = rate.tolist()
     done = solver(result, *(x.tolist() if isinstance(x, np.ndarray) else x for x in (*network, *scratch)))
     rate[:] = result
     return done
+
+
+def _narrow(values: Any) -> Any:
+    """Whole numbers in 32 bits, where they are in an array."""
+    return values.astype(np.int32) if isinstance(values, np.ndarray) and values.dtype == np.int64 else values
 
 
 def _begins(sizes: Ints) -> Ints:
