@@ -16,7 +16,7 @@ from scaleout.collectives.groups import Group
 from scaleout.collectives.phases import rounds
 from scaleout.collectives.registry import ALGORITHMS
 from scaleout.collectives.schedule import Schedule
-from scaleout.collectives.tuner import tuner_name, tuner_times
+from scaleout.collectives.tuner import tuner_choice, tuner_name, tuner_times
 from scaleout.engine.program import TICKS_PER_SECOND, ticks
 from scaleout.errors import SpecError, TopologyError, WorkloadError, near
 from scaleout.evaluate.chunks import Operation, run_operations
@@ -29,6 +29,7 @@ from scaleout.specs.fields import plain
 __all__ = ["OPERATIONS", "CollectiveRow", "CollectiveTable", "bus_factor", "collective_table", "sizes_between"]
 
 _FOREIGN = "{}: not among the library's own choices here; timed with the constants of its protocol {}"
+_BY_TUNER = "chosen by NCCL's tuner; constants were fitted so that the fastest is taken, and times of another choice may be far off"
 MOST_SIZES = 256
 """Sizes of one table."""
 MOST_MEMBERS = 1024
@@ -157,6 +158,7 @@ def collective_table(
     algorithm: str | Algorithm | None = None,
     explain: bool = False,
     tuner: Tuner | None = None,
+    by_tuner: bool = False,
     fold: bool = True,
 ) -> CollectiveTable:
     """Time an operation alone on a fabric.
@@ -177,6 +179,8 @@ def collective_table(
         Whether rows tell the time of every candidate.
     tuner
         Whose times they tell beside it.
+    by_tuner
+        Take what the tuner would, where it knows the operation; otherwise the fastest is taken.
     fold
         True takes the phases that training steps are made of. False simulates every send of every
         rank, chunk by chunk: equal where all hops are alike, nearer to what happens elsewhere.
@@ -205,7 +209,10 @@ def collective_table(
         )
     sizes = [0.0] if operation == "barrier" else sizes
     tried, notes = _tried(fabric, groups, operation, algorithm)
-    rows = [_row(fabric, operation, members, size, tried, explain, tuner) for size in sizes]
+    if by_tuner and tuner is None:
+        raise SpecError("by_tuner: there is no tuner; System.tuner has one where the library is NCCL")
+    notes = (*notes, _BY_TUNER) if by_tuner else notes
+    rows = [_row(fabric, operation, members, size, tried, explain, tuner, by_tuner) for size in sizes]
     largest = max(range(len(rows)), key=lambda at: rows[at].bytes)
     if fold:
         use = _use(fabric, tried[rows[largest].algorithm], rows[largest])
@@ -383,14 +390,18 @@ def _row(
     tried: Mapping[str, Pattern],
     explain: bool,
     tuner: Tuner | None,
+    by_tuner: bool,
 ) -> CollectiveRow:
     chosen, chips = fastest(fabric, tried, size), len(members)
-    pattern = tried[chosen]
     thought: dict[str, float] = {}
-    if tuner is not None and explain:
+    if tuner is not None and (explain or by_tuner):
         nodes = len(set(fabric.topology.node[members].tolist()))
         times = tuner_times(tuner, operation, chips, nodes, size)
         thought = {name: times[tuner_name(name)] for name in sorted(tried) if tuner_name(name) in times}
+        if by_tuner:
+            able = {name: pattern.alone(fabric, size) for name, pattern in tried.items()}
+            chosen = tuner_choice(times, able) or chosen
+    pattern = tried[chosen]
     time_ps = sum(
         ticks(size * phase.per_byte(fabric)) + ticks(float(phase.latency[0]))
         if size
@@ -409,7 +420,7 @@ def _row(
         bottleneck=link,
         bound_by=bound_by,
         candidates={name: p.alone(fabric, size) for name, p in sorted(tried.items())} if explain else {},
-        tuner=thought,
+        tuner=thought if explain else {},
     )
 
 

@@ -117,6 +117,18 @@ def test_no_switch_adds_where_there_is_none(algorithm: str) -> None:
         collective_table("all_reduce", torus((4, 2), bandwidth=50e9, latency=1e-6), [1e6], algorithm=algorithm)
 
 
+def test_the_tuner_may_choose_and_our_lines_tell_the_time() -> None:
+    fabric, sizes = machine(SYSTEM, 8), [2.0**12, 2.0**22, 2.0**32]
+    tuned = collective_table("all_reduce", fabric, sizes, tuner=SYSTEM.tuner, by_tuner=True).rows
+    plain = collective_table("all_reduce", fabric, sizes, explain=True, tuner=SYSTEM.tuner).rows
+    for mine, best in zip(tuned, plain, strict=True):
+        assert best.tuner[mine.algorithm] == min(best.tuner.values())
+        assert mine.time == pytest.approx(best.candidates[mine.algorithm], rel=1e-9)
+        assert mine.time >= best.time
+    with pytest.raises(SpecError, match="there is no tuner"):
+        collective_table("all_reduce", fabric, sizes, by_tuner=True)
+
+
 RING = ring(4, bandwidth=50e9, latency=1e-6)
 
 

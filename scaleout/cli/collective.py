@@ -59,6 +59,7 @@ def parse_size(text: str, option: str) -> float:
     help="Take this one, such as ring, ring/LL128 or an MSCCL program.xml. [default: the library's choice]",
 )
 @click.option("--explain", is_flag=True, help="Print the time of every candidate, size by size.")
+@click.option("--by-tuner", is_flag=True, help="Take what NCCL's tuner would, in place of the fastest.")
 @click.option(
     "--measured",
     type=click.Path(path_type=Path),
@@ -87,6 +88,7 @@ def command(
     factor: float,
     algorithm: str | None,
     explain: bool,
+    by_tuner: bool,
     measured: Path | None,
     no_fold: bool,
     plot: Path | None,
@@ -121,9 +123,18 @@ def command(
             load_compiled()
         begun = time.perf_counter()
         fabric = fabric_of(system or topology or "", nodes, chips)
-        tuner = load("system", system).tuner if system and explain else None
+        tuner = load("system", system).tuner if system and (explain or by_tuner) else None
+        if by_tuner and tuner is None:
+            raise SpecError(f"--by-tuner: {system or topology} has no tuner of NCCL's; leave it out for the fastest")
         table = collective_table(
-            operation, fabric, sizes, algorithm=_algorithm(algorithm), explain=explain, tuner=tuner, fold=not no_fold
+            operation,
+            fabric,
+            sizes,
+            algorithm=_algorithm(algorithm),
+            explain=explain,
+            tuner=tuner,
+            by_tuner=by_tuner,
+            fold=not no_fold,
         )
     run: dict[str, Any] = {
         "wall_time": time.perf_counter() - begun,  # building and simulating [s]

@@ -47,6 +47,7 @@ def test_the_table_and_its_figures(
     ("args", "words"),
     [
         (("all_reduce",), "give one of them"),
+        (("all_reduce", "--system", "tpu-v4", "--chips", "8", "--by-tuner"), "has no tuner of NCCL's"),
         (("all_reduce", "--system", "dgx-h10"), "did you mean"),
         (("all_redduce", "--system", "dgx-h100"), "did you mean 'all_reduce'"),
         (("all_reduce", "--system", "dgx-h100", "--min", "3x"), "'3x' is no size"),
