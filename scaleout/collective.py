@@ -29,7 +29,9 @@ from scaleout.specs.fields import plain
 __all__ = ["OPERATIONS", "CollectiveRow", "CollectiveTable", "bus_factor", "collective_table", "sizes_between"]
 
 _FOREIGN = "{}: not among the library's own choices here; timed with the constants of its protocol {}"
-_BY_TUNER = "chosen by NCCL's tuner; constants were fitted so that the fastest is taken, and times of another choice may be far off"
+_BY_TUNER = (
+    "chosen by NCCL's tuner; constants were fitted for the fastest to be taken: other choices' times may be far off"
+)
 MOST_SIZES = 256
 """Sizes of one table."""
 MOST_MEMBERS = 1024
