@@ -70,11 +70,18 @@ def parse_size(text: str, option: str) -> float:
 @click.option(
     "--plot",
     type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Draw bus bandwidth over size into a .png or .svg file.",
+    is_flag=False,
+    flag_value="busbw.png",
+    metavar="[FILE]",
+    help="Draw bus bandwidth over size into a .png or .svg file. [default: busbw.png]",
 )
 @click.option(
-    "--links", type=click.Path(path_type=Path), metavar="FILE", help="Draw how busy each link is at the largest size."
+    "--links",
+    type=click.Path(path_type=Path),
+    is_flag=False,
+    flag_value="links.png",
+    metavar="[FILE]",
+    help="Draw how busy each link is at the largest size. [default: links.png]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (SI units) instead of a table.")
 def command(
@@ -108,6 +115,7 @@ def command(
       scaleout collective all_gather --system dgx-b200 --chips 4 --algorithm ring --json
       scaleout collective all_reduce --system dgx-h100 --nodes 512 --plot busbw.png --links links.png
     """
+    plot, links = (None if path is None else Path(path) for path in (plot, links))
     if (system is None) == (topology is None):
         raise SpecError("--system, --topology: give one of them; scaleout show systems lists names")
     if measured is not None and (plot is None or system is None):

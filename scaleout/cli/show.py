@@ -25,7 +25,12 @@ _LISTS = {"chips": "chip", "systems": "system", "models": "model", "stacks": "st
 @click.option("--nodes", type=click.IntRange(1), help="With topology: nodes of a system. [default: 1]")
 @click.option("--chips", type=click.IntRange(1), help="With topology: chips of a system, in place of --nodes.")
 @click.option(
-    "--plot", type=click.Path(path_type=Path), metavar="FILE", help="With topology: draw it into a .png or .svg file."
+    "--plot",
+    type=click.Path(path_type=Path),
+    is_flag=False,
+    flag_value="topology.png",
+    metavar="[FILE]",
+    help="With topology: draw it into a .png or .svg file. [default: topology.png]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
@@ -52,7 +57,7 @@ def command(
         if name is None:
             list_topologies(as_json)
         else:
-            show_topology(name, nodes, chips, plot, as_json)
+            show_topology(name, nodes, chips, None if plot is None else Path(plot), as_json)
         return
     for option, value in {"NAME": name, "--nodes": nodes, "--chips": chips, "--plot": plot}.items():
         if value is not None:

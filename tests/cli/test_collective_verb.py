@@ -43,6 +43,17 @@ def test_the_table_and_its_figures(
     assert {path.name for path in tmp_path.iterdir()} == {"bw.svg", "links.png"}
 
 
+def test_figures_without_a_name_have_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert call(monkeypatch, "all_reduce", "--system", "dgx-h100", "--max", "1K", "--plot", "--links", "--json") == 0
+    json.loads(capsys.readouterr().out)
+    monkeypatch.setattr(sys, "argv", ["scaleout", "show", "topology", "dgx-h100", "--plot"])
+    with pytest.raises(SystemExit):
+        main()
+    assert {path.name for path in tmp_path.iterdir()} == {"busbw.png", "links.png", "topology.png"}
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
