@@ -10,7 +10,7 @@ give the same bits.
 import math
 
 from scaleout.arrays import Floats, Ints
-from scaleout.compiled import compilable
+from scaleout.compiled import borrowing, compilable
 
 __all__ = ["levels", "rounds"]
 
@@ -18,7 +18,7 @@ Reals = Floats | list[float]
 Whole = Ints | list[int]
 
 
-@compilable
+@borrowing
 def total(values: Reals, counts: Whole, low: int, high: int) -> float:
     """Sum of value x count, in order."""
     result = 0.0
@@ -27,7 +27,7 @@ def total(values: Reals, counts: Whole, low: int, high: int) -> float:
     return result
 
 
-@compilable
+@borrowing
 def share(capacity: float, used: float, load: float) -> float:
     """What a link leaves to its open flows, per unit of weight; inf where it has none (5)."""
     return max(capacity - used, 0.0) / load if load > 0.0 else math.inf

@@ -16,6 +16,7 @@ import math
 
 from scaleout.arrays import Floats, Ints
 from scaleout.compiled import borrowing
+from scaleout.network.filling import share, total
 
 __all__ = ["settle"]
 
@@ -114,21 +115,6 @@ def filled(
         # rounding never takes a level down again
         level = max(level, share(capacity[on], used, total(weight, open_, low[on], end)))
     return level
-
-
-@borrowing
-def total(values: Reals, counts: Whole, low: int, high: int) -> float:
-    """Sum of value x count, in order."""
-    result = 0.0
-    for i in range(low, high):
-        result += values[i] * counts[i]
-    return result
-
-
-@borrowing
-def share(capacity: float, used: float, load: float) -> float:
-    """What a link leaves to its open lanes, per unit of weight; inf where it has none."""
-    return max(capacity - used, 0.0) / load if load > 0.0 else math.inf
 
 
 @borrowing
