@@ -1,5 +1,6 @@
 """What a model holds and computes, before it is cut over chips."""
 
+from scaleout.models.kinds import LayerKind, layer_kinds
 from scaleout.models.transformer import (
     layer_parameters,
     norm_parameters,
@@ -8,6 +9,8 @@ from scaleout.models.transformer import (
 )
 
 __all__ = [
+    "LayerKind",
+    "layer_kinds",
     "layer_parameters",
     "norm_parameters",
     "parameters",

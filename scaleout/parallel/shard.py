@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from scaleout.compiled import compilable
 from scaleout.hardware.formats import format_of
-from scaleout.models import norm_parameters
+from scaleout.models import LayerKind, norm_parameters
 from scaleout.specs import Model, TrainingExperiment
 
 __all__ = ["Dimensions", "Options", "Shard", "chunk_parameters", "cut", "dimensions", "options", "shard"]
@@ -43,8 +43,8 @@ class Dimensions(NamedTuple):
     tied: float
 
 
-def dimensions(model: Model) -> Dimensions:
-    """A model as numbers."""
+def dimensions(model: Model, kind: LayerKind | None = None) -> Dimensions:
+    """Layers of one kind of a model as numbers; None stands for those of a model whose layers are all alike."""
     return Dimensions(
         layers=float(model.layers),
         hidden=float(model.hidden),
@@ -237,6 +237,6 @@ def chunk_parameters(s: Shard, layers: float, embedding: bool, loss: bool, alone
     return count
 
 
-def shard(experiment: TrainingExperiment) -> Shard:
-    """The share of one rank of an experiment."""
-    return cut(dimensions(experiment.model), options(experiment))
+def shard(experiment: TrainingExperiment, kind: LayerKind | None = None) -> Shard:
+    """The share of one rank of an experiment, for one kind of its layers."""
+    return cut(dimensions(experiment.model, kind), options(experiment))

@@ -3,12 +3,12 @@
 from scaleout.specs.attention import AttentionConstants, DecodeConstants, PrefillConstants
 from scaleout.specs.chip import Chip
 from scaleout.specs.elementwise import ElementwiseConstants
-from scaleout.specs.experiment import MODULES, Slow, TrainingExperiment
+from scaleout.specs.experiment import MODULES, Offload, Routing, Slow, TrainingExperiment
 from scaleout.specs.faults import Fault
 from scaleout.specs.fields import FrozenDict
 from scaleout.specs.gemm import GemmConstants, QuantiseConstants
 from scaleout.specs.layout import Batch, Layout
-from scaleout.specs.model import Model
+from scaleout.specs.model import Experts, Latent, LinearAttention, Model
 from scaleout.specs.moe import MoeKernel, MoeLibrary
 from scaleout.specs.stack import Stack
 from scaleout.specs.system import ALGORITHMS, CollectiveLibrary, Launch, Network, Protocol, ScaleUp, System
@@ -23,18 +23,23 @@ __all__ = [
     "CollectiveLibrary",
     "DecodeConstants",
     "ElementwiseConstants",
+    "Experts",
     "Fault",
     "FrozenDict",
     "GemmConstants",
+    "Latent",
     "Launch",
     "Layout",
+    "LinearAttention",
     "Model",
     "MoeKernel",
     "MoeLibrary",
     "Network",
+    "Offload",
     "PrefillConstants",
     "Protocol",
     "QuantiseConstants",
+    "Routing",
     "ScaleUp",
     "Slow",
     "Stack",

@@ -11,9 +11,9 @@ from scaleout.specs.layout import Batch, Layout
 from scaleout.specs.model import Model
 from scaleout.specs.stack import Stack
 from scaleout.specs.system import System
-from scaleout.units import Fraction, Number
+from scaleout.units import Fraction, NotNegative, Number, Positive, Share
 
-__all__ = ["MODULES", "Slow", "TrainingExperiment"]
+__all__ = ["MODULES", "Offload", "Routing", "Slow", "TrainingExperiment"]
 
 LARGEST_MACHINE = 1_048_576
 """Chips of the largest machine that is simulated."""
@@ -48,6 +48,51 @@ class Slow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Routing:
+    """Which experts tokens choose.
+
+    Parameters
+    ----------
+    skew
+        Exponent of Zipf's law over the experts of a layer, dealt out by `seed`; 0: all alike.
+    capacity
+        Tokens that an expert takes at most, times its even share; what is over is dropped. None
+        drops nothing.
+    seed
+        Of the order in which experts are popular.
+    """
+
+    skew: NotNegative = 0.0
+    capacity: Positive | None = None
+    seed: Annotated[int, Number(low=0, high=2**63, above=False, integer=True)] = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offload:
+    """What is kept in the host's memory: share of it [1].
+
+    Parameters
+    ----------
+    activations
+        Of what layers keep from forward to backward.
+    optimizer
+        Of the optimizer's state, which is updated on the chip after it came.
+    parameters
+        Of the weights, fetched before each use.
+    """
+
+    activations: Share = 0.0
+    optimizer: Share = 0.0
+    parameters: Share = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingExperiment:
     """One optimizer step of one model on one machine.
 
@@ -56,11 +101,25 @@ class TrainingExperiment:
     chips
         Chips of the job.
     precision
-        Dtype of weights, activations and matrix multiplications.
+        Recipe of the linear layers: their dtype, and how operands are cast to it. "fp8" scales by the
+        maxima of past steps, "fp8_current" by that of the tensor at hand, "fp8_block" by blocks of
+        128; "mxfp8" and "nvfp4" by blocks of 32 and 16 (OCP MX; NVIDIA).
     gradients
-        Dtype in which gradients are kept and reduced.
+        Dtype in which gradients are kept.
+    reduction
+        Dtype in which gradients are reduced; None for that in which they are kept.
+    compression
+        Bytes of a gradient over those that are sent of it [1].
+    optimizer, states
+        Update rule, and dtype of its moments.
     recompute
         Modules (`MODULES`) whose activations are dropped and computed again.
+    recompute_layers
+        Layers of each chunk, from its first on, that recompute; None for all.
+    offload
+        What is kept in the host's memory.
+    routing
+        Which experts tokens choose.
     slow
         Chips and links below their nominal rate.
     faults
@@ -75,9 +134,16 @@ class TrainingExperiment:
     model: Model
     layout: Layout
     batch: Batch
-    precision: Literal["bf16", "fp16", "fp8", "nvfp4"] = "bf16"
+    precision: Literal["bf16", "fp16", "fp8", "fp8_current", "fp8_block", "mxfp8", "nvfp4"] = "bf16"
     gradients: Literal["fp32", "bf16", "fp16"] = "fp32"
+    reduction: Literal["fp32", "bf16", "fp16"] | None = None
+    compression: Annotated[float, Number(low=1, high=1e6, above=False)] = 1.0
+    optimizer: Literal["adam", "adafactor", "muon"] = "adam"
+    states: Literal["fp32", "bf16", "fp8"] = "fp32"
     recompute: tuple[str, ...] = ()
+    recompute_layers: Annotated[int, Number(low=0, high=1e6, above=False, integer=True)] | None = None
+    offload: Offload = field(default_factory=Offload)
+    routing: Routing = field(default_factory=Routing)
     stack: Stack
     slow: Slow = field(default_factory=Slow)
     faults: tuple[Fault, ...] = ()
@@ -117,8 +183,9 @@ class TrainingExperiment:
         layout, model, batch = self.layout, self.model, self.batch
         mistakes = []
         if layout.chips != self.chips:
+            cp = f"cp {layout.cp} x " if layout.cp > 1 else ""
             mistakes.append(
-                f"layout: tp {layout.tp} x pp {layout.pp} x dp {layout.dp} = {layout.chips} chips, "
+                f"layout: tp {layout.tp} x {cp}pp {layout.pp} x dp {layout.dp} = {layout.chips} chips, "
                 f"but chips is {self.chips}{self._suggest_dp()}"
             )
         if self.chips > self.system.chips_per_node and self.chips % self.system.chips_per_node:
@@ -173,17 +240,11 @@ class TrainingExperiment:
                 f"batch.sequence: {batch.sequence} tokens are more than the {model.max_sequence} "
                 f"learned positions of {model.name}"
             )
-        if model.window is not None and batch.sequence > model.window:
-            mistakes.append(
-                f"batch.sequence: {batch.sequence} tokens are more than the attention window of {model.window} of "
-                f"{model.name}, and no time model of windows exists; accepted: up to {model.window}, or "
-                "--set model.window=null for attention over all tokens"
-            )
         if mistakes:
             raise PlanError("\n".join(mistakes))
 
     def _suggest_dp(self) -> str:
-        fixed = self.layout.tp * self.layout.pp
+        fixed = self.layout.tp * self.layout.cp * self.layout.pp
         return f"; dp {self.chips // fixed} would fit" if self.chips % fixed == 0 else ""
 
 

@@ -106,9 +106,9 @@ def _conform(value: Any, hint: Any) -> Any:
             except SpecError as error:
                 raise SpecError(f".{key}: {error}") from None
     elif origin is tuple:
-        if not isinstance(value, tuple | list) or not all(isinstance(item, args[0]) for item in value):
-            raise SpecError(f"{value!r} is not a list of {args[0].__name__}")
-        return tuple(value)
+        if not isinstance(value, tuple | list):
+            raise SpecError(f"{value!r} is not accepted; expected a list")
+        return tuple(_conform(item, args[0]) for item in value)
     elif isinstance(hint, type) and not isinstance(value, hint):
         raise SpecError(f"{value!r} is not of type {hint.__name__}")
     return value

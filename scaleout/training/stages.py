@@ -1,13 +1,15 @@
 """How layers, embedding and loss are dealt out to the chunks of a pipeline."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from scaleout.arrays import Floats
 from scaleout.compiled import compilable
+from scaleout.models import LayerKind
 
-__all__ = ["STATE_BYTES", "Chunk", "deal", "layers_of"]
+__all__ = ["STATE_BYTES", "Chunk", "Place", "deal", "layers_of"]
 
 STATE_BYTES = 12.0
 """Adam in fp32: master weight, mean and variance [byte per parameter]."""
@@ -15,11 +17,25 @@ STATE_BYTES = 12.0
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One model chunk: its layers, and whether embedding or loss belong to it."""
+    """One model chunk: the kinds of its layers, and whether embedding or loss belong to it."""
 
-    layers: int
+    kinds: tuple[LayerKind, ...]
     embedding: bool
     loss: bool
+
+    @property
+    def layers(self) -> int:
+        """How many layers."""
+        return len(self.kinds)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A chunk's place: whether nothing comes before it in the model, and nothing after."""
+
+    chunk: Chunk
+    first: bool
+    last: bool
 
 
 @compilable
@@ -50,7 +66,7 @@ def layers_of(layers: int, chunks: int, balanced: float) -> Floats:
     return counts
 
 
-def deal(layers: int, chunks: int, *, balanced: bool = True) -> list[Chunk]:
+def deal(layers: Sequence[LayerKind], chunks: int, *, balanced: bool = True) -> list[Chunk]:
     """Chunks in the order of the model.
 
     Where layers do not divide evenly, embedding and loss take the place of a layer each if that
@@ -59,12 +75,16 @@ def deal(layers: int, chunks: int, *, balanced: bool = True) -> list[Chunk]:
     `balanced`, every chunk takes as many as the fullest must, and the last what is left (if
     anything is; otherwise the first chunks take one more). Only the ends may be without a layer.
 
-    >>> [chunk.layers for chunk in deal(126, 128)][:3]
+    >>> [chunk.layers for chunk in deal([LayerKind()] * 126, 128)][:3]
     [0, 1, 1]
-    >>> [chunk.layers for chunk in deal(10, 4)]
+    >>> [chunk.layers for chunk in deal([LayerKind()] * 10, 4)]
     [2, 3, 3, 2]
-    >>> [chunk.layers for chunk in deal(10, 4, balanced=False)]
+    >>> [chunk.layers for chunk in deal([LayerKind()] * 10, 4, balanced=False)]
     [3, 3, 3, 1]
     """
-    counts = layers_of(layers, chunks, float(balanced))
-    return [Chunk(int(n), i == 0, i == chunks - 1) for i, n in enumerate(counts)]
+    ends = np.cumsum(layers_of(len(layers), chunks, float(balanced))).astype(np.int64).tolist()
+    starts = [0, *ends[:-1]]
+    return [
+        Chunk(tuple(layers[low:high]), i == 0, i == chunks - 1)
+        for i, (low, high) in enumerate(zip(starts, ends, strict=True))
+    ]

@@ -9,13 +9,16 @@ from functools import cache
 from pathlib import Path
 
 from scaleout.errors import SpecError
+from scaleout.hardware import pack
 from scaleout.io.catalogue import experiment
 from scaleout.io.table import Row, Watch, take_rows
-from scaleout.parallel import shard
+from scaleout.models import LayerKind
+from scaleout.parallel import Tables, shard
 from scaleout.specs import TrainingExperiment
 from scaleout.training.memory import stage_peaks
 from scaleout.training.stages import Chunk
-from scaleout.training.step import build, stage_static
+from scaleout.training.state import State
+from scaleout.training.step import build
 from scaleout.validation.agreement import Agreement, Compared, Skipped
 
 __all__ = ["COLUMNS", "MODELS", "MODES", "compare", "held"]
@@ -77,9 +80,9 @@ def _compare_row(row: Row) -> list[Compared | Skipped]:
 def held(name: str, mode: str) -> tuple[float, float]:
     """Parameters with optimizer, and activations, of the layers of the first stage [byte]."""
     spec = _experiment(name, mode)
-    mine, layout = shard(spec), spec.layout
-    layers = Chunk(spec.model.layers // layout.pp, embedding=False, loss=False)
-    static = stage_static(spec, mine, [layers])
+    kind = LayerKind()
+    state = State(spec, {kind: shard(spec)}, pack(spec.system.chip, spec.stack, spec.precision), Tables())
+    static = state.static([Chunk((kind,) * (spec.model.layers // spec.layout.pp), embedding=False, loss=False)])
     return sum(static[kind] for kind in _STATE), stage_peaks(build(spec))[0]["activations"]
 
 

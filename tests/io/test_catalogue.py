@@ -95,7 +95,7 @@ BAD: dict[str, tuple[str, tuple[str, ...]]] = {
     "list for a mapping": (GOOD.replace("layout: {", "layout: [1]\nx: {"), ("layout", "x: unknown key")),
     "wrong choice": (
         GOOD + "precision: int3\n",
-        ("precision: 'int3' is not accepted; expected 'bf16', 'fp16', 'fp8' or 'nvfp4'",),
+        ("precision: 'int3' is not accepted; expected 'bf16', 'fp16', 'fp8', 'fp8_current', ",),
     ),
     "unknown module": (GOOD + "recompute: [nrom]\n", ("recompute: unknown module 'nrom'", "'norm'")),
     "other kind": (GOOD.replace("kind: training", "kind: serving"), ("kind: 'serving' is not accepted",)),

@@ -9,6 +9,7 @@ from scaleout import read_huggingface
 from scaleout.errors import PlanError, SpecError
 from scaleout.io.catalogue import experiment, load, read
 from scaleout.specs import Model
+from scaleout.training import build
 
 LLAMA: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"], "attention_bias": False, "head_dim": 64, "hidden_act": "silu",
@@ -224,6 +225,6 @@ def test_a_sequence_beyond_the_window_is_refused_and_one_within_is_not(tmp_path:
         "batch": {"global": 8, "sequence": 4096},
     }  # fmt: skip
     assert experiment(document).model.window == 4096
-    with pytest.raises(PlanError, match=r"4097 tokens are more than the attention window of 4096 of mistral-7b-v0\.1"):
-        experiment(document, ("batch.sequence=4097",))
+    with pytest.raises(PlanError, match=r"model\.window: no time model"):
+        build(experiment(document, ("batch.sequence=4097",)))
     assert experiment(document, ("batch.sequence=8192", "model.window=null")).model.window is None

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scaleout.models import LayerKind
 from scaleout.training import Pass, deal, interleaved, one_f_one_b, schedule
 
 GRIDS = st.tuples(st.integers(1, 8), st.integers(1, 4), st.integers(1, 4))
@@ -48,7 +49,7 @@ def test_interleaved_warm_up_is_that_of_megatron() -> None:
 def test_layers_are_dealt_completely_and_evenly(layers: int, chunks: int) -> None:
     if chunks > layers + 2:
         return
-    dealt = deal(layers, chunks)
+    dealt = deal([LayerKind()] * layers, chunks)
     assert sum(chunk.layers for chunk in dealt) == layers
     assert [chunk.embedding for chunk in dealt] == [True] + [False] * (chunks - 1)
     assert [chunk.loss for chunk in dealt] == [False] * (chunks - 1) + [True]
@@ -57,5 +58,5 @@ def test_layers_are_dealt_completely_and_evenly(layers: int, chunks: int) -> Non
 
 
 def test_llama_405b_on_128_chunks_gives_embedding_and_loss_a_place_each() -> None:
-    counts = [chunk.layers for chunk in deal(126, 128)]
+    counts = [chunk.layers for chunk in deal([LayerKind()] * 126, 128)]
     assert counts == [0] + [1] * 126 + [0]
