@@ -31,7 +31,9 @@ __all__ = [
 ]
 
 COMPUTE, COLLECTIVE, SEND, RECEIVE = range(4)
-STREAMS = ("compute", "tp", "send forward", "receive forward", "send backward", "receive backward", "dp")
+STREAMS = (
+    "compute", "tp", "send forward", "receive forward", "send backward", "receive backward", "dp", "cp", "ep",
+)  # fmt: skip
 """Streams of a rank; index 0 is the compute stream."""
 TICKS_PER_SECOND = 1_000_000_000_000
 
