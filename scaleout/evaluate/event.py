@@ -215,11 +215,12 @@ class Site:
 
 
 def site(experiment: TrainingExperiment) -> Site:
-    """The site of an experiment; ranks and groups depend on its degrees (tp, pp, dp) alone."""
+    """The site of an experiment; ranks and groups depend on its degrees and the order of ranks alone."""
     layout = experiment.layout
-    return _site(experiment.system, experiment.chips, experiment.slow, (layout.tp, layout.pp, layout.dp))
+    degrees = (layout.tp, layout.cp, layout.dp, layout.pp, layout.ep, layout.etp, layout.shard, layout.order)
+    return _site(experiment.system, experiment.chips, experiment.slow, degrees)
 
 
 @lru_cache(maxsize=8)
-def _site(system: System, chips: int, slow: Slow, degrees: tuple[int, int, int]) -> Site:
+def _site(system: System, chips: int, slow: Slow, degrees: tuple[object, ...]) -> Site:
     return Site(system, chips, slow)
