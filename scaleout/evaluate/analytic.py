@@ -158,6 +158,8 @@ def refuse_slow(experiment: TrainingExperiment) -> None:
             raise SpecError(
                 f"slow.{part}: the analytic evaluator takes all chips and links for equal; take evaluator 'event'"
             )
+    if experiment.slow.spread:
+        raise SpecError("slow.spread: the analytic evaluator takes all chips for equal; take evaluator 'event'")
     if experiment.faults:
         raise SpecError(
             "faults: the analytic evaluator takes links for what they are all the step; take evaluator 'event'"

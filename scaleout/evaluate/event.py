@@ -1,6 +1,6 @@
 """The event evaluator: build the step, fold it, run it in SimPy; or unfolded and large, in a compiled loop."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -30,7 +30,7 @@ from scaleout.errors import TopologyError, WorkloadError
 from scaleout.network import Fabric, avoiding, machine, stretches, with_routing
 from scaleout.network.pattern import Pattern
 from scaleout.network.topology import Topology
-from scaleout.specs import Fault, Slow, System, TrainingExperiment
+from scaleout.specs import Fault, Layout, Slow, System, TrainingExperiment
 from scaleout.training.step import build
 
 __all__ = ["Recording", "evaluate"]
@@ -129,6 +129,8 @@ def evaluate(
 def _evaluate(experiment: TrainingExperiment, job: Job, *, fold: bool, runs: bool, compiled: bool | None) -> Recording:
     place = site(experiment)
     patterns = place.patterns(job)
+    # where no two chips run alike, there is nothing to fold
+    fold = fold and not experiment.slow.spread
     later = place.epochs(job, patterns, experiment.faults)
     # the compiled loop knows one epoch only
     if not fold and not later and (_pays(job) if compiled is None else compiled):
@@ -227,12 +229,14 @@ class Site:
 
 
 def site(experiment: TrainingExperiment) -> Site:
-    """The site of an experiment; ranks and groups depend on its degrees and the order of ranks alone."""
-    layout = experiment.layout
-    degrees = (layout.tp, layout.cp, layout.dp, layout.pp, layout.ep, layout.etp, layout.shard, layout.order)
-    return _site(experiment.system, experiment.chips, experiment.slow, degrees)
+    """The site of an experiment: links depend on no rate of a chip, ranks and groups on degrees and order alone."""
+    layout = replace(
+        experiment.layout, vpp=1, sequence_parallel=False, zero=0, context="ring", schedule=None, chunks=None
+    )
+    slow = replace(experiment.slow, chips={}, spread=0.0, seed=0)
+    return _site(experiment.system, experiment.chips, slow, layout)
 
 
 @lru_cache(maxsize=8)
-def _site(system: System, chips: int, slow: Slow, degrees: tuple[object, ...]) -> Site:
+def _site(system: System, chips: int, slow: Slow, layout: Layout) -> Site:
     return Site(system, chips, slow)

@@ -9,6 +9,7 @@ from scaleout.specs.faults import Fault
 from scaleout.specs.fields import check_fields, freeze
 from scaleout.specs.layout import Batch, Layout
 from scaleout.specs.model import Model
+from scaleout.specs.published import Published
 from scaleout.specs.stack import Stack
 from scaleout.specs.system import System
 from scaleout.units import Fraction, NotNegative, Number, Positive, Share
@@ -33,12 +34,20 @@ class Slow:
     ----------
     chips
         Rank -> share of its compute and HBM rate.
+    spread
+        Standard deviation of the rates of all chips around the nominal rate, over it [1]: a normal
+        distribution cut at three deviations, a draw for each chip. Chips of one node were seen to
+        lie 5 % apart (stas00/ml-engineering 744d01e, compute/accelerator/README.md).
+    seed
+        Of those draws.
     ports, scale_up
         Rank -> share of the rate of its network port, and of its link into the node,
         both directions.
     """
 
     chips: Mapping[int, Fraction] = field(default_factory=dict)
+    spread: Annotated[float, Number(high=0.3, above=False)] = 0.0
+    seed: Annotated[int, Number(low=0, high=2**63, above=False, integer=True)] = 0
     ports: Mapping[int, Fraction] = field(default_factory=dict)
     scale_up: Mapping[int, Fraction] = field(default_factory=dict)
 
@@ -124,6 +133,8 @@ class TrainingExperiment:
         Chips and links below their nominal rate.
     faults
         Parts of the network that lose rate, or die, during the step.
+    published
+        What somebody measured of this step, to compare with; it decides nothing.
     settings
         Overrides ``key=value`` that were carried out, for the record.
     """
@@ -147,6 +158,7 @@ class TrainingExperiment:
     stack: Stack
     slow: Slow = field(default_factory=Slow)
     faults: tuple[Fault, ...] = ()
+    published: Published | None = None
     settings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -22,6 +22,7 @@ from scaleout.parallel import (
     stage_of,
 )  # fmt: skip
 from scaleout.specs import TrainingExperiment
+from scaleout.training.imperfect import speeds
 from scaleout.training.missing import refuse_missing
 from scaleout.training.schedules import schedule
 from scaleout.training.stages import Place, deal
@@ -70,7 +71,7 @@ def build(experiment: TrainingExperiment) -> Job:
         messages=list(tables.messages),
         memory_kinds=KINDS,
         static=static,
-        speed=dict(experiment.slow.chips),
+        speed=speeds(experiment),
     )
 
 
