@@ -6,7 +6,7 @@ operation spans all kernels between two communication points. A collective start
 member arrives, each holding its stream from its own arrival, and ends for all together.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -76,14 +76,17 @@ class Message:
     family
         Name of the family of communicators.
     operation
-        ``all_reduce``, ``all_gather``, ``reduce_scatter`` or ``send``.
+        ``all_reduce``, ``all_gather``, ``reduce_scatter``, ``all_to_all``, ``shift`` or ``send``.
     nbytes
         Size of the whole buffer [byte].
+    details
+        What else decides how it loads the network; handed on as it is.
     """
 
     family: str
     operation: str
     nbytes: float
+    details: Hashable = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +98,7 @@ class Family:
     name
         Of the family, such as ``tp``.
     category
-        Where the breakdown puts waiting for it: ``tp``, ``pp``, ``dp``.
+        Where the breakdown puts waiting for it: ``tp``, ``cp``, ``ep``, ``pp``, ``dp``.
     groups
         Ranks of each communicator, shape (groups, members); in a family of sends the first
         member is the sender.

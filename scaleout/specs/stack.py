@@ -45,6 +45,9 @@ class Stack:
     fused_gradient_sum
         The kernel of a weight gradient adds to the sum over micro-batches; otherwise a pass
         of its own reads and writes it.
+    experts_exchange
+        How tokens go to their experts: "nccl" sends one copy for each choice by the all-to-all of the
+        system's library; or the name of a library of kernels among the system's `moe_kernels`.
     bucket
         Gradients are reduced in buckets of at least this size [byte].
     optimizer_traffic
@@ -67,6 +70,7 @@ class Stack:
     split_sends: bool = True
     stages: Literal["balanced", "even"] = "balanced"
     fused_gradient_sum: bool
+    experts_exchange: str = "nccl"
     bucket: Bytes
     optimizer_traffic: Bytes
     reserved: Bytes
