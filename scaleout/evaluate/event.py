@@ -217,9 +217,9 @@ class Site:
 def site(experiment: TrainingExperiment) -> Site:
     """The site of an experiment; ranks and groups depend on its degrees (tp, pp, dp) alone."""
     layout = experiment.layout
-    return _site(experiment.system, experiment.chips, experiment.slow, (layout.tp, layout.pp, layout.dp))
+    return _site(experiment.system, experiment.chips, experiment.slow, (layout.tp, layout.pp, layout.dp, layout.shard))
 
 
 @lru_cache(maxsize=8)
-def _site(system: System, chips: int, slow: Slow, degrees: tuple[int, int, int]) -> Site:
+def _site(system: System, chips: int, slow: Slow, degrees: tuple[int | None, ...]) -> Site:
     return Site(system, chips, slow)

@@ -30,7 +30,12 @@ def families(layout: Layout, *, tied_embeddings: bool) -> dict[str, Family]:
     if layout.tp > 1:
         made["tp"] = Family("tp", "tp", grid.reshape(-1, layout.tp))
     if layout.dp > 1:
-        made["dp"] = Family("dp", "dp", grid.transpose(0, 2, 1).reshape(-1, layout.dp))
+        replicas = grid.transpose(0, 2, 1).reshape(-1, layout.dp)
+        made["dp"] = Family("dp", "dp", replicas)
+        if layout.shard is not None:
+            parts = replicas.reshape(len(replicas), -1, layout.shard)
+            made["shard"] = Family("shard", "dp", parts.reshape(-1, layout.shard))
+            made["copies"] = Family("copies", "dp", np.moveaxis(parts, 1, 2).reshape(-1, parts.shape[1]))
     if layout.pp > 1:
         following = np.roll(grid, -1, axis=0)
         made["pp_forward"] = Family("pp_forward", "pp", np.column_stack((grid.ravel(), following.ravel())))

@@ -20,7 +20,7 @@ from scaleout.network.pattern import Pattern, Phase
 
 __all__ = ["FOREVER", "WIDTH", "Meetings", "Script", "Unfolded", "Wires", "unfold"]
 
-WIDTH = 8
+WIDTH = 16
 """Streams of a rank, rounded up to a power of two."""
 FOREVER = 2**63 - 1
 """Beyond all dates [tick]."""
