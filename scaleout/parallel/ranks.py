@@ -23,7 +23,9 @@ def families(layout: Layout, *, tied_embeddings: bool) -> dict[str, Family]:
 
     ``tp`` and ``dp`` groups; ``pp_forward`` and ``pp_backward``, pairs from each rank to its
     fellow in the next and in the previous stage (round the end too: interleaved schedules pass
-    from the last stage to the first); ``embedding``, first and last stage; ``world``.
+    from the last stage to the first); ``dp_copies``, dp groups of a stage and of the one as far from
+    the other end, which holds the same chunks where the model is there twice; ``embedding``, first and
+    last stage; ``world``.
     """
     grid = np.arange(layout.chips).reshape(layout.pp, layout.dp, layout.tp)
     made = {}
@@ -32,6 +34,9 @@ def families(layout: Layout, *, tied_embeddings: bool) -> dict[str, Family]:
     if layout.dp > 1:
         made["dp"] = Family("dp", "dp", grid.transpose(0, 2, 1).reshape(-1, layout.dp))
     if layout.pp > 1:
+        if layout.pp % 2 == 0:
+            mirrored = np.stack((grid, grid[::-1]), axis=1)[: layout.pp // 2]
+            made["dp_copies"] = Family("dp_copies", "dp", mirrored.transpose(0, 3, 1, 2).reshape(-1, 2 * layout.dp))
         following = np.roll(grid, -1, axis=0)
         made["pp_forward"] = Family("pp_forward", "pp", np.column_stack((grid.ravel(), following.ravel())))
         made["pp_backward"] = Family("pp_backward", "pp", np.column_stack((following.ravel(), grid.ravel())))

@@ -7,7 +7,9 @@ from scaleout.hardware import Rates
 from scaleout.models import LayerKind
 from scaleout.parallel import Block, Frozen, Shard, Tables, chunk_parameters
 from scaleout.specs import TrainingExperiment
+from scaleout.training.registry import schedule_of
 from scaleout.training.stages import STATE_BYTES, Chunk, Place
+from scaleout.training.timetable import copies, seats_of, together
 
 __all__ = ["State"]
 
@@ -15,7 +17,11 @@ _DP = STREAMS.index("dp")
 
 
 class State:
-    """Weights, gradients and optimizer of a rank: what they take of HBM, and the operations on them."""
+    """Weights, gradients and optimizer of a rank: what they take of HBM, and the operations on them.
+
+    Of each chunk there are `replicas`, which the communicators of `family` join; `together`: embedding
+    and loss are on one stage.
+    """
 
     def __init__(
         self, experiment: TrainingExperiment, shards: Mapping[LayerKind, Shard], rates: Rates, tables: Tables
@@ -24,16 +30,19 @@ class State:
         # embedding and head are the same whatever the layers are
         self.mine = next(iter(shards.values()))
         self.layout, self.stack = experiment.layout, experiment.stack
+        seats = seats_of(schedule_of(self.layout).placement, self.layout.pp, self.layout.vpp)
+        self.replicas, self.together = self.layout.dp * copies(seats), together(seats)
+        self.family = "dp" if self.replicas == self.layout.dp else "dp_copies"
 
     def count(self, chunk: Chunk) -> float:
         """Parameters of a chunk on one rank."""
-        ends = chunk_parameters(self.mine, 0.0, chunk.embedding, chunk.loss, self.layout.pp == 1)
+        ends = chunk_parameters(self.mine, 0.0, chunk.embedding, chunk.loss, self.together)
         return ends + sum(self.shards[kind].layer for kind in chunk.kinds)
 
     def static(self, chunks: list[Chunk]) -> dict[str, float]:
         """HBM that a stage holds all the time, by kind [byte]."""
         held = sum(self.count(chunk) for chunk in chunks)
-        parts = self.layout.dp if self.layout.zero else 1
+        parts = self.replicas if self.layout.zero else 1
         return {
             "weights": held * self.mine.width,
             "gradients": held * self.mine.gradient_width,
@@ -44,15 +53,15 @@ class State:
     def opening(self, held: float, places: list[Place]) -> tuple[Frozen, list[int]]:
         """The update of this rank's part, then the gather of every chunk's parameters."""
         block = Block(self.tables)
-        sharded = self.layout.zero == 1 and self.layout.dp > 1
-        part = held / (self.layout.dp if sharded else 1)
+        sharded = self.layout.zero == 1 and self.replicas > 1
+        part = held / (self.replicas if sharded else 1)
         update = block.compute(self._update("update", part * self.stack.optimizer_traffic))
         gathers = []
         if sharded:
             for place in places:
                 nbytes = self.count(place.chunk) * self.mine.width
                 if nbytes:
-                    gathers.append(block.collective(Message("dp", "all_gather", nbytes), (update,), _DP))
+                    gathers.append(block.collective(Message(self.family, "all_gather", nbytes), (update,), _DP))
                 else:
                     gathers.append(gathers[-1] if gathers else update)
         return block.freeze(), gathers
@@ -61,13 +70,13 @@ class State:
         """Gradients that are still to be reduced; tied embeddings are summed over the end stages; then the norm."""
         block = Block(self.tables)
         after: tuple[int, ...] = ()
-        if not self.stack.overlap_gradient_reduction and self.layout.dp > 1:
+        if not self.stack.overlap_gradient_reduction and self.replicas > 1:
             after = (self.reduce(block, held, ()),)
         ends = any(place.first or place.last for place in places)
-        if self.mine.tied and self.layout.pp > 1 and ends:
+        if self.mine.tied and not self.together and ends:
             nbytes = self.mine.vocabulary * self.mine.hidden * self.mine.gradient_width
             after = (block.collective(Message("embedding", "all_reduce", nbytes), after, _DP),)
-        part = held / (self.layout.dp if self.layout.zero else 1)
+        part = held / (self.replicas if self.layout.zero else 1)
         norm = block.compute(self._update("gradient norm", part * self.mine.gradient_width), after)
         if self.layout.chips > 1:
             # eight bytes: latency alone, under a nanosecond of any link is left out
@@ -80,7 +89,7 @@ class State:
 
     def reduce(self, block: Block, parameters: float, after: tuple[int, ...]) -> int:
         """Gradients of a bucket over the dp group, beside what follows."""
-        if self.layout.dp == 1:
+        if self.replicas == 1:
             return -1
         operation = "reduce_scatter" if self.layout.zero else "all_reduce"
-        return block.collective(Message("dp", operation, parameters * self.mine.gradient_width), after, _DP)
+        return block.collective(Message(self.family, operation, parameters * self.mine.gradient_width), after, _DP)
