@@ -15,7 +15,7 @@ from scaleout.errors import SpecError, near
 from scaleout.hardware.formats import format_of
 from scaleout.specs import Chip, GemmConstants
 
-__all__ = ["gemm_constants", "gemm_seconds", "gemm_vector", "quantise_seconds", "quantise_vector"]
+__all__ = ["gemm_beside", "gemm_constants", "gemm_seconds", "gemm_vector", "quantise_seconds", "quantise_vector"]
 
 
 # slots of the vector of `gemm_vector`
@@ -74,6 +74,16 @@ def gemm_vector(chip: Chip, dtype: str, *, sustained: bool = False, warm: bool =
             loads = (rows * shape.left + columns * shape.right) * chip.cores / (chip.hbm_bandwidth * c.l2_ratio)
         menu += [rows, columns, _joined(work, loads, c.norm)]
     return np.array([*head, *c.splits, *menu], dtype=np.float64)
+
+
+def gemm_beside(c: Floats, cores: float, hbm: float) -> Floats:
+    """Constants with these shares of the cores and of HBM's rate left [1]; what one core does in a time stays."""
+    less = c.copy()
+    less[_CORES] *= cores
+    less[_VECTOR] *= cores
+    less[_HBM] *= hbm
+    less[_PARTS] /= hbm
+    return less
 
 
 @compilable

@@ -124,6 +124,8 @@ class TrainingExperiment:
         Chips and links below their nominal rate.
     faults
         Parts of the network that lose rate, or die, during the step.
+    contention
+        What transfers take of the kernels beside them: cores, rate of HBM, both ("all"), or nothing.
     settings
         Overrides ``key=value`` that were carried out, for the record.
     """
@@ -147,6 +149,7 @@ class TrainingExperiment:
     stack: Stack
     slow: Slow = field(default_factory=Slow)
     faults: tuple[Fault, ...] = ()
+    contention: Literal["none", "cores", "hbm", "all"] = "none"
     settings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

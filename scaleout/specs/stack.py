@@ -1,10 +1,11 @@
 """A software stack: what a training framework of one version adds to the hardware."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
-from scaleout.specs.fields import check_fields
-from scaleout.units import Bytes, Fraction, Seconds
+from scaleout.specs.fields import check_fields, freeze
+from scaleout.units import Bytes, Fraction, NotNegative, Seconds
 
 __all__ = ["Stack"]
 
@@ -45,6 +46,9 @@ class Stack:
     fused_gradient_sum
         The kernel of a weight gradient adds to the sum over micro-batches; otherwise a pass
         of its own reads and writes it.
+    cores
+        Cores that operations of a family hold ("tp", "ep") where the stack carries them by kernels of its
+        own, instead of those of the library [1].
     bucket
         Gradients are reduced in buckets of at least this size [byte].
     optimizer_traffic
@@ -67,6 +71,7 @@ class Stack:
     split_sends: bool = True
     stages: Literal["balanced", "even"] = "balanced"
     fused_gradient_sum: bool
+    cores: Mapping[str, NotNegative] = field(default_factory=dict)
     bucket: Bytes
     optimizer_traffic: Bytes
     reserved: Bytes
@@ -75,3 +80,4 @@ class Stack:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        freeze(self, "cores")

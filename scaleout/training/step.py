@@ -24,6 +24,7 @@ from scaleout.parallel import (
 from scaleout.specs import TrainingExperiment
 from scaleout.training.missing import refuse_missing
 from scaleout.training.schedules import schedule
+from scaleout.training.slower import Slower
 from scaleout.training.stages import Place, deal
 from scaleout.training.state import State
 from scaleout.training.writer import PassWriter
@@ -71,6 +72,9 @@ def build(experiment: TrainingExperiment) -> Job:
         memory_kinds=KINDS,
         static=static,
         speed=dict(experiment.slow.chips),
+        slower=Slower(experiment.system.chip, rates, shards, layers, tables)
+        if experiment.contention != "none"
+        else None,
     )
 
 
