@@ -12,7 +12,7 @@ from scaleout.engine.contention import NOTHING, Contention, Kernels, Stretch, Ta
 from scaleout.engine.flows import Done, FlowNetwork
 from scaleout.engine.program import COMPUTE, STREAMS, TICKS_PER_SECOND, Job
 from scaleout.engine.quotient import Quotient, Transfer
-from scaleout.engine.runs import Known, Step, Track, compile_class
+from scaleout.engine.runs import Known, Pattern, Step, Track, compile_class
 from scaleout.engine.timeline import ClassTimeline, Timeline
 from scaleout.errors import WorkloadError
 
@@ -94,7 +94,7 @@ class Accelerator:
         self.waiting: dict[int, simpy.Event] = {}
         self.taken = NOTHING
         self.busy: dict[int, _Busy] = {}
-        self.disturbed: dict[int, tuple[Ints, Ints]] = {}
+        self.disturbed: dict[int, Ints] = {}
         """Times of each run that transfers may disturb, by its last operation."""
         self.streams = [env.process(self.stream(steps)) for steps in track.steps if steps]
 
@@ -170,10 +170,14 @@ class Accelerator:
         """Start and end of each operation of runs that went alike, and where in `local` these runs begin."""
         alike: dict[int, tuple[Ints, Ints, list[int]]] = {}
         for kind, low, high in self.track.runs:
-            begin, end, _ = self.track.patterns[kind]
-            if self.disturbed and high - low > 1:
-                begin, end = self.disturbed[int(self.track.local[high - 1])]
-            alike.setdefault(id(begin), (begin, end, []))[2].append(low)
+            times: Pattern | Ints = self.track.patterns[kind]
+            if self.track.patterns[kind].stretch is not None:
+                last = int(self.track.local[high - 1])
+                if last not in self.disturbed:
+                    # of one operation, on record by itself
+                    continue
+                times = self.disturbed[last]
+            alike.setdefault(id(times), (times[0], times[1], []))[2].append(low)
         for begin, end, lows in alike.values():
             yield begin, end, np.array(lows)
 

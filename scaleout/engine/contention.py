@@ -7,7 +7,7 @@ something changes has ended. ``docs/contention.md`` has the equations.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import NamedTuple
@@ -45,22 +45,15 @@ class Contention:
 
     Parameters
     ----------
-    cores
-        That each message holds on each of its ranks, while it is there [1].
-    moved
-        What each message reads and writes of each rank's HBM [byte].
+    takes
+        What a message, by index, takes of each rank of a group of its family, by number, with the network
+        to itself; whole numbers, whose sums are exact in any order.
     seconds
         Of the job's labels [s], when so much is taken; never less than with nothing taken.
     """
 
-    cores: Mapping[int, int]
-    moved: Mapping[int, float]
+    takes: Callable[[int, int], Taken]
     seconds: Callable[[Taken], Sequence[float]]
-
-    def of(self, message: int, alone: float) -> Taken:
-        """What a message takes that is under way for so long when alone [s]; whole byte/s, whose sums are exact."""
-        moved = self.moved.get(message, 0.0)
-        return Taken(self.cores.get(message, 0), round(moved / alone) if moved and alone else 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,8 +119,21 @@ class Segment:
     def timed(self, history: History) -> tuple[list[int], list[int]]:
         """Start and end of each operation, after the start of the first [tick]; the last ends last."""
         if history not in self._known:
-            self._known[history] = self._play(history)
+            self._known[history] = self._play(history) if len(self.rows) > 1 else self._alone(history)
         return self._known[history]
+
+    def _alone(self, history: History) -> tuple[list[int], list[int]]:
+        """Of one operation."""
+        ((_, label, finish, _, _),) = self.rows
+        if label >= 0 and finish:
+            done, since, total = 0.0, 0, self.kernels.ticks(history[0][1])[label]
+            finish = total
+            for at, taken in history[1:]:
+                slower = self.kernels.ticks(taken)[label]
+                if slower != total:
+                    done, finish = _moved(done, at - since, total, slower)
+                    finish, since, total = at + finish, at, slower
+        return [0], [finish]
 
     def _play(self, history: History) -> tuple[list[int], list[int]]:
         rows, queues, kernels = self.rows, self._queues, self.kernels
@@ -170,15 +176,21 @@ class Segment:
                     if total[op] < 0:
                         finish[op] = now + times[label]
                     else:
-                        done[op] += (now - since[op]) / total[op]
-                        # what has not ended yet does not end because of a change
-                        finish[op] = now + max(1, round((1.0 - done[op]) * times[label]))
+                        done[op], rest = _moved(done[op], now - since[op], total[op], times[label])
+                        finish[op] = now + rest
                     since[op], total[op] = now, times[label]
                 if soonest < 0 or finish[op] < soonest:
                     soonest = finish[op]
             if max(running) < 0:
                 return begin, end
             now = soonest
+
+
+def _moved(done: float, passed: int, total: int, slower: int) -> tuple[float, int]:
+    """Share done of an operation that took `total` in all for so long, and what is left if it takes `slower` [tick]."""
+    done += passed / total
+    # what has not ended yet does not end because of a change
+    return done, max(1, round((1.0 - done) * slower))
 
 
 class Course:
@@ -207,7 +219,7 @@ class Course:
         self.segment, self.begin, self.history = segment, begin, history
         self.after = self.end = 0
         self.then: dict[tuple[int, Taken], Course] = {}
-        self.times: tuple[Ints, Ints] | None = None
+        self.times: Ints | None = None
 
 
 class Stretch:
@@ -262,22 +274,24 @@ class Stretch:
             self._marks[taken] = [0, *accumulate(segment.timed(history)[1][-1] for segment in self._segments)]
         return self._marks[taken]
 
-    def times(self, course: Course) -> tuple[Ints, Ints]:
-        """Start and end of each operation, after the start of the first [tick]."""
+    def times(self, course: Course) -> Ints:
+        """Start and end of each operation, after the start of the first [tick], shape (2, operations)."""
         if course.times is None:
-            history, first = ((0, course.taken),), course.segment
-            if course.before is None:
-                done, first = np.zeros((2, 0), dtype=np.int64), -1
+            parts, until, there = [], self.size, course
+            while there.before is not None:
+                low = self._lows[there.segment]
+                if low < until:
+                    now = np.array(self._segments[there.segment].timed(there.history)) + there.begin
+                    shift = there.after - self._marks_of(there.taken)[there.segment + 1]
+                    parts += [self.times(self.begun(there.taken))[:, low + now.shape[1] : until] + shift, now]
+                    until = low
+                there = there.before
+            if there is course:
+                marks, history = self._marks_of(course.taken), ((0, course.taken),)
+                parts = [np.array(s.timed(history)) + mark for s, mark in zip(self._segments, marks, strict=False)]
             else:
-                low = self._lows[first]
-                now = np.array(self._segments[first].timed(course.history), dtype=np.int64) + course.begin
-                done = np.concatenate((np.array(self.times(course.before))[:, :low], now), axis=1)
-            marks, rest = self._marks_of(course.taken), self._segments[first + 1 :]
-            later = [np.array(segment.timed(history), dtype=np.int64) for segment in rest]
-            shift = course.after - marks[course.segment + 1]
-            later = [part + mark + shift for part, mark in zip(later, marks[first + 1 :], strict=False)]
-            begin, end = np.concatenate((done, *later), axis=1)
-            course.times = begin, end
+                parts = [self.times(there)[:, :until], *reversed(parts)]
+            course.times = np.concatenate(parts, axis=1)
         return course.times
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from scaleout.arrays import Bools, Ints
 from scaleout.engine.contention import NOTHING, Kernels, Row, Stretch, Taken, leads_to_last
-from scaleout.engine.program import COLLECTIVE, COMPUTE, RECEIVE, STREAMS, TICKS_PER_SECOND, Job, Program, ticks
+from scaleout.engine.program import COLLECTIVE, COMPUTE, RECEIVE, STREAMS, Job, Program, ticks
 from scaleout.engine.quotient import Quotient, Transfer
 
 __all__ = ["Step", "Track", "compile_class"]
@@ -144,7 +144,7 @@ def compile_class(
     steps: list[list[Step]] = [[] for _ in STREAMS]
     in_run = np.zeros(len(program), dtype=bool)
     local, bounds, patterns, kinds = _NO_RUNS
-    takes = _takes(kernels, transfers)
+    takes = _takes(kernels, wiring, transfers)
     if runs:
         shared = _columns(program, takes) if kernels else np.zeros((len(program), 3), dtype=np.int64)
         local, bounds, patterns, kinds = _find_runs(
@@ -178,14 +178,14 @@ def compile_class(
     return Track(tuple(tuple(s) for s in steps), signals, table, tuple(patterns), local)
 
 
-def _takes(kernels: Kernels | None, transfers: dict[tuple[int, int], Transfer]) -> dict[tuple[int, int], Taken]:
+def _takes(
+    kernels: Kernels | None, wiring: Quotient, transfers: dict[tuple[int, int], Transfer]
+) -> dict[tuple[int, int], Taken]:
     """What each transfer takes of its ranks, for those that take anything."""
     if not kernels:
         return {}
-    all_of = {
-        key: kernels.contention.of(transfer.message, transfer.alone_ticks / TICKS_PER_SECOND)
-        for key, transfer in transfers.items()
-    }
+    takes, orbits = kernels.contention.takes, wiring.orbits
+    all_of = {key: takes(transfer.message, orbits[transfer.orbit].group) for key, transfer in transfers.items()}
     return {key: taken for key, taken in all_of.items() if taken != NOTHING}
 
 

@@ -1,35 +1,43 @@
 """What the transfers of a job take of the kernels beside them, by the library and the stack that carry them."""
 
 from collections.abc import Mapping
+from functools import cache
 
 import numpy as np
 
 from scaleout.engine import Contention, Family, Job, Message
+from scaleout.engine.contention import NOTHING, Taken
 from scaleout.hardware.contention import hbm_passes, in_switch
+from scaleout.network import Fabric
 from scaleout.network.pattern import Pattern
 from scaleout.specs import TrainingExperiment
 
 __all__ = ["contention_of"]
 
 
-def contention_of(experiment: TrainingExperiment, job: Job, patterns: Mapping[int, Pattern]) -> Contention | None:
-    """What every message takes; None where the experiment asks for none, or nothing takes anything."""
+def contention_of(
+    experiment: TrainingExperiment, job: Job, fabric: Fabric, patterns: Mapping[int, Pattern]
+) -> Contention | None:
+    """What every message takes, and what that makes of kernels; None where the experiment asks for nothing of it.
+
+    HBM is taken at one rate while a transfer lasts: as if it had the network to itself.
+    """
     slower = job.slower
     if slower is None:
         return None
-    cores: dict[int, int] = {}
-    moved: dict[int, float] = {}
-    for index, message in enumerate(job.messages):
+    by_cores, by_hbm = (experiment.contention in (name, "all") for name in ("cores", "hbm"))
+
+    @cache
+    def takes(index: int, group: int) -> Taken:
+        message, pattern = job.messages[index], patterns[index]
         if not message.nbytes:
-            continue
-        family, algorithm = job.families[message.family], patterns[index].algorithm
-        if experiment.contention in ("cores", "all"):
-            cores[index] = round(_cores(experiment, message, family, algorithm))
-        if experiment.contention in ("hbm", "all"):
-            moved[index] = _wire(message, family.groups.shape[1]) * hbm_passes(message.operation, algorithm)
-    if not any(cores.values()) and not moved:
-        return None
-    return Contention(cores, moved, lambda taken: slower(taken.cores, taken.traffic))
+            return NOTHING
+        family = job.families[message.family]
+        cores = round(_cores(experiment, message, family, pattern.algorithm)) if by_cores else 0
+        moved = _wire(message, family.groups.shape[1]) * hbm_passes(message.operation, pattern.algorithm)
+        return Taken(cores, round(moved / pattern.alone(fabric, message.nbytes, group)) if by_hbm else 0)
+
+    return Contention(takes, lambda taken: slower(taken.cores, taken.traffic))
 
 
 def _cores(experiment: TrainingExperiment, message: Message, family: Family, algorithm: str) -> float:

@@ -131,7 +131,7 @@ def _evaluate(experiment: TrainingExperiment, job: Job, *, fold: bool, runs: boo
     patterns = place.patterns(job)
     later = place.epochs(job, patterns, experiment.faults)
     # the compiled loop knows one epoch only, and kernels that nothing slows
-    contention = contention_of(experiment, job, patterns)
+    contention = contention_of(experiment, job, place.fabric, patterns)
     if not fold and not later and not contention and (_pays(job) if compiled is None else compiled):
         unfolded = unfold(job, place.fabric, patterns)
         return Recording(experiment, job, unfolded, run_unfolded(unfolded), fold)
