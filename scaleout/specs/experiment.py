@@ -133,6 +133,8 @@ class TrainingExperiment:
         Chips and links below their nominal rate.
     faults
         Parts of the network that lose rate, or die, during the step.
+    contention
+        What transfers take of the kernels beside them: cores, rate of HBM, both ("all"), or nothing.
     published
         What somebody measured of this step, to compare with; it decides nothing.
     settings
@@ -158,6 +160,7 @@ class TrainingExperiment:
     stack: Stack
     slow: Slow = field(default_factory=Slow)
     faults: tuple[Fault, ...] = ()
+    contention: Literal["none", "cores", "hbm", "all"] = "none"
     published: Published | None = None
     settings: tuple[str, ...] = ()
 
