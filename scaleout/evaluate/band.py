@@ -13,13 +13,13 @@ from scaleout.errors import SpecError, near
 from scaleout.evaluate.ranges import repeats, uses
 from scaleout.evaluate.uncertainty import DEFAULTS, NETWORK, RESTS_ON
 from scaleout.hardware import pack
-from scaleout.parallel import costs, layer_costs, shard
+from scaleout.parallel import layer_costs, rows, shard
 from scaleout.result import ErrorBand
 from scaleout.specs import TrainingExperiment
 
 __all__ = ["band_of", "kind_errors"]
 
-_KERNELS = costs.PARTS
+_KERNELS = rows.PARTS
 _SPREAD = ("compute", "imbalance", "bubble")
 """Parts of a breakdown that are kernels, of this rank or of the one that is waited for."""
 
@@ -128,9 +128,9 @@ def _kinds(experiment: TrainingExperiment, parts: Mapping[str, float], times: Fl
 
 def _shares(experiment: TrainingExperiment, times: Floats | None) -> dict[str, float]:
     """What the kernels of a micro-batch are made of [1]."""
-    rows = _costs(experiment) if times is None else times
+    table = _costs(experiment) if times is None else times
     sums = [
-        sum(float(rows[row, column]) * repeats(row, experiment) for row in range(len(rows)))
+        sum(float(table[row, column]) * repeats(row, experiment) for row in range(len(table)))
         for column in range(len(_KERNELS))
     ]
     return {kind: value / sum(sums) for kind, value in zip(_KERNELS, sums, strict=True)}

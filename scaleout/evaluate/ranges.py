@@ -7,13 +7,13 @@ from functools import lru_cache
 from scaleout.evaluate.uncertainty import DEFAULTS
 from scaleout.hardware import Rates, pack
 from scaleout.hardware.gemm import gemm_constants
-from scaleout.parallel import Shard, costs, shard
+from scaleout.parallel import Shard, rows, shard
 from scaleout.parallel.shapes import ATTENTION, LINEAR, Kernel, kernels
 from scaleout.specs import Chip, Stack, TrainingExperiment
 
 __all__ = ["Use", "range_warnings", "repeats", "uses"]
 
-_FORWARD = (costs.F_NORM, costs.F_ATTENTION, costs.F_ADD_NORM, costs.F_MLP, costs.F_ADD)
+_FORWARD = (rows.F_NORM, rows.F_ATTENTION, rows.F_ADD_NORM, rows.F_MLP, rows.F_ADD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +82,19 @@ def _rates(chip: Chip, stack: Stack, precision: str) -> Rates:
 
 def repeats(row: int, experiment: TrainingExperiment) -> int:
     """How often a row of `LABELS` runs in one micro-batch, over all layers."""
-    if row >= costs.F_EMBEDDING:
+    if row >= rows.F_EMBEDDING:
         return 1
-    if row in (costs.B_MLP_OUT, costs.B_ATTENTION):
+    if row in (rows.B_MLP_OUT, rows.B_ATTENTION):
         # sums of other rows
         return 0
     modules, layers = experiment.recompute, experiment.model.layers
     full, attention, mlp = ("full" in modules, "attention" in modules, "mlp" in modules)
-    if row == costs.F_QKV_CORE:
+    if row == rows.F_QKV_CORE:
         return layers * (attention and not full)
-    if row == costs.F_INTO_MLP:
+    if row == rows.F_INTO_MLP:
         return layers * (mlp and not full)
     again = full if row in _FORWARD else False
-    if row == costs.F_NORM and not full:
+    if row == rows.F_NORM and not full:
         return layers * (1 + attention + mlp)
     return layers * (2 if again else 1)
 
@@ -115,7 +115,7 @@ def _use(kernel: Kernel, experiment: TrainingExperiment, times: int) -> Use:
     return Use(
         part=part,
         what=f"{what} on {chip.name}",
-        operation=costs.LABELS[kernel.row],
+        operation=rows.LABELS[kernel.row],
         shape=dict(kernel.shape),
         calibrated=calibrated,
         weight=kernel.work * times,

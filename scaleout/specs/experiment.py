@@ -22,8 +22,13 @@ LARGEST_STEP = 200_000
 """Passes of micro-batches through layers and chunks that are simulated: about half a minute."""
 MOST_FAULTS = 64
 """Faults of a step: each of them may make the whole network anew."""
-MODULES = ("norm", "mlp_product", "core_attention", "attention", "mlp", "full")
-"""What may be recomputed: ``core_attention`` is also called ``selective``."""
+MODULES = (
+    "norm", "mlp_product", "core_attention", "attention", "mlp", "full",
+    "mla_up_proj", "moe_act", "shared_experts", "moe",
+)  # fmt: skip
+"""What may be recomputed; ``mlp`` and ``mlp_product`` are of dense feed-forward blocks."""
+_ALIASES = {"selective": "core_attention", "core_attn": "core_attention", "layernorm": "norm"}
+"""Other names of modules."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,11 +168,11 @@ class TrainingExperiment:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        modules = tuple("core_attention" if name == "selective" else name for name in self.recompute)
+        modules = tuple(_ALIASES.get(name, name) for name in self.recompute)
         object.__setattr__(self, "recompute", tuple(name for name in modules if name != "none"))
         for name in self.recompute:
             if name not in MODULES:
-                raise SpecError(f"recompute: unknown module {name!r}; {near(name, (*MODULES, 'selective', 'none'))}")
+                raise SpecError(f"recompute: unknown module {name!r}; {near(name, (*MODULES, *_ALIASES, 'none'))}")
         for part in ("chips", "ports", "scale_up"):
             for rank in getattr(self.slow, part):
                 if not 0 <= rank < self.chips:
