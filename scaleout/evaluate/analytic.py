@@ -22,7 +22,7 @@ from scaleout.parallel.layer import KINDS
 from scaleout.parallel.shard import Dimensions, Options, cut, dimensions, options
 from scaleout.parallel.wires import Wires, wires_of, wires_on
 from scaleout.specs import Layout, System, TrainingExperiment
-from scaleout.training.missing import refuse_missing
+from scaleout.training.missing import refuse_missing, refuse_uncounted
 from scaleout.training.peaks import peaks
 from scaleout.training.recurrence import OUTCOME, Plan, step_ticks
 
@@ -115,6 +115,7 @@ def given(experiment: TrainingExperiment) -> Given:
     """An experiment as numbers; refuses slow parts."""
     refuse_slow(experiment)
     refuse_missing(experiment)
+    refuse_uncounted(experiment)
     chip, stack, precision = experiment.system.chip, experiment.stack, experiment.precision
     return Given(
         _once(dimensions, experiment.model),

@@ -7,6 +7,7 @@ import numpy as np
 
 from scaleout.arrays import Floats, Ints
 from scaleout.collectives import candidates, fastest, trials
+from scaleout.collectives.moe import ByKernel, exchange_pattern
 from scaleout.engine import (
     COMPILED_FROM,
     Epoch,
@@ -29,7 +30,7 @@ from scaleout.errors import TopologyError, WorkloadError
 from scaleout.network import Fabric, avoiding, machine, stretches, with_routing
 from scaleout.network.pattern import Pattern
 from scaleout.network.topology import Topology
-from scaleout.specs import Fault, Layout, Slow, System, TrainingExperiment
+from scaleout.specs import Fault, Slow, System, TrainingExperiment
 from scaleout.training.step import build
 
 __all__ = ["Recording", "evaluate"]
@@ -157,6 +158,7 @@ class Site:
         self._patterns: dict[tuple[str, str, str], Pattern] = {}
         self._trials: dict[tuple[str, str], dict[str, Pattern]] = {}
         self._choices: dict[tuple[str, str, float], str] = {}
+        self._exchanges: dict[tuple[str, ByKernel], Pattern] = {}
         self._partitions: dict[tuple[object, ...], Partition] = {}
 
     def patterns(self, job: Job) -> dict[int, Pattern]:
@@ -165,6 +167,11 @@ class Site:
 
     def _pattern(self, job: Job, message: Message) -> Pattern:
         groups = job.families[message.family].groups
+        if isinstance(message.details, ByKernel):
+            kernel = (message.family, message.details)
+            if kernel not in self._exchanges:
+                self._exchanges[kernel] = exchange_pattern(self.fabric, groups, message.details)
+            return self._exchanges[kernel]
         choice = (message.family, message.operation, message.nbytes)
         if choice not in self._choices:
             if choice[:2] not in self._trials:
@@ -198,6 +205,9 @@ class Site:
             if id(pattern) not in made:
                 message = job.messages[index]
                 groups = job.families[message.family].groups
+                if isinstance(message.details, ByKernel):
+                    made[id(pattern)] = exchange_pattern(fabric, groups, message.details)
+                    continue
                 name = self._choices[message.family, message.operation, message.nbytes]
                 hit = any(np.isin(phase.link, dead).any() for phase in pattern.phases)
                 menu = candidates(fabric, groups, message.operation) if hit else {name: lambda _, same=pattern: same}
@@ -210,7 +220,9 @@ class Site:
         """The coarsest equitable partition of a job on this machine."""
         if later:
             return equitable(job, self.fabric, patterns, later)
-        key = tuple((m.family, m.operation, patterns[i].algorithm, m.nbytes > 0) for i, m in enumerate(job.messages))
+        key = tuple(
+            (m.family, m.operation, patterns[i].algorithm, m.nbytes > 0, m.details) for i, m in enumerate(job.messages)
+        )
         if key not in self._partitions:
             self._partitions[key] = equitable(job, self.fabric, patterns)
         return self._partitions[key]
@@ -218,13 +230,12 @@ class Site:
 
 def site(experiment: TrainingExperiment) -> Site:
     """The site of an experiment: links depend on no rate of a chip, ranks and groups on degrees and order alone."""
-    layout = replace(
-        experiment.layout, vpp=1, sequence_parallel=False, zero=0, context="ring", schedule=None, chunks=None
-    )
+    layout = experiment.layout
+    degrees = (layout.tp, layout.cp, layout.dp, layout.pp, layout.ep, layout.etp, layout.shard, layout.order)
     slow = replace(experiment.slow, chips={}, spread=0.0, seed=0)
-    return _site(experiment.system, experiment.chips, slow, layout)
+    return _site(experiment.system, experiment.chips, slow, degrees)
 
 
 @lru_cache(maxsize=8)
-def _site(system: System, chips: int, slow: Slow, layout: Layout) -> Site:
+def _site(system: System, chips: int, slow: Slow, degrees: tuple[object, ...]) -> Site:
     return Site(system, chips, slow)

@@ -195,6 +195,21 @@ class TrainingExperiment:
         """Micro-batches a dp rank works through in a step."""
         return self.batch.global_ // (self.layout.dp * self.batch.micro)
 
+    @property
+    def reshard(self) -> Literal["forward", "backward", "step", "never"]:
+        """Until when weights stay that were gathered for a pass; "never": each rank keeps all of its own."""
+        layout, stack = self.layout, self.stack
+        if layout.zero == 3:
+            return stack.reshard if layout.pp == 1 else stack.reshard_stages
+        if layout.zero == 2 and stack.gather_units:
+            return "backward" if layout.pp == 1 else "step"
+        return "never"
+
+    @property
+    def reduces_each(self) -> bool:
+        """Whether gradients are reduced in every micro-batch, and their parts summed."""
+        return self.layout.zero > 1 and not self.stack.no_sync and self.reshard != "step"
+
     def _check_division(self) -> None:
         """Refuse, all at once, what does not divide."""
         layout, model, batch = self.layout, self.model, self.batch
