@@ -22,7 +22,7 @@ from scaleout.parallel.layer import KINDS
 from scaleout.parallel.shard import Dimensions, Options, cut, dimensions, options
 from scaleout.parallel.wires import Wires, wires_of, wires_on
 from scaleout.specs import Layout, System, TrainingExperiment
-from scaleout.training.missing import refuse_missing
+from scaleout.training.missing import refuse_missing, refuse_uncounted
 from scaleout.training.peaks import peaks
 from scaleout.training.recurrence import OUTCOME, Plan, step_ticks
 
@@ -115,6 +115,7 @@ def given(experiment: TrainingExperiment) -> Given:
     """An experiment as numbers; refuses slow parts."""
     refuse_slow(experiment)
     refuse_missing(experiment)
+    refuse_uncounted(experiment)
     chip, stack, precision = experiment.system.chip, experiment.stack, experiment.precision
     return Given(
         _once(dimensions, experiment.model),
@@ -158,6 +159,8 @@ def refuse_slow(experiment: TrainingExperiment) -> None:
             raise SpecError(
                 f"slow.{part}: the analytic evaluator takes all chips and links for equal; take evaluator 'event'"
             )
+    if experiment.slow.spread:
+        raise SpecError("slow.spread: the analytic evaluator takes all chips for equal; take evaluator 'event'")
     if experiment.faults:
         raise SpecError(
             "faults: the analytic evaluator takes links for what they are all the step; take evaluator 'event'"

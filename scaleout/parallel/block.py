@@ -87,6 +87,10 @@ class Block:
         """Index of the newest operation."""
         return len(self._ops) - 1
 
+    def kernel(self, op: int) -> int:
+        """The first operation on the compute stream from here on."""
+        return next(at for at in range(op, len(self._ops)) if self._ops[at][0] == COMPUTE)
+
     def _add(self, kind: int, stream: int, item: int, after: Sequence[int]) -> int:
         here = len(self._ops)
         distances = sorted({here - op for op in after})

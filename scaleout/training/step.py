@@ -6,7 +6,11 @@ buckets reduced beside the backward of the last micro-batch, and the next norm. 
 that all-reduce together, so one period is the steady state exactly.
 """
 
-from scaleout.engine.program import Job, Program
+from dataclasses import replace
+
+import numpy as np
+
+from scaleout.engine.program import COMPUTE, Family, Job, Program
 from scaleout.hardware import pack
 from scaleout.models import layer_kinds
 from scaleout.parallel import (
@@ -22,10 +26,11 @@ from scaleout.parallel import (
     stage_of,
 )  # fmt: skip
 from scaleout.specs import TrainingExperiment
+from scaleout.training.imperfect import speeds
 from scaleout.training.missing import refuse_missing
 from scaleout.training.schedules import schedule
 from scaleout.training.stages import Place, deal
-from scaleout.training.state import State
+from scaleout.training.state import GATHER, State
 from scaleout.training.writer import PassWriter
 
 __all__ = ["build"]
@@ -46,7 +51,9 @@ def build(experiment: TrainingExperiment) -> Job:
     tables = Tables()
     kinds = layer_kinds(model)
     shards = {kind: shard(experiment, kind) for kind in dict.fromkeys(kinds)}
-    rates = pack(experiment.system.chip, experiment.stack, experiment.precision)
+    # where every micro-batch's gradients are reduced, its kernels add to nothing
+    summing = replace(experiment.stack, fused_gradient_sum=True) if experiment.reduces_each else experiment.stack
+    rates = pack(experiment.system.chip, summing, experiment.precision)
     choices = options(experiment)
     layers = {
         kind: Layers(layer_costs(mine, rates), mine, choices, kept_of(mine, choices, rates), experiment.stack)
@@ -65,13 +72,19 @@ def build(experiment: TrainingExperiment) -> Job:
     return Job(
         programs=programs,
         program_of=stage_of(layout),
-        families={k: f for k, f in families(layout, tied_embeddings=tied).items() if k in used},
+        families=_used(families(layout, tied_embeddings=tied), used),
         labels=list(tables.labels),
         messages=list(tables.messages),
         memory_kinds=KINDS,
         static=static,
-        speed=dict(experiment.slow.chips),
+        speed=speeds(experiment),
     )
+
+
+def _used(made: dict[str, Family], used: set[str]) -> dict[str, Family]:
+    """The families that messages name, and the communicators of their own that gathers have."""
+    apart = {f"{GATHER} {k}": replace(f, name=f"{GATHER} {k}") for k, f in made.items()}
+    return {k: f for k, f in {**made, **apart}.items() if k in used}
 
 
 def _program(
@@ -79,12 +92,12 @@ def _program(
 ) -> Program:
     """Update, passes in the schedule's order, and the meeting at the end."""
     layout, stack, micro_batches = experiment.layout, experiment.stack, experiment.micro_batches
-    held = sum(state.count(place.chunk) for place in places)
-    opening, gathers = state.opening(held, places)
+    opening, gathers = state.opening(places)
     blocks, names, extra = [opening], [""], []
     # a chunk's first forward waits for its own gather, or the very first pass for all of them
     waiting = dict(enumerate(gathers)) if stack.overlap_parameter_gather else dict(enumerate(gathers[-1:]))
-    reduced = through = 0
+    blocking = not stack.overlap_sends or (experiment.reduces_each and not writer.overlapped)
+    through, reduced = int(np.flatnonzero(opening.ops[:, 0] == COMPUTE)[-1]), 0
     size = len(opening)
     for step in schedule(stage, layout.pp, layout.vpp, micro_batches):
         last = step.backward and step.micro_batch == micro_batches - 1
@@ -92,9 +105,11 @@ def _program(
         block = written.block
         if not step.backward and step.chunk in waiting:
             extra.append((len(blocks), written.first, waiting.pop(step.chunk)))
-        if blocks[1:] and (written.first < written.kernel or not stack.overlap_sends):
+        if blocks[1:] and (written.first < written.kernel or blocking):
             # a collective is issued after the kernels before it, on whatever stream it runs
             extra.append((len(blocks), written.first, through))
+        if written.gather >= 0 and not (blocks[1:] and written.gather == written.first):
+            extra.append((len(blocks), written.gather, through))
         through = size + written.through
         if written.reduction >= 0:
             reduced = size + written.reduction
@@ -105,4 +120,4 @@ def _program(
         size += len(block)
     # the closing's first operation needs all gradients: it waits for the last kernel and the last bucket
     extra += [(len(blocks), 0, op) for op in (through, reduced) if op]
-    return join([*blocks, state.closing(held, places)], [*names, ""], extra)
+    return join([*blocks, state.closing(places)], [*names, ""], extra)
