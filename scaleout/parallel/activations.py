@@ -71,6 +71,11 @@ def part_bytes(s: Shard, rates: Rates) -> Floats:
         out[SOFTMAX] = s.tokens * s.linear_heads * CHUNK * s.width
     else:
         out[SOFTMAX] = _scores(out, s, rates, s.sequence)
+    if s.output_gate > 0.0:
+        # the gate, and what it multiplies
+        out[QKV] += 2.0 * s.tokens * s.attended * s.width
+    if s.post_norms > 0.0:
+        out[MIDDLE] += 2.0 * s.local_activation
     if s.query_norm > 0.0:
         out[QKV] += s.tokens * (s.query + s.key) * s.width
     if s.latents > 0.0:

@@ -19,6 +19,7 @@ from scaleout.parallel.rows import (
     B_ATTENTION,
     B_ATTENTION_DATA,
     B_ATTENTION_WEIGHT,
+    B_COMBINE,
     B_COMPRESS,
     B_COMPRESS_WEIGHT,
     B_CROSS_DATA,
@@ -43,6 +44,7 @@ from scaleout.parallel.rows import (
     F_ADD,
     F_ADD_NORM,
     F_ATTENTION,
+    F_COMBINE,
     F_COMPRESS,
     F_CROSS,
     F_EMBEDDED,
@@ -199,8 +201,18 @@ def _forward_costs(s, rates, out):  # type: ignore[no-untyped-def]
     local = s.local_tokens * s.hidden
     passes(out, F_NORM, 4.0 * local, rates)
     _qkv(out, F_ATTENTION, s, rates)
+    if s.output_gate > 0.0:
+        passes(out, F_ATTENTION, 6.0 * s.tokens * s.attended, rates)
     linear(out, F_ATTENTION, s.tokens, s.hidden, s.attended, rates, s.tokens * s.attended)
     _add(out, F_ADD_NORM, s, rates)
+    if s.post_norms > 0.0:
+        passes(out, F_ADD_NORM, 4.0 * local, rates)
+        passes(out, F_ADD, 4.0 * local, rates)
+        passes(out, B_ATTENTION_DATA, 6.0 * local, rates)
+        # of the feed-forward block, whichever it is
+        for row in (B_MLP_OUT_DATA, B_COMBINE):
+            passes(out, row, 6.0 * local, rates)
+        passes(out, F_COMBINE, 4.0 * local, rates)
     passes(out, F_ADD_NORM, 4.0 * local, rates)
     _qkv(out, F_QKV_CORE, s, rates)
     if s.ffn > 0.0:
@@ -242,6 +254,8 @@ def _attention_backward(s, rates, out):  # type: ignore[no-untyped-def]
         _core(out, row, s, rates, False)
     linear(out, row, s.tokens, s.attended, s.hidden, rates, s.tokens * s.hidden)
     weight_gradient(out, B_ATTENTION_WEIGHT, s.attended, s.hidden, s.tokens, s.gradient_width, rates)
+    if s.output_gate > 0.0:
+        passes(out, row, 10.0 * s.tokens * s.attended, rates)
     _core(out, row, s, rates, True)
     _rotation(out, row, s, rates)
     if s.query_norm > 0.0:

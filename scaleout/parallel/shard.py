@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from scaleout.compiled import compilable
 from scaleout.hardware.formats import format_of
-from scaleout.models import LayerKind, norm_parameters
+from scaleout.models import LayerKind, layer_kinds, norm_parameters
 from scaleout.parallel.routing import busiest
 from scaleout.specs import Model, TrainingExperiment
 
@@ -64,6 +64,8 @@ class Dimensions(NamedTuple):
     blocks: float
     causal: float
     query_norm: float
+    output_gate: float
+    post_norms: float
     query_rank: float
     key_rank: float
     rope: float
@@ -82,8 +84,8 @@ class Dimensions(NamedTuple):
 
 
 def dimensions(model: Model, kind: LayerKind | None = None) -> Dimensions:
-    """Layers of one kind of a model as numbers; None stands for those of a model whose layers are all alike."""
-    kind = kind or LayerKind(attention="full")
+    """Layers of one kind of a model as numbers; None stands for the first layer's."""
+    kind = kind or layer_kinds(model)[0]
     latent, linear, experts = model.latent, model.linear, model.experts
     if kind.attention != "linear":
         linear = None
@@ -109,12 +111,14 @@ def dimensions(model: Model, kind: LayerKind | None = None) -> Dimensions:
         embedding_norm=float(model.embedding_norm),
         rotary=float(model.positions == "rope" and linear is None),
         tied=float(model.tied_embeddings),
-        norms=2.0 + crossed + 3.0 * predicts,
+        norms=2.0 + 2.0 * model.post_norms + crossed + 3.0 * predicts,
         value_size=float(latent.value if latent else model.head_size),
         window=float(window),
         blocks=float(model.blocks),
-        causal=float(kind.part != "encoder"),
+        causal=float(model.causal and kind.part != "encoder"),
         query_norm=float(model.query_norm and linear is None and latent is None),
+        output_gate=float(model.output_gate and linear is None and latent is None),
+        post_norms=float(model.post_norms),
         query_rank=float(latent.query_rank if latent else 0),
         key_rank=float(latent.key_rank if latent else 0),
         rope=float(latent.rope if latent else 0),
@@ -236,7 +240,8 @@ class Shard(NamedTuple):
     inner, value_size, value, attended
         Columns of the product that leads into attention, size of a head's values, widths of values
         and of what attention gives.
-    window, blocks, causal, query_norm, query_rank, key_rank, rope, convolution, crossed, predicts
+    window, blocks, causal, query_norm, output_gate, post_norms, query_rank, key_rank, rope, convolution,
+    crossed, predicts
         As in `Dimensions`.
     latents
         Columns that tensor-parallel ranks gather in place of the hidden ones; 0 without compression.
@@ -295,6 +300,8 @@ class Shard(NamedTuple):
     blocks: float
     causal: float
     query_norm: float
+    output_gate: float
+    post_norms: float
     query_rank: float
     key_rank: float
     rope: float
@@ -332,7 +339,7 @@ def cut(d: Dimensions, o: Options) -> Shard:
     if vocabulary % _GRID != 0.0:
         vocabulary = _PADDING * math.ceil(vocabulary / _PADDING)
     value, attended = kv_heads * d.value_size, heads * d.value_size
-    inner = query + key + value
+    inner = query * (1.0 + d.output_gate) + key + value
     linear_keys, linear_values, linear_heads = d.linear_keys // tp, d.linear_values // tp, d.linear_heads // tp
     latents = 0.0
     small = d.query_norm * 2.0 * d.head_size
@@ -411,6 +418,8 @@ def cut(d: Dimensions, o: Options) -> Shard:
         d.blocks,
         d.causal,
         d.query_norm,
+        d.output_gate,
+        d.post_norms,
         d.query_rank,
         d.key_rank,
         d.rope,

@@ -239,6 +239,7 @@ class TrainingExperiment:
             mistakes.append(
                 f"layout.tp: {layout.tp} does not divide the feed-forward width {model.ffn} of {model.name}"
             )
+        mistakes += self._of_experts()
         if layout.sequence_parallel and batch.sequence % layout.tp:
             mistakes.append(f"layout.tp: {layout.tp} does not divide the sequence of {batch.sequence} tokens")
         balanced = self.stack.stages == "balanced"
@@ -274,6 +275,27 @@ class TrainingExperiment:
             )
         if mistakes:
             raise PlanError("\n".join(mistakes))
+
+    def _of_experts(self) -> list[str]:
+        """What of a layout does not divide experts, or has nothing to divide."""
+        layout, experts = self.layout, self.model.experts
+        if experts is None:
+            if layout.ep * layout.etp > 1:
+                return [f"layout.ep: ep {layout.ep} x etp {layout.etp}, but {self.model.name} has no experts"]
+            return []
+        found = []
+        if experts.count % layout.ep:
+            found.append(
+                f"layout.ep: {layout.ep} does not divide the {experts.count} experts of {self.model.name}; "
+                f"accepted: {_divisors(experts.count)}"
+            )
+        if experts.ffn % layout.etp:
+            found.append(f"layout.etp: {layout.etp} does not divide the width {experts.ffn} of an expert")
+        if experts.shared_ffn % layout.tp:
+            found.append(f"layout.tp: {layout.tp} does not divide the width {experts.shared_ffn} of shared experts")
+        if layout.tp > 1 and not layout.sequence_parallel:
+            found.append("layout.sequence_parallel: experts with tp above 1 need it: each rank routes its own tokens")
+        return found
 
     def _suggest_dp(self) -> str:
         fixed = self.layout.tp * self.layout.cp * self.layout.pp
