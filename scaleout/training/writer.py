@@ -68,12 +68,24 @@ class _Unit:
 
 
 class PassWriter:
-    """Writes each kind of pass once."""
+    """Writes each kind of pass once.
+
+    Parameters
+    ----------
+    layers, plain
+        Layers of every kind, and those of them that recompute nothing.
+    """
 
     def __init__(
-        self, stack: Stack, layers: Mapping[LayerKind, Layers], state: State, tables: Tables, boundary: float
+        self,
+        stack: Stack,
+        layers: Mapping[LayerKind, Layers],
+        plain: Mapping[LayerKind, Layers],
+        state: State,
+        tables: Tables,
+        boundary: float,
     ) -> None:
-        self.stack, self.layers, self.state, self.tables = stack, layers, state, tables
+        self.stack, self.layers, self.plain, self.state, self.tables = stack, layers, plain, state, tables
         self.ends = next(iter(layers.values()))
         self._boundary_bytes = boundary
         self._blocks: dict[tuple[str, int, bool, bool], Written] = {}
@@ -156,7 +168,10 @@ class PassWriter:
         if place.first:
             units.append(_Unit(embedding, ends.embed, self._embed_backward, stays=root))
         kinds = place.chunk.kinds
-        units += [_Unit(state.layer(kind), self.layers[kind].forward, self.layers[kind].backward) for kind in kinds]
+        again = state.experiment.recompute_layers
+        for at, kind in enumerate(kinds):
+            layer = (self.plain if again is not None and at >= again else self.layers)[kind]
+            units.append(_Unit(state.layer(kind), layer.forward, layer.backward))
         if place.last:
             units.append(_Unit(loss, ends.loss, ends.loss_backward, stays=True))
         return units
