@@ -101,5 +101,5 @@ def kept_of(s: Shard, o: Options, rates: Rates) -> Kept:
         again,
         s.activation,
         s.local_activation if s.embedding_norm > 0.0 else 0.0,
-        s.tokens * s.vocabulary * (s.width + 4.0) + 2.0 * s.local_activation,
+        s.tokens * s.vocabulary * (s.width + 4.0 * (1.0 - rates.fused_loss)) + 2.0 * s.local_activation,
     )

@@ -48,6 +48,8 @@ class Stack:
     fused_gradient_sum
         The kernel of a weight gradient adds to the sum over micro-batches; otherwise a pass
         of its own reads and writes it.
+    fused_loss
+        The cross-entropy is one kernel over logits in 16 bits; otherwise passes over logits in fp32.
     bucket
         Gradients are reduced in buckets of at least this size [byte].
     gather_units
@@ -93,6 +95,7 @@ class Stack:
     split_sends: bool = True
     stages: Literal["balanced", "even"] = "balanced"
     fused_gradient_sum: bool
+    fused_loss: bool = False
     bucket: Bytes
     gather_units: bool = False
     reshard: Kept = "forward"
