@@ -142,6 +142,12 @@ def test_without_prefetch_nothing_overlaps(small: Make) -> None:
     assert recording.timeline.end == busy(recording, True) + busy(recording, False)
 
 
+def test_reductions_that_block_overlap_nothing(small: Make) -> None:
+    stack = {"overlap_gradient_reduction": False, "overlap_parameter_gather": False}
+    recording = evaluate(flat(small, stack, layout={"zero": 2}))
+    assert recording.timeline.end == busy(recording, True) + busy(recording, False)
+
+
 def test_beside_slow_kernels_all_is_hidden_but_the_ends(small: Make) -> None:
     spec = flat(small, layout={"zero": 3})
     slow = replace(spec, slow=replace(spec.slow, chips=dict.fromkeys(range(DP), 0.01)))
