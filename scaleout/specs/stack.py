@@ -1,10 +1,11 @@
 """A software stack: what a training framework of one version adds to the hardware."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from scaleout.specs.fields import check_fields
-from scaleout.units import Bytes, Fraction, Number, Seconds
+from scaleout.specs.fields import check_fields, freeze
+from scaleout.units import Bytes, Fraction, NotNegative, Number, Seconds
 
 __all__ = ["Stack"]
 
@@ -50,6 +51,12 @@ class Stack:
         of its own reads and writes it.
     fused_loss
         The cross-entropy is one kernel over logits in 16 bits; otherwise passes over logits in fp32.
+    cores
+        Cores that operations of a family hold ("tp", "ep") where the stack carries them by kernels of its
+        own, instead of those of the library [1].
+    experts_exchange
+        How tokens go to their experts: "nccl" sends one copy for each choice by the all-to-all of the
+        system's library; or the name of a library of kernels among the system's `moe_kernels`.
     bucket
         Gradients are reduced in buckets of at least this size [byte].
     gather_units
@@ -96,6 +103,8 @@ class Stack:
     stages: Literal["balanced", "even"] = "balanced"
     fused_gradient_sum: bool
     fused_loss: bool = False
+    cores: Mapping[str, NotNegative] = field(default_factory=dict)
+    experts_exchange: str = "nccl"
     bucket: Bytes
     gather_units: bool = False
     reshard: Kept = "forward"
@@ -114,3 +123,4 @@ class Stack:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        freeze(self, "cores")
