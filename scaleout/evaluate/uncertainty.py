@@ -54,6 +54,7 @@ RESTS_ON = {
     "elementwise": (
         "chip.hbm_bandwidth", "chip.elementwise", "chip.l2_bytes", "stack.elementwise_efficiency",
         "stack.optimizer_traffic", "stack.dropout", "stack.fused_loss",
+        "stack.gather_copies", "stack.reduction_copies",
     ),
     "launch": ("stack.kernel_gap", "stack.host_launch"),
     "tp": ("system.scale_up", "system.library.protocols", "system.library.idle_step", "stack.overlap_tensor_parallel"),

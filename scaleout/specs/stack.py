@@ -79,6 +79,9 @@ class Stack:
         NCCL communicator do; otherwise beside each other.
     gather_dtype
         Dtype in which weights are gathered.
+    gather_copies, reduction_copies
+        HBM traffic of kernels that copy a unit's weights out of the buffer of their gather, and its
+        gradients into that of their reduction [byte per parameter].
     master
         Where the optimizer keeps weights in fp32: a "copy" beside the 16-bit ones, the sharded weights
         their "own" masters (only what is gathered has 16 bits), or "none".
@@ -115,6 +118,8 @@ class Stack:
     no_sync: bool = False
     one_communicator: bool = True
     gather_dtype: Literal["fp32", "bf16", "fp8"] = "bf16"
+    gather_copies: Bytes = 0.0
+    reduction_copies: Bytes = 0.0
     master: Literal["copy", "own", "none"] = "copy"
     optimizer_traffic: Bytes
     reserved: Bytes

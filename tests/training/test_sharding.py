@@ -149,7 +149,7 @@ def test_reductions_that_block_overlap_nothing(small: Make) -> None:
 
 
 def test_beside_slow_kernels_all_is_hidden_but_the_ends(small: Make) -> None:
-    spec = flat(small, layout={"zero": 3})
+    spec = flat(small, {"gather_copies": 0.0, "reduction_copies": 0.0}, layout={"zero": 3})
     slow = replace(spec, slow=replace(spec.slow, chips=dict.fromkeys(range(DP), 0.01)))
     recording = evaluate(slow)
     job = recording.job
@@ -201,6 +201,22 @@ def test_more_prefetch_is_never_slower_and_holds_more(small: Make) -> None:
     assert ends[0] > ends[1]
     assert held == sorted(held)
     assert held[0] < held[2]
+
+
+def test_copies_of_buffers_take_kernels_of_every_parameter(small: Make) -> None:
+    spec = flat(small, {"gather_copies": 4.0, "reduction_copies": 6.0}, layout={"zero": 3})
+    job = build(spec)
+    layer, embedding, head = parameters_of(spec)
+    layers = spec.model.layers * layer + embedding
+    rate = spec.system.chip.hbm_bandwidth * spec.stack.elementwise_efficiency
+    program = job.programs[0]
+    labels = [job.labels[item] for item in program.item[program.kind == COMPUTE].tolist()]
+    for name, nbytes in (
+        ("copies of weights", 4 * M * (2 * layers + head)),
+        ("copies of gradients", 6 * M * (layers + head)),
+    ):
+        seconds = sum(dict(label.parts)["elementwise"] for label in labels if label.name == name)
+        assert seconds == pytest.approx(nbytes / rate)
 
 
 def test_two_communicators_are_never_slower_than_one(small: Make) -> None:
