@@ -5,8 +5,9 @@ import os
 import time
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +20,9 @@ from scaleout.io.catalogue import experiment
 from scaleout.report.files import figure_file, output_folder, write_all, write_figure
 from scaleout.result import Result
 from scaleout.simulate import record, simulate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["command"]
 
@@ -59,6 +63,12 @@ _WHAT = {
     metavar="FILE",
     help="Draw how busy each link is over the step into a .png or .svg file.",
 )
+@click.option(
+    "--pipeline",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw the passes of every pipeline stage over the step into a .png or .svg file.",
+)
 @click.option("--no-fold", is_flag=True, help="Simulate every rank; the result is the same.")
 @evaluator_option
 def command(
@@ -69,6 +79,7 @@ def command(
     chips: str | None,
     weak: bool,
     links: Path | None,
+    pipeline: Path | None,
     no_fold: bool,
     evaluator: str,
 ) -> None:
@@ -85,10 +96,15 @@ def command(
       scaleout run --chips 2k,4k,8k,16k
       scaleout run --evaluator analytic
       scaleout run --links links.png
+      scaleout run --set layout.schedule=zb-v --set layout.vpp=2 --pipeline pipeline.svg
     """
-    if links is not None and (chips is not None or evaluator == "analytic"):
-        raise SpecError("--links: draws one step of the event evaluator; leave out --chips and --evaluator analytic")
-    kind = figure_file(links) if links is not None else ""
+    figures = {"--links": (links, _links_figure), "--pipeline": (pipeline, _pipeline_figure)}
+    wanted = [(path, figure_file(path), draw) for path, draw in figures.values() if path is not None]
+    for option, (path, _) in figures.items():
+        if path is not None and (chips is not None or evaluator == "analytic"):
+            raise SpecError(
+                f"{option}: draws one step of the event evaluator; leave out --chips and --evaluator analytic"
+            )
     if weak and chips is None:
         raise SpecError("--weak: goes with --chips, whose rows it changes")
     if no_fold and evaluator == "analytic":
@@ -117,8 +133,9 @@ def command(
         }
         text = json.dumps({**result.to_dict(), "run": run}, indent=2)
         files = write_all(folder, _files(text, result, recording)) if folder is not None else []
-        if links is not None and recording is not None:
-            _draw_links(links, kind, result, recording)
+        if recording is not None:
+            for path, kind, draw in wanted:
+                write_figure(path, kind, partial(draw, result, recording))
     if as_json:
         for line in result.warnings:
             click.echo(f"warning: {line}", err=True)
@@ -135,6 +152,8 @@ def command(
         click.echo(f"wrote {path}  ({_WHAT[path.name]})")
     if links is not None:
         click.echo(f"wrote {links}  (how busy each link is)")
+    if pipeline is not None:
+        click.echo(f"wrote {pipeline}  (the passes of every stage)")
     if files and recording is None:
         click.echo("no figure and no timeline, for which it takes --evaluator event")
 
@@ -153,9 +172,15 @@ def _files(text: str, result: Result, recording: Recording | None) -> dict[str, 
     return {**render(figure, "breakdown"), "timeline.json": trace_json(recording), **written}
 
 
-def _draw_links(path: Path, kind: str, result: Result, recording: Recording) -> None:
+def _links_figure(result: Result, recording: Recording) -> "Figure":
     """The heat map of all links."""
     from scaleout.report.links import draw_links, link_panels
 
-    panels = link_panels(recording.topology, recording.busy_links())
-    write_figure(path, kind, lambda: draw_links(panels, f"{result.name}: links over the step"))
+    return draw_links(link_panels(recording.topology, recording.busy_links()), f"{result.name}: links over the step")
+
+
+def _pipeline_figure(result: Result, recording: Recording) -> "Figure":
+    """The passes of every stage."""
+    from scaleout.report.pipeline import draw_pipeline, pipeline_table
+
+    return draw_pipeline(pipeline_table(recording, result.name))

@@ -173,7 +173,7 @@ def _refuse_order(experiment: TrainingExperiment) -> None:
         raise PlanError(f"layout.{field}: the analytic evaluator knows the default alone; take evaluator 'event'")
     if layout.vpp > 1 and experiment.micro_batches % layout.pp:
         raise PlanError(
-            f"batch.global: {experiment.micro_batches} micro-batches a rank are not a multiple of pp {layout.pp}, which "
+            f"batch.global: {experiment.micro_batches} micro-batches a rank are no multiple of pp {layout.pp}, which "
             "the analytic evaluator needs with vpp above 1; take evaluator 'event'"
         )
 
