@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from scaleout.simulate import record, simulate
     from scaleout.space import Outcomes, analyse_many, design_space
     from scaleout.specs import Batch, Chip, Fault, Layout, Model, Slow, Stack, System, TrainingExperiment
+    from scaleout.training.registry import register_schedule
+    from scaleout.training.schedules import Pass
     from scaleout.validation.kinds import validate
 
 _HOMES = {
@@ -52,6 +54,8 @@ _HOMES = {
     "scaleout.simulate": ("record", "simulate"),
     "scaleout.space": ("Outcomes", "analyse_many", "design_space"),
     "scaleout.specs": ("Batch", "Chip", "Fault", "Layout", "Model", "Slow", "Stack", "System", "TrainingExperiment"),
+    "scaleout.training.registry": ("register_schedule",),
+    "scaleout.training.schedules": ("Pass",),
     "scaleout.validation.kinds": ("validate",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -67,6 +71,7 @@ __all__ = [
     "MeasurementError",
     "Model",
     "Outcomes",
+    "Pass",
     "PlanError",
     "Result",
     "ScaleoutError",
@@ -90,6 +95,7 @@ __all__ = [
     "read_huggingface",
     "read_topology",
     "record",
+    "register_schedule",
     "scaling_table",
     "schema",
     "simulate",

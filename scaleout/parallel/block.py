@@ -112,7 +112,7 @@ def interleave(a: Frozen, b: Frozen) -> tuple[Frozen, Ints, Ints]:
     """One block from two, so that the kernels of each run while messages of the other are under way.
 
     Both are cut behind each collective and merged evenly. Receives come first and sends last, those of
-    `a` before those of `b`.
+    `a` before those of `b`; both begin when all receives are in, and send when all kernels have ended.
 
     Returns
     -------
@@ -133,8 +133,16 @@ def interleave(a: Frozen, b: Frozen) -> tuple[Frozen, Ints, Ints]:
     shift = np.repeat((0, len(a)), (len(a.memory), len(b.memory)))
     memory[:, 0] = place[memory[:, 0].astype(np.int64) + shift]
     here = np.arange(len(order))[:, None]
-    after = np.where(after > 0, place[:, None] - place[here - after], 0)
-    return Frozen(ops[order], after[order], memory), place[: len(a)], place[len(a) :]
+    after = np.where(after > 0, place[:, None] - place[here - after], 0)[order]
+    ops = ops[order]
+    where = place[: len(a)], place[len(a) :]
+    receives, kernels = np.flatnonzero(ops[:, 0] == RECEIVE), np.flatnonzero(ops[:, 0] == COMPUTE)
+    begins = [min(int(op) for op in mine if ops[op, 0] != RECEIVE) for mine in where]
+    waits = [(op, receives) for op in begins] + [(int(op), kernels[-1:]) for op in np.flatnonzero(ops[:, 0] == SEND)]
+    for op, others in waits:
+        distances = sorted({*after[op].tolist(), *(op - others).tolist()} - {0})
+        after[op, : len(distances)] = distances
+    return Frozen(ops, after, memory), *where
 
 
 def join(blocks: Sequence[Frozen], names: Sequence[str], extra: Sequence[tuple[int, int, int]] = ()) -> Program:

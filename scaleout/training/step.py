@@ -9,6 +9,8 @@ that all-reduce together, so one period is the steady state exactly.
 from collections.abc import Mapping
 from itertools import takewhile
 
+import numpy as np
+
 from scaleout.engine.program import Job, Program
 from scaleout.hardware import pack
 from scaleout.models import layer_kinds
@@ -116,14 +118,17 @@ def _program(
             whole = number == ends[one.chunk] and one.kind in "BW"
             made.append(writer.written(one, place, whole=whole, received=one in early))
         written = made[0] if len(made) == 1 else writer.overlapped(*made)
+        received = [early.pop(one) for one in step if one in early]
         for one, span in zip(step, written.spans, strict=True):
-            if one in early:
-                extra.append((len(blocks), span.first, early.pop(one)))
+            waits = list(received)
             if one.kind == "F" and one.chunk in waiting:
-                extra.append((len(blocks), span.first, waiting.pop(one.chunk)))
+                waits.append(waiting.pop(one.chunk))
             if blocks[1:] and span.first >= 0 and (span.first != span.kernel or not stack.overlap_sends):
                 # a collective is issued after the kernels before it, on whatever stream it runs
-                extra.append((len(blocks), span.first, through))
+                waits.append(through)
+            # an operation waits for three at most, messages in its own block among them
+            free = 3 - np.count_nonzero(written.block.after[span.first]) if waits else 0
+            extra += [(len(blocks), span.first, op) for op in waits[:free]]
             if span.reduction >= 0:
                 reduced = size + span.reduction
         if written.through >= 0:
