@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -22,15 +23,15 @@ def test_boxes_are_the_passes_in_order_and_never_over_each_other(small: Make, na
         passes = [(box.kind, box.micro_batch, box.chunk) for box in boxes if box.kind]
         assert passes == [tuple(one) for step in steps[stage] for one in step]
         alone = [box for box in boxes if box.half < 2]
-        assert all(a.end <= b.start < b.end for a, b in zip(alone, alone[1:], strict=False))
-        assert all(a[1:3] == b[1:3] for a, b in zip(boxes, boxes[1:], strict=False) if b.half == 2)
+        assert all(a.end <= b.start < b.end for a, b in pairwise(alone))
+        assert all(a[1:3] == b[1:3] for a, b in pairwise(boxes) if b.half == 2)
         assert 0 < table.idle(stage) < 1
     assert boxes[-1].end <= table.end == pytest.approx(result.step_time)
 
 
 def test_the_figure_numbers_its_boxes_and_is_the_same_each_time(small: Make) -> None:
-    layout = {"tp": 1, "pp": 4, "dp": 1, "vpp": 2, "schedule": "zb-v", "zero": 0, "sequence_parallel": False}
-    spec = small(chips=4, model="gpt3-125m", layout=layout, batch={"global": 7, "sequence": 1024})
+    layout = {"tp": 2, "pp": 4, "dp": 1, "vpp": 2, "schedule": "zb-v"}
+    spec = small(chips=8, layout=layout, batch={"global": 7})
     _, recording = record(spec)
     table = pipeline_table(recording, "pipeline")
     figure = draw_pipeline(table)

@@ -19,6 +19,6 @@ def split_gpipe(stage, stages, chunks, micro_batches):
 
 scaleout.register_schedule("split-gpipe", split_gpipe, chunks=1)
 for name in ("gpipe", "split-gpipe"):
-    layout = ("layout.pp=8", "layout.dp=64", f"layout.schedule={name}")
+    layout = ("layout.pp=8", "layout.dp=64", "batch.global=512", f"layout.schedule={name}")
     result = scaleout.simulate(scaleout.experiment("llama-3.1-8b-1k", layout))
     print(f"{name}: {result.step_time:.3f} s a step, {result.breakdown['bubble']:.3f} s of it bubble")
