@@ -1,6 +1,6 @@
 """The event evaluator: build the step, fold it, run it in SimPy; or unfolded and large, in a compiled loop."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -18,9 +18,11 @@ from scaleout.engine import (
     Unfolded,
     discrete,
     equitable,
+    frame,
     quotient,
     run,
     run_unfolded,
+    sized,
     unfold,
 )  # fmt: skip
 from scaleout.engine.program import ticks
@@ -29,7 +31,7 @@ from scaleout.errors import TopologyError, WorkloadError
 from scaleout.network import Fabric, avoiding, machine, stretches, with_routing
 from scaleout.network.pattern import Pattern
 from scaleout.network.topology import Topology
-from scaleout.specs import Fault, Slow, System, TrainingExperiment
+from scaleout.specs import Fault, Layout, Slow, System, TrainingExperiment
 from scaleout.training.step import build
 
 __all__ = ["Recording", "evaluate"]
@@ -133,8 +135,11 @@ def _evaluate(experiment: TrainingExperiment, job: Job, *, fold: bool, runs: boo
     if not fold and not later and (_pays(job) if compiled is None else compiled):
         unfolded = unfold(job, place.fabric, patterns)
         return Recording(experiment, job, unfolded, run_unfolded(unfolded), fold)
-    partition = place.partition(job, patterns, later) if fold else discrete(job, place.fabric)
-    wiring = quotient(job, place.fabric, patterns, partition, later)
+    if fold and not later:
+        wiring = place.wiring(job, patterns)
+    else:
+        partition = place.partition(job, patterns, later) if fold else discrete(job, place.fabric)
+        wiring = quotient(job, place.fabric, patterns, partition, later)
     return Recording(experiment, job, wiring, run(job, wiring, runs=runs), fold)
 
 
@@ -156,6 +161,7 @@ class Site:
         self._trials: dict[tuple[str, str], dict[str, Pattern]] = {}
         self._choices: dict[tuple[str, str, float], str] = {}
         self._partitions: dict[tuple[object, ...], Partition] = {}
+        self._frames: dict[tuple[object, ...], Quotient] = {}
 
     def patterns(self, job: Job) -> dict[int, Pattern]:
         """Pattern of every message, by the fastest algorithm."""
@@ -213,13 +219,21 @@ class Site:
             self._partitions[key] = equitable(job, self.fabric, patterns)
         return self._partitions[key]
 
+    def wiring(self, job: Job, patterns: dict[int, Pattern]) -> Quotient:
+        """The job folded, on links without faults; jobs that differ but in sizes share all the rest."""
+        kinds = tuple((m.family, m.operation, patterns[i].algorithm, m.nbytes > 0) for i, m in enumerate(job.messages))
+        key = kinds, tuple(tuple(program.meetings()) for program in job.programs)
+        if key not in self._frames:
+            self._frames[key] = frame(job, self.fabric, patterns, self.partition(job, patterns))
+        return sized(self._frames[key], job)
+
 
 def site(experiment: TrainingExperiment) -> Site:
-    """The site of an experiment; ranks and groups depend on its degrees (tp, pp, dp) alone."""
-    layout = experiment.layout
-    return _site(experiment.system, experiment.chips, experiment.slow, (layout.tp, layout.pp, layout.dp))
+    """The site of an experiment: where ranks stand and who talks to whom does not depend on how passes are arranged."""
+    places = replace(experiment.layout, vpp=1, sequence_parallel=False)
+    return _site(experiment.system, experiment.chips, experiment.slow, places)
 
 
 @lru_cache(maxsize=8)
-def _site(system: System, chips: int, slow: Slow, degrees: tuple[int, int, int]) -> Site:
+def _site(system: System, chips: int, slow: Slow, layout: Layout) -> Site:
     return Site(system, chips, slow)
