@@ -13,7 +13,7 @@ from scaleout.collectives.places import Rails, rails, refuse_unrailed
 from scaleout.compiled import compilable
 from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.errors import PlanError, SpecError, TopologyError
-from scaleout.evaluate.analytic import analyse_programs, given, plan_of, refuse_slow, uncovered
+from scaleout.evaluate.analytic import analyse_programs, given, plan_of, refuse_slow
 from scaleout.hardware import Rates, pack
 from scaleout.hardware.formats import format_of
 from scaleout.models import training_flops
@@ -23,6 +23,7 @@ from scaleout.parallel.shard import Dimensions, Options, cut, dimensions, option
 from scaleout.parallel.wires import wires_of
 from scaleout.specs import TrainingExperiment
 from scaleout.specs.experiment import LARGEST_MACHINE, LARGEST_STEP
+from scaleout.training.missing import uncovered
 from scaleout.training.peaks import peaks
 from scaleout.training.recurrence import OUTCOME, Plan, step_ticks
 
@@ -103,7 +104,7 @@ def analyse_many(experiments: Sequence[TrainingExperiment]) -> Outcomes:
     for i, spec in enumerate(experiments):
         if not isinstance(spec, TrainingExperiment):
             raise SpecError(f"experiments: number {i}, {spec!r:.60}, is no experiment")
-        if spec.slow.chips or spec.slow.ports or spec.slow.scale_up or spec.faults:
+        if spec.slow.chips or spec.slow.spread or spec.slow.ports or spec.slow.scale_up or spec.faults:
             problem[i] = _SLOW
             continue
         capacity = spec.system.chip.hbm_bytes

@@ -6,7 +6,7 @@ operation spans all kernels between two communication points. A collective start
 member arrives, each holding its stream from its own arrival, and ends for all together.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -33,6 +33,7 @@ __all__ = [
 COMPUTE, COLLECTIVE, SEND, RECEIVE = range(4)
 STREAMS = (
     "compute", "tp", "send forward", "receive forward", "send backward", "receive backward", "dp", "cp", "ep",
+    "gather", "copies",
 )  # fmt: skip
 """Streams of a rank; index 0 is the compute stream."""
 TICKS_PER_SECOND = 1_000_000_000_000
@@ -76,14 +77,17 @@ class Message:
     family
         Name of the family of communicators.
     operation
-        ``all_reduce``, ``all_gather``, ``reduce_scatter`` or ``send``.
+        ``all_reduce``, ``all_gather``, ``reduce_scatter``, ``all_to_all``, ``shift`` or ``send``.
     nbytes
         Size of the whole buffer [byte].
+    details
+        What else decides how it loads the network; handed on as it is.
     """
 
     family: str
     operation: str
     nbytes: float
+    details: Hashable = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +99,7 @@ class Family:
     name
         Of the family, such as ``tp``.
     category
-        Where the breakdown puts waiting for it: ``tp``, ``pp``, ``dp``.
+        Where the breakdown puts waiting for it: ``tp``, ``cp``, ``ep``, ``pp``, ``dp``.
     groups
         Ranks of each communicator, shape (groups, members); in a family of sends the first
         member is the sender.

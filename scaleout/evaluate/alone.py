@@ -6,7 +6,7 @@ family, as the rows of `scaleout.parallel.wires` do. Equally spaced ranks on a r
 counted without a fabric, all others read off patterns.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from scaleout.arrays import Floats, Ints
 from scaleout.collectives import candidates
 from scaleout.collectives.alone import HALF, WHOLE, send_rows
 from scaleout.collectives.groups import rail_size_of
+from scaleout.collectives.moe import ByKernel, exchange_pattern
 from scaleout.collectives.places import Rails, railed, rails, reach
 from scaleout.engine.partition import roles
 from scaleout.engine.program import RECEIVE, Family, Job, Message
@@ -71,7 +72,7 @@ class Ground:
     def __init__(self, system: System, chips: int) -> None:
         self.system, self.chips = system, chips
         self.rails: Rails | None = rails(system, chips) if railed(system) else None
-        self._rows: dict[tuple[str, str, tuple[int, ...]], Floats] = {}
+        self._rows: dict[tuple[str, str, Hashable, tuple[int, ...]], Floats] = {}
 
     @cached_property
     def fabric(self) -> Fabric:
@@ -94,17 +95,21 @@ class Ground:
                 line = found[message.family, int(kind == RECEIVE), program]
                 where = (line.group,) if message.operation == "send" else chosen[message.family]
                 if (message, where) not in known:
-                    rows = self.rows(job.families[message.family], message.operation, where, compiled=compiled)
+                    rows = self.rows(job.families[message.family], message, where, compiled=compiled)
                     known[message, where] = int(least(rows, message.nbytes))
                 out[program, kind, item] = known[message, where]
         return out
 
-    def rows(self, family: Family, operation: str, chosen: tuple[int, ...], *, compiled: bool) -> Floats:
-        """Rows of latency [s], share [1] and rate [byte/s] of everything that can do an operation on some groups."""
-        name = HALVES[0] if operation in HALVES else operation
-        key = family.name, name, chosen
+    def rows(self, family: Family, message: Message, chosen: tuple[int, ...], *, compiled: bool) -> Floats:
+        """Rows of latency [s], share [1] and rate [byte/s] of everything that can carry a message on some groups."""
+        operation = HALVES[0] if message.operation in HALVES else message.operation
+        key = family.name, operation, message.details, chosen
         if key not in self._rows:
-            self._rows[key] = self._counted(family, name, chosen, compiled=compiled)
+            if isinstance(message.details, ByKernel):
+                pattern = exchange_pattern(self.fabric, family.groups, message.details)
+                self._rows[key] = np.array([pattern_row(self.fabric, pattern, group) for group in chosen])
+            else:
+                self._rows[key] = self._counted(family, operation, chosen, compiled=compiled)
         return self._rows[key]
 
     def _counted(self, family: Family, operation: str, chosen: Sequence[int], *, compiled: bool) -> Floats:

@@ -29,6 +29,7 @@ from scaleout.parallel.shard import Dimensions, Options, cut, dimensions, option
 from scaleout.parallel.wires import Wires, wires_of, wires_on
 from scaleout.specs import Layout, System, TrainingExperiment
 from scaleout.training.memory import stage_peaks
+from scaleout.training.missing import uncovered
 from scaleout.training.peaks import peaks
 from scaleout.training.recurrence import OUTCOME, Plan, step_ticks
 from scaleout.training.step import build
@@ -43,7 +44,6 @@ __all__ = [
     "point",
     "point_wired",
     "refuse_slow",
-    "uncovered",
 ]
 
 
@@ -151,43 +151,10 @@ def analyse_programs(experiment: TrainingExperiment, *, compiled: bool = True) -
     return Analysis(end, parts_of(job, last, times[last], end), stage_peaks(job))
 
 
-def uncovered(experiment: TrainingExperiment) -> list[str]:
-    """What of an experiment the recurrence does not know, by name.
-
-    It holds for layers that are all alike, in 1F1B or interleaved, on ranks that form tp, pp and dp alone.
-    """
-    layout, model, offload = experiment.layout, experiment.model, experiment.offload
-    beyond = {
-        "layout.cp": layout.cp > 1,
-        "layout.ep": layout.ep > 1 or layout.etp > 1,
-        "layout.zero": layout.zero > 1,
-        "layout.shard": layout.shard is not None,
-        "layout.schedule": layout.schedule is not None,
-        "layout.chunks": layout.chunks is not None,
-        "layout.order": layout.order != _ORDER,
-        "model.window": model.window is not None and experiment.batch.sequence > model.window,
-        "model.query_norm": model.query_norm,
-        "model.experts": model.experts is not None,
-        "model.latent": model.latent is not None,
-        "model.linear": model.linear is not None,
-        "model.predictions": model.predictions > 0,
-        "model.encoder": model.encoder > 0,
-        "precision": experiment.precision in ("fp8_current", "fp8_block", "mxfp8"),
-        "reduction": experiment.reduction is not None,
-        "compression": experiment.compression != 1.0,
-        "optimizer": experiment.optimizer != "adam" or experiment.states != "fp32",
-        "recompute_layers": experiment.recompute_layers is not None,
-        "offload": offload.activations > 0 or offload.optimizer > 0 or offload.parameters > 0,
-    }
-    return [name for name, is_so in beyond.items() if is_so]
-
-
-_ORDER = Layout.__dataclass_fields__["order"].default
-
-
 def _ground(experiment: TrainingExperiment) -> Ground:
     # communicators depend on where ranks stand, not on how their passes are arranged
-    return _grounds(experiment.system, experiment.chips, replace(experiment.layout, vpp=1, sequence_parallel=False))
+    layout = replace(experiment.layout, vpp=1, sequence_parallel=False, zero=0, schedule=None, chunks=None)
+    return _grounds(experiment.system, experiment.chips, layout)
 
 
 @lru_cache(maxsize=64)
@@ -241,6 +208,8 @@ def refuse_slow(experiment: TrainingExperiment) -> None:
             raise SpecError(
                 f"slow.{part}: the analytic evaluator takes all chips and links for equal; take evaluator 'event'"
             )
+    if experiment.slow.spread:
+        raise SpecError("slow.spread: the analytic evaluator takes all chips for equal; take evaluator 'event'")
     if experiment.faults:
         raise SpecError(
             "faults: the analytic evaluator takes links for what they are all the step; take evaluator 'event'"

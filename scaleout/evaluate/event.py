@@ -7,6 +7,7 @@ import numpy as np
 
 from scaleout.arrays import Floats, Ints
 from scaleout.collectives import candidates, fastest, trials
+from scaleout.collectives.moe import ByKernel, exchange_pattern
 from scaleout.engine import (
     COMPILED_FROM,
     Epoch,
@@ -31,7 +32,7 @@ from scaleout.errors import TopologyError, WorkloadError
 from scaleout.network import Fabric, avoiding, machine, stretches, with_routing
 from scaleout.network.pattern import Pattern
 from scaleout.network.topology import Topology
-from scaleout.specs import Fault, Layout, Slow, System, TrainingExperiment
+from scaleout.specs import Fault, Slow, System, TrainingExperiment
 from scaleout.training.step import build
 
 __all__ = ["Recording", "evaluate"]
@@ -130,6 +131,8 @@ def evaluate(
 def _evaluate(experiment: TrainingExperiment, job: Job, *, fold: bool, runs: bool, compiled: bool | None) -> Recording:
     place = site(experiment)
     patterns = place.patterns(job)
+    # where no two chips run alike, there is nothing to fold
+    fold = fold and not experiment.slow.spread
     later = place.epochs(job, patterns, experiment.faults)
     # the compiled loop knows one epoch only
     if not fold and not later and (_pays(job) if compiled is None else compiled):
@@ -160,6 +163,7 @@ class Site:
         self._patterns: dict[tuple[str, str, str], Pattern] = {}
         self._trials: dict[tuple[str, str], dict[str, Pattern]] = {}
         self._choices: dict[tuple[str, str, float], str] = {}
+        self._exchanges: dict[tuple[str, ByKernel], Pattern] = {}
         self._partitions: dict[tuple[object, ...], Partition] = {}
         self._frames: dict[tuple[object, ...], Quotient] = {}
 
@@ -169,6 +173,11 @@ class Site:
 
     def _pattern(self, job: Job, message: Message) -> Pattern:
         groups = job.families[message.family].groups
+        if isinstance(message.details, ByKernel):
+            kernel = (message.family, message.details)
+            if kernel not in self._exchanges:
+                self._exchanges[kernel] = exchange_pattern(self.fabric, groups, message.details)
+            return self._exchanges[kernel]
         choice = (message.family, message.operation, message.nbytes)
         if choice not in self._choices:
             if choice[:2] not in self._trials:
@@ -202,6 +211,9 @@ class Site:
             if id(pattern) not in made:
                 message = job.messages[index]
                 groups = job.families[message.family].groups
+                if isinstance(message.details, ByKernel):
+                    made[id(pattern)] = exchange_pattern(fabric, groups, message.details)
+                    continue
                 name = self._choices[message.family, message.operation, message.nbytes]
                 hit = any(np.isin(phase.link, dead).any() for phase in pattern.phases)
                 menu = candidates(fabric, groups, message.operation) if hit else {name: lambda _, same=pattern: same}
@@ -214,26 +226,33 @@ class Site:
         """The coarsest equitable partition of a job on this machine."""
         if later:
             return equitable(job, self.fabric, patterns, later)
-        key = tuple((m.family, m.operation, patterns[i].algorithm, m.nbytes > 0) for i, m in enumerate(job.messages))
+        key = self._kinds(job, patterns)
         if key not in self._partitions:
             self._partitions[key] = equitable(job, self.fabric, patterns)
         return self._partitions[key]
 
+    def _kinds(self, job: Job, patterns: dict[int, Pattern]) -> tuple[object, ...]:
+        """What decides which links messages load, whatever their sizes."""
+        return tuple(
+            (m.family, m.operation, patterns[i].algorithm, m.nbytes > 0, m.details) for i, m in enumerate(job.messages)
+        )
+
     def wiring(self, job: Job, patterns: dict[int, Pattern]) -> Quotient:
         """The job folded, on links without faults; jobs that differ but in sizes share all the rest."""
-        kinds = tuple((m.family, m.operation, patterns[i].algorithm, m.nbytes > 0) for i, m in enumerate(job.messages))
-        key = kinds, tuple(tuple(program.meetings()) for program in job.programs)
+        key = self._kinds(job, patterns), tuple(tuple(program.meetings()) for program in job.programs)
         if key not in self._frames:
             self._frames[key] = frame(job, self.fabric, patterns, self.partition(job, patterns))
         return sized(self._frames[key], job)
 
 
 def site(experiment: TrainingExperiment) -> Site:
-    """The site of an experiment: where ranks stand and who talks to whom does not depend on how passes are arranged."""
-    places = replace(experiment.layout, vpp=1, sequence_parallel=False)
-    return _site(experiment.system, experiment.chips, experiment.slow, places)
+    """The site of an experiment: links depend on no rate of a chip, ranks and groups on degrees and order alone."""
+    layout = experiment.layout
+    degrees = (layout.tp, layout.cp, layout.dp, layout.pp, layout.ep, layout.etp, layout.shard, layout.order)
+    slow = replace(experiment.slow, chips={}, spread=0.0, seed=0)
+    return _site(experiment.system, experiment.chips, slow, degrees)
 
 
 @lru_cache(maxsize=8)
-def _site(system: System, chips: int, slow: Slow, layout: Layout) -> Site:
+def _site(system: System, chips: int, slow: Slow, degrees: tuple[object, ...]) -> Site:
     return Site(system, chips, slow)
