@@ -53,6 +53,7 @@ def uncovered(experiment: TrainingExperiment) -> list[str]:
         "layout.schedule": layout.schedule is not None,
         "layout.chunks": layout.chunks is not None,
         "layout.order": layout.order != _ORDER,
+        "batch.global": layout.vpp > 1 and experiment.micro_batches % layout.pp > 0,
         "model.window": model.window is not None and experiment.batch.sequence > model.window,
         "model.query_norm": model.query_norm,
         "model.post_norms": model.post_norms,

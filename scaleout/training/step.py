@@ -32,6 +32,7 @@ from scaleout.training.imperfect import speeds
 from scaleout.training.missing import refuse_missing
 from scaleout.training.registry import schedule_of
 from scaleout.training.schedules import Pass
+from scaleout.training.slower import Slower
 from scaleout.training.stages import Place, chunks_of
 from scaleout.training.state import GATHER, State
 from scaleout.training.timetable import Steps, finished, timetable
@@ -82,6 +83,9 @@ def build(experiment: TrainingExperiment) -> Job:
         messages=list(tables.messages),
         memory_kinds=KINDS,
         static=static,
+        slower=Slower(experiment.system.chip, rates, shards, layers, tables)
+        if experiment.contention != "none"
+        else None,
         speed=speeds(experiment),
     )
 
