@@ -153,8 +153,9 @@ class Program:
     def meetings(self) -> list[tuple[int, int]]:
         """The distinct (kind, message) of its communication operations, sorted."""
         busy = self.kind != COMPUTE
-        codes = np.unique(self.kind[busy] << 32 | self.item[busy])
-        return [(code >> 32, code & 0xFFFFFFFF) for code in codes.tolist()]
+        most = int(self.item.max(initial=0)) + 1
+        codes = np.flatnonzero(np.bincount(self.kind[busy] * most + self.item[busy]))
+        return [divmod(code, most) for code in codes.tolist()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

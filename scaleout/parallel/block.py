@@ -160,28 +160,44 @@ def join(blocks: Sequence[Frozen], names: Sequence[str], extra: Sequence[tuple[i
     extra
         Dependencies between blocks: (block, operation in it, absolute operation it waits for).
     """
-    sizes = np.array([len(block) for block in blocks])
-    start = np.concatenate(([0], np.cumsum(sizes)))
-    ops = np.concatenate([block.ops for block in blocks])
-    distance = np.concatenate([block.after for block in blocks])
-    after = np.where(distance > 0, np.arange(len(ops))[:, None] - distance, -1)
-    for block, op, target in extra:
-        row = after[start[block] + op]
-        row[int(np.flatnonzero(row < 0)[0])] = target
-    memory = np.concatenate([block.memory for block in blocks])
-    shift = np.repeat(start[:-1], [len(block.memory) for block in blocks])
+    # blocks are few and repeated: each is copied out of one table
+    numbers: dict[int, int] = {}
+    which = np.array([numbers.setdefault(id(block), len(numbers)) for block in blocks])
+    distinct = list({id(block): block for block in blocks}.values())
+    begin, sizes, rows = _copies([len(block.ops) for block in distinct], which)
+    kind, stream, item = (column.take(rows) for column in np.concatenate([block.ops for block in distinct]).T)
+    distance = np.concatenate([block.after for block in distinct]).take(rows, axis=0)
+    after = np.where(distance > 0, np.arange(len(rows))[:, None] - distance, -1)
+    if extra:
+        block_of, place, target = np.array(extra, dtype=np.int64).T
+        waiting = begin[block_of] + place
+        # a row is filled from the left; of several that one operation waits for, each takes the next place
+        order = np.argsort(waiting, kind="stable")
+        waiting, target = waiting[order], target[order]
+        place = np.arange(len(waiting)) - np.searchsorted(waiting, waiting)
+        after[waiting, (after[waiting] >= 0).sum(axis=1) + place] = target
+    _, changes, rows = _copies([len(block.memory) for block in distinct], which)
+    op, at_end, what, nbytes = (column.take(rows) for column in np.concatenate([b.memory for b in distinct]).T)
     return Program(
-        kind=np.ascontiguousarray(ops[:, 0]),
-        stream=np.ascontiguousarray(ops[:, 1]),
-        item=np.ascontiguousarray(ops[:, 2]),
+        kind=kind,
+        stream=stream,
+        item=item,
         after=after,
-        memory_op=memory[:, 0].astype(np.int64) + shift,
-        memory_end=memory[:, 1] > 0,
-        memory_kind=memory[:, 2].astype(np.int64),
-        memory_bytes=np.ascontiguousarray(memory[:, 3]),
+        memory_op=op.astype(np.int64) + np.repeat(begin, changes),
+        memory_end=at_end > 0,
+        memory_kind=what.astype(np.int64),
+        memory_bytes=nbytes,
         marks=tuple(
-            Mark(name, int(first), int(first + size - 1))
-            for name, first, size in zip(names, start[:-1], sizes, strict=True)
+            Mark(name, first, first + size - 1)
+            for name, first, size in zip(names, begin.tolist(), sizes.tolist(), strict=True)
             if name
         ),
     )
+
+
+def _copies(lengths: Sequence[int], which: Ints) -> tuple[Ints, Ints, Ints]:
+    """Where each copy of a piece of a table begins, how long it is, and the rows of all of them."""
+    ends = np.cumsum(lengths)
+    sizes = np.array(lengths)[which]
+    begin = np.cumsum(sizes) - sizes
+    return begin, sizes, np.repeat((ends - lengths)[which] - begin, sizes) + np.arange(int(sizes.sum()))
