@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from scaleout.simulate import record, simulate
     from scaleout.space import Outcomes, analyse_many, design_space
     from scaleout.specs import Batch, Chip, Fault, Layout, Model, Slow, Stack, System, TrainingExperiment
+    from scaleout.stragglers import Stragglers, straggler_table
     from scaleout.validation.kinds import validate
 
 _HOMES = {
@@ -52,6 +53,7 @@ _HOMES = {
     "scaleout.simulate": ("record", "simulate"),
     "scaleout.space": ("Outcomes", "analyse_many", "design_space"),
     "scaleout.specs": ("Batch", "Chip", "Fault", "Layout", "Model", "Slow", "Stack", "System", "TrainingExperiment"),
+    "scaleout.stragglers": ("Stragglers", "straggler_table"),
     "scaleout.validation.kinds": ("validate",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -74,6 +76,7 @@ __all__ = [
     "Slow",
     "SpecError",
     "Stack",
+    "Stragglers",
     "System",
     "TopologyError",
     "TrainingExperiment",
@@ -93,6 +96,7 @@ __all__ = [
     "scaling_table",
     "schema",
     "simulate",
+    "straggler_table",
     "validate",
     "write_topology",
 ]

@@ -9,9 +9,9 @@ from typing import Any
 from scaleout.errors import SpecError
 from scaleout.specs.fields import FrozenDict, plain
 
-__all__ = ["FORMAT", "PART_WORDS", "Assumption", "ErrorBand", "LinkUse", "Memory", "Result"]
+__all__ = ["FORMAT", "PART_WORDS", "Assumption", "Beside", "ErrorBand", "LinkUse", "Memory", "Result"]
 
-FORMAT = 3
+FORMAT = 4
 """Version of the JSON form; a reader refuses others."""
 PART_WORDS = {
     "exposed_tp": "waiting for tensor-parallel transfers",
@@ -156,6 +156,25 @@ class LinkUse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """The step beside a published measurement of it.
+
+    Parameters
+    ----------
+    step_time
+        Measured, or derived from what was [s].
+    difference
+        Simulated / measured - 1 [1].
+    source
+        Where it was published.
+    """
+
+    step_time: float
+    difference: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """One optimizer step.
 
@@ -195,6 +214,8 @@ class Result:
         Classes of ranks that were simulated, each for all its ranks.
     assumptions
         What the result rests on, with sources.
+    published
+        A published measurement of the same step; None where none is known.
     """
 
     name: str
@@ -216,6 +237,7 @@ class Result:
     evaluator: str
     classes: int
     assumptions: tuple[Assumption, ...] = field(repr=False)
+    published: Beside | None = None
 
     def __post_init__(self) -> None:
         for name in ("experiment", "breakdown", "breakdown_ps", "critical_path"):
@@ -253,6 +275,7 @@ class Result:
             values["error_band"] = ErrorBand(**values["error_band"])
             values["warnings"] = tuple(values["warnings"])
             values["links"] = tuple(LinkUse(**{**row, "over_time": tuple(row["over_time"])}) for row in values["links"])
+            values["published"] = Beside(**values["published"]) if values["published"] else None
             values["assumptions"] = tuple(Assumption(**row) for row in values["assumptions"])
             result = cls(**values)
             result._check_numbers()
@@ -269,6 +292,8 @@ class Result:
             "model_flops_per_chip": self.model_flops_per_chip, "chips": self.chips,
             "memory.capacity": self.memory.capacity,
         }  # fmt: skip
+        if self.published is not None:
+            numbers |= {"published.step_time": self.published.step_time}
         for name in ("breakdown", "critical_path"):
             numbers |= {f"{name}.{key}": value for key, value in getattr(self, name).items()}
         numbers |= {f"memory.peak.{kind}": size for kind, size in self.memory.peak.items()}

@@ -11,7 +11,7 @@ from scaleout.evaluate.links import link_use
 from scaleout.evaluate.ranges import range_warnings
 from scaleout.hardware.formats import format_of
 from scaleout.models import training_flops
-from scaleout.result import Memory, Result
+from scaleout.result import Beside, Memory, Result
 from scaleout.specs import TrainingExperiment
 from scaleout.training.memory import check_fits, stage_peaks
 from scaleout.training.step import build
@@ -131,4 +131,23 @@ def _summarise(
         evaluator=evaluator,
         classes=classes,
         assumptions=assumptions(spec, recording),
+        published=_beside(spec, seconds),
     )
+
+
+def _beside(spec: TrainingExperiment, seconds: float) -> Beside | None:
+    """The step beside what was published of it."""
+    given = spec.published
+    if given is None:
+        return None
+    flops = training_flops(spec.model, spec.batch.global_, spec.batch.sequence) / spec.chips
+    if given.step_time is not None:
+        measured = given.step_time
+    elif given.tokens_per_second is not None:
+        measured = spec.batch.tokens / given.tokens_per_second
+    elif given.model_flops_per_chip is not None:
+        measured = flops / given.model_flops_per_chip
+    else:
+        peak = spec.system.chip.flops(format_of(spec.precision).rate)
+        measured = flops / ((given.mfu or 1.0) * peak)
+    return Beside(step_time=measured, difference=seconds / measured - 1.0, source=given.source)

@@ -116,7 +116,7 @@ def analyse_many(experiments: Sequence[TrainingExperiment]) -> Outcomes:
 
 
 def _numbers(spec: TrainingExperiment) -> tuple[Given | None, int]:
-    if spec.slow.chips or spec.slow.ports or spec.slow.scale_up or spec.faults:
+    if spec.slow.chips or spec.slow.spread or spec.slow.ports or spec.slow.scale_up or spec.faults:
         return None, _SLOW
     try:
         return given(spec), _FINE

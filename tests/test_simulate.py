@@ -93,7 +93,7 @@ def test_a_result_goes_through_json_and_back(headline: Result) -> None:
     assert Result.from_json(beside) == headline
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"format": 1}', '{"format": 3}', "1e999"])
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"format": 1}', '{"format": 4}', "1e999"])
 def test_what_is_no_result_is_refused(text: str) -> None:
     with pytest.raises(SpecError, match="result:"):
         Result.from_json(text)

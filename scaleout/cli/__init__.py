@@ -11,6 +11,7 @@ _VERBS = {
     "run": "Simulate one experiment.",
     "compare": "Two experiments or results side by side.",
     "collective": "Time one collective operation by size.",
+    "stragglers": "What a slow chip costs, by its place in the job.",
     "show": "What is known: chips, systems, models, stacks.",
     "validate": "Compare the simulator with a table of measurements.",
     "accuracy": "Compare every table of a folder, as a page with figures.",

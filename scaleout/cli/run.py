@@ -3,10 +3,12 @@
 import json
 import os
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -19,6 +21,9 @@ from scaleout.io.catalogue import experiment
 from scaleout.report.files import figure_file, output_folder, write_all, write_figure
 from scaleout.result import Result
 from scaleout.simulate import record, simulate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["command"]
 
@@ -59,6 +64,12 @@ _WHAT = {
     metavar="FILE",
     help="Draw how busy each link is over the step into a .png or .svg file.",
 )
+@click.option(
+    "--memory",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw what fills the HBM over the step, by kind and stage, into a .png or .svg file.",
+)
 @click.option("--no-fold", is_flag=True, help="Simulate every rank; the result is the same.")
 @evaluator_option
 def command(
@@ -69,6 +80,7 @@ def command(
     chips: str | None,
     weak: bool,
     links: Path | None,
+    memory: Path | None,
     no_fold: bool,
     evaluator: str,
 ) -> None:
@@ -84,11 +96,13 @@ def command(
       scaleout run --set stack=megatron-lm --out plans/megatron
       scaleout run --chips 2k,4k,8k,16k
       scaleout run --evaluator analytic
-      scaleout run --links links.png
+      scaleout run --links links.png --memory memory.svg
     """
-    if links is not None and (chips is not None or evaluator == "analytic"):
-        raise SpecError("--links: draws one step of the event evaluator; leave out --chips and --evaluator analytic")
-    kind = figure_file(links) if links is not None else ""
+    drawn = _drawn(links, memory)
+    if drawn and (chips is not None or evaluator == "analytic"):
+        raise SpecError(
+            f"--{drawn[0].option}: draws one step of the event evaluator; leave out --chips and --evaluator analytic"
+        )
     if weak and chips is None:
         raise SpecError("--weak: goes with --chips, whose rows it changes")
     if no_fold and evaluator == "analytic":
@@ -117,8 +131,9 @@ def command(
         }
         text = json.dumps({**result.to_dict(), "run": run}, indent=2)
         files = write_all(folder, _files(text, result, recording)) if folder is not None else []
-        if links is not None and recording is not None:
-            _draw_links(links, kind, result, recording)
+        if recording is not None:
+            for figure in drawn:
+                write_figure(figure.path, figure.kind, partial(figure.draw, result, recording))
     if as_json:
         for line in result.warnings:
             click.echo(f"warning: {line}", err=True)
@@ -133,8 +148,8 @@ def command(
     console.print()
     for path in files:
         click.echo(f"wrote {path}  ({_WHAT[path.name]})")
-    if links is not None:
-        click.echo(f"wrote {links}  (how busy each link is)")
+    for figure in drawn:
+        click.echo(f"wrote {figure.path}  ({figure.words})")
     if files and recording is None:
         click.echo("no figure and no timeline, for which it takes --evaluator event")
 
@@ -153,9 +168,33 @@ def _files(text: str, result: Result, recording: Recording | None) -> dict[str, 
     return {**render(figure, "breakdown"), "timeline.json": trace_json(recording), **written}
 
 
-def _draw_links(path: Path, kind: str, result: Result, recording: Recording) -> None:
-    """The heat map of all links."""
+class _Figure(NamedTuple):
+    """A figure that an option asks for: where it goes, its kind of file, what it shows, and who draws it."""
+
+    option: str
+    path: Path
+    kind: str
+    words: str
+    draw: Callable[[Result, Recording], "Figure"]
+
+
+def _drawn(links: Path | None, memory: Path | None) -> list[_Figure]:
+    """The figures that were asked for."""
+    asked = (
+        ("links", links, "how busy each link is", _draw_links),
+        ("memory", memory, "what fills the HBM over time", _draw_memory),
+    )
+    return [_Figure(name, path, figure_file(path), words, draw) for name, path, words, draw in asked if path]
+
+
+def _draw_links(result: Result, recording: Recording) -> "Figure":
     from scaleout.report.links import draw_links, link_panels
 
     panels = link_panels(recording.topology, recording.busy_links())
-    write_figure(path, kind, lambda: draw_links(panels, f"{result.name}: links over the step"))
+    return draw_links(panels, f"{result.name}: links over the step")
+
+
+def _draw_memory(result: Result, recording: Recording) -> "Figure":
+    from scaleout.report.memory import draw_memory, memory_table
+
+    return draw_memory(memory_table(result, recording))

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scaleout.arrays import Floats, Ints
-from scaleout.collectives.goal import BLOCKWISE, Goal
+from scaleout.collectives.goal import BLOCKWISE, EACH_ITS_OWN, Goal
 from scaleout.collectives.groups import Group
 from scaleout.collectives.phases import rounds
 from scaleout.collectives.schedule import Schedule
@@ -49,8 +49,8 @@ class Task:
         Pieces that a pipeline cuts each block into; algorithms in rounds take no notice.
     parts
         Relative sizes of the ranks' blocks, shape (members,), or (members, members) from row to
-        column in an all-to-all; None is alike. For all-gathers, reduce-scatters, gathers, scatters
-        and all-to-alls.
+        column in an all-to-all; None is alike. For all-gathers, reduce-scatters, gathers, scatters,
+        shifts and all-to-alls.
     elements
         Elements of the message, which cannot be cut: blocks then differ by at most one of them;
         None cuts evenly.
@@ -84,7 +84,7 @@ class Task:
             self.operation, self.members, chunks=chunks, blocks=blocks, parts=self.parts, root=self.root, out=out
         )
         if self.elements is not None and self.operation != "barrier":
-            share = goal.pieces // self.members if self.operation == "all_to_all" else goal.pieces
+            share = goal.pieces // self.members if self.operation in EACH_ITS_OWN else goal.pieces
             edges = np.arange(share + 1) * self.elements // share
             sizes = np.tile(np.diff(edges) / self.elements, goal.pieces // share)
             object.__setattr__(goal, "sizes", sizes)

@@ -111,13 +111,19 @@ def pairwise(task: Task, *, steps: bool = False) -> Schedule:
 
 
 def send_schedule(task: Task) -> Schedule:
-    """One send from the first member to the second, in `chunks` pieces one after another."""
-    sends = Sends(task.goal(blocks=1, chunks=task.chunks))
-    for chunk in range(task.chunks):
-        sends.send(0, 1, chunk)
+    """One send from the first member to the second, or from each to the next, in `chunks` pieces one after another."""
+    shift = task.operation == "shift"
+    sends = Sends(task.goal(blocks=0 if shift else 1, chunks=task.chunks))
+    for a in range(task.members if shift and task.members > 1 else not shift):
+        for chunk in range(task.chunks):
+            sends.send(a, (a + 1) % task.members, a * task.chunks + chunk)
     return sends.schedule("send")
 
 
 def send_form(fabric: Fabric, groups: Ints, operation: str, protocol: str) -> Pattern:
-    """`flat.point_to_point`."""
-    return point_to_point(fabric, groups, operation, protocol)
+    """`flat.point_to_point`, or all members' sends to the next at once."""
+    if operation == "send":
+        return point_to_point(fabric, groups, operation, protocol)
+    source = np.arange(groups.shape[1])
+    one = phase(fabric, protocol, groups, source, np.roll(source, -1), np.ones(len(source)))
+    return joined("send", fabric, protocol, [one] if len(source) > 1 else [], len(groups))

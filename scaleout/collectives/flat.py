@@ -22,7 +22,7 @@ from scaleout.network.fabric import Fabric
 from scaleout.network.pattern import Pattern, Phase, tally
 from scaleout.specs import Protocol
 
-__all__ = ["ROUNDS", "direct", "nvls", "point_to_point", "ring", "ring_latency", "tree"]
+__all__ = ["ROUNDS", "direct", "nvls", "pairs", "point_to_point", "ring", "ring_latency", "tree"]
 
 ROUNDS = {"all_reduce": 2, "all_gather": 1, "reduce_scatter": 1, "all_to_all": 1}
 """Times that every byte goes round the group."""
@@ -104,7 +104,7 @@ def direct(fabric: Fabric, groups: Ints, operation: str, protocol: str, name: st
     """Every member sends to every other at once; an all-reduce does it twice (two-shot)."""
     count, members = groups.shape
     rules, rounds = fabric.protocols[protocol], ROUNDS[operation]
-    group, link, weight, step = _pairs(fabric, groups, rules)
+    group, link, weight, step = pairs(fabric, groups, rules)
     phase = Phase(
         share=rounds / members,
         group=group,
@@ -117,7 +117,7 @@ def direct(fabric: Fabric, groups: Ints, operation: str, protocol: str, name: st
     return Pattern(f"{name}/{protocol}", (phase,))
 
 
-def _pairs(fabric: Fabric, groups: Ints, rules: Protocol) -> tuple[Ints, Ints, Floats, Floats]:
+def pairs(fabric: Fabric, groups: Ints, rules: Protocol) -> tuple[Ints, Ints, Floats, Floats]:
     """Group, link and weight of all flows from every member to every other, and each group's slowest step [s].
 
     16,384 chips have 268 million pairs, so they are routed some at a time: several groups, or some

@@ -12,7 +12,7 @@ import numpy as np
 from scaleout.arrays import Floats, Ints
 from scaleout.errors import WorkloadError, near
 
-__all__ = ["BLOCKWISE", "OPERATIONS", "REDUCING", "Goal"]
+__all__ = ["BLOCKWISE", "EACH_ITS_OWN", "OPERATIONS", "REDUCING", "Goal"]
 
 MOST_PIECES = 1 << 26
 """Of a message."""
@@ -28,12 +28,15 @@ OPERATIONS = (
     "scatter",
     "barrier",
     "send",
+    "shift",
 )
 """Names of operations."""
 REDUCING = ("all_reduce", "reduce_scatter", "reduce", "barrier")
 """Operations in which every rank gives to every piece."""
-BLOCKWISE = ("all_gather", "reduce_scatter", "gather", "scatter")
+BLOCKWISE = ("all_gather", "reduce_scatter", "gather", "scatter", "shift")
 """Operations in which a block of pieces belongs to each rank."""
+EACH_ITS_OWN = ("all_to_all", "shift")
+"""Operations whose message is what one rank sends, and which each rank has its own of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,8 +46,9 @@ class Goal:
     Parameters
     ----------
     operation
-        One of `OPERATIONS`. A send goes from member 0 to member 1; a barrier's one piece is the
-        knowledge of who has come, which may be counted more than once.
+        One of `OPERATIONS`. A send goes from member 0 to member 1; in a shift each member's block goes
+        to the next, and the last one's to the first; a barrier's one piece is the knowledge of who
+        has come, which may be counted more than once.
     members
         Ranks of the group.
     pieces
@@ -54,7 +58,7 @@ class Goal:
     sizes
         Bytes of each piece over bytes of the message [1], shape (pieces,). The message is what an
         all-gather ends with, a reduce-scatter starts from, and a rank sends in an all-to-all, its
-        own part included (the mean over ranks where they differ).
+        own part included, or in a shift (the mean over ranks where they differ).
     root
         Of broadcasts, reductions to one rank, gathers and scatters.
     out
@@ -132,7 +136,7 @@ class Goal:
         total = sizes.sum()
         if not (np.isfinite(total) and total > 0 and (sizes >= 0).all()):
             raise WorkloadError(f"{operation}: sizes of parts must be finite, zero or more, and not all zero")
-        sizes = np.repeat(sizes * ((members if pairs else 1) / (total * chunks)), chunks)
+        sizes = np.repeat(sizes * ((members if operation in EACH_ITS_OWN else 1) / (total * chunks)), chunks)
         return cls(operation=operation, members=members, pieces=count * chunks, sizes=sizes, root=root, out=out)
 
     @property
@@ -162,7 +166,7 @@ class Goal:
         if self.operation == "all_to_all":
             row = self.members * chunks
             return {slot: rank * row + slot for slot in range(row)}
-        if self.operation in ("all_gather", "gather"):
+        if self.operation in ("all_gather", "gather", "shift"):
             return {piece - own.start * self.compact: piece for piece in own}
         if self.operation in ("broadcast", "scatter", "send") and rank != self.giver:
             return {}
@@ -177,7 +181,9 @@ class Goal:
                 for s in range(self.members)
                 for c in range(chunks)
             }
-        if self.operation in ("reduce_scatter", "scatter"):
+        if self.operation == "shift":
+            own = self._own((rank - 1) % self.members)
+        if self.operation in ("reduce_scatter", "scatter", "shift"):
             return {out + piece - own.start * self.compact: piece for piece in own}
         if self.operation in ("reduce", "gather") and rank != self.root:
             return {}
@@ -196,7 +202,7 @@ class Goal:
             return tuple(range(self.members))
         if self.operation == "all_to_all":
             return (piece // self.chunks // self.members,)
-        if self.operation in ("all_gather", "gather"):
+        if self.operation in ("all_gather", "gather", "shift"):
             return (piece // self.chunks,)
         return (self.giver,)
 

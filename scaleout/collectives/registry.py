@@ -97,7 +97,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         Algorithm(name="nvls", operations=("all_reduce",), make=nvls_schedule, form=nvls, lacks=_not_one_switch),
         Algorithm(name="sharp", operations=("all_reduce",), make=sharp, form=sharp_form, lacks=_no_switch),
         Algorithm(name="dissemination", operations=("barrier",), make=dissemination),
-        Algorithm(name="send", operations=("send",), make=send_schedule, form=send_form),
+        Algorithm(name="send", operations=("send", "shift"), make=send_schedule, form=send_form),
         *(
             Algorithm(
                 name=name,

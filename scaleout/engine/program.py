@@ -6,7 +6,7 @@ operation spans all kernels between two communication points. A collective start
 member arrives, each holding its stream from its own arrival, and ends for all together.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -33,6 +33,7 @@ __all__ = [
 COMPUTE, COLLECTIVE, SEND, RECEIVE = range(4)
 STREAMS = (
     "compute", "tp", "send forward", "receive forward", "send backward", "receive backward", "dp", "cp", "ep",
+    "gather", "copies",
 )  # fmt: skip
 """Streams of a rank; index 0 is the compute stream."""
 TICKS_PER_SECOND = 1_000_000_000_000
@@ -76,14 +77,17 @@ class Message:
     family
         Name of the family of communicators.
     operation
-        ``all_reduce``, ``all_gather``, ``reduce_scatter`` or ``send``.
+        ``all_reduce``, ``all_gather``, ``reduce_scatter``, ``all_to_all``, ``shift`` or ``send``.
     nbytes
         Size of the whole buffer [byte].
+    details
+        What else decides how it loads the network; handed on as it is.
     """
 
     family: str
     operation: str
     nbytes: float
+    details: Hashable = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +99,7 @@ class Family:
     name
         Of the family, such as ``tp``.
     category
-        Where the breakdown puts waiting for it: ``tp``, ``pp``, ``dp``.
+        Where the breakdown puts waiting for it: ``tp``, ``cp``, ``ep``, ``pp``, ``dp``.
     groups
         Ranks of each communicator, shape (groups, members); in a family of sends the first
         member is the sender.
@@ -173,6 +177,9 @@ class Job:
         HBM that is held all the time, of each program and kind [byte].
     speed
         Share of the nominal compute rate of ranks that are slow; 1 for the others.
+    slower
+        Time of every label [s] where transfers hold so many cores and take so much of the rate of
+        HBM [byte/s]; None where they slow nothing.
     """
 
     programs: Sequence[Program]
@@ -183,6 +190,7 @@ class Job:
     memory_kinds: Sequence[str]
     static: Sequence[Mapping[str, float]]
     speed: Mapping[int, float] = field(default_factory=dict)
+    slower: Callable[[float, float], Sequence[float]] | None = None
 
     @property
     def ranks(self) -> int:

@@ -1,12 +1,13 @@
 """The event evaluator: build the step, fold it, run it in SimPy; or unfolded and large, in a compiled loop."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
 from scaleout.arrays import Floats, Ints
 from scaleout.collectives import candidates, fastest, trials
+from scaleout.collectives.moe import ByKernel, exchange_pattern
 from scaleout.engine import (
     COMPILED_FROM,
     Epoch,
@@ -26,6 +27,7 @@ from scaleout.engine import (
 from scaleout.engine.program import ticks
 from scaleout.engine.usage import BINS, Usage, usage
 from scaleout.errors import TopologyError, WorkloadError
+from scaleout.evaluate.contention import contention_of
 from scaleout.network import Fabric, avoiding, machine, stretches, with_routing
 from scaleout.network.pattern import Pattern
 from scaleout.network.topology import Topology
@@ -108,7 +110,7 @@ def evaluate(
         The experiment's programs, where they are built already.
     compiled
         Of an unfolded run: in the compiled loop, or in SimPy; None for whatever is faster. The times are the same.
-        With faults always in SimPy.
+        With faults or contention always in SimPy.
 
     Raises
     ------
@@ -128,14 +130,17 @@ def evaluate(
 def _evaluate(experiment: TrainingExperiment, job: Job, *, fold: bool, runs: bool, compiled: bool | None) -> Recording:
     place = site(experiment)
     patterns = place.patterns(job)
+    # where no two chips run alike, there is nothing to fold
+    fold = fold and not experiment.slow.spread
     later = place.epochs(job, patterns, experiment.faults)
-    # the compiled loop knows one epoch only
-    if not fold and not later and (_pays(job) if compiled is None else compiled):
+    # the compiled loop knows one epoch only, and kernels that nothing slows
+    contention = contention_of(experiment, job, place.fabric, patterns)
+    if not fold and not later and not contention and (_pays(job) if compiled is None else compiled):
         unfolded = unfold(job, place.fabric, patterns)
         return Recording(experiment, job, unfolded, run_unfolded(unfolded), fold)
     partition = place.partition(job, patterns, later) if fold else discrete(job, place.fabric)
     wiring = quotient(job, place.fabric, patterns, partition, later)
-    return Recording(experiment, job, wiring, run(job, wiring, runs=runs), fold)
+    return Recording(experiment, job, wiring, run(job, wiring, runs=runs, contention=contention), fold)
 
 
 def _pays(job: Job) -> bool:
@@ -155,6 +160,7 @@ class Site:
         self._patterns: dict[tuple[str, str, str], Pattern] = {}
         self._trials: dict[tuple[str, str], dict[str, Pattern]] = {}
         self._choices: dict[tuple[str, str, float], str] = {}
+        self._exchanges: dict[tuple[str, ByKernel], Pattern] = {}
         self._partitions: dict[tuple[object, ...], Partition] = {}
 
     def patterns(self, job: Job) -> dict[int, Pattern]:
@@ -163,6 +169,11 @@ class Site:
 
     def _pattern(self, job: Job, message: Message) -> Pattern:
         groups = job.families[message.family].groups
+        if isinstance(message.details, ByKernel):
+            kernel = (message.family, message.details)
+            if kernel not in self._exchanges:
+                self._exchanges[kernel] = exchange_pattern(self.fabric, groups, message.details)
+            return self._exchanges[kernel]
         choice = (message.family, message.operation, message.nbytes)
         if choice not in self._choices:
             if choice[:2] not in self._trials:
@@ -196,6 +207,9 @@ class Site:
             if id(pattern) not in made:
                 message = job.messages[index]
                 groups = job.families[message.family].groups
+                if isinstance(message.details, ByKernel):
+                    made[id(pattern)] = exchange_pattern(fabric, groups, message.details)
+                    continue
                 name = self._choices[message.family, message.operation, message.nbytes]
                 hit = any(np.isin(phase.link, dead).any() for phase in pattern.phases)
                 menu = candidates(fabric, groups, message.operation) if hit else {name: lambda _, same=pattern: same}
@@ -208,18 +222,22 @@ class Site:
         """The coarsest equitable partition of a job on this machine."""
         if later:
             return equitable(job, self.fabric, patterns, later)
-        key = tuple((m.family, m.operation, patterns[i].algorithm, m.nbytes > 0) for i, m in enumerate(job.messages))
+        key = tuple(
+            (m.family, m.operation, patterns[i].algorithm, m.nbytes > 0, m.details) for i, m in enumerate(job.messages)
+        )
         if key not in self._partitions:
             self._partitions[key] = equitable(job, self.fabric, patterns)
         return self._partitions[key]
 
 
 def site(experiment: TrainingExperiment) -> Site:
-    """The site of an experiment; ranks and groups depend on its degrees (tp, pp, dp) alone."""
+    """The site of an experiment: links depend on no rate of a chip, ranks and groups on degrees and order alone."""
     layout = experiment.layout
-    return _site(experiment.system, experiment.chips, experiment.slow, (layout.tp, layout.pp, layout.dp))
+    degrees = (layout.tp, layout.cp, layout.dp, layout.pp, layout.ep, layout.etp, layout.shard, layout.order)
+    slow = replace(experiment.slow, chips={}, spread=0.0, seed=0)
+    return _site(experiment.system, experiment.chips, slow, degrees)
 
 
 @lru_cache(maxsize=8)
-def _site(system: System, chips: int, slow: Slow, degrees: tuple[int, int, int]) -> Site:
+def _site(system: System, chips: int, slow: Slow, degrees: tuple[object, ...]) -> Site:
     return Site(system, chips, slow)

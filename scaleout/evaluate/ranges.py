@@ -84,6 +84,9 @@ def repeats(row: int, experiment: TrainingExperiment) -> int:
     """How often a row of `LABELS` runs in one micro-batch, over all layers."""
     if row >= costs.F_EMBEDDING:
         return 1
+    if row in (costs.B_MLP_OUT, costs.B_ATTENTION):
+        # sums of other rows
+        return 0
     modules, layers = experiment.recompute, experiment.model.layers
     full, attention, mlp = ("full" in modules, "attention" in modules, "mlp" in modules)
     if row == costs.F_QKV_CORE:

@@ -39,6 +39,9 @@ class Kept(NamedTuple):
         A whole activation, while an operation reads or writes one.
     embedded, loss
         Beside the first and after the last layer, from forward to backward.
+    waiting, loss_waiting
+        Of a layer and after the last, from the gradient of the input to those of the weights, where
+        these are computed apart: inputs of its matrices and gradients of their outputs.
     """
 
     layer: float
@@ -46,6 +49,8 @@ class Kept(NamedTuple):
     whole: float
     embedded: float
     loss: float
+    waiting: float
+    loss_waiting: float
 
 
 @compilable
@@ -96,10 +101,16 @@ def kept_of(s: Shard, o: Options, rates: Rates) -> Kept:
             again += parts[part]
         else:
             layer += parts[part]
+    logits = s.tokens * s.vocabulary
+    matrices = parts[NORM_1] + parts[ATTENTION_OUT] + parts[NORM_2] + parts[MLP_PRODUCT]
+    # gradients of what the two halves put out are whole
+    gradients = 2.0 * s.activation + parts[QKV] + parts[MLP_IN]
     return Kept(
         layer,
         again,
         s.activation,
         s.local_activation if s.embedding_norm > 0.0 else 0.0,
-        s.tokens * s.vocabulary * (s.width + 4.0) + 2.0 * s.local_activation,
+        logits * (s.width + 4.0) + 2.0 * s.local_activation,
+        matrices + gradients,
+        logits * s.width + s.local_activation,
     )

@@ -22,15 +22,19 @@ LABELS = (
     "norm", "attention", "add, norm", "mlp", "add", "recompute attention", "recompute mlp",
     "mlp out, backward", "mlp in, data gradient", "mlp in, weight gradient", "norm, backward",
     "attention, backward", "qkv, data gradient", "qkv, weight gradient",
+    "mlp out, data gradient", "mlp out, weight gradient",
+    "attention, data gradient", "attention out, weight gradient",
     "embedding", "embedding out", "embedding, backward", "logits", "loss", "logits, backward",
     "head, weight gradient", "final norm, backward",
 )  # fmt: skip
-"""Operations, in the order of the rows."""
+"""Operations, in the order of the rows. "mlp out, backward" and "attention, backward" are the sums of
+their data and weight gradients, for passes that do both at once."""
 ROWS = len(LABELS)
 (
     F_NORM, F_ATTENTION, F_ADD_NORM, F_MLP, F_ADD, F_QKV_CORE, F_INTO_MLP,
     B_MLP_OUT, B_MLP_DATA, B_MLP_WEIGHT, B_NORM,
     B_ATTENTION, B_QKV_DATA, B_QKV_WEIGHT,
+    B_MLP_OUT_DATA, B_MLP_OUT_WEIGHT, B_ATTENTION_DATA, B_ATTENTION_WEIGHT,
     F_EMBEDDING, F_EMBEDDED, B_EMBEDDING, F_LOGITS, F_LOSS, B_LOGITS,
     B_HEAD_WEIGHT, B_FINAL_NORM,
 ) = range(len(LABELS))  # fmt: skip
@@ -159,32 +163,32 @@ def _backward_costs(s, rates, out):  # type: ignore[no-untyped-def]
     local = s.local_tokens * s.hidden
     inner = s.gates * s.ffn
     if s.product_again > 0.0:
-        _passes(out, B_MLP_OUT, 2.0 * s.tokens * s.ffn * (s.gates + 1.0), rates)
+        _passes(out, B_MLP_OUT_DATA, 2.0 * s.tokens * s.ffn * (s.gates + 1.0), rates)
     if rates.dropout > 0.0:
-        _passes(out, B_MLP_OUT, 5.0 * local, rates)
-        _passes(out, B_ATTENTION, 5.0 * local, rates)
-    _linear(out, B_MLP_OUT, s.tokens, s.ffn, s.hidden, rates, s.tokens * s.hidden)
-    _weight_gradient(out, B_MLP_OUT, s.ffn, s.hidden, s.tokens, s.gradient_width, rates)
-    _passes(out, B_MLP_OUT, 2.0 * s.tokens * s.ffn * (2.0 * s.gates + 1.0), rates)
+        _passes(out, B_MLP_OUT_DATA, 5.0 * local, rates)
+        _passes(out, B_ATTENTION_DATA, 5.0 * local, rates)
+    _linear(out, B_MLP_OUT_DATA, s.tokens, s.ffn, s.hidden, rates, s.tokens * s.hidden)
+    _weight_gradient(out, B_MLP_OUT_WEIGHT, s.ffn, s.hidden, s.tokens, s.gradient_width, rates)
+    _passes(out, B_MLP_OUT_DATA, 2.0 * s.tokens * s.ffn * (2.0 * s.gates + 1.0), rates)
     if s.bias > 0.0:
-        _passes(out, B_MLP_OUT, 2.0 * s.tokens * (inner + s.hidden), rates)
+        _passes(out, B_MLP_OUT_DATA, 2.0 * s.tokens * (inner + s.hidden), rates)
     if s.norm_2_again > 0.0:
-        _passes(out, B_MLP_OUT, 4.0 * local, rates)
+        _passes(out, B_MLP_OUT_DATA, 4.0 * local, rates)
     _linear(out, B_MLP_DATA, s.tokens, s.hidden, inner, rates, s.tokens * inner)
     _weight_gradient(out, B_MLP_WEIGHT, s.hidden, inner, s.tokens, s.gradient_width, rates)
     _passes(out, B_NORM, 6.0 * local, rates)
     _passes(out, B_NORM, 6.0 * local, rates)
 
     if s.core_again > 0.0:
-        _core(out, B_ATTENTION, s, rates, False)
-    _linear(out, B_ATTENTION, s.tokens, s.query, s.hidden, rates, s.tokens * s.hidden)
-    _weight_gradient(out, B_ATTENTION, s.query, s.hidden, s.tokens, s.gradient_width, rates)
-    _core(out, B_ATTENTION, s, rates, True)
-    _rotation(out, B_ATTENTION, s, rates)
+        _core(out, B_ATTENTION_DATA, s, rates, False)
+    _linear(out, B_ATTENTION_DATA, s.tokens, s.query, s.hidden, rates, s.tokens * s.hidden)
+    _weight_gradient(out, B_ATTENTION_WEIGHT, s.query, s.hidden, s.tokens, s.gradient_width, rates)
+    _core(out, B_ATTENTION_DATA, s, rates, True)
+    _rotation(out, B_ATTENTION_DATA, s, rates)
     if s.qkv_bias > 0.0:
-        _passes(out, B_ATTENTION, 2.0 * s.tokens * (s.query + 2.0 * s.key + s.hidden * s.bias), rates)
+        _passes(out, B_ATTENTION_DATA, 2.0 * s.tokens * (s.query + 2.0 * s.key + s.hidden * s.bias), rates)
     if s.norm_1_again > 0.0:
-        _passes(out, B_ATTENTION, 4.0 * local, rates)
+        _passes(out, B_ATTENTION_DATA, 4.0 * local, rates)
     qkv = s.query + 2.0 * s.key
     _linear(out, B_QKV_DATA, s.tokens, s.hidden, qkv, rates, s.tokens * qkv)
     _weight_gradient(out, B_QKV_WEIGHT, s.hidden, qkv, s.tokens, s.gradient_width, rates)
@@ -231,8 +235,10 @@ def layer_costs(s: Shard, rates: Rates) -> Floats:
         # the host launches collectives too
         for row in (F_ATTENTION, F_MLP, B_MLP_DATA, B_QKV_DATA):
             out[row, KERNELS] += 1.0 + s.sequence_parallel
-        for row in (B_MLP_OUT, B_ATTENTION):
+        for row in (B_MLP_OUT_DATA, B_ATTENTION_DATA):
             out[row, KERNELS] += s.sequence_parallel
+    out[B_MLP_OUT] = out[B_MLP_OUT_DATA] + out[B_MLP_OUT_WEIGHT]
+    out[B_ATTENTION] = out[B_ATTENTION_DATA] + out[B_ATTENTION_WEIGHT]
     for row in range(ROWS):
         busy = out[row, MATMUL] + out[row, ATTENTION] + out[row, ELEMENTWISE]
         gaps = out[row, KERNELS] * rates.gap

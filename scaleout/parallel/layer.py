@@ -7,6 +7,7 @@ overlaps. ``docs/training.md`` lists every operation with its bytes.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 from scaleout.arrays import Floats
 from scaleout.engine.program import Label, Message
@@ -16,7 +17,10 @@ from scaleout.parallel.block import Block
 from scaleout.parallel.shard import Options, Shard
 from scaleout.specs import Stack
 
-__all__ = ["KINDS", "Layers"]
+__all__ = ["KINDS", "Layers", "Part"]
+
+Part = Literal["both", "input", "weight"]
+"""Of a backward pass: gradients of the input, which the layer before waits for, and of the weights."""
 
 KINDS = ("weights", "gradients", "optimizer", "activations", "temporary", "reserved")
 """Kinds of memory."""
@@ -82,39 +86,64 @@ class Layers:
             block.hold(norm, ACTIVATIONS, self.kept.layer)
         return last
 
-    def backward(self, block: Block, after: Sequence[int]) -> int:
-        """One layer backward, recomputation first; returns its last operation."""
+    def backward(self, block: Block, after: Sequence[int], part: Part = "both") -> int:
+        """One layer backward, recomputation first; returns its last operation.
+
+        The part "weight" needs no messages but gathers of its own inputs.
+        """
+        if part == "weight":
+            return self._weights(block, after)
+        both = part == "both"
         start = block.last + 1
         if self.full:
             after = (self.forward(block, after, keep=False),)
         elif self.mlp:
             again = block.compute(self.labels[costs.F_NORM], after)
             after = (block.compute(self.labels[costs.F_INTO_MLP], self._gather(block, (again,))),)
-        first = block.compute(self.labels[costs.B_MLP_OUT], self._gather(block, after))
-        middle = self._half(block, first, self.labels[costs.B_MLP_DATA], self.labels[costs.B_MLP_WEIGHT])
+        mlp_out = self.labels[costs.B_MLP_OUT if both else costs.B_MLP_OUT_DATA]
+        first = block.compute(mlp_out, self._gather(block, after))
+        middle = self._half(block, first, costs.B_MLP_DATA, costs.B_MLP_WEIGHT if both else None)
         after = (middle,)
         if self.attention and not self.full:
             again = block.compute(self.labels[costs.F_NORM], after)
             after = (block.compute(self.labels[costs.F_QKV_CORE], self._gather(block, (again,))),)
-        second = block.compute(self.labels[costs.B_ATTENTION], self._gather(block, after))
-        last = self._half(block, second, self.labels[costs.B_QKV_DATA], self.labels[costs.B_QKV_WEIGHT])
+        attention = self.labels[costs.B_ATTENTION if both else costs.B_ATTENTION_DATA]
+        second = block.compute(attention, self._gather(block, after))
+        last = self._half(block, second, costs.B_QKV_DATA, costs.B_QKV_WEIGHT if both else None)
         for op in (first, second):
             self._borrow(block, op)
         recomputing = start if self.full or self.mlp else first
         block.hold(recomputing, TEMPORARY, self.kept.again)
         block.hold(last, TEMPORARY, -self.kept.again, at_end=True)
         block.hold(last, ACTIVATIONS, -self.kept.layer, at_end=True)
+        if not both:
+            block.hold(last, ACTIVATIONS, self.kept.waiting, at_end=True)
         return last
 
-    def _half(self, block: Block, out: int, data: Label, weight: Label) -> int:
-        """Gradients of the input matrix of a half: data, weights, norm."""
-        whole = self._gather(block, (out,))
-        blocking = not self.overlap
-        grad = block.compute(data, whole if blocking else ())
+    def _half(self, block: Block, out: int, data: int, weight: int | None) -> int:
+        """Gradients of the input matrix of a half: data, weights (unless they wait), norm."""
+        blocking = not self.overlap and weight is not None
+        whole = self._gather(block, (out,)) if weight is not None else (out,)
+        grad = block.compute(self.labels[data], whole if blocking or weight is None else ())
         reduced = self._reduce(block, (grad,))
-        weights = block.compute(weight, (*whole, *(reduced if blocking else ())))
-        self._borrow(block, weights)
+        if weight is not None:
+            weights = block.compute(self.labels[weight], (*whole, *(reduced if blocking else ())))
+            self._borrow(block, weights)
         return block.compute(self.labels[costs.B_NORM], reduced)
+
+    def _weights(self, block: Block, after: Sequence[int]) -> int:
+        """Gradients of a layer's weights; norms' outputs are gathered beside the products before."""
+        for out, weight in (
+            (costs.B_MLP_OUT_WEIGHT, costs.B_MLP_WEIGHT),
+            (costs.B_ATTENTION_WEIGHT, costs.B_QKV_WEIGHT),
+        ):
+            whole = self._gather(block, after)
+            first = block.compute(self.labels[out], after)
+            last = block.compute(self.labels[weight], (first, *whole))
+            self._borrow(block, last)
+            after = (last,)
+        block.hold(last, ACTIVATIONS, -self.kept.waiting, at_end=True)
+        return last
 
     def embed(self, block: Block, after: Sequence[int]) -> int:
         """Embedding forward; a norm after it keeps its input."""
@@ -124,7 +153,7 @@ class Layers:
         return embedded
 
     def embed_backward(self, block: Block, after: Sequence[int]) -> int:
-        """Embedding backward."""
+        """Embedding backward: no matrix product, so nothing of it waits in passes that put weights off."""
         last = block.compute(self.labels[costs.B_EMBEDDING], self._gather(block, after))
         block.hold(last, ACTIVATIONS, -self.kept.embedded, at_end=True)
         return last
@@ -141,9 +170,17 @@ class Layers:
                 done = (block.collective(Message("tp", "all_reduce", s.tokens * 4.0), done),)
         return block.compute(self.labels[costs.F_LOSS], done)
 
-    def loss_backward(self, block: Block, after: Sequence[int]) -> int:
+    def loss_backward(self, block: Block, after: Sequence[int], part: Part = "both") -> int:
         """Backward of `loss`."""
+        if part == "weight":
+            weight = block.compute(self.labels[costs.B_HEAD_WEIGHT], self._gather(block, after))
+            block.hold(weight, ACTIVATIONS, -self.kept.loss_waiting, at_end=True)
+            return weight
         grad = block.compute(self.labels[costs.B_LOGITS], after)
+        if part == "input":
+            last = block.compute(self.labels[costs.B_FINAL_NORM], self._reduce(block, (grad,)))
+            block.hold(last, ACTIVATIONS, self.kept.loss_waiting - self.kept.loss, at_end=True)
+            return last
         whole = self._gather(block, (grad,))
         reduced = self._reduce(block, (grad,))
         weight = block.compute(self.labels[costs.B_HEAD_WEIGHT], (*whole, *(() if self.overlap else reduced)))

@@ -5,7 +5,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from scaleout.result import PART_WORDS, Result
+from scaleout.result import PART_WORDS, Beside, Result
 from scaleout.units import describe
 
 __all__ = ["result_tables"]
@@ -68,6 +68,7 @@ def _headline(result: Result, wall_time: float, events: int | None) -> Table:
         ),
         **({"overridden": escape("; ".join(setting["settings"]))} if setting["settings"] else {}),
         "step time": f"[bold]{describe(result.step_time, 's')}[/] {result.error_band}",
+        **({"published": _published(result.published)} if result.published else {}),
         "throughput": f"{result.tokens_per_second:,.0f} tokens/s",
         "model FLOP/s per chip": f"[bold]{describe(result.model_flops_per_chip, 'flop/s')}[/]",
         "MFU": f"[bold]{result.mfu:.1%}[/] (attention counted whole, as Megatron-LM does, though half is masked)",
@@ -84,6 +85,13 @@ def _headline(result: Result, wall_time: float, events: int | None) -> Table:
     for name, value in rows.items():
         table.add_row(f"[dim]{name}[/]", value)
     return table
+
+
+def _published(beside: Beside) -> str:
+    return (
+        f"{describe(beside.step_time, 's')}, of which the simulated step is {1 + beside.difference:.1%} "
+        f"({escape(beside.source)})"
+    )
 
 
 def _bound_by(result: Result) -> str:

@@ -10,6 +10,7 @@ from scaleout.specs.gemm import GemmConstants, QuantiseConstants
 from scaleout.specs.layout import Batch, Layout
 from scaleout.specs.model import Experts, Latent, LinearAttention, Model
 from scaleout.specs.moe import MoeKernel, MoeLibrary
+from scaleout.specs.published import Published
 from scaleout.specs.stack import Stack
 from scaleout.specs.system import ALGORITHMS, CollectiveLibrary, Launch, Network, Protocol, ScaleUp, System
 from scaleout.specs.tuner import Tuner
@@ -38,6 +39,7 @@ __all__ = [
     "Offload",
     "PrefillConstants",
     "Protocol",
+    "Published",
     "QuantiseConstants",
     "Routing",
     "ScaleUp",

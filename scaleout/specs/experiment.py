@@ -9,6 +9,7 @@ from scaleout.specs.faults import Fault
 from scaleout.specs.fields import check_fields, freeze
 from scaleout.specs.layout import Batch, Layout
 from scaleout.specs.model import Model
+from scaleout.specs.published import Published
 from scaleout.specs.stack import Stack
 from scaleout.specs.system import System
 from scaleout.units import Fraction, NotNegative, Number, Positive, Share
@@ -33,12 +34,20 @@ class Slow:
     ----------
     chips
         Rank -> share of its compute and HBM rate.
+    spread
+        Standard deviation of the rates of all chips around the nominal rate, over it [1]: a normal
+        distribution cut at three deviations, a draw for each chip. Chips of one node were seen to
+        lie 5 % apart (stas00/ml-engineering 744d01e, compute/accelerator/README.md).
+    seed
+        Of those draws.
     ports, scale_up
         Rank -> share of the rate of its network port, and of its link into the node,
         both directions.
     """
 
     chips: Mapping[int, Fraction] = field(default_factory=dict)
+    spread: Annotated[float, Number(high=0.3, above=False)] = 0.0
+    seed: Annotated[int, Number(low=0, high=2**63, above=False, integer=True)] = 0
     ports: Mapping[int, Fraction] = field(default_factory=dict)
     scale_up: Mapping[int, Fraction] = field(default_factory=dict)
 
@@ -124,6 +133,10 @@ class TrainingExperiment:
         Chips and links below their nominal rate.
     faults
         Parts of the network that lose rate, or die, during the step.
+    contention
+        What transfers take of the kernels beside them: cores, rate of HBM, both ("all"), or nothing.
+    published
+        What somebody measured of this step, to compare with; it decides nothing.
     settings
         Overrides ``key=value`` that were carried out, for the record.
     """
@@ -147,6 +160,8 @@ class TrainingExperiment:
     stack: Stack
     slow: Slow = field(default_factory=Slow)
     faults: tuple[Fault, ...] = ()
+    contention: Literal["none", "cores", "hbm", "all"] = "none"
+    published: Published | None = None
     settings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -177,6 +192,21 @@ class TrainingExperiment:
     def micro_batches(self) -> int:
         """Micro-batches a dp rank works through in a step."""
         return self.batch.global_ // (self.layout.dp * self.batch.micro)
+
+    @property
+    def reshard(self) -> Literal["forward", "backward", "step", "never"]:
+        """Until when weights stay that were gathered for a pass; "never": each rank keeps all of its own."""
+        layout, stack = self.layout, self.stack
+        if layout.zero == 3:
+            return stack.reshard if layout.pp == 1 else stack.reshard_stages
+        if layout.zero == 2 and stack.gather_units:
+            return "backward" if layout.pp == 1 else "step"
+        return "never"
+
+    @property
+    def reduces_each(self) -> bool:
+        """Whether gradients are reduced in every micro-batch, and their parts summed."""
+        return self.layout.zero > 1 and not self.stack.no_sync and self.reshard != "step"
 
     def _check_division(self) -> None:
         """Refuse, all at once, what does not divide."""
@@ -223,11 +253,6 @@ class TrainingExperiment:
             mistakes.append(
                 f"batch.global: {batch.global_} is not a multiple of dp {layout.dp} x micro {batch.micro} = {per}; "
                 f"nearest: {nearest}"
-            )
-        elif layout.vpp > 1 and self.micro_batches % layout.pp:
-            mistakes.append(
-                f"batch.global: {self.micro_batches} micro-batches a rank are not a multiple of pp {layout.pp}, "
-                "which the interleaved schedule (vpp above 1) needs"
             )
         passes = self.micro_batches * (model.layers + layout.pp * layout.vpp)
         if passes > LARGEST_STEP:

@@ -28,7 +28,8 @@ class MoeKernel:
     scale_up_rate, network_rate
         Share of the payload rate of a link in the node and of a port that the kernel drives [1].
     copies
-        A token is sent once to each rank that holds experts of its choice, or once to each expert.
+        A token is sent once to each rank that holds experts of its choice, or once to each expert,
+        or once to each node, to the rank there that is the sender's like and hands it on.
     """
 
     launch: Seconds
@@ -39,7 +40,7 @@ class MoeKernel:
     element: NotNegative | None = None
     scale_up_rate: Fraction = 1.0
     network_rate: Fraction = 1.0
-    copies: Literal["rank", "expert"] = "rank"
+    copies: Literal["rank", "expert", "node"] = "rank"
 
     def __post_init__(self) -> None:
         check_fields(self)

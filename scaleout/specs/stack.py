@@ -1,12 +1,16 @@
 """A software stack: what a training framework of one version adds to the hardware."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
-from scaleout.specs.fields import check_fields
-from scaleout.units import Bytes, Fraction, Seconds
+from scaleout.specs.fields import check_fields, freeze
+from scaleout.units import Bytes, Fraction, NotNegative, Number, Seconds
 
 __all__ = ["Stack"]
+
+Ahead = Annotated[int, Number(low=0, high=1e6, above=False, integer=True)]
+Kept = Literal["forward", "backward", "step"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +49,39 @@ class Stack:
     fused_gradient_sum
         The kernel of a weight gradient adds to the sum over micro-batches; otherwise a pass
         of its own reads and writes it.
+    cores
+        Cores that operations of a family hold ("tp", "ep") where the stack carries them by kernels of its
+        own, instead of those of the library [1].
+    experts_exchange
+        How tokens go to their experts: "nccl" sends one copy for each choice by the all-to-all of the
+        system's library; or the name of a library of kernels among the system's `moe_kernels`.
     bucket
         Gradients are reduced in buckets of at least this size [byte].
+    gather_units
+        With ZeRO-2, weights are gathered unit by unit in every forward pass and dropped in its
+        backward pass (SHARD_GRAD_OP of PyTorch); otherwise all of them once, after the update.
+    reshard, reshard_stages
+        Until when the weights of a unit stay that ZeRO-3 has gathered: to the end of each pass, from
+        a forward pass to the end of its backward pass, or to the last backward pass of the step, in
+        which alone gradients are reduced. Without and with a pipeline.
+    root_unit
+        Embedding, last norm and head are one unit, gathered before the first layer's and kept to the
+        end of backward; otherwise embedding is one, and norm and head are another.
+    forward_prefetch, backward_prefetch
+        Units whose weights may be gathered ahead of the one that computes.
+    no_sync
+        With ZeRO-2 and 3, gradients are summed whole over the micro-batches and reduced in the last;
+        otherwise reduced in each, and their parts summed.
+    one_communicator
+        Gathers of weights and reductions of gradients run one after another, as operations of one
+        NCCL communicator do; otherwise beside each other.
+    gather_dtype
+        Dtype in which weights are gathered.
+    master
+        Where the optimizer keeps weights in fp32: a "copy" beside the 16-bit ones, the sharded weights
+        their "own" masters (only what is gathered has 16 bits), or "none".
     optimizer_traffic
-        HBM traffic of one update [byte per parameter].
+        HBM traffic of one update by Adam with states in fp32 [byte per parameter].
     reserved
         HBM that the driver, the runtime and the communication library keep [byte].
     """
@@ -67,7 +100,19 @@ class Stack:
     split_sends: bool = True
     stages: Literal["balanced", "even"] = "balanced"
     fused_gradient_sum: bool
+    cores: Mapping[str, NotNegative] = field(default_factory=dict)
+    experts_exchange: str = "nccl"
     bucket: Bytes
+    gather_units: bool = False
+    reshard: Kept = "forward"
+    reshard_stages: Kept = "step"
+    root_unit: bool = False
+    forward_prefetch: Ahead = 1
+    backward_prefetch: Ahead = 1
+    no_sync: bool = False
+    one_communicator: bool = True
+    gather_dtype: Literal["fp32", "bf16", "fp8"] = "bf16"
+    master: Literal["copy", "own", "none"] = "copy"
     optimizer_traffic: Bytes
     reserved: Bytes
     source: str
@@ -75,3 +120,4 @@ class Stack:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        freeze(self, "cores")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from scaleout.errors import PlanError, ScaleoutError
-from scaleout.io.catalogue import list_names, load
+from scaleout.io.catalogue import known_models, list_names, load, plain_name
 from scaleout.io.table import Row
 from scaleout.models import training_flops
 from scaleout.specs import Batch, Experts, Layout, Model, Stack, System, TrainingExperiment
@@ -19,11 +19,9 @@ from scaleout.validation.agreement import Skipped
 from scaleout.validation.frameworks import Framework, framework_of
 from scaleout.validation.recipes import Recipe, recipe_of
 
-__all__ = ["Known", "experiment_of", "iteration_seconds", "known_models", "named_model", "source_of"]
+__all__ = ["Known", "experiment_of", "iteration_seconds", "named_model", "source_of"]
 
 _UNTRAINED = re.compile(r"lora", re.IGNORECASE)
-_RECIPES = {"nemomegatron": "gpt3175b"}
-"""Recipes that are named after something else than their model."""
 _SEQUENCE = 2048
 _VOCABULARY = 51200
 """GPT-2's 50,257 tokens padded as Megatron-LM pads them."""
@@ -65,26 +63,18 @@ class Known:
         return self._loaded[kind, name]
 
 
-def known_models() -> dict[str, Model]:
-    """Models of the catalogue by plain name."""
-    return {_plain(name): load("model", name) for name in list_names("model")}
-
-
 def named_model(name: str, models: Mapping[str, Model]) -> Model | None:
-    """The model that a name in a table means, whatever its case, separators and words about precision."""
+    """The model that a name in a table means, whatever its case, separators and words about the run."""
     plain = _plain(name)
-    found = models.get(plain) or models.get(_plain(plain.removeprefix("maxtext")))
+    found = models.get(plain) or models.get(plain.removeprefix("maxtext"))
     if found is not None and "w/o MTP" in name:
         found = replace(found, predictions=0)
     return found
 
 
 def _plain(name: str) -> str:
-    """A model's name without case, separators and words about precision."""
-    text = re.sub(r"\(.*?\)|\b(bf16|fp8|h100|finetuning|sft)\b", "", name.lower())
-    text = re.sub(r"[^a-z0-9.]", "", text)
-    text = _RECIPES.get(text, text)
-    return text.replace("llama3", "llama3.1", 1) if re.match(r"llama3(?!\.)", text) else text
+    """A model's plain name without words about precision and kind of training."""
+    return plain_name(re.sub(r"\(.*?\)|\b(bf16|fp8|h100|finetuning|sft)\b", "", name.lower()))
 
 
 def source_of(row: Row) -> str:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from scaleout.collectives.algorithm import Algorithm
 from scaleout.collectives.correctness import check
-from scaleout.collectives.goal import BLOCKWISE, OPERATIONS, Goal
+from scaleout.collectives.goal import BLOCKWISE, EACH_ITS_OWN, OPERATIONS, Goal
 from scaleout.collectives.groups import Group
 from scaleout.collectives.registry import ALGORITHMS, algorithm, register
 from scaleout.collectives.schedule import Edges, Moves, Schedule
@@ -61,7 +61,7 @@ def test_sizes_that_do_not_divide(pair: tuple[str, str], n: int, data: st.DataOb
     check(schedule)
     assert schedule.goal is not None and schedule.moves is not None
     if operation != "barrier":
-        whole = n if operation == "all_to_all" else 1
+        whole = n if operation in EACH_ITS_OWN else 1
         assert schedule.goal.sizes.sum() == pytest.approx(whole)
     # a send's bytes are those of what it moves, within memory none
     moves, lane = schedule.moves(), schedule.lane

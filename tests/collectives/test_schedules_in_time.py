@@ -65,6 +65,7 @@ FORMS: dict[tuple[str, str], Callable[[int], float]] = {
     ("dissemination", "barrier"): lambda n: log(n) * A,
     ("sharp", "all_reduce"): lambda n: 2 * A + (1 + C) * S / C / B,
     ("send", "send"): lambda n: A + S / B,
+    ("send", "shift"): lambda n: A + S / B,
     # n - 1 lanes at once share a link
     ("direct", "all_reduce"): lambda n: 2 * (A + (n - 1) / n * S / B),
     ("direct", "all_gather"): lambda n: A + (n - 1) / n * S / B,

@@ -14,7 +14,6 @@ from test_folding import CASES, same
 
 from scaleout.collectives import candidates
 from scaleout.engine import Family, Job, Message, Timeline, discrete, quotient, run, run_unfolded, unfold
-from scaleout.engine.program import STREAMS
 from scaleout.engine.unfolded.agenda import BUCKETS, HEAD, HEAP, HEAP_DATE, agenda, close_first, schedule, take
 from scaleout.errors import ScaleoutError, WorkloadError
 from scaleout.evaluate.assumptions import assumptions
@@ -215,12 +214,6 @@ def test_the_agenda_hands_items_out_in_the_order_of_their_dates(seed: int) -> No
             close_first(buckets, size)
         heap = buckets[HEAP_DATE, : size[BUCKETS]].tolist()
         assert heapq.nsmallest(1, heap) == heap[:1]
-
-
-def test_streams_fit_into_their_room() -> None:
-    from scaleout.engine.unfolded.layout import WIDTH
-
-    assert len(STREAMS) <= WIDTH
 
 
 def test_large_unfolded_runs_are_compiled_and_small_ones_are_not(small: Make, monkeypatch: pytest.MonkeyPatch) -> None:

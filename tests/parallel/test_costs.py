@@ -56,6 +56,17 @@ def kernels(spec: TrainingExperiment) -> dict[str, float]:
     return dict(zip(LABELS, costs(spec)[:, KERNELS], strict=True))
 
 
+SUMS = {
+    "mlp out, backward": ("mlp out, data gradient", "mlp out, weight gradient"),
+    "attention, backward": ("attention, data gradient", "attention out, weight gradient"),
+}
+
+
+def sums(rows: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    """Rows that do two others at once."""
+    return {both: (rows[a][0] + rows[b][0], rows[a][1] + rows[b][1]) for both, (a, b) in SUMS.items()}
+
+
 def test_passes_and_kernels_of_a_gpt_layer_are_those_counted_by_hand(small: Make) -> None:
     core = 4 * SCORES + 5 * SCORES + 4 * T * Q  # softmax, dropout with its mask, heads into rows
     by_hand = {
@@ -66,11 +77,13 @@ def test_passes_and_kernels_of_a_gpt_layer_are_those_counted_by_hand(small: Make
         "add": (7 * T * H, 1),
         "recompute attention": (core, 1 + 2 + 3),
         "recompute mlp": (4 * T * F, 2),
-        "mlp out, backward": (5 * T * H + F * H * SUM + 6 * T * F + 2 * T * (F + H), 6),
+        "mlp out, data gradient": (5 * T * H + 6 * T * F + 2 * T * (F + H), 4),
+        "mlp out, weight gradient": (F * H * SUM, 2),
         "mlp in, data gradient": (0, 1),
         "mlp in, weight gradient": (F * H * SUM, 2),
         "norm, backward": (12 * T * H, 2),
-        "attention, backward": (5 * T * H + Q * H * SUM + 11 * SCORES + 4 * T * Q + 2 * T * (3 * Q + H), 1 + 3 + 4 + 4),
+        "attention, data gradient": (5 * T * H + 11 * SCORES + 4 * T * Q + 2 * T * (3 * Q + H), 1 + 1 + 4 + 4),
+        "attention out, weight gradient": (Q * H * SUM, 2),
         "qkv, data gradient": (0, 1),
         "qkv, weight gradient": (3 * Q * H * SUM, 2),
         "embedding": (4 * T * H, 1),
@@ -84,6 +97,7 @@ def test_passes_and_kernels_of_a_gpt_layer_are_those_counted_by_hand(small: Make
     }
     for reduced in ("attention", "mlp", "mlp in, data gradient", "qkv, data gradient"):
         by_hand[reduced] = by_hand[reduced][0], by_hand[reduced][1] + 1
+    by_hand |= sums(by_hand)
     spec = gpt(small)
     assert moved(spec) == pytest.approx({name: size for name, (size, _) in by_hand.items()}, rel=1e-12)
     assert kernels(spec) == {name: count for name, (_, count) in by_hand.items()}
@@ -101,11 +115,13 @@ def test_passes_and_kernels_of_a_llama_layer_are_those_counted_by_hand(small: Ma
         "add": (6 * local * h, 1),
         "recompute attention": (rotation, 3),
         "recompute mlp": (6 * T * f, 2),
-        "mlp out, backward": (10 * T * f, 3),
+        "mlp out, data gradient": (10 * T * f, 2),
+        "mlp out, weight gradient": (0, 1),
         "mlp in, data gradient": (0, 1),
         "mlp in, weight gradient": (0, 1),
         "norm, backward": (12 * local * h, 2),
-        "attention, backward": (rotation, 4),
+        "attention, data gradient": (rotation, 3),
+        "attention out, weight gradient": (0, 1),
         "qkv, data gradient": (0, 1),
         "qkv, weight gradient": (0, 1),
         "embedding": (4 * T * h, 1),
@@ -119,8 +135,9 @@ def test_passes_and_kernels_of_a_llama_layer_are_those_counted_by_hand(small: Ma
     }
     for both in ("attention", "mlp", "mlp in, data gradient", "qkv, data gradient"):
         by_hand[both] = by_hand[both][0], by_hand[both][1] + 2
-    for gathered in ("mlp out, backward", "attention, backward"):
+    for gathered in ("mlp out, data gradient", "attention, data gradient"):
         by_hand[gathered] = by_hand[gathered][0], by_hand[gathered][1] + 1
+    by_hand |= sums(by_hand)
     spec = llama(small)
     assert moved(spec) == pytest.approx({name: size for name, (size, _) in by_hand.items()}, rel=1e-12)
     assert kernels(spec) == {name: count for name, (_, count) in by_hand.items()}
@@ -176,6 +193,8 @@ def test_dropout_adds_its_masks_and_passes_and_nothing_else(small: Make) -> None
         "add": T * H,
         "mlp out, backward": 5 * T * H,
         "attention, backward": 5 * T * H + 5 * SCORES,
+        "mlp out, data gradient": 5 * T * H,
+        "attention, data gradient": 5 * T * H + 5 * SCORES,
     }, rel=1e-9)  # fmt: skip
 
 
@@ -200,6 +219,8 @@ def test_low_precision_casts_what_goes_into_a_linear_layer_once(small: Make) -> 
         "mlp in, data gradient": [T * 2 * f],
         "attention, backward": [T * h],
         "qkv, data gradient": [T * (q + 2 * k)],
+        "mlp out, data gradient": [T * h],
+        "attention, data gradient": [T * h],
     }
     wide, narrow = llama(small), llama(small, precision="fp8")
     pass_ = narrow.system.chip.gemm["fp8"].quantise

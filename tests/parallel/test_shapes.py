@@ -29,7 +29,7 @@ def test_the_arithmetic_is_that_of_the_model(small: Make, stack: str, tp: int) -
     for kernel in listed(spec):
         if kernel.row not in AGAIN:
             # fused attention multiplies queries and keys once more in its backward pass
-            once = 4 / 5 if kernel.kind == ATTENTION and kernel.row == costs.B_ATTENTION else 1.0
+            once = 4 / 5 if kernel.kind == ATTENTION and kernel.row == costs.B_ATTENTION_DATA else 1.0
             total += kernel.work * once * (1 if kernel.once else layers) * tp
     assert total == pytest.approx(training_flops(spec.model, spec.batch.micro, spec.batch.sequence), rel=1e-3)
 
@@ -53,7 +53,9 @@ def test_times_of_the_listed_kernels_are_those_of_the_costs(small: Make, stack: 
             found[kernel.row, 0] += kernel.work / (2 * batch * m * n * k) * matmuls(batch, m, n, k, rates)
         else:
             sizes = mine.batch, mine.sequence, mine.heads, mine.kv_heads, mine.head_size
-            found[kernel.row, 1] += attend(*sizes, kernel.row == costs.B_ATTENTION, rates)
+            found[kernel.row, 1] += attend(*sizes, kernel.row == costs.B_ATTENTION_DATA, rates)
+    found[costs.B_MLP_OUT] = found[costs.B_MLP_OUT_DATA] + found[costs.B_MLP_OUT_WEIGHT]
+    found[costs.B_ATTENTION] = found[costs.B_ATTENTION_DATA] + found[costs.B_ATTENTION_WEIGHT]
     assert found == pytest.approx(expected[:, [costs.MATMUL, costs.ATTENTION]], rel=1e-12)
 
 

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from scaleout.errors import MeasurementError
+from scaleout.io.catalogue import known_models
 from scaleout.models import parameters
 from scaleout.validation import training
 from scaleout.validation.agreement import Agreement
 from scaleout.validation.frameworks import FRAMEWORKS, framework_of
-from scaleout.validation.runs import known_models, named_model
+from scaleout.validation.runs import named_model
 
 HEAD = (
     "id,model,layers,hidden,heads,ffn,vocab,seq,gbs,mbs,gpus,tp,pp,vpp,cp,experts,sp,recompute,precision,zero_stage,"

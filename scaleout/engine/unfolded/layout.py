@@ -13,15 +13,15 @@ import numpy.typing as npt
 
 from scaleout.arrays import Floats, Ints
 from scaleout.engine.partition import roles
-from scaleout.engine.program import COMPUTE, RECEIVE, TICKS_PER_SECOND, Job, Program, ticks
+from scaleout.engine.program import COMPUTE, RECEIVE, STREAMS, TICKS_PER_SECOND, Job, Program, ticks
 from scaleout.errors import WorkloadError
 from scaleout.network.fabric import Fabric
 from scaleout.network.pattern import Pattern, Phase
 
 __all__ = ["FOREVER", "WIDTH", "Meetings", "Script", "Unfolded", "Wires", "unfold"]
 
-WIDTH = 8
-"""Streams of a rank, rounded up to a power of two."""
+WIDTH = len(STREAMS)
+"""Streams of a rank."""
 FOREVER = 2**63 - 1
 """Beyond all dates [tick]."""
 
