@@ -44,6 +44,8 @@ LOSS_FORWARD = 38.0
 divide 8 [byte per logit]."""
 LOSS_BACKWARD = 14.0
 """Gradient in place 8, cast 4 + 2 [byte per logit]."""
+FUSED_LOSS_FORWARD, FUSED_LOSS_BACKWARD = 2.0, 4.0
+"""One kernel over logits in 16 bits: read; gradient in place [byte per logit]."""
 
 
 @compilable
@@ -207,13 +209,14 @@ def _end_costs(s, rates, out):  # type: ignore[no-untyped-def]
         _passes(out, B_EMBEDDING, 6.0 * local, rates)
     _passes(out, B_EMBEDDING, whole * (2.0 + 2.0 * s.gradient_width), rates)
     _batched(out, F_LOGITS, 1.0, s.tokens, s.vocabulary, s.hidden, 2.0, 1.0, rates)
-    out[F_LOGITS, ELEMENTWISE] += logits * LOSS_FORWARD / rates.elementwise
-    out[F_LOGITS, KERNELS] += 6.0
+    fused = rates.fused_loss > 0.0
+    out[F_LOGITS, ELEMENTWISE] += logits * (FUSED_LOSS_FORWARD if fused else LOSS_FORWARD) / rates.elementwise
+    out[F_LOGITS, KERNELS] += 1.0 if fused else 6.0
     out[F_LOSS, ELEMENTWISE] += s.tokens * 4.0 / rates.elementwise
     out[F_LOSS, KERNELS] += 2.0
-    out[B_LOGITS, ELEMENTWISE] += logits * LOSS_BACKWARD / rates.elementwise
+    out[B_LOGITS, ELEMENTWISE] += logits * (FUSED_LOSS_BACKWARD if fused else LOSS_BACKWARD) / rates.elementwise
     _batched(out, B_LOGITS, 1.0, s.tokens, s.hidden, s.vocabulary, 2.0, 1.0, rates)
-    out[B_LOGITS, KERNELS] += 2.0
+    out[B_LOGITS, KERNELS] += 1.0 if fused else 2.0
     sum_bytes = 2.0 * s.gradient_width if rates.fused_sum > 0.0 else 2.0
     _batched(out, B_HEAD_WEIGHT, 1.0, s.hidden, s.vocabulary, s.tokens, sum_bytes, 1.0, rates)
     if rates.fused_sum == 0.0:

@@ -49,6 +49,8 @@ class Stack:
     fused_gradient_sum
         The kernel of a weight gradient adds to the sum over micro-batches; otherwise a pass
         of its own reads and writes it.
+    fused_loss
+        The cross-entropy is one kernel over logits in 16 bits; otherwise passes over logits in fp32.
     cores
         Cores that operations of a family hold ("tp", "ep") where the stack carries them by kernels of its
         own, instead of those of the library [1].
@@ -77,6 +79,9 @@ class Stack:
         NCCL communicator do; otherwise beside each other.
     gather_dtype
         Dtype in which weights are gathered.
+    gather_copies, reduction_copies
+        HBM traffic of kernels that copy a unit's weights out of the buffer of their gather, and its
+        gradients into that of their reduction [byte per parameter].
     master
         Where the optimizer keeps weights in fp32: a "copy" beside the 16-bit ones, the sharded weights
         their "own" masters (only what is gathered has 16 bits), or "none".
@@ -100,6 +105,7 @@ class Stack:
     split_sends: bool = True
     stages: Literal["balanced", "even"] = "balanced"
     fused_gradient_sum: bool
+    fused_loss: bool = False
     cores: Mapping[str, NotNegative] = field(default_factory=dict)
     experts_exchange: str = "nccl"
     bucket: Bytes
@@ -112,6 +118,8 @@ class Stack:
     no_sync: bool = False
     one_communicator: bool = True
     gather_dtype: Literal["fp32", "bf16", "fp8"] = "bf16"
+    gather_copies: Bytes = 0.0
+    reduction_copies: Bytes = 0.0
     master: Literal["copy", "own", "none"] = "copy"
     optimizer_traffic: Bytes
     reserved: Bytes

@@ -172,9 +172,13 @@ class State:
                 op = block.collective(Message("copies", "all_reduce", nbytes / share.parts), waits, _COPIES)
         return op
 
-    def _pass(self, name: str, nbytes: float) -> Label:
+    def copy(self, block: Block, name: str, held: Held, width: float, after: tuple[int, ...]) -> int:
+        """A kernel that moves so many bytes of each parameter."""
+        return block.compute(self._pass(name, held.total * width, "compute"), after)
+
+    def _pass(self, name: str, nbytes: float, category: str = "optimizer") -> Label:
         parts = (("elementwise", nbytes / self.rates.elementwise), ("launch", self.rates.gap))
-        return Label(name, "optimizer", parts)
+        return Label(name, category, parts)
 
     def _muon(self, block: Block, chunks: list[Chunk]) -> tuple[int, ...]:
         """Orthogonal updates. Whole matrices are dealt out over the ranks that share the optimizer; those that are cut
