@@ -26,7 +26,7 @@ _SEQUENCE = 2048
 _VOCABULARY = 51200
 """GPT-2's 50,257 tokens padded as Megatron-LM pads them."""
 _HEAD = 128
-"""Size of a head where a row gives no number of heads; it hardly matters to the time."""
+"""Usual size of a head."""
 _REMATERIALISED = {
     "minimal": ("norm", "mlp_product", "core_attention"),
     "qkv_proj_offloaded": ("norm", "core_attention", "mlp"),
@@ -142,7 +142,7 @@ def experiment_of(row: Row, known: Known) -> tuple[TrainingExperiment, list[str]
             system, layout = _slices(cells, system, recipe)
         else:
             layout = _ranks(cells, model, recipe, framework)
-        batch = _batch(cells, layout, recipe)
+        batch = _batch(cells, layout, recipe, framework.sliced)
         if batch is None:
             return Skipped(row.line, "no seq or no gbs")
         if layout.pp > 1:
@@ -224,7 +224,7 @@ def _slices(cells: _Cells, system: System, recipe: Recipe) -> tuple[System, Layo
     return system, Layout(tp=tp, dp=replicas, zero=3, shard=shard if shard != replicas else None)
 
 
-def _batch(cells: _Cells, layout: Layout, recipe: Recipe) -> Batch | None:
+def _batch(cells: _Cells, layout: Layout, recipe: Recipe, sliced: bool) -> Batch | None:
     """Sequences and tokens of a step; None where the row does not say them."""
     row, flags = cells.row, cells.flags
     sequence = row.optional_whole("seq") or recipe.sequence
@@ -237,17 +237,15 @@ def _batch(cells: _Cells, layout: Layout, recipe: Recipe) -> Batch | None:
     elif tokens and sequence and (not batch or batch % layout.dp):
         flags.append("gbs from tokens")
         batch = round(tokens / sequence)
-    elif micro and sequence and not batch and layout.zero == 3:
+    elif micro and sequence and not batch and sliced:
         flags.append("gbs of the recipe")
-        batch = micro * layout.dp
+        batch = micro * row.whole("gpus")
     if not sequence or not batch:
         return None
-    return Batch(global_=batch, micro=cells.given("mbs", recipe.micro, _micro(batch, layout), low=1), sequence=sequence)
-
-
-def _micro(batch: int, layout: Layout) -> int:
-    """Without a pipeline and with sharded weights, a step of one pass; else micro-batches of one."""
-    return max(1, batch // layout.dp) if layout.zero == 3 and layout.pp == 1 else 1
+    if sliced:
+        # a step is one pass: what such rows call a micro-batch is that of a chip, whatever tp
+        return Batch(global_=batch, micro=max(1, batch // layout.dp), sequence=sequence)
+    return Batch(global_=batch, micro=cells.given("mbs", recipe.micro, 1, low=1), sequence=sequence)
 
 
 def _tokens(row: Row) -> float | None:
@@ -284,7 +282,7 @@ def _model(row: Row, known: Known, flags: list[str]) -> Model | str:
     hidden = row.whole("hidden")
     if not row.optional("heads"):
         flags.append("heads assumed")
-    heads = row.optional_whole("heads") or max(1, hidden // _HEAD)
+    heads = row.optional_whole("heads") or _heads(hidden, row.optional_whole("tp") or 1)
     if not row.optional("vocab"):
         flags.append("vocab assumed")
     if hidden % heads:
@@ -310,6 +308,12 @@ def _model(row: Row, known: Known, flags: list[str]) -> Model | str:
         experts=Experts(count=experts, top_k=row.whole("topk"), ffn=ffn) if experts else None,
         source=row.optional("source") or "the row",
     )
+
+
+def _heads(hidden: int, tp: int) -> int:
+    """Heads of about 128 that tp divides, where a row gives no number; it hardly matters to the time."""
+    fits = [heads for heads in range(tp, hidden + 1, tp) if hidden % heads == 0] or [1]
+    return min(fits, key=lambda heads: (abs(hidden / heads - _HEAD), heads))
 
 
 def iteration_seconds(row: Row, experiment: TrainingExperiment) -> float | None:
