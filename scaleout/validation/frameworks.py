@@ -61,8 +61,9 @@ _EARLY: Any = {"recompute": "full", "sequence_parallel": False, "gradients": ("f
 """Before Megatron-Core: everything recomputed, gradients in the precision of the run or in fp32."""
 _CORE: Any = {"recompute": "none", "zero": 1, "sequence_parallel": True}
 """On Megatron-Core: what is recomputed is named by its recipe, and the optimizer is distributed."""
+# activations between blocks are cut over the tensor axis: activation_embed of configs/base.yml
 _MAXTEXT: Any = {
-    "recompute": "full", "zero": 3, "sequence_parallel": False, "gradients": ("fp32", "fp32"), "sliced": True,
+    "recompute": "full", "zero": 3, "sequence_parallel": True, "gradients": ("fp32", "fp32"), "sliced": True,
     "fp8": "fp8_current",
 }  # fmt: skip
 

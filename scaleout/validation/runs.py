@@ -221,7 +221,9 @@ def _slices(cells: _Cells, system: System, recipe: Recipe) -> tuple[System, Layo
         system = replace(system, chips_per_node=chips // slices)
     replicas = chips // tp
     shard = recipe.shard or replicas // slices
-    return system, Layout(tp=tp, dp=replicas, zero=3, shard=shard if shard != replicas else None)
+    return system, Layout(
+        tp=tp, dp=replicas, sequence_parallel=tp > 1, zero=3, shard=shard if shard != replicas else None
+    )
 
 
 def _batch(cells: _Cells, layout: Layout, recipe: Recipe, sliced: bool) -> Batch | None:
