@@ -11,7 +11,7 @@ from scaleout.hardware.attention import attention_vector, prefill_seconds
 from scaleout.hardware.gemm import gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
 from scaleout.specs import Chip, Stack
 
-__all__ = ["UNFUSED", "Rates", "attend", "matmul", "matmuls", "pack", "quantise"]
+__all__ = ["UNFUSED", "Rates", "attend", "grouped", "matmul", "matmuls", "pack", "quantise"]
 
 UNFUSED = "unfused"
 """Attention as matrix products and passes over the scores in HBM."""
@@ -115,6 +115,12 @@ def matmul(m: float, n: float, k: float, out_bytes: float, rates: Rates) -> floa
 
 
 @compilable
+def grouped(groups: float, m: float, n: float, k: float, out_bytes: float, rates: Rates) -> float:
+    """So many products, each with operands of its own, at the precision of the linear layers in one kernel [s]."""
+    return gemm_seconds(m, n, k, out_bytes, rates.linear, groups)
+
+
+@compilable
 def matmuls(batch: float, m: float, n: float, k: float, rates: Rates, out_bytes: float = 2.0) -> float:
     """So many independent products in 16 bits, in one kernel [s]."""
     # stacked along m; every product reads a B of its own
@@ -127,10 +133,23 @@ def matmuls(batch: float, m: float, n: float, k: float, rates: Rates, out_bytes:
 
 @compilable
 def attend(
-    batch: float, sequence: float, heads: float, kv_heads: float, head_size: float, backward: bool, rates: Rates
+    batch: float,
+    sequence: float,
+    heads: float,
+    kv_heads: float,
+    head_size: float,
+    backward: bool,
+    rates: Rates,
+    value_size: float = 0.0,
+    window: float = 0.0,
+    causal: bool = True,
+    kv_len: float = 0.0,
 ) -> float:
-    """Fused causal self-attention over whole sequences [s]."""
-    return prefill_seconds(batch, sequence, sequence, heads, kv_heads, head_size, backward, rates.attention)
+    """Fused attention of whole sequences, to themselves or to `kv_len` tokens of others; see `prefill_seconds` [s]."""
+    seen = kv_len if kv_len > 0.0 else sequence
+    return prefill_seconds(
+        batch, sequence, seen, heads, kv_heads, head_size, backward, rates.attention, value_size, window, causal
+    )
 
 
 @compilable

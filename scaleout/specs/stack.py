@@ -33,6 +33,9 @@ class Stack:
     overlap_tensor_parallel
         Backward collectives of the tensor-parallel group run beside the matrix
         multiplications that do not need them.
+    overlap_experts
+        Shared experts, and gradients of the experts' weights, run beside the exchange of tokens between
+        experts; otherwise before or after it.
     overlap_parameter_gather
         Parameters are gathered beside the first forward passes; otherwise before them.
     overlap_gradient_reduction
@@ -103,6 +106,7 @@ class Stack:
     dropout: bool = False
     overlap_tensor_parallel: bool
     overlap_parameter_gather: bool
+    overlap_experts: bool = False
     overlap_gradient_reduction: bool = True
     overlap_sends: bool = True
     split_sends: bool = True

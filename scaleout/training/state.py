@@ -12,6 +12,7 @@ from scaleout.training.held import Held, sharing, widths
 from scaleout.training.optimizer import (
     MUON_WIDTH,
     end_moments,
+    expert_moments,
     layer_moments,
     matrices,
     newton_schulz,
@@ -51,7 +52,7 @@ class State:
 
     def layer(self, kind: LayerKind) -> Held:
         """Parameters of a layer."""
-        return Held(self.shards[kind].layer)
+        return Held(self.shards[kind].layer, self.shards[kind].expert_layer)
 
     def end(self, *, embedding: bool = False, loss: bool = False) -> Held:
         """Parameters of the embedding, or of norm and head."""
@@ -82,7 +83,8 @@ class State:
         total = Held()
         for chunk in chunks:
             for kind in chunk.kinds:
-                total += Held(layer_moments(self.experiment, self.shards[kind]))
+                mine = self.shards[kind]
+                total += Held(layer_moments(self.experiment, mine), expert_moments(self.experiment, mine))
             for end in (self.end(embedding=chunk.embedding), self.end(loss=chunk.loss)):
                 total += Held(end_moments(self.experiment, self.mine, end.dense))
         return total

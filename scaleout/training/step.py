@@ -6,17 +6,18 @@ buckets reduced beside the backward of the last micro-batch, and the next norm. 
 that all-reduce together, so one period is the steady state exactly.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import takewhile
 
 import numpy as np
 
 from scaleout.engine.program import COMPUTE, Family, Job, Program
-from scaleout.hardware import pack
-from scaleout.models import layer_kinds
+from scaleout.hardware import Rates, pack
+from scaleout.models import LayerKind, layer_kinds
 from scaleout.parallel import (
     KINDS,
+    ExpertExchange,
     Layers,
     Tables,
     families,
@@ -55,19 +56,20 @@ def build(experiment: TrainingExperiment) -> Job:
     layout, model = experiment.layout, experiment.model
     tables = Tables()
     kinds = layer_kinds(model)
-    shards = {kind: shard(experiment, kind) for kind in dict.fromkeys(kinds)}
+    # the decoder first: embedding and loss are of its tokens
+    distinct = dict.fromkeys((*kinds[model.encoder :], *kinds[: model.encoder]))
+    shards = {kind: shard(experiment, kind) for kind in distinct}
     # where every micro-batch's gradients are reduced, its kernels add to nothing
     summing = replace(experiment.stack, fused_gradient_sum=True) if experiment.reduces_each else experiment.stack
     rates = pack(experiment.system.chip, summing, experiment.precision)
-    choices = options(experiment)
-    layers = {
-        kind: Layers(layer_costs(mine, rates), mine, choices, kept_of(mine, choices, rates), experiment.stack)
-        for kind, mine in shards.items()
-    }
+    layers = _layers(experiment, distinct, rates)
+    plain = layers
+    if experiment.recompute_layers is not None and experiment.recompute:
+        plain = _layers(replace(experiment, recompute=()), distinct, rates)
     chunks, schedule = chunks_of(experiment), schedule_of(layout)
     table = timetable(schedule, layout.pp, layout.vpp, experiment.micro_batches)
     state = State(experiment, shards, rates, tables)
-    writer = PassWriter(experiment.stack, layers, state, tables, state.mine.boundary)
+    writer = PassWriter(experiment.stack, layers, plain, state, tables, state.mine.boundary)
     programs, static = [], []
     for stage, seats in enumerate(table.seats):
         places = [Place(chunks[at], at == 0, at == len(chunks) - 1, came, goes) for _, at, came, goes in seats]
@@ -88,6 +90,17 @@ def build(experiment: TrainingExperiment) -> Job:
         else None,
         speed=speeds(experiment),
     )
+
+
+def _layers(experiment: TrainingExperiment, kinds: Iterable[LayerKind], rates: Rates) -> dict[LayerKind, Layers]:
+    """What writes each kind of layer."""
+    made = {}
+    for kind in kinds:
+        mine, choices = shard(experiment, kind), options(experiment, kind)
+        exchange = ExpertExchange(experiment, mine) if mine.experts else None
+        kept = kept_of(mine, choices, rates)
+        made[kind] = Layers(layer_costs(mine, rates), mine, choices, kept, experiment.stack, exchange)
+    return made
 
 
 def _used(made: dict[str, Family], used: set[str]) -> dict[str, Family]:

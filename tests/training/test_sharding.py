@@ -297,6 +297,17 @@ def test_memory_returns_to_its_start(small: Make, zero: int, pp: int, reshard: s
         assert sum(book.at_peak().values()) == pytest.approx(sum(stage_peaks(job)[program].values()), rel=1e-9)
 
 
+@pytest.mark.parametrize(("schedule", "vpp"), [("gpipe", 1), ("zb-h1", 1), ("zb-v", 2), ("interleaved", 2)])
+@pytest.mark.parametrize("reshard", ["forward", "step"])
+def test_memory_returns_to_its_start_under_every_schedule(small: Make, schedule: str, vpp: int, reshard: str) -> None:
+    spec = flat(small, {"reshard_stages": reshard}, layout={"zero": 3, "pp": 2, "vpp": vpp, "schedule": schedule})
+    job = build(spec)
+    for program, static in zip(job.programs, job.static, strict=True):
+        book = ledger(program, static, job.memory_kinds)
+        assert book.held[-1] == pytest.approx(book.held[0], abs=1.0)
+        assert (book.held >= -1.0).all()
+
+
 # --- dtypes and compression --------------------------------------------------------------------
 
 
