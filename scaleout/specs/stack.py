@@ -80,6 +80,9 @@ class Stack:
     one_communicator
         Gathers of weights and reductions of gradients run one after another, as operations of one
         NCCL communicator do; otherwise beside each other.
+    copies_last
+        Gradients of sharded weights are summed over the copies of a model after backward, all at once;
+        otherwise unit by unit beside it.
     gather_dtype
         Dtype in which weights are gathered.
     gather_copies, reduction_copies
@@ -121,6 +124,7 @@ class Stack:
     backward_prefetch: Ahead = 1
     no_sync: bool = False
     one_communicator: bool = True
+    copies_last: bool = False
     gather_dtype: Literal["fp32", "bf16", "fp8"] = "bf16"
     gather_copies: Bytes = 0.0
     reduction_copies: Bytes = 0.0

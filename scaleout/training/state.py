@@ -107,6 +107,11 @@ class State:
             "reserved": self.stack.reserved,
         }
 
+    @property
+    def copies_last(self) -> bool:
+        """Gradients are summed over copies in one go, when backward is through."""
+        return self.stack.copies_last and self.units
+
     # --- operations --------------------------------------------------------------------------
 
     def opening(self, places: list[Place]) -> tuple[Frozen, list[int]]:
@@ -131,6 +136,11 @@ class State:
         after: tuple[int, ...] = ()
         if not self.stack.overlap_gradient_reduction and not self.experiment.reduces_each and not self.units:
             after = tuple(op for op in (self.reduce(block, held, ()),) if op >= 0)
+        if self.copies_last:
+            for count, share in ((held.experts, self.experts), (held.dense, self.dense)):
+                if count and share.copies > 1:
+                    nbytes = count * self.width.reduced / self.experiment.compression / share.parts
+                    after = (block.collective(Message("copies", "all_reduce", nbytes), after, _COPIES),)
         ends = any(place.first or place.last for place in places)
         if self.mine.tied and not self.together and ends:
             tied = self.part(Held(self.mine.vocabulary * self.mine.hidden), 2).dense
@@ -169,7 +179,7 @@ class State:
             if count and share.parts > 1:
                 operation = "reduce_scatter" if self.layout.zero else "all_reduce"
                 op = block.collective(Message(share.family, operation, nbytes), after, _DP)
-            if count and share.copies > 1:
+            if count and share.copies > 1 and not self.copies_last:
                 waits = after if op < 0 else (op,)
                 op = block.collective(Message("copies", "all_reduce", nbytes / share.parts), waits, _COPIES)
         return op
