@@ -25,16 +25,19 @@ _TAIL, _IDLE, _VECTOR, _VECTOR_LAUNCH, _RESIDENT, _TILES, _SPLITS, _CAP, _MENU =
 _WIDE = 1 / 128 + 1 / 256
 """Edge over area of the tile whose efficiency is `compute_efficiency`."""
 
+_SAME_UNITS = {"fp16": "bf16", "bf16": "fp16", "fp8_current": "fp8", "mxfp8": "fp8_block"}
+"""Dtypes that share units and scaling inside the product."""
+
 
 def gemm_constants(chip: Chip, dtype: str) -> GemmConstants:
-    """Constants of a dtype; the two 16-bit formats run on the same units.
+    """Constants of a dtype; those of a dtype that runs on the same units stand in where it has none.
 
     Raises
     ------
     SpecError
         The chip has none.
     """
-    for name in (dtype, {"fp16": "bf16", "bf16": "fp16"}.get(dtype, dtype)):
+    for name in (dtype, _SAME_UNITS.get(dtype, dtype)):
         if name in chip.gemm:
             return chip.gemm[name]
     accepted = near(dtype, chip.gemm) if chip.gemm else "its file needs gemm: {bf16: ...}, as in docs/gemm.md"

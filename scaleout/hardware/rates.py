@@ -8,7 +8,8 @@ from scaleout.arrays import Floats
 from scaleout.compiled import compilable
 from scaleout.errors import SpecError, near
 from scaleout.hardware.attention import attention_vector, prefill_seconds
-from scaleout.hardware.gemm import gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
+from scaleout.hardware.formats import Recipe, recipe_of
+from scaleout.hardware.gemm import gemm_seconds, gemm_vector, quantise_seconds
 from scaleout.specs import Chip, Stack
 
 __all__ = ["UNFUSED", "Rates", "attend", "matmul", "matmuls", "pack", "quantise"]
@@ -30,7 +31,7 @@ class Rates(NamedTuple):
     attention
         The fused attention kernel; unused without `fused`.
     quantise
-        The pass that casts to low precision; unused without `low`.
+        The pass that casts an activation or its gradient to low precision; unused without `low`.
     fused, low, dropout, fused_sum
         Attention is one kernel; linear layers have less than 16 bits; dropout is applied;
         gradients are summed inside the kernel of the weight gradient.
@@ -40,6 +41,9 @@ class Rates(NamedTuple):
         Rate of products that miss the tensor cores [flop/s].
     gap, host
         Idle time between two kernels, and the host's time to launch one [s].
+    weight_cast, weight_copies
+        Of a parameter of the linear layers: traffic of its cast once a step, and what it takes in
+        low precision beside its 16 bits [byte].
     """
 
     linear: Floats
@@ -54,6 +58,8 @@ class Rates(NamedTuple):
     vector: float
     gap: float
     host: float
+    weight_cast: float = 0.0
+    weight_copies: float = 0.0
 
 
 def pack(chip: Chip, stack: Stack, precision: str) -> Rates:
@@ -62,13 +68,14 @@ def pack(chip: Chip, stack: Stack, precision: str) -> Rates:
     Parameters
     ----------
     precision
-        Of the linear layers: bf16, fp16, or a narrower dtype of the chip's tensor cores.
+        Of the linear layers: bf16, fp16, or one of `RECIPES`.
 
     Raises
     ------
     SpecError
         The chip has no constants for the precision or for the stack's attention kernel.
     """
+    recipe = recipe_of(precision, chip)
     low = precision not in ("bf16", "fp16")
     plain = "bf16" if low else precision
     fused = stack.attention != UNFUSED
@@ -78,20 +85,30 @@ def pack(chip: Chip, stack: Stack, precision: str) -> Rates:
             f"of stack {stack.name!r}; {near(stack.attention, (*chip.attention, UNFUSED))}; "
             f"choose another with --set stack.attention={_preferred(chip)}"
         )
+    elementwise = chip.hbm_bandwidth * stack.elementwise_efficiency
     return Rates(
         linear=gemm_vector(chip, precision, sustained=True),
         plain=gemm_vector(chip, plain, sustained=True),
         attention=attention_vector(chip, stack.attention) if fused else np.zeros(1),
-        quantise=quantise_vector(chip, precision) if low else np.zeros(1),
+        quantise=_cast(recipe, chip, elementwise, stack.kernel_gap),
         fused=float(fused),
         low=float(low),
         dropout=float(stack.dropout),
         fused_sum=float(stack.fused_gradient_sum),
-        elementwise=chip.hbm_bandwidth * stack.elementwise_efficiency,
+        elementwise=elementwise,
         vector=chip.peak_flops.get("fp32", chip.flops(plain)),
         gap=stack.kernel_gap,
         host=stack.host_launch,
+        weight_cast=recipe.cast_bytes(chip) if recipe else 0.0,
+        weight_copies=recipe.held_bytes(chip) if recipe else 0.0,
     )
+
+
+def _cast(recipe: Recipe | None, chip: Chip, elementwise: float, gap: float) -> Floats:
+    """Fixed time and time an element of a cast: an elementwise pass, and one more kernel where maxima come first."""
+    if recipe is None:
+        return np.zeros(2)
+    return np.array([(recipe.reads - 1) * gap, recipe.cast_bytes(chip) / elementwise])
 
 
 def _preferred(chip: Chip) -> str:

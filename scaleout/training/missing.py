@@ -31,7 +31,6 @@ def refuse_missing(experiment: TrainingExperiment) -> None:
         "model.linear": model.linear is not None,
         "model.predictions": model.predictions > 0,
         "model.encoder": model.encoder > 0,
-        "precision": experiment.precision in ("fp8_current", "fp8_block", "mxfp8"),
         "optimizer": experiment.optimizer != "adam"
         and (model.experts is not None or model.latent is not None or model.linear is not None),
         "recompute_layers": experiment.recompute_layers is not None,
