@@ -72,6 +72,9 @@ class Recipe(NamedTuple):
     both
         An operand is cast by its rows and by its columns on every chip: blocks of one are no
         blocks of the other. Else columns are written only for units that multiply rows alone.
+    measured
+        Reads of the kernel whose rate the chip's constants give (`GemmConstants.quantise`), which
+        writes one layout.
     blocks
         Scales of blocks are applied inside the product: chips that can have units for fp4.
     source
@@ -81,6 +84,7 @@ class Recipe(NamedTuple):
     width: float
     reads: int
     both: bool
+    measured: int
     blocks: bool
     source: str
 
@@ -99,16 +103,16 @@ class Recipe(NamedTuple):
 
 _GUIDE = "NVIDIA Transformer Engine user guide, Low precision training"
 RECIPES = {
-    "fp8": Recipe(1.0, 1, False, False, f"{_GUIDE}: delayed scaling, by maxima of past steps"),
-    "fp8_current": Recipe(1.0, 2, False, False, f"{_GUIDE}: FP8 current scaling, one scale a tensor"),
+    "fp8": Recipe(1.0, 1, False, 2, False, f"{_GUIDE}: delayed scaling, by maxima of past steps"),
+    "fp8_current": Recipe(1.0, 2, False, 2, False, f"{_GUIDE}: FP8 current scaling, one scale a tensor"),
     # fp32 scales of 1 x 128 and, for weights, 128 x 128
     "fp8_block": Recipe(
-        1.03125, 1, True, False, f"DeepSeek-V3, arXiv 2412.19437, section 3.3; {_GUIDE}: FP8 blockwise scaling"
+        1.03125, 1, True, 1, False, f"DeepSeek-V3, arXiv 2412.19437, section 3.3; {_GUIDE}: FP8 blockwise scaling"
     ),
     # a byte of scale each 32 elements
-    "mxfp8": Recipe(1.03125, 1, True, True, f"Mishra et al., arXiv 2506.08027; {_GUIDE}: MXFP8"),
+    "mxfp8": Recipe(1.03125, 1, True, 1, True, f"Mishra et al., arXiv 2506.08027; {_GUIDE}: MXFP8"),
     # half a byte, a byte of scale each 16 elements, and one scale a tensor
-    "nvfp4": Recipe(0.5625, 2, True, True, f"NVIDIA, arXiv 2509.25149, section 4; {_GUIDE}: NVFP4"),
+    "nvfp4": Recipe(0.5625, 2, True, 2, True, f"NVIDIA, arXiv 2509.25149, section 4; {_GUIDE}: NVFP4"),
 }
 """Recipes by the name of a precision; bf16 and fp16 need none."""
 

@@ -8,8 +8,8 @@ from scaleout.arrays import Floats
 from scaleout.compiled import compilable
 from scaleout.errors import SpecError, near
 from scaleout.hardware.attention import attention_vector, prefill_seconds
-from scaleout.hardware.formats import Recipe, recipe_of
-from scaleout.hardware.gemm import gemm_seconds, gemm_vector, quantise_seconds
+from scaleout.hardware.formats import Recipe, format_of, recipe_of
+from scaleout.hardware.gemm import gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
 from scaleout.specs import Chip, Stack
 
 __all__ = ["UNFUSED", "Rates", "attend", "matmul", "matmuls", "pack", "quantise"]
@@ -44,6 +44,8 @@ class Rates(NamedTuple):
     weight_cast, weight_copies
         Of a parameter of the linear layers: traffic of its cast once a step, and what it takes in
         low precision beside its 16 bits [byte].
+    kept
+        Of an element of what goes into a linear layer, from forward to the gradient of its weights [byte].
     """
 
     linear: Floats
@@ -60,6 +62,7 @@ class Rates(NamedTuple):
     host: float
     weight_cast: float = 0.0
     weight_copies: float = 0.0
+    kept: float = 2.0
 
 
 def pack(chip: Chip, stack: Stack, precision: str) -> Rates:
@@ -90,7 +93,7 @@ def pack(chip: Chip, stack: Stack, precision: str) -> Rates:
         linear=gemm_vector(chip, precision, sustained=True),
         plain=gemm_vector(chip, plain, sustained=True),
         attention=attention_vector(chip, stack.attention) if fused else np.zeros(1),
-        quantise=_cast(recipe, chip, elementwise, stack.kernel_gap),
+        quantise=_cast(recipe, chip, precision, elementwise),
         fused=float(fused),
         low=float(low),
         dropout=float(stack.dropout),
@@ -101,14 +104,23 @@ def pack(chip: Chip, stack: Stack, precision: str) -> Rates:
         host=stack.host_launch,
         weight_cast=recipe.cast_bytes(chip) if recipe else 0.0,
         weight_copies=recipe.held_bytes(chip) if recipe else 0.0,
+        kept=recipe.width if recipe else 2.0,
     )
 
 
-def _cast(recipe: Recipe | None, chip: Chip, elementwise: float, gap: float) -> Floats:
-    """Fixed time and time an element of a cast: an elementwise pass, and one more kernel where maxima come first."""
+def _cast(recipe: Recipe | None, chip: Chip, precision: str, elementwise: float) -> Floats:
+    """Fixed time and time an element of a cast.
+
+    At the rate of the chip's measured cast, by the bytes and reads of both; where the chip has none,
+    an elementwise pass.
+    """
     if recipe is None:
         return np.zeros(2)
-    return np.array([(recipe.reads - 1) * gap, recipe.cast_bytes(chip) / elementwise])
+    launch, element = quantise_vector(chip, precision)
+    if not element:
+        return np.array([0.0, recipe.cast_bytes(chip) / elementwise])
+    measured = 2.0 * recipe.measured + format_of(precision).left
+    return np.array([launch * recipe.reads / recipe.measured, element * recipe.cast_bytes(chip) / measured])
 
 
 def _preferred(chip: Chip) -> str:

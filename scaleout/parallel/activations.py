@@ -57,11 +57,15 @@ class Kept(NamedTuple):
 def part_bytes(s: Shard, rates: Rates) -> Floats:
     """What backward reads of a layer's forward, in the order of `PARTS` [byte]."""
     out = np.zeros(len(PARTS))
-    out[INPUT] = out[NORM_1] = out[MIDDLE] = out[NORM_2] = s.local_activation
+    out[INPUT] = out[MIDDLE] = s.local_activation
+    out[NORM_1] = out[NORM_2] = s.local_tokens * s.hidden * rates.kept
     out[QKV] = s.tokens * (s.query + 2.0 * s.key) * s.width
     out[ATTENTION_OUT] = s.tokens * s.query * s.width
     out[MLP_IN] = s.tokens * s.gates * s.ffn * s.width
-    out[MLP_PRODUCT] = s.tokens * s.ffn * s.width
+    out[MLP_PRODUCT] = s.tokens * s.ffn * rates.kept
+    if rates.low > 0.0:
+        # attention's own backward reads 16 bits of it
+        out[ATTENTION_OUT] += s.tokens * s.query * rates.kept
     if rates.fused > 0.0:
         # statistics of the softmax in fp32
         out[SOFTMAX] = s.tokens * s.heads * 4.0
