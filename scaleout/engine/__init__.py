@@ -1,6 +1,7 @@
 """Programs in time: folding, flows, accelerators, and the record of what happened."""
 
 from scaleout.engine.accelerator import run
+from scaleout.engine.contention import Contention
 from scaleout.engine.epochs import Epoch
 from scaleout.engine.hbm import Ledger, ledger, peak
 from scaleout.engine.partition import Partition, discrete, equitable
@@ -12,6 +13,7 @@ from scaleout.engine.unfolded import COMPILED_FROM, Unfolded, run_unfolded, unfo
 __all__ = [
     "COMPILED_FROM",
     "ClassTimeline",
+    "Contention",
     "Epoch",
     "Family",
     "Job",

@@ -6,7 +6,7 @@ operation spans all kernels between two communication points. A collective start
 member arrives, each holding its stream from its own arrival, and ends for all together.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -177,6 +177,9 @@ class Job:
         HBM that is held all the time, of each program and kind [byte].
     speed
         Share of the nominal compute rate of ranks that are slow; 1 for the others.
+    slower
+        Time of every label [s] where transfers hold so many cores and take so much of the rate of
+        HBM [byte/s]; None where they slow nothing.
     """
 
     programs: Sequence[Program]
@@ -187,6 +190,7 @@ class Job:
     memory_kinds: Sequence[str]
     static: Sequence[Mapping[str, float]]
     speed: Mapping[int, float] = field(default_factory=dict)
+    slower: Callable[[float, float], Sequence[float]] | None = None
 
     @property
     def ranks(self) -> int:

@@ -27,6 +27,7 @@ from scaleout.engine import (
 from scaleout.engine.program import ticks
 from scaleout.engine.usage import BINS, Usage, usage
 from scaleout.errors import TopologyError, WorkloadError
+from scaleout.evaluate.contention import contention_of
 from scaleout.network import Fabric, avoiding, machine, stretches, with_routing
 from scaleout.network.pattern import Pattern
 from scaleout.network.topology import Topology
@@ -109,7 +110,7 @@ def evaluate(
         The experiment's programs, where they are built already.
     compiled
         Of an unfolded run: in the compiled loop, or in SimPy; None for whatever is faster. The times are the same.
-        With faults always in SimPy.
+        With faults or contention always in SimPy.
 
     Raises
     ------
@@ -132,13 +133,14 @@ def _evaluate(experiment: TrainingExperiment, job: Job, *, fold: bool, runs: boo
     # where no two chips run alike, there is nothing to fold
     fold = fold and not experiment.slow.spread
     later = place.epochs(job, patterns, experiment.faults)
-    # the compiled loop knows one epoch only
-    if not fold and not later and (_pays(job) if compiled is None else compiled):
+    # the compiled loop knows one epoch only, and kernels that nothing slows
+    contention = contention_of(experiment, job, place.fabric, patterns)
+    if not fold and not later and not contention and (_pays(job) if compiled is None else compiled):
         unfolded = unfold(job, place.fabric, patterns)
         return Recording(experiment, job, unfolded, run_unfolded(unfolded), fold)
     partition = place.partition(job, patterns, later) if fold else discrete(job, place.fabric)
     wiring = quotient(job, place.fabric, patterns, partition, later)
-    return Recording(experiment, job, wiring, run(job, wiring, runs=runs), fold)
+    return Recording(experiment, job, wiring, run(job, wiring, runs=runs, contention=contention), fold)
 
 
 def _pays(job: Job) -> bool:

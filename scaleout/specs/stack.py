@@ -1,10 +1,11 @@
 """A software stack: what a training framework of one version adds to the hardware."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from scaleout.specs.fields import check_fields
-from scaleout.units import Bytes, Fraction, Number, Seconds
+from scaleout.specs.fields import check_fields, freeze
+from scaleout.units import Bytes, Fraction, NotNegative, Number, Seconds
 
 __all__ = ["Stack"]
 
@@ -48,6 +49,9 @@ class Stack:
     fused_gradient_sum
         The kernel of a weight gradient adds to the sum over micro-batches; otherwise a pass
         of its own reads and writes it.
+    cores
+        Cores that operations of a family hold ("tp", "ep") where the stack carries them by kernels of its
+        own, instead of those of the library [1].
     experts_exchange
         How tokens go to their experts: "nccl" sends one copy for each choice by the all-to-all of the
         system's library; or the name of a library of kernels among the system's `moe_kernels`.
@@ -96,6 +100,7 @@ class Stack:
     split_sends: bool = True
     stages: Literal["balanced", "even"] = "balanced"
     fused_gradient_sum: bool
+    cores: Mapping[str, NotNegative] = field(default_factory=dict)
     experts_exchange: str = "nccl"
     bucket: Bytes
     gather_units: bool = False
@@ -115,3 +120,4 @@ class Stack:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        freeze(self, "cores")

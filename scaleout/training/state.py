@@ -17,7 +17,9 @@ from scaleout.training.optimizer import (
     newton_schulz,
     update_bytes,
 )  # fmt: skip
+from scaleout.training.registry import schedule_of
 from scaleout.training.stages import Chunk, Place
+from scaleout.training.timetable import copies, seats_of, together
 
 __all__ = ["GATHER", "State"]
 
@@ -39,7 +41,9 @@ class State:
         # embedding and head are the same whatever the layers are
         self.mine = next(iter(shards.values()))
         self.layout, self.stack = experiment.layout, experiment.stack
-        self.dense, self.experts = sharing(experiment)
+        seats = seats_of(schedule_of(self.layout).placement, self.layout.pp, self.layout.vpp)
+        self.together = together(seats)
+        self.dense, self.experts = sharing(experiment, copies(seats))
         self.width = widths(experiment, self.mine)
         self.units = experiment.reshard != "never"
 
@@ -51,7 +55,7 @@ class State:
 
     def end(self, *, embedding: bool = False, loss: bool = False) -> Held:
         """Parameters of the embedding, or of norm and head."""
-        return Held(chunk_parameters(self.mine, 0.0, embedding, loss, self.layout.pp == 1))
+        return Held(chunk_parameters(self.mine, 0.0, embedding, loss, self.together))
 
     def count(self, chunk: Chunk) -> Held:
         """Parameters of a chunk on one rank."""
@@ -133,7 +137,7 @@ class State:
         if not self.stack.overlap_gradient_reduction and not self.experiment.reduces_each and not self.units:
             after = tuple(op for op in (self.reduce(block, held, ()),) if op >= 0)
         ends = any(place.first or place.last for place in places)
-        if self.mine.tied and self.layout.pp > 1 and ends:
+        if self.mine.tied and not self.together and ends:
             tied = self.part(Held(self.mine.vocabulary * self.mine.hidden), 2).dense
             after = (block.collective(Message("embedding", "all_reduce", tied * self.width.reduced), after, _DP),)
         part = self.part(held).total
