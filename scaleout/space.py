@@ -352,7 +352,7 @@ def _run(
             base.optimizer_traffic,
             base.reserved,
         )
-        full[i] = peaks(s, kept_of(s, o, rates), plan).sum(axis=1).max()
+        full[i] = peaks(s, kept_of(s, o, rates), plan, rates).sum(axis=1).max()
         if full[i] > capacity:
             continue
         if wired < 0 or (rows[i, :3] != rows[wired, :3]).any() or (rows[i, 4:6] != rows[wired, 4:6]).any():

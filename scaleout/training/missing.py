@@ -19,7 +19,6 @@ def refuse_missing(experiment: TrainingExperiment) -> None:
         "layout.cp": layout.cp > 1,
         "layout.order": layout.order != ("tp", "cp", "dp", "pp"),
         "layout.pp of a model with an encoder": model.encoder > 0 and layout.pp > 1,
-        "precision": experiment.precision in ("fp8_current", "fp8_block", "mxfp8"),
         "optimizer": experiment.optimizer != "adam"
         and (model.experts is not None or model.latent is not None or model.linear is not None),
         "offload": any((experiment.offload.activations, experiment.offload.optimizer, experiment.offload.parameters)),
@@ -49,7 +48,6 @@ def uncovered(experiment: TrainingExperiment) -> list[str]:
         "model.linear": model.linear is not None,
         "model.predictions": model.predictions > 0,
         "model.encoder": model.encoder > 0,
-        "precision": experiment.precision in ("fp8_current", "fp8_block", "mxfp8"),
         "reduction": experiment.reduction not in (None, experiment.gradients),
         "compression": experiment.compression != 1.0,
         "optimizer": experiment.optimizer != "adam" or experiment.states != "fp32",
