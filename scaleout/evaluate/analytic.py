@@ -13,7 +13,7 @@ import numpy as np
 from scaleout.arrays import Floats, Ints
 from scaleout.collectives.places import Rails, railed, rails
 from scaleout.compiled import Compilable, compilable
-from scaleout.errors import SpecError
+from scaleout.errors import PlanError, SpecError
 from scaleout.hardware import Rates, pack
 from scaleout.network import machine
 from scaleout.parallel.activations import kept_of
@@ -116,6 +116,7 @@ def given(experiment: TrainingExperiment) -> Given:
     refuse_slow(experiment)
     refuse_missing(experiment)
     refuse_uncounted(experiment)
+    _refuse_order(experiment)
     chip, stack, precision = experiment.system.chip, experiment.stack, experiment.precision
     return Given(
         _once(dimensions, experiment.model),
@@ -164,6 +165,19 @@ def refuse_slow(experiment: TrainingExperiment) -> None:
     if experiment.faults:
         raise SpecError(
             "faults: the analytic evaluator takes links for what they are all the step; take evaluator 'event'"
+        )
+
+
+def _refuse_order(experiment: TrainingExperiment) -> None:
+    """Refuse schedules and stages that the recurrence does not know."""
+    layout = experiment.layout
+    if layout.schedule is not None or layout.chunks is not None:
+        field = "schedule" if layout.schedule is not None else "chunks"
+        raise PlanError(f"layout.{field}: the analytic evaluator knows the default alone; take evaluator 'event'")
+    if layout.vpp > 1 and experiment.micro_batches % layout.pp:
+        raise PlanError(
+            f"batch.global: {experiment.micro_batches} micro-batches a rank are not a multiple of pp {layout.pp}, "
+            "which the analytic evaluator needs with vpp above 1; take evaluator 'event'"
         )
 
 

@@ -254,11 +254,6 @@ class TrainingExperiment:
                 f"batch.global: {batch.global_} is not a multiple of dp {layout.dp} x micro {batch.micro} = {per}; "
                 f"nearest: {nearest}"
             )
-        elif layout.vpp > 1 and self.micro_batches % layout.pp:
-            mistakes.append(
-                f"batch.global: {self.micro_batches} micro-batches a rank are not a multiple of pp {layout.pp}, "
-                "which the interleaved schedule (vpp above 1) needs"
-            )
         passes = self.micro_batches * (model.layers + layout.pp * layout.vpp)
         if passes > LARGEST_STEP:
             mistakes.append(
