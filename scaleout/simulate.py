@@ -112,6 +112,7 @@ def _summarise(
             "gradients": spec.gradients,
             "recompute": ", ".join(spec.recompute) or "none",
             "faults": [str(fault) for fault in spec.faults],
+            "contention": spec.contention,
             "settings": list(spec.settings),
         },
         chips=spec.chips,

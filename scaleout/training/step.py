@@ -76,6 +76,7 @@ def build(experiment: TrainingExperiment) -> Job:
         places = [Place(chunks[at], at == 0, at == len(chunks) - 1, came, goes) for _, at, came, goes in seats]
         programs.append(_program(experiment, state, writer, places, table.steps[stage], table.inbox[stage]))
         static.append(state.static([place.chunk for place in places]))
+    slower = Slower(experiment.system.chip, rates, shards, layers, tables)
     tied = model.tied_embeddings and not state.together
     used = {message.family for message in tables.messages}
     return Job(
@@ -86,9 +87,7 @@ def build(experiment: TrainingExperiment) -> Job:
         messages=list(tables.messages),
         memory_kinds=KINDS,
         static=static,
-        slower=Slower(experiment.system.chip, rates, shards, layers, tables)
-        if experiment.contention != "none"
-        else None,
+        slower=slower if experiment.contention != "none" else None,
         speed=speeds(experiment),
     )
 
