@@ -15,6 +15,7 @@ from scaleout.hardware.elementwise import kept_in_l2
 from scaleout.specs import Chip, DecodeConstants, PrefillConstants
 
 __all__ = [
+    "attention_beside",
     "attention_vector",
     "decode_seconds",
     "decode_vector",
@@ -82,6 +83,16 @@ def prefill_vector(chip: Chip, c: PrefillConstants, dtype: str, kv_dtype: str) -
         chip.hbm_bandwidth * (c.l2_ratio or 0.0),
         chip.l2_bytes or 0.0,
     ])  # fmt: skip
+
+
+def attention_beside(c: Floats, cores: float, hbm: float) -> Floats:
+    """Constants of `prefill_seconds` with these shares of the cores and of HBM's rate left [1]."""
+    less = c.copy()
+    # cores, and rates of all of them together
+    less[:3] *= cores
+    less[3] /= cores
+    less[4:6] *= hbm
+    return less
 
 
 def decode_vector(chip: Chip, c: DecodeConstants) -> Floats:

@@ -40,6 +40,8 @@ class Rates(NamedTuple):
         Rate of products that miss the tensor cores [flop/s].
     gap, host
         Idle time between two kernels, and the host's time to launch one [s].
+    fused_loss
+        1 where the cross-entropy is one kernel over logits in 16 bits.
     """
 
     linear: Floats
@@ -54,6 +56,7 @@ class Rates(NamedTuple):
     vector: float
     gap: float
     host: float
+    fused_loss: float = 0.0
 
 
 def pack(chip: Chip, stack: Stack, precision: str) -> Rates:
@@ -91,6 +94,7 @@ def pack(chip: Chip, stack: Stack, precision: str) -> Rates:
         vector=chip.peak_flops.get("fp32", chip.flops(plain)),
         gap=stack.kernel_gap,
         host=stack.host_launch,
+        fused_loss=float(stack.fused_loss),
     )
 
 

@@ -167,7 +167,7 @@ def kept_of(s: Shard, o: Options, rates: Rates) -> Kept:
         again,
         s.activation,
         s.local_activation if s.embedding_norm > 0.0 else 0.0,
-        logits * (s.width + 4.0) + 2.0 * s.local_activation,
+        logits * (s.width + 4.0 * (1.0 - rates.fused_loss)) + 2.0 * s.local_activation,
         matrices + gradients,
         logits * s.width + s.local_activation,
     )

@@ -56,6 +56,8 @@ from scaleout.parallel.rows import (
     F_NORM,
     F_PREDICT,
     F_QKV_CORE,
+    FUSED_LOSS_BACKWARD,
+    FUSED_LOSS_FORWARD,
     KERNELS,
     LAUNCH,
     LOSS_BACKWARD,
@@ -352,13 +354,14 @@ def _end_costs(s, rates, out):  # type: ignore[no-untyped-def]
         passes(out, B_EMBEDDING, 6.0 * local, rates)
     passes(out, B_EMBEDDING, whole * (2.0 + 2.0 * s.gradient_width), rates)
     batched(out, F_LOGITS, 1.0, s.tokens, s.vocabulary, s.hidden, 2.0, 1.0, rates)
-    out[F_LOGITS, ELEMENTWISE] += logits * LOSS_FORWARD / rates.elementwise
-    out[F_LOGITS, KERNELS] += 6.0
+    fused = rates.fused_loss > 0.0
+    out[F_LOGITS, ELEMENTWISE] += logits * (FUSED_LOSS_FORWARD if fused else LOSS_FORWARD) / rates.elementwise
+    out[F_LOGITS, KERNELS] += 1.0 if fused else 6.0
     out[F_LOSS, ELEMENTWISE] += s.tokens * 4.0 / rates.elementwise
     out[F_LOSS, KERNELS] += 2.0
-    out[B_LOGITS, ELEMENTWISE] += logits * LOSS_BACKWARD / rates.elementwise
+    out[B_LOGITS, ELEMENTWISE] += logits * (FUSED_LOSS_BACKWARD if fused else LOSS_BACKWARD) / rates.elementwise
     batched(out, B_LOGITS, 1.0, s.tokens, s.hidden, s.vocabulary, 2.0, 1.0, rates)
-    out[B_LOGITS, KERNELS] += 2.0
+    out[B_LOGITS, KERNELS] += 1.0 if fused else 2.0
     sum_bytes = 2.0 * s.gradient_width if rates.fused_sum > 0.0 else 2.0
     batched(out, B_HEAD_WEIGHT, 1.0, s.hidden, s.vocabulary, s.tokens, sum_bytes, 1.0, rates)
     if rates.fused_sum == 0.0:

@@ -47,6 +47,8 @@ LOSS_FORWARD = 38.0
 divide 8 [byte per logit]."""
 LOSS_BACKWARD = 14.0
 """Gradient in place 8, cast 4 + 2 [byte per logit]."""
+FUSED_LOSS_FORWARD, FUSED_LOSS_BACKWARD = 2.0, 4.0
+"""One kernel over logits in 16 bits: read; gradient in place [byte per logit]."""
 
 
 @compilable

@@ -138,6 +138,8 @@ class TrainingExperiment:
         Chips and links below their nominal rate.
     faults
         Parts of the network that lose rate, or die, during the step.
+    contention
+        What transfers take of the kernels beside them: cores, rate of HBM, both ("all"), or nothing.
     published
         What somebody measured of this step, to compare with; it decides nothing.
     settings
@@ -163,6 +165,7 @@ class TrainingExperiment:
     stack: Stack
     slow: Slow = field(default_factory=Slow)
     faults: tuple[Fault, ...] = ()
+    contention: Literal["none", "cores", "hbm", "all"] = "none"
     published: Published | None = None
     settings: tuple[str, ...] = ()
 
@@ -256,11 +259,6 @@ class TrainingExperiment:
             mistakes.append(
                 f"batch.global: {batch.global_} is not a multiple of dp {layout.dp} x micro {batch.micro} = {per}; "
                 f"nearest: {nearest}"
-            )
-        elif layout.vpp > 1 and self.micro_batches % layout.pp:
-            mistakes.append(
-                f"batch.global: {self.micro_batches} micro-batches a rank are not a multiple of pp {layout.pp}, "
-                "which the interleaved schedule (vpp above 1) needs"
             )
         passes = self.micro_batches * (model.layers + layout.pp * layout.vpp)
         if passes > LARGEST_STEP:

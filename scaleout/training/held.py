@@ -50,17 +50,30 @@ class Sharing(NamedTuple):
     copies: int
 
 
-def sharing(experiment: TrainingExperiment) -> tuple[Sharing, Sharing]:
+def sharing(experiment: TrainingExperiment, times: int = 1) -> tuple[Sharing, Sharing]:
     """Who shares the state of dense parameters, and that of experts.
+
+    Parameters
+    ----------
+    times
+        How often the pipeline holds the model (`timetable.copies`).
 
     Raises
     ------
     PlanError
-        A shard is given, and nothing is cut.
+        A shard is given, and nothing is cut, or the model is there twice.
     """
     layout = experiment.layout
     if layout.zero == 0 and layout.shard is not None:
         raise PlanError(f"layout.shard: {layout.shard} ranks, but with layout.zero 0 there is nothing to cut")
+    if times > 1:
+        if layout.shard is not None:
+            raise PlanError(
+                f"layout.shard: {layout.shard} ranks, but the schedule {layout.schedule} holds the model twice"
+            )
+        return (
+            Sharing("dp_copies", times * layout.replicas, 1), Sharing("edp_copies", times * layout.expert_replicas, 1),
+        )  # fmt: skip
     experts = Sharing("edp", layout.expert_replicas, 1)
     if layout.shard is None:
         return Sharing("dp", layout.replicas, 1), experts

@@ -18,7 +18,9 @@ from scaleout.training.optimizer import (
     newton_schulz,
     update_bytes,
 )  # fmt: skip
+from scaleout.training.registry import schedule_of
 from scaleout.training.stages import Chunk, Place
+from scaleout.training.timetable import copies, seats_of, together
 
 __all__ = ["GATHER", "State"]
 
@@ -40,7 +42,9 @@ class State:
         # embedding and head are the same whatever the layers are
         self.mine = next(iter(shards.values()))
         self.layout, self.stack = experiment.layout, experiment.stack
-        self.dense, self.experts = sharing(experiment)
+        seats = seats_of(schedule_of(self.layout).placement, self.layout.pp, self.layout.vpp)
+        self.together = together(seats)
+        self.dense, self.experts = sharing(experiment, copies(seats))
         self.width = widths(experiment, self.mine)
         self.units = experiment.reshard != "never"
 
@@ -52,7 +56,7 @@ class State:
 
     def end(self, *, embedding: bool = False, loss: bool = False) -> Held:
         """Parameters of the embedding, or of norm and head."""
-        return Held(chunk_parameters(self.mine, 0.0, embedding, loss, self.layout.pp == 1))
+        return Held(chunk_parameters(self.mine, 0.0, embedding, loss, self.together))
 
     def count(self, chunk: Chunk) -> Held:
         """Parameters of a chunk on one rank."""
@@ -103,6 +107,11 @@ class State:
             "reserved": self.stack.reserved,
         }
 
+    @property
+    def copies_last(self) -> bool:
+        """Gradients are summed over copies in one go, when backward is through."""
+        return self.stack.copies_last and self.units
+
     # --- operations --------------------------------------------------------------------------
 
     def opening(self, places: list[Place]) -> tuple[Frozen, list[int]]:
@@ -127,8 +136,13 @@ class State:
         after: tuple[int, ...] = ()
         if not self.stack.overlap_gradient_reduction and not self.experiment.reduces_each and not self.units:
             after = tuple(op for op in (self.reduce(block, held, ()),) if op >= 0)
+        if self.copies_last:
+            for count, share in ((held.experts, self.experts), (held.dense, self.dense)):
+                if count and share.copies > 1:
+                    nbytes = count * self.width.reduced / self.experiment.compression / share.parts
+                    after = (block.collective(Message("copies", "all_reduce", nbytes), after, _COPIES),)
         ends = any(place.first or place.last for place in places)
-        if self.mine.tied and self.layout.pp > 1 and ends:
+        if self.mine.tied and not self.together and ends:
             tied = self.part(Held(self.mine.vocabulary * self.mine.hidden), 2).dense
             after = (block.collective(Message("embedding", "all_reduce", tied * self.width.reduced), after, _DP),)
         part = self.part(held).total
@@ -165,14 +179,18 @@ class State:
             if count and share.parts > 1:
                 operation = "reduce_scatter" if self.layout.zero else "all_reduce"
                 op = block.collective(Message(share.family, operation, nbytes), after, _DP)
-            if count and share.copies > 1:
+            if count and share.copies > 1 and not self.copies_last:
                 waits = after if op < 0 else (op,)
                 op = block.collective(Message("copies", "all_reduce", nbytes / share.parts), waits, _COPIES)
         return op
 
-    def _pass(self, name: str, nbytes: float) -> Label:
+    def copy(self, block: Block, name: str, held: Held, width: float, after: tuple[int, ...]) -> int:
+        """A kernel that moves so many bytes of each parameter."""
+        return block.compute(self._pass(name, held.total * width, "compute"), after)
+
+    def _pass(self, name: str, nbytes: float, category: str = "optimizer") -> Label:
         parts = (("elementwise", nbytes / self.rates.elementwise), ("launch", self.rates.gap))
-        return Label(name, "optimizer", parts)
+        return Label(name, category, parts)
 
     def _muon(self, block: Block, chunks: list[Chunk]) -> tuple[int, ...]:
         """Orthogonal updates. Whole matrices are dealt out over the ranks that share the optimizer; those that are cut
