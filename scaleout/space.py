@@ -18,7 +18,8 @@ from scaleout.hardware import Rates, pack
 from scaleout.hardware.formats import format_of
 from scaleout.models import training_flops
 from scaleout.parallel.activations import kept_of
-from scaleout.parallel.costs import ROWS, layer_costs
+from scaleout.parallel.costs import layer_costs
+from scaleout.parallel.rows import ROWS
 from scaleout.parallel.shard import Dimensions, Options, cut, dimensions, options
 from scaleout.parallel.wires import wires_of
 from scaleout.specs import TrainingExperiment
@@ -297,8 +298,9 @@ def _choices(row, tp, sequence_parallel, micro):  # type: ignore[no-untyped-def]
     """`Options` of a list of modules under a layout."""
     cut_too = 1.0 if sequence_parallel > 0 and tp > 1 else 0.0
     return Options(
-        float(tp), cut_too, float(micro), row[3], row[4], row[5], row[6], row[7], row[8], row[9], row[10], row[11]
-    )
+        float(tp), cut_too, float(micro), row[3], row[4], row[5], row[6], row[7], row[8], row[9], row[10], row[11],
+        row[12], row[13], row[14], row[15], row[16], row[17], row[18], row[19],
+    )  # fmt: skip
 
 
 @compilable
@@ -350,7 +352,7 @@ def _run(
             base.optimizer_traffic,
             base.reserved,
         )
-        full[i] = peaks(s, kept_of(s, o, rates), plan).sum(axis=1).max()
+        full[i] = peaks(s, kept_of(s, o, rates), plan, rates).sum(axis=1).max()
         if full[i] > capacity:
             continue
         if wired < 0 or (rows[i, :3] != rows[wired, :3]).any() or (rows[i, 4:6] != rows[wired, 4:6]).any():

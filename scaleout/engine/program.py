@@ -129,7 +129,7 @@ class Program:
     item
         Index into the job's labels (compute) or messages (the rest), shape (ops,).
     after
-        Operations that must have ended, -1 for none, shape (ops, 3).
+        Operations that must have ended, -1 for none, shape (ops, dependencies).
     memory_op, memory_end, memory_kind, memory_bytes
         HBM taken (positive) or given back (negative) at the start or the end of an operation
         [byte], shape (changes,).

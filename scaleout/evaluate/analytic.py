@@ -87,7 +87,7 @@ def point(
     The step of what does not fit into `capacity` [byte] is left at 0.
     """
     s = cut(model, choices)
-    stages = peaks(s, kept_of(s, choices, rates), plan)
+    stages = peaks(s, kept_of(s, choices, rates), plan, rates)
     if stages.sum(axis=1).max() > capacity:
         return np.zeros(len(OUTCOME), dtype=np.int64), stages
     wires = wires_of(machine, int(s.tp), plan.pp, plan.dp, plan.sharded > 0.0, s.sequence_parallel > 0.0)
@@ -100,7 +100,7 @@ def point_wired(
 ) -> tuple[Ints, Floats]:
     """`point`, on wires that are counted already."""
     s = cut(model, choices)
-    stages = peaks(s, kept_of(s, choices, rates), plan)
+    stages = peaks(s, kept_of(s, choices, rates), plan, rates)
     if stages.sum(axis=1).max() > capacity:
         return np.zeros(len(OUTCOME), dtype=np.int64), stages
     return step_ticks(s, choices, layer_costs(s, rates), rates, wires, plan), stages

@@ -29,16 +29,19 @@ _HELD_TAIL = 0.61
 """Share of a wave by which blocks that find no free core lengthen a kernel [1]: one of 132 blocks on an H100
 falls from 80 to 47 % of peak beside an all-gather of 24 (forums.developer.nvidia.com, 337991)."""
 
+_SAME_UNITS = {"fp16": "bf16", "bf16": "fp16", "fp8_current": "fp8", "mxfp8": "fp8_block"}
+"""Dtypes that share units and scaling inside the product."""
+
 
 def gemm_constants(chip: Chip, dtype: str) -> GemmConstants:
-    """Constants of a dtype; the two 16-bit formats run on the same units.
+    """Constants of a dtype; those of a dtype that runs on the same units stand in where it has none.
 
     Raises
     ------
     SpecError
         The chip has none.
     """
-    for name in (dtype, {"fp16": "bf16", "bf16": "fp16"}.get(dtype, dtype)):
+    for name in (dtype, _SAME_UNITS.get(dtype, dtype)):
         if name in chip.gemm:
             return chip.gemm[name]
     accepted = near(dtype, chip.gemm) if chip.gemm else "its file needs gemm: {bf16: ...}, as in docs/gemm.md"
@@ -96,7 +99,7 @@ def _joined(a: float, b: float, norm: float) -> float:
 
 
 @compilable
-def gemm_seconds(m: float, n: float, k: float, out_bytes: float, c: Floats) -> float:
+def gemm_seconds(m: float, n: float, k: float, out_bytes: float, c: Floats, groups: float = 1.0) -> float:
     """Time of C[m, n] = A[m, k] B[k, n] [s].
 
     Parameters
@@ -105,10 +108,12 @@ def gemm_seconds(m: float, n: float, k: float, out_bytes: float, c: Floats) -> f
         Traffic of an element of C [byte]: 2 for bf16, 8 for an fp32 sum read and written.
     c
         From `gemm_vector`.
+    groups
+        So many products of this shape, each with operands of its own, in one kernel: their tiles share the waves.
     """
     cores, norm, tail, idle = float(c[_CORES]), float(c[_NORM]), float(c[_TAIL]), float(c[_IDLE])
     tile_overhead, splits = float(c[_TILE]), int(c[_SPLITS])
-    traffic = m * k * float(c[_LEFT]) + k * n * float(c[_RIGHT]) + m * n * out_bytes
+    traffic = groups * (m * k * float(c[_LEFT]) + k * n * float(c[_RIGHT]) + m * n * out_bytes)
     hbm = traffic / float(c[_HBM])
     if c[_RESIDENT] > 0.0:
         # least recently used: a set that does not fit is thrown out before it is read again
@@ -117,11 +122,13 @@ def gemm_seconds(m: float, n: float, k: float, out_bytes: float, c: Floats) -> f
     best, beside, free, free_hbm = math.inf, 0.0, float(c[_FREE]), float(c[_FREE_HBM])
     shared = free < 1.0 or free_hbm < 1.0
     if c[_VECTOR] > 0.0:
-        best = float(c[_VECTOR_LAUNCH]) + _joined(2.0 * m * n * k / float(c[_VECTOR]), hbm, norm)
-        beside = float(c[_VECTOR_LAUNCH]) + _joined(2.0 * m * n * k / float(c[_VECTOR]) / free, hbm / free_hbm, norm)
+        best = float(c[_VECTOR_LAUNCH]) + _joined(groups * 2.0 * m * n * k / float(c[_VECTOR]), hbm, norm)
+        beside = float(c[_VECTOR_LAUNCH]) + _joined(
+            groups * 2.0 * m * n * k / float(c[_VECTOR]) / free, hbm / free_hbm, norm
+        )
     for tile in range(int(c[_TILES])):
         at = _MENU + splits + 3 * tile
-        grid = math.ceil(m / float(c[at])) * math.ceil(n / float(c[at + 1]))
+        grid = groups * math.ceil(m / float(c[at])) * math.ceil(n / float(c[at + 1]))
         unit = float(c[at + 2])
         for choice in range(splits):
             split = float(c[_MENU + choice])
@@ -143,13 +150,13 @@ def gemm_seconds(m: float, n: float, k: float, out_bytes: float, c: Floats) -> f
                         one * _waves_beside(tiles, cores * free, tail, waves), starved / free_hbm, norm
                     )
                 best = min(best, seconds)
-            if tiles >= cores:
-                # every core has work: the library splits no further
+            if tiles >= cores or groups > 1.0:
+                # every core has work, or the kernel is one of many products: the library splits no further
                 break
     if shared:
         best = max(best, beside)
     if c[_CAP] > 0.0:
-        best = max(best, 2.0 * m * n * k / float(c[_CAP]))
+        best = max(best, groups * 2.0 * m * n * k / float(c[_CAP]))
     return float(c[_LAUNCH]) + best
 
 

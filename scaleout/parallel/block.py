@@ -8,10 +8,11 @@ import numpy as np
 from scaleout.arrays import Floats, Ints
 from scaleout.engine.program import COLLECTIVE, COMPUTE, RECEIVE, SEND, STREAMS, Label, Mark, Message, Program
 
-__all__ = ["Block", "Frozen", "Tables", "interleave", "join"]
+__all__ = ["DEPENDENCIES", "Block", "Frozen", "Tables", "interleave", "join"]
 
 COMPUTE_STREAM, TP_STREAM = STREAMS.index("compute"), STREAMS.index("tp")
-_DEPS = 3
+DEPENDENCIES = 4
+"""Operations that one may wait for."""
 
 
 class Tables:
@@ -39,7 +40,7 @@ class Frozen:
     ops
         Columns kind, stream, item. Shape (ops, 3).
     after
-        Dependencies as distances back, 0 for none, shape (ops, 3).
+        Dependencies as distances back, 0 for none, shape (ops, dependencies).
     memory
         Columns operation, at end, kind, byte. Shape (changes, 4).
     """
@@ -100,14 +101,14 @@ class Block:
         here = len(self._ops)
         distances = sorted({here - op for op in after})
         self._ops.append((kind, stream, item))
-        self._after.append((*distances, *[0] * (_DEPS - len(distances))))
+        self._after.append((*distances, *[0] * (DEPENDENCIES - len(distances))))
         return here
 
     def freeze(self) -> Frozen:
         """The block as arrays."""
         return Frozen(
             np.array(self._ops, dtype=np.int64).reshape(-1, 3),
-            np.array(self._after, dtype=np.int64).reshape(-1, _DEPS),
+            np.array(self._after, dtype=np.int64).reshape(-1, DEPENDENCIES),
             np.array(self._memory, dtype=np.float64).reshape(-1, 4),
         )
 
@@ -116,7 +117,7 @@ def interleave(a: Frozen, b: Frozen) -> tuple[Frozen, Ints, Ints]:
     """One block from two, so that the kernels of each run while messages of the other are under way.
 
     Both are cut behind each collective and merged evenly. Receives come first and sends last, those of
-    `a` before those of `b`.
+    `a` before those of `b`; both begin when all receives are in, and send when all kernels have ended.
 
     Returns
     -------
@@ -137,8 +138,16 @@ def interleave(a: Frozen, b: Frozen) -> tuple[Frozen, Ints, Ints]:
     shift = np.repeat((0, len(a)), (len(a.memory), len(b.memory)))
     memory[:, 0] = place[memory[:, 0].astype(np.int64) + shift]
     here = np.arange(len(order))[:, None]
-    after = np.where(after > 0, place[:, None] - place[here - after], 0)
-    return Frozen(ops[order], after[order], memory), place[: len(a)], place[len(a) :]
+    after = np.where(after > 0, place[:, None] - place[here - after], 0)[order]
+    ops = ops[order]
+    where = place[: len(a)], place[len(a) :]
+    receives, kernels = np.flatnonzero(ops[:, 0] == RECEIVE), np.flatnonzero(ops[:, 0] == COMPUTE)
+    begins = [min(int(op) for op in mine if ops[op, 0] != RECEIVE) for mine in where]
+    waits = [(op, receives) for op in begins] + [(int(op), kernels[-1:]) for op in np.flatnonzero(ops[:, 0] == SEND)]
+    for op, others in waits:
+        distances = sorted({*after[op].tolist(), *(op - others).tolist()} - {0})
+        after[op, : len(distances)] = distances
+    return Frozen(ops, after, memory), *where
 
 
 def join(blocks: Sequence[Frozen], names: Sequence[str], extra: Sequence[tuple[int, int, int]] = ()) -> Program:

@@ -22,8 +22,13 @@ LARGEST_STEP = 200_000
 """Passes of micro-batches through layers and chunks that are simulated: about half a minute."""
 MOST_FAULTS = 64
 """Faults of a step: each of them may make the whole network anew."""
-MODULES = ("norm", "mlp_product", "core_attention", "attention", "mlp", "full")
-"""What may be recomputed: ``core_attention`` is also called ``selective``."""
+MODULES = (
+    "norm", "mlp_product", "core_attention", "attention", "mlp", "full",
+    "mla_up_proj", "moe_act", "shared_experts", "moe",
+)  # fmt: skip
+"""What may be recomputed; ``mlp`` and ``mlp_product`` are of dense feed-forward blocks."""
+_ALIASES = {"selective": "core_attention", "core_attn": "core_attention", "layernorm": "norm"}
+"""Other names of modules."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,11 +171,11 @@ class TrainingExperiment:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        modules = tuple("core_attention" if name == "selective" else name for name in self.recompute)
+        modules = tuple(_ALIASES.get(name, name) for name in self.recompute)
         object.__setattr__(self, "recompute", tuple(name for name in modules if name != "none"))
         for name in self.recompute:
             if name not in MODULES:
-                raise SpecError(f"recompute: unknown module {name!r}; {near(name, (*MODULES, 'selective', 'none'))}")
+                raise SpecError(f"recompute: unknown module {name!r}; {near(name, (*MODULES, *_ALIASES, 'none'))}")
         for part in ("chips", "ports", "scale_up"):
             for rank in getattr(self.slow, part):
                 if not 0 <= rank < self.chips:
@@ -237,6 +242,7 @@ class TrainingExperiment:
             mistakes.append(
                 f"layout.tp: {layout.tp} does not divide the feed-forward width {model.ffn} of {model.name}"
             )
+        mistakes += self._of_experts()
         if layout.sequence_parallel and batch.sequence % layout.tp:
             mistakes.append(f"layout.tp: {layout.tp} does not divide the sequence of {batch.sequence} tokens")
         balanced = self.stack.stages == "balanced"
@@ -267,6 +273,27 @@ class TrainingExperiment:
             )
         if mistakes:
             raise PlanError("\n".join(mistakes))
+
+    def _of_experts(self) -> list[str]:
+        """What of a layout does not divide experts, or has nothing to divide."""
+        layout, experts = self.layout, self.model.experts
+        if experts is None:
+            if layout.ep * layout.etp > 1:
+                return [f"layout.ep: ep {layout.ep} x etp {layout.etp}, but {self.model.name} has no experts"]
+            return []
+        found = []
+        if experts.count % layout.ep:
+            found.append(
+                f"layout.ep: {layout.ep} does not divide the {experts.count} experts of {self.model.name}; "
+                f"accepted: {_divisors(experts.count)}"
+            )
+        if experts.ffn % layout.etp:
+            found.append(f"layout.etp: {layout.etp} does not divide the width {experts.ffn} of an expert")
+        if experts.shared_ffn % layout.tp:
+            found.append(f"layout.tp: {layout.tp} does not divide the width {experts.shared_ffn} of shared experts")
+        if layout.tp > 1 and not layout.sequence_parallel:
+            found.append("layout.sequence_parallel: experts with tp above 1 need it: each rank routes its own tokens")
+        return found
 
     def _suggest_dp(self) -> str:
         fixed = self.layout.tp * self.layout.cp * self.layout.pp

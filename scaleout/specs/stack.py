@@ -33,6 +33,9 @@ class Stack:
     overlap_tensor_parallel
         Backward collectives of the tensor-parallel group run beside the matrix
         multiplications that do not need them.
+    overlap_experts
+        Shared experts, and gradients of the experts' weights, run beside the exchange of tokens between
+        experts; otherwise before or after it.
     overlap_parameter_gather
         Parameters are gathered beside the first forward passes; otherwise before them.
     overlap_gradient_reduction
@@ -49,6 +52,8 @@ class Stack:
     fused_gradient_sum
         The kernel of a weight gradient adds to the sum over micro-batches; otherwise a pass
         of its own reads and writes it.
+    fused_loss
+        The cross-entropy is one kernel over logits in 16 bits; otherwise passes over logits in fp32.
     cores
         Cores that operations of a family hold ("tp", "ep") where the stack carries them by kernels of its
         own, instead of those of the library [1].
@@ -75,8 +80,14 @@ class Stack:
     one_communicator
         Gathers of weights and reductions of gradients run one after another, as operations of one
         NCCL communicator do; otherwise beside each other.
+    copies_last
+        Gradients of sharded weights are summed over the copies of a model after backward, all at once;
+        otherwise unit by unit beside it.
     gather_dtype
         Dtype in which weights are gathered.
+    gather_copies, reduction_copies
+        HBM traffic of kernels that copy a unit's weights out of the buffer of their gather, and its
+        gradients into that of their reduction [byte per parameter].
     master
         Where the optimizer keeps weights in fp32: a "copy" beside the 16-bit ones, the sharded weights
         their "own" masters (only what is gathered has 16 bits), or "none".
@@ -95,11 +106,13 @@ class Stack:
     dropout: bool = False
     overlap_tensor_parallel: bool
     overlap_parameter_gather: bool
+    overlap_experts: bool = False
     overlap_gradient_reduction: bool = True
     overlap_sends: bool = True
     split_sends: bool = True
     stages: Literal["balanced", "even"] = "balanced"
     fused_gradient_sum: bool
+    fused_loss: bool = False
     cores: Mapping[str, NotNegative] = field(default_factory=dict)
     experts_exchange: str = "nccl"
     bucket: Bytes
@@ -111,7 +124,10 @@ class Stack:
     backward_prefetch: Ahead = 1
     no_sync: bool = False
     one_communicator: bool = True
+    copies_last: bool = False
     gather_dtype: Literal["fp32", "bf16", "fp8"] = "bf16"
+    gather_copies: Bytes = 0.0
+    reduction_copies: Bytes = 0.0
     master: Literal["copy", "own", "none"] = "copy"
     optimizer_traffic: Bytes
     reserved: Bytes

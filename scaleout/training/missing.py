@@ -1,7 +1,7 @@
 """What a spec can say and no time model exists for yet: refused, never left out in silence."""
 
 from scaleout.errors import PlanError
-from scaleout.specs import Routing, TrainingExperiment
+from scaleout.specs import TrainingExperiment
 
 __all__ = ["refuse_missing", "uncovered"]
 
@@ -14,27 +14,14 @@ def refuse_missing(experiment: TrainingExperiment) -> None:
     PlanError
         Naming every such field.
     """
-    layout, model, batch = experiment.layout, experiment.model, experiment.batch
+    layout, model = experiment.layout, experiment.model
     found = {
         "layout.cp": layout.cp > 1,
-        "layout.ep": layout.ep > 1 or layout.etp > 1,
         "layout.order": layout.order != ("tp", "cp", "dp", "pp"),
-        "model.window": model.window is not None and batch.sequence > model.window,
-        "model.query_norm": model.query_norm,
-        "model.post_norms": model.post_norms,
-        "model.output_gate": model.output_gate,
-        "model.causal": not model.causal,
-        "model.experts": model.experts is not None,
-        "model.latent": model.latent is not None,
-        "model.linear": model.linear is not None,
-        "model.predictions": model.predictions > 0,
-        "model.encoder": model.encoder > 0,
-        "precision": experiment.precision in ("fp8_current", "fp8_block", "mxfp8"),
+        "layout.pp of a model with an encoder": model.encoder > 0 and layout.pp > 1,
         "optimizer": experiment.optimizer != "adam"
         and (model.experts is not None or model.latent is not None or model.linear is not None),
-        "recompute_layers": experiment.recompute_layers is not None,
         "offload": any((experiment.offload.activations, experiment.offload.optimizer, experiment.offload.parameters)),
-        "routing": experiment.routing != Routing(),
     }
     _refuse(found, "no time model exists for what is asked here")
 
@@ -55,16 +42,12 @@ def uncovered(experiment: TrainingExperiment) -> list[str]:
         "layout.order": layout.order != _ORDER,
         "batch.global": layout.vpp > 1 and experiment.micro_batches % layout.pp > 0,
         "model.window": model.window is not None and experiment.batch.sequence > model.window,
-        "model.query_norm": model.query_norm,
-        "model.post_norms": model.post_norms,
-        "model.output_gate": model.output_gate,
         "model.causal": not model.causal,
         "model.experts": model.experts is not None,
         "model.latent": model.latent is not None,
         "model.linear": model.linear is not None,
         "model.predictions": model.predictions > 0,
         "model.encoder": model.encoder > 0,
-        "precision": experiment.precision in ("fp8_current", "fp8_block", "mxfp8"),
         "reduction": experiment.reduction not in (None, experiment.gradients),
         "compression": experiment.compression != 1.0,
         "optimizer": experiment.optimizer != "adam" or experiment.states != "fp32",

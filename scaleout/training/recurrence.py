@@ -131,10 +131,14 @@ def _opening(s, rates, wires, plan, layers, held, free, dp_free, gathered):  # t
     """The update of every stage, then the gather of its parameters."""
     sharded = plan.sharded > 0.0 and plan.dp > 1
     for p in range(plan.pp):
+        linear = 0.0
         for c in range(plan.vpp):
             held[p] += _held(s, plan, layers, p, c)
+            linear += layers[c * plan.pp + p] * s.layer
         part = held[p] / (plan.dp if sharded else 1)
-        free[p] = dp_free[p] = rounded(part * plan.optimizer_traffic / rates.elementwise + rates.gap)
+        free[p] = dp_free[p] = rounded(
+            (part * plan.optimizer_traffic + linear * rates.weight_cast) / rates.elementwise + rates.gap
+        )
         if not sharded:
             continue
         known, taken = -1.0, np.int64(0)

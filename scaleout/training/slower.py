@@ -7,7 +7,7 @@ from scaleout.hardware import Rates
 from scaleout.hardware.contention import beside, left
 from scaleout.models import LayerKind
 from scaleout.parallel import Layers, Shard, Tables, layer_costs
-from scaleout.parallel.costs import PARTS
+from scaleout.parallel.rows import PARTS
 from scaleout.specs import Chip
 
 __all__ = ["Slower"]

@@ -9,7 +9,7 @@ import pytest
 
 from scaleout.hardware import Rates, pack
 from scaleout.parallel import layer_costs, shard
-from scaleout.parallel.costs import ATTENTION, ELEMENTWISE, KERNELS, LABELS, LAUNCH, MATMUL
+from scaleout.parallel.rows import ATTENTION, ELEMENTWISE, KERNELS, LABELS, LAUNCH, MATMUL
 from scaleout.parallel.shard import Shard, cut, dimensions, options
 from scaleout.specs import TrainingExperiment
 
@@ -49,11 +49,11 @@ def costs(spec: TrainingExperiment) -> np.ndarray:
 def moved(spec: TrainingExperiment) -> dict[str, float]:
     """Bytes of the passes of every operation."""
     rate = spec.system.chip.hbm_bandwidth * spec.stack.elementwise_efficiency
-    return dict(zip(LABELS, costs(spec)[:, ELEMENTWISE] * rate, strict=True))
+    return {name: row[ELEMENTWISE] * rate for name, row in zip(LABELS, costs(spec), strict=True) if row[KERNELS]}
 
 
 def kernels(spec: TrainingExperiment) -> dict[str, float]:
-    return dict(zip(LABELS, costs(spec)[:, KERNELS], strict=True))
+    return {name: row[KERNELS] for name, row in zip(LABELS, costs(spec), strict=True) if row[KERNELS]}
 
 
 SUMS = {
@@ -185,7 +185,7 @@ def test_unfused_attention_takes_longer_than_fused_and_than_its_bytes_and_flops(
 
 def test_dropout_adds_its_masks_and_passes_and_nothing_else(small: Make) -> None:
     on_, off = moved(gpt(small)), moved(gpt(small, dropout=False))
-    added = {name: on_[name] - off[name] for name in LABELS if on_[name] != off[name]}
+    added = {name: on_[name] - off[name] for name in on_ if on_[name] != off[name]}
     assert added == pytest.approx({
         "attention": 5 * SCORES,
         "recompute attention": 5 * SCORES,
@@ -205,7 +205,7 @@ def test_no_operation_ends_before_the_host_has_launched_its_kernels(small: Make)
         busy, count = times[:, :LAUNCH].sum(axis=1), times[:, KERNELS]
         expected = np.maximum(busy + count * spec.stack.kernel_gap, count * host)
         assert times[:, : LAUNCH + 1].sum(axis=1) == pytest.approx(expected, rel=1e-12)
-    assert (times[:, : LAUNCH + 1].sum(axis=1) >= 1e-3).all()
+    assert (times[count > 0, : LAUNCH + 1].sum(axis=1) >= 1e-3).all()
 
 
 def test_low_precision_casts_what_goes_into_a_linear_layer_once(small: Make) -> None:
@@ -225,11 +225,12 @@ def test_low_precision_casts_what_goes_into_a_linear_layer_once(small: Make) -> 
     wide, narrow = llama(small), llama(small, precision="fp8")
     pass_ = narrow.system.chip.gemm["fp8"].quantise
     assert pass_ is not None
-    rate = narrow.system.chip.hbm_bandwidth * pass_.hbm_efficiency
+    # delayed scaling reads 2 bytes and writes rows and columns; the measured kernel reads twice and writes rows
+    rate = narrow.system.chip.hbm_bandwidth * pass_.hbm_efficiency * 5 / 3
     extra = costs(narrow)[:, ELEMENTWISE] - costs(wide)[:, ELEMENTWISE]
     more = costs(narrow)[:, KERNELS] - costs(wide)[:, KERNELS]
     for name in LABELS:
-        expected = sum(pass_.launch + 3 * elements / rate for elements in cast.get(name, []))
+        expected = sum(pass_.launch / 2 + 4 * elements / rate for elements in cast.get(name, []))
         assert extra[ROW[name]] == pytest.approx(expected, rel=1e-9, abs=1e-15), name
         assert more[ROW[name]] == len(cast.get(name, [])), name
     assert costs(narrow)[ROW["logits"]].tolist() == costs(wide)[ROW["logits"]].tolist()
