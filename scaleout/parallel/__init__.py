@@ -11,6 +11,6 @@ from scaleout.parallel.wires import Wires, wires_of
 
 __all__ = [
     "DEPENDENCIES", "KINDS", "Block", "ExpertExchange", "Frozen", "Kept", "Layers", "Options", "Shard", "Tables",
-    "Wires", "chunk_parameters", "families", "interleave", "join", "kept_of", "layer_costs", "options", "shard", "stage_of",
-    "wires_of",
+    "Wires", "chunk_parameters", "families", "interleave", "join", "kept_of", "layer_costs", "options", "shard",
+    "stage_of", "wires_of",
 ]  # fmt: skip
