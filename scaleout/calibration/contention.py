@@ -7,7 +7,7 @@ rate, and both. A mechanism is worth its place where it brings sources closer th
 
 import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,14 +37,15 @@ def errors(run: Measured) -> tuple[float, ...] | None:
     return tuple(found)
 
 
-def ablate(runs: Sequence[Measured]) -> Mapping[tuple[str, str], list[tuple[float, ...]]]:
-    """`errors` of runs by (source, system)."""
-    found: dict[tuple[str, str], list[tuple[float, ...]]] = defaultdict(list)
+def ablate(runs: Sequence[Measured]) -> Iterator[tuple[str, str, list[tuple[float, ...]]]]:
+    """Source, system, and `errors` of the runs there."""
+    groups: dict[tuple[str, str], list[Measured]] = defaultdict(list)
     for run in runs:
-        row = errors(run)
-        if row:
-            found[run.source, run.experiment.system.name].append(row)
-    return dict(sorted(found.items()))
+        groups[run.source, run.experiment.system.name].append(run)
+    for (source, system), mine in sorted(groups.items()):
+        rows = [row for row in map(errors, mine) if row]
+        if rows:
+            yield source, system, rows
 
 
 def _report(table: Path, source: str | None, every: int) -> None:
@@ -52,7 +53,7 @@ def _report(table: Path, source: str | None, every: int) -> None:
     if not runs:
         raise MeasurementError(f"{table}: no run of {source!r} that can be simulated")
     print("mean absolute error and bias [%] with " + ", ".join(MECHANISMS))
-    for (name, system), rows in ablate(runs).items():
+    for name, system, rows in ablate(runs):
         each = 100.0 * np.array(rows)
         cells = "  ".join(
             f"{mean:5.1f} {bias:+5.1f}" for mean, bias in zip(abs(each).mean(0), each.mean(0), strict=True)
