@@ -129,7 +129,7 @@ class Program:
     item
         Index into the job's labels (compute) or messages (the rest), shape (ops,).
     after
-        Operations that must have ended, -1 for none, shape (ops, 3).
+        Operations that must have ended, -1 for none, shape (ops, dependencies).
     memory_op, memory_end, memory_kind, memory_bytes
         HBM taken (positive) or given back (negative) at the start or the end of an operation
         [byte], shape (changes,).
@@ -153,8 +153,9 @@ class Program:
     def meetings(self) -> list[tuple[int, int]]:
         """The distinct (kind, message) of its communication operations, sorted."""
         busy = self.kind != COMPUTE
-        codes = np.unique(self.kind[busy] << 32 | self.item[busy])
-        return [(code >> 32, code & 0xFFFFFFFF) for code in codes.tolist()]
+        most = int(self.item.max(initial=0)) + 1
+        codes = np.flatnonzero(np.bincount(self.kind[busy] * most + self.item[busy]))
+        return [divmod(code, most) for code in codes.tolist()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

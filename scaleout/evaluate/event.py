@@ -19,9 +19,11 @@ from scaleout.engine import (
     Unfolded,
     discrete,
     equitable,
+    frame,
     quotient,
     run,
     run_unfolded,
+    sized,
     unfold,
 )  # fmt: skip
 from scaleout.engine.program import ticks
@@ -138,8 +140,11 @@ def _evaluate(experiment: TrainingExperiment, job: Job, *, fold: bool, runs: boo
     if not fold and not later and not contention and (_pays(job) if compiled is None else compiled):
         unfolded = unfold(job, place.fabric, patterns)
         return Recording(experiment, job, unfolded, run_unfolded(unfolded), fold)
-    partition = place.partition(job, patterns, later) if fold else discrete(job, place.fabric)
-    wiring = quotient(job, place.fabric, patterns, partition, later)
+    if fold and not later:
+        wiring = place.wiring(job, patterns)
+    else:
+        partition = place.partition(job, patterns, later) if fold else discrete(job, place.fabric)
+        wiring = quotient(job, place.fabric, patterns, partition, later)
     return Recording(experiment, job, wiring, run(job, wiring, runs=runs, contention=contention), fold)
 
 
@@ -162,6 +167,7 @@ class Site:
         self._choices: dict[tuple[str, str, float], str] = {}
         self._exchanges: dict[tuple[str, ByKernel], Pattern] = {}
         self._partitions: dict[tuple[object, ...], Partition] = {}
+        self._frames: dict[tuple[object, ...], Quotient] = {}
 
     def patterns(self, job: Job) -> dict[int, Pattern]:
         """Pattern of every message, by the fastest algorithm."""
@@ -222,12 +228,23 @@ class Site:
         """The coarsest equitable partition of a job on this machine."""
         if later:
             return equitable(job, self.fabric, patterns, later)
-        key = tuple(
-            (m.family, m.operation, patterns[i].algorithm, m.nbytes > 0, m.details) for i, m in enumerate(job.messages)
-        )
+        key = self._kinds(job, patterns)
         if key not in self._partitions:
             self._partitions[key] = equitable(job, self.fabric, patterns)
         return self._partitions[key]
+
+    def _kinds(self, job: Job, patterns: dict[int, Pattern]) -> tuple[object, ...]:
+        """What decides which links messages load, whatever their sizes."""
+        return tuple(
+            (m.family, m.operation, patterns[i].algorithm, m.nbytes > 0, m.details) for i, m in enumerate(job.messages)
+        )
+
+    def wiring(self, job: Job, patterns: dict[int, Pattern]) -> Quotient:
+        """The job folded, on links without faults; jobs that differ but in sizes share all the rest."""
+        key = self._kinds(job, patterns), tuple(tuple(program.meetings()) for program in job.programs)
+        if key not in self._frames:
+            self._frames[key] = frame(job, self.fabric, patterns, self.partition(job, patterns))
+        return sized(self._frames[key], job)
 
 
 def site(experiment: TrainingExperiment) -> Site:

@@ -8,6 +8,7 @@ from scaleout.arrays import Floats
 from scaleout.compiled import compilable
 from scaleout.errors import SpecError, near
 from scaleout.hardware.attention import attention_vector, prefill_seconds
+from scaleout.hardware.formats import Recipe, format_of, recipe_of
 from scaleout.hardware.gemm import gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
 from scaleout.specs import Chip, Stack
 
@@ -30,7 +31,7 @@ class Rates(NamedTuple):
     attention
         The fused attention kernel; unused without `fused`.
     quantise
-        The pass that casts to low precision; unused without `low`.
+        The pass that casts an activation or its gradient to low precision; unused without `low`.
     fused, low, dropout, fused_sum
         Attention is one kernel; linear layers have less than 16 bits; dropout is applied;
         gradients are summed inside the kernel of the weight gradient.
@@ -42,6 +43,11 @@ class Rates(NamedTuple):
         Idle time between two kernels, and the host's time to launch one [s].
     fused_loss
         1 where the cross-entropy is one kernel over logits in 16 bits.
+    weight_cast, weight_copies
+        Of a parameter of the linear layers: traffic of its cast once a step, and what it takes in
+        low precision beside its 16 bits [byte].
+    kept
+        Of an element of what goes into a linear layer, from forward to the gradient of its weights [byte].
     """
 
     linear: Floats
@@ -57,6 +63,9 @@ class Rates(NamedTuple):
     gap: float
     host: float
     fused_loss: float = 0.0
+    weight_cast: float = 0.0
+    weight_copies: float = 0.0
+    kept: float = 2.0
 
 
 def pack(chip: Chip, stack: Stack, precision: str) -> Rates:
@@ -65,13 +74,14 @@ def pack(chip: Chip, stack: Stack, precision: str) -> Rates:
     Parameters
     ----------
     precision
-        Of the linear layers: bf16, fp16, or a narrower dtype of the chip's tensor cores.
+        Of the linear layers: bf16, fp16, or one of `RECIPES`.
 
     Raises
     ------
     SpecError
         The chip has no constants for the precision or for the stack's attention kernel.
     """
+    recipe = recipe_of(precision, chip)
     low = precision not in ("bf16", "fp16")
     plain = "bf16" if low else precision
     fused = stack.attention != UNFUSED
@@ -81,21 +91,40 @@ def pack(chip: Chip, stack: Stack, precision: str) -> Rates:
             f"of stack {stack.name!r}; {near(stack.attention, (*chip.attention, UNFUSED))}; "
             f"choose another with --set stack.attention={_preferred(chip)}"
         )
+    elementwise = chip.hbm_bandwidth * stack.elementwise_efficiency
     return Rates(
         linear=gemm_vector(chip, precision, sustained=True),
         plain=gemm_vector(chip, plain, sustained=True),
         attention=attention_vector(chip, stack.attention) if fused else np.zeros(1),
-        quantise=quantise_vector(chip, precision) if low else np.zeros(1),
+        quantise=_cast(recipe, chip, precision, elementwise),
         fused=float(fused),
         low=float(low),
         dropout=float(stack.dropout),
         fused_sum=float(stack.fused_gradient_sum),
-        elementwise=chip.hbm_bandwidth * stack.elementwise_efficiency,
+        elementwise=elementwise,
         vector=chip.peak_flops.get("fp32", chip.flops(plain)),
         gap=stack.kernel_gap,
         host=stack.host_launch,
         fused_loss=float(stack.fused_loss),
+        weight_cast=recipe.cast_bytes(chip) if recipe else 0.0,
+        weight_copies=recipe.held_bytes(chip) if recipe else 0.0,
+        kept=recipe.width if recipe else 2.0,
     )
+
+
+def _cast(recipe: Recipe | None, chip: Chip, precision: str, elementwise: float) -> Floats:
+    """Fixed time and time an element of a cast.
+
+    At the rate of the chip's measured cast, by the bytes and reads of both; where the chip has none,
+    an elementwise pass.
+    """
+    if recipe is None:
+        return np.zeros(2)
+    launch, element = quantise_vector(chip, precision)
+    if not element:
+        return np.array([0.0, recipe.cast_bytes(chip) / elementwise])
+    measured = 2.0 * recipe.measured + format_of(precision).left
+    return np.array([launch * recipe.reads / recipe.measured, element * recipe.cast_bytes(chip) / measured])
 
 
 def _preferred(chip: Chip) -> str:

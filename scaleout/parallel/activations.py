@@ -60,9 +60,13 @@ class Kept(NamedTuple):
 def part_bytes(s: Shard, rates: Rates) -> Floats:
     """What backward reads of a layer's forward, in the order of `PARTS` [byte]."""
     out = np.zeros(len(PARTS))
-    out[INPUT] = out[NORM_1] = out[MIDDLE] = out[NORM_2] = s.local_activation
+    out[INPUT] = out[MIDDLE] = s.local_activation
+    out[NORM_1] = out[NORM_2] = s.local_tokens * s.hidden * rates.kept
     out[QKV] = s.tokens * (s.query + s.key + s.value) * s.width
     out[ATTENTION_OUT] = s.tokens * s.attended * s.width
+    if rates.low > 0.0:
+        # attention's own backward reads 16 bits of it
+        out[ATTENTION_OUT] += s.tokens * s.attended * rates.kept
     if s.linear_heads > 0.0:
         # before and after the convolution; what comes out before and after its norm and gate
         out[QKV] = s.tokens * (s.inner + 2.0 * s.linear_keys + s.linear_values) * s.width
@@ -91,15 +95,15 @@ def part_bytes(s: Shard, rates: Rates) -> Floats:
         # the embedding of the next token, and both after their norms
         out[PREDICTION] = 3.0 * s.local_activation
     out[MLP_IN] = s.tokens * s.gates * s.ffn * s.width
-    out[MLP_PRODUCT] = s.tokens * s.ffn * s.width
+    out[MLP_PRODUCT] = s.tokens * s.ffn * rates.kept
     if s.experts > 0.0:
         # scores in fp32 before and after the softmax
         out[ROUTER] = s.local_tokens * s.router * 8.0
-        out[EXPERT_INPUT] = s.received * s.hidden * s.width
+        out[EXPERT_INPUT] = s.received * s.hidden * rates.kept
         out[EXPERT_IN] = s.received * s.gates * s.expert_ffn * s.width
-        out[EXPERT_PRODUCT] = s.received * s.expert_ffn * s.width
+        out[EXPERT_PRODUCT] = s.received * s.expert_ffn * rates.kept
         out[SHARED_IN] = s.tokens * s.gates * s.shared_ffn * s.width
-        out[SHARED_PRODUCT] = s.tokens * s.shared_ffn * s.width
+        out[SHARED_PRODUCT] = s.tokens * s.shared_ffn * rates.kept
     if rates.dropout > 0.0:
         out[MASKS] = (2.0 + s.crossed) * s.local_tokens * s.hidden
     return out

@@ -4,6 +4,7 @@ import numpy as np
 
 from scaleout.arrays import Floats
 from scaleout.compiled import compilable
+from scaleout.hardware.rates import Rates
 from scaleout.parallel.activations import Kept
 from scaleout.parallel.layer import KINDS
 from scaleout.parallel.shard import Shard, chunk_parameters
@@ -25,7 +26,7 @@ def _see(row, held, borrowed):  # type: ignore[no-untyped-def]
 
 
 @compilable
-def peaks(s: Shard, kept: Kept, plan: Plan) -> Floats:
+def peaks(s: Shard, kept: Kept, plan: Plan, rates: Rates) -> Floats:
     """Peak HBM by kind of every stage [byte], shape (pp, kinds); that of `stage_peaks`.
 
     Within a pass it is largest at the last layer of a forward, at the loss, or at the first layer
@@ -40,11 +41,12 @@ def peaks(s: Shard, kept: Kept, plan: Plan) -> Floats:
     out = np.zeros((pp, len(KINDS)))
     for p in range(pp):
         row = out[p]
-        count = 0.0
+        count = linear = 0.0
         for c in range(vpp):
             at = c * pp + p
+            linear += layers[at] * s.layer
             count += chunk_parameters(s, layers[at], at == 0, at == chunks - 1, pp == 1)
-        row[WEIGHTS] = count * s.width
+        row[WEIGHTS] = count * s.width + linear * rates.weight_copies
         row[GRADIENTS] = count * s.gradient_width
         row[OPTIMIZER] = count * STATE_BYTES / parts
         row[RESERVED] = plan.reserved

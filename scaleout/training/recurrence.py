@@ -19,10 +19,11 @@ from scaleout.training.stages import layers_of
 __all__ = ["OUTCOME", "Plan", "orders", "step_ticks", "warm_up"]
 
 OUTCOME = (
-    "end", "compute", "optimizer", "exposed_tp", "exposed_pp", "exposed_dp", "imbalance", "bubble",
+    "end", "compute", "optimizer", "exposed_tp", "exposed_cp", "exposed_ep", "exposed_pp", "exposed_dp", "imbalance",
+    "bubble",
 )  # fmt: skip
-"""What `step_ticks` gives: the end, and where the time of the first stage went [tick]."""
-END, COMPUTE, OPTIMIZER, EXPOSED_TP, EXPOSED_PP, EXPOSED_DP, IMBALANCE, BUBBLE = range(len(OUTCOME))
+"""The end of a step, and where the time of the first stage went [tick]; `step_ticks` knows neither cp nor ep."""
+END, COMPUTE, OPTIMIZER, EXPOSED_TP, _, _, EXPOSED_PP, EXPOSED_DP, IMBALANCE, BUBBLE = range(len(OUTCOME))
 
 
 class Plan(NamedTuple):
@@ -130,10 +131,14 @@ def _opening(s, rates, wires, plan, layers, held, free, dp_free, gathered):  # t
     """The update of every stage, then the gather of its parameters."""
     sharded = plan.sharded > 0.0 and plan.dp > 1
     for p in range(plan.pp):
+        linear = 0.0
         for c in range(plan.vpp):
             held[p] += _held(s, plan, layers, p, c)
+            linear += layers[c * plan.pp + p] * s.layer
         part = held[p] / (plan.dp if sharded else 1)
-        free[p] = dp_free[p] = rounded(part * plan.optimizer_traffic / rates.elementwise + rates.gap)
+        free[p] = dp_free[p] = rounded(
+            (part * plan.optimizer_traffic + linear * rates.weight_cast) / rates.elementwise + rates.gap
+        )
         if not sharded:
             continue
         known, taken = -1.0, np.int64(0)

@@ -89,6 +89,10 @@ class State:
                 total += Held(end_moments(self.experiment, self.mine, end.dense))
         return total
 
+    def _linear(self, chunks: list[Chunk]) -> float:
+        """Parameters of layers, whose products run in low precision where a recipe has it."""
+        return sum(self.layer(kind).total for chunk in chunks for kind in chunk.kinds)
+
     def static(self, chunks: list[Chunk]) -> dict[str, float]:
         """HBM that a stage holds all the time, by kind [byte]."""
         held = reduce(Held.__add__, (self.count(chunk) for chunk in chunks), Held())
@@ -100,8 +104,10 @@ class State:
         elif self.layout.zero > 1 and not self.units:
             # one bucket fills while another is reduced
             gradients += min(2.0 * self.stack.bucket, held.total * self.width.kept)
+        # what is cast once a step stays; units that come and go are cast as they come
+        copies = 0.0 if self.units else self._linear(chunks) * self.rates.weight_copies
         return {
-            "weights": weights.total * self.width.stored,
+            "weights": weights.total * self.width.stored + copies,
             "gradients": gradients,
             "optimizer": masters + self.part(self._moments(chunks)).total,
             "reserved": self.stack.reserved,
@@ -121,6 +127,7 @@ class State:
         held = reduce(Held.__add__, (self.count(chunk) for chunk in chunks), Held())
         update = self._muon(block, chunks) if self.experiment.optimizer == "muon" else ()
         nbytes = update_bytes(self.experiment, self.part(held).total, self.part(self._moments(chunks)).total)
+        nbytes += self._linear(chunks) * self.rates.weight_cast
         last = block.compute(self._pass("update", nbytes), update)
         gathers: list[int] = []
         if self.layout.zero and not self.units:

@@ -16,6 +16,7 @@ from scaleout.engine.program import COMPUTE, Family, Job, Program
 from scaleout.hardware import Rates, pack
 from scaleout.models import LayerKind, layer_kinds
 from scaleout.parallel import (
+    DEPENDENCIES,
     KINDS,
     ExpertExchange,
     Layers,
@@ -148,16 +149,19 @@ def _program(
             begun.add(one.chunk)
             made.append(writer.written(one, place, edge=edge, received=one in early))
         written = made[0] if len(made) == 1 else writer.pair(*made)
+        received = [early.pop(one) for one in step if one in early]
         for one, span in zip(step, written.spans, strict=True):
-            if one in early:
-                extra.append((len(blocks), span.first, early.pop(one)))
+            waits = list(received)
             if one.kind == "F" and one.chunk in waiting:
-                extra.append((len(blocks), span.first, waiting.pop(one.chunk)))
+                waits.append(waiting.pop(one.chunk))
             if blocks[1:] and span.first >= 0 and (span.first != span.kernel or blocking):
                 # a collective is issued after the kernels before it, on whatever stream it runs
-                extra.append((len(blocks), span.first, through))
+                waits.append(through)
             if span.gather >= 0 and not (blocks[1:] and span.gather == span.first):
                 extra.append((len(blocks), span.gather, through))
+            # an operation waits for so many at most, messages in its own block among them
+            free = DEPENDENCIES - np.count_nonzero(written.block.after[span.first]) if waits else 0
+            extra += [(len(blocks), span.first, op) for op in waits[:free]]
             if span.reduction >= 0:
                 reduced = size + span.reduction
         if written.through >= 0:

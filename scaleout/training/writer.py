@@ -160,7 +160,7 @@ class PassWriter:
     def _units(self, place: Place) -> list[_Unit]:
         """Units of a chunk in the order of the model."""
         state, ends, units = self.state, self.ends, []
-        root = self.stack.root_unit or (state.mine.tied > 0.0 and place.first and place.last)
+        root = state.units and (self.stack.root_unit or (state.mine.tied > 0.0 and place.first and place.last))
         embedding, loss = state.end(embedding=place.first), state.end(loss=place.last)
         if root and place.first and place.last:
             # what is gathered once is counted with the embedding

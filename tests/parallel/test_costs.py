@@ -225,11 +225,12 @@ def test_low_precision_casts_what_goes_into_a_linear_layer_once(small: Make) -> 
     wide, narrow = llama(small), llama(small, precision="fp8")
     pass_ = narrow.system.chip.gemm["fp8"].quantise
     assert pass_ is not None
-    rate = narrow.system.chip.hbm_bandwidth * pass_.hbm_efficiency
+    # delayed scaling reads 2 bytes and writes rows and columns; the measured kernel reads twice and writes rows
+    rate = narrow.system.chip.hbm_bandwidth * pass_.hbm_efficiency * 5 / 3
     extra = costs(narrow)[:, ELEMENTWISE] - costs(wide)[:, ELEMENTWISE]
     more = costs(narrow)[:, KERNELS] - costs(wide)[:, KERNELS]
     for name in LABELS:
-        expected = sum(pass_.launch + 3 * elements / rate for elements in cast.get(name, []))
+        expected = sum(pass_.launch / 2 + 4 * elements / rate for elements in cast.get(name, []))
         assert extra[ROW[name]] == pytest.approx(expected, rel=1e-9, abs=1e-15), name
         assert more[ROW[name]] == len(cast.get(name, [])), name
     assert costs(narrow)[ROW["logits"]].tolist() == costs(wide)[ROW["logits"]].tolist()
