@@ -126,6 +126,7 @@ def experiment_of(row: Row, known: Known) -> tuple[TrainingExperiment, list[str]
     system = known.system(framework.systems.get(row.text("system"), row.text("system")))
     if system is None:
         return Skipped(row.line, f"unknown system {row.text('system')!r:.60}")
+    system = _used(system, row.whole("gpus"), cells.flags)
     recipe = recipe_of(words, _plain(name), row.text("system"), precision, row.whole("gpus"))
     recipe = recipe or Recipe(framework="", model="")
     model = _model(row, known, cells.flags)
@@ -166,6 +167,16 @@ def experiment_of(row: Row, known: Known) -> tuple[TrainingExperiment, list[str]
     except ScaleoutError as error:
         return Skipped(row.line, f"no experiment: {str(error).splitlines()[0]:.120}")
     return experiment, cells.flags
+
+
+def _used(system: System, chips: int, flags: list[str]) -> System:
+    """A machine of whose larger nodes (racks) a job takes as many chips each as divide it."""
+    node = system.chips_per_node
+    if chips <= node or chips % node == 0:
+        return system
+    part = max(size for size in range(1, node + 1) if chips % size == 0 and size % system.chips_per_port == 0)
+    flags.append("chips used of a node assumed")
+    return replace(system, chips_per_node=part)
 
 
 def _precision(row: Row, framework: Framework, flags: list[str]) -> str:
