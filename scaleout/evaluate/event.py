@@ -220,9 +220,10 @@ class Site:
         """The coarsest equitable partition of a job on this machine."""
         if later:
             return equitable(job, self.fabric, patterns, later)
-        key = tuple(
+        sent = tuple(
             (m.family, m.operation, patterns[i].algorithm, m.nbytes > 0, m.details) for i, m in enumerate(job.messages)
         )
+        key = (sent, job.program_of.tobytes(), tuple(sorted(job.speed.items())))
         if key not in self._partitions:
             self._partitions[key] = equitable(job, self.fabric, patterns)
         return self._partitions[key]

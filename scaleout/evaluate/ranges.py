@@ -13,7 +13,7 @@ from scaleout.specs import Chip, Stack, TrainingExperiment
 
 __all__ = ["Use", "range_warnings", "repeats", "uses"]
 
-_FORWARD = (costs.F_NORM, costs.F_ATTENTION, costs.F_ADD_NORM, costs.F_MLP, costs.F_ADD)
+_FORWARD = (costs.F_NORM, costs.F_ATTENTION, costs.F_ATTENTION_OUT, costs.F_ADD_NORM, costs.F_MLP, costs.F_ADD)
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,10 +123,17 @@ def matmuls(batch: float, m: float, n: float, k: float, rates: Rates, out_bytes:
 
 @compilable
 def attend(
-    batch: float, sequence: float, heads: float, kv_heads: float, head_size: float, backward: bool, rates: Rates
+    batch: float,
+    q_len: float,
+    kv_len: float,
+    heads: float,
+    kv_heads: float,
+    head_size: float,
+    backward: bool,
+    rates: Rates,
 ) -> float:
-    """Fused causal self-attention over whole sequences [s]."""
-    return prefill_seconds(batch, sequence, sequence, heads, kv_heads, head_size, backward, rates.attention)
+    """Fused causal self-attention of the last `q_len` of `kv_len` tokens of each sequence [s]."""
+    return prefill_seconds(batch, q_len, kv_len, heads, kv_heads, head_size, backward, rates.attention)
 
 
 @compilable

@@ -12,7 +12,7 @@ from scaleout.compiled import compilable
 from scaleout.hardware.rates import Rates, attend, matmul, matmuls, quantise
 from scaleout.parallel.shard import Shard
 
-__all__ = ["LABELS", "layer_costs"]
+__all__ = ["LABELS", "core_costs", "launches", "layer_costs"]
 
 PARTS = ("matmul", "attention", "elementwise", "launch")
 """What an operation's time is made of; the last is time between kernels."""
@@ -23,18 +23,19 @@ LABELS = (
     "mlp out, backward", "mlp in, data gradient", "mlp in, weight gradient", "norm, backward",
     "attention, backward", "qkv, data gradient", "qkv, weight gradient",
     "mlp out, data gradient", "mlp out, weight gradient",
-    "attention, data gradient", "attention out, weight gradient",
+    "attention, data gradient", "attention out, weight gradient", "attention out",
     "embedding", "embedding out", "embedding, backward", "logits", "loss", "logits, backward",
     "head, weight gradient", "final norm, backward",
 )  # fmt: skip
 """Operations, in the order of the rows. "mlp out, backward" and "attention, backward" are the sums of
-their data and weight gradients, for passes that do both at once."""
+their data and weight gradients, for passes that do both at once. Where a sequence is cut over ranks,
+"attention" ends before attention proper, which `Context` writes, and "attention out" comes after it."""
 ROWS = len(LABELS)
 (
     F_NORM, F_ATTENTION, F_ADD_NORM, F_MLP, F_ADD, F_QKV_CORE, F_INTO_MLP,
     B_MLP_OUT, B_MLP_DATA, B_MLP_WEIGHT, B_NORM,
     B_ATTENTION, B_QKV_DATA, B_QKV_WEIGHT,
-    B_MLP_OUT_DATA, B_MLP_OUT_WEIGHT, B_ATTENTION_DATA, B_ATTENTION_WEIGHT,
+    B_MLP_OUT_DATA, B_MLP_OUT_WEIGHT, B_ATTENTION_DATA, B_ATTENTION_WEIGHT, F_ATTENTION_OUT,
     F_EMBEDDING, F_EMBEDDED, B_EMBEDDING, F_LOGITS, F_LOSS, B_LOGITS,
     B_HEAD_WEIGHT, B_FINAL_NORM,
 ) = range(len(LABELS))  # fmt: skip
@@ -85,13 +86,17 @@ def _batched(out, row, batch, m, n, k, out_bytes, kernels, rates):  # type: igno
 @compilable
 def _fused(out, row, s, rates, backward):  # type: ignore[no-untyped-def]
     """Attention in one kernel."""
-    out[row, ATTENTION] += attend(s.batch, s.sequence, s.heads, s.kv_heads, s.head_size, backward, rates)
+    out[row, ATTENTION] += attend(
+        s.batch, s.sequence, s.sequence + s.before, s.heads, s.kv_heads, s.head_size, backward, rates
+    )
     out[row, KERNELS] += 1.0
 
 
 @compilable
 def _core(out, row, s, rates, backward):  # type: ignore[no-untyped-def]
-    """Attention proper: one fused kernel, or matrices of scores in HBM."""
+    """Attention proper: one fused kernel, or matrices of scores in HBM; nothing where ranks share a sequence."""
+    if s.cp > 1.0:
+        return
     if rates.fused > 0.0:
         _fused(out, row, s, rates, backward)
         return
@@ -148,7 +153,7 @@ def _forward_costs(s, rates, out):  # type: ignore[no-untyped-def]
     local = s.local_tokens * s.hidden
     _passes(out, F_NORM, 4.0 * local, rates)
     _qkv(out, F_ATTENTION, s, rates)
-    _linear(out, F_ATTENTION, s.tokens, s.hidden, s.query, rates, s.tokens * s.query)
+    _linear(out, F_ATTENTION_OUT if s.cp > 1.0 else F_ATTENTION, s.tokens, s.hidden, s.query, rates, s.tokens * s.query)
     _add(out, F_ADD_NORM, s, rates)
     _passes(out, F_ADD_NORM, 4.0 * local, rates)
     _into_mlp(out, F_MLP, s, rates)
@@ -222,11 +227,25 @@ def _end_costs(s, rates, out):  # type: ignore[no-untyped-def]
 
 
 @compilable
-def layer_costs(s: Shard, rates: Rates) -> Floats:
-    """Rows of `LABELS`: the four `PARTS` [s], then kernels. Shape (rows, 5).
+def core_costs(s: Shard, rates: Rates, backward: bool) -> Floats:
+    """Attention proper alone, of a sequence that is whole: the four `PARTS` [s] but for launches, then kernels."""
+    out = np.zeros((1, 5))
+    _core(out, 0, s, rates, backward)
+    return out.reshape(5)
 
-    Where the host launches more slowly than the chip computes, the chip waits for it.
-    """
+
+@compilable
+def launches(out: Floats, rates: Rates) -> None:
+    """Time between the kernels of each row: where the host launches more slowly than the chip computes, it waits."""
+    for row in range(len(out)):
+        busy = out[row, MATMUL] + out[row, ATTENTION] + out[row, ELEMENTWISE]
+        gaps = out[row, KERNELS] * rates.gap
+        out[row, LAUNCH] = max(gaps, out[row, KERNELS] * rates.host - busy)
+
+
+@compilable
+def layer_costs(s: Shard, rates: Rates) -> Floats:
+    """Rows of `LABELS`: the four `PARTS` [s], then kernels. Shape (rows, 5)."""
     out = np.zeros((ROWS, 5))
     _forward_costs(s, rates, out)
     _backward_costs(s, rates, out)
@@ -239,8 +258,5 @@ def layer_costs(s: Shard, rates: Rates) -> Floats:
             out[row, KERNELS] += s.sequence_parallel
     out[B_MLP_OUT] = out[B_MLP_OUT_DATA] + out[B_MLP_OUT_WEIGHT]
     out[B_ATTENTION] = out[B_ATTENTION_DATA] + out[B_ATTENTION_WEIGHT]
-    for row in range(ROWS):
-        busy = out[row, MATMUL] + out[row, ATTENTION] + out[row, ELEMENTWISE]
-        gaps = out[row, KERNELS] * rates.gap
-        out[row, LAUNCH] = max(gaps, out[row, KERNELS] * rates.host - busy)
+    launches(out, rates)
     return out

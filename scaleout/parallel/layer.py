@@ -14,6 +14,7 @@ from scaleout.engine.program import Label, Message
 from scaleout.parallel import costs
 from scaleout.parallel.activations import Kept
 from scaleout.parallel.block import Block
+from scaleout.parallel.context import Context
 from scaleout.parallel.shard import Options, Shard
 from scaleout.specs import Stack
 
@@ -42,10 +43,14 @@ class Layers:
         HBM of a micro-batch.
     stack
         What is overlapped.
+    context
+        Attention over the ranks that a sequence is cut over.
     """
 
-    def __init__(self, times: Floats, shard: Shard, options: Options, kept: Kept, stack: Stack) -> None:
-        self.shard, self.kept = shard, kept
+    def __init__(
+        self, times: Floats, shard: Shard, options: Options, kept: Kept, stack: Stack, context: Context
+    ) -> None:
+        self.shard, self.kept, self.context = shard, kept, context
         self.overlap, self.split_sends = stack.overlap_tensor_parallel, stack.split_sends
         self.full, self.mlp, self.attention = options.full > 0, options.mlp > 0, options.attention > 0
         self.labels = [
@@ -77,6 +82,11 @@ class Layers:
         s = self.shard
         norm = block.compute(self.labels[costs.F_NORM], after)
         attention = block.compute(self.labels[costs.F_ATTENTION], self._gather(block, (norm,)))
+        if s.cp > 1:
+            if s.sequence_parallel:
+                self._borrow(block, attention)
+            core = self.context.forward(block, (attention,))
+            attention = block.compute(self.labels[costs.F_ATTENTION_OUT], core)
         middle = block.compute(self.labels[costs.F_ADD_NORM], self._reduce(block, (attention,)))
         mlp = block.compute(self.labels[costs.F_MLP], self._gather(block, (middle,)))
         last = block.compute(self.labels[costs.F_ADD], self._reduce(block, (mlp,)))
@@ -106,10 +116,12 @@ class Layers:
         after = (middle,)
         if self.attention and not self.full:
             again = block.compute(self.labels[costs.F_NORM], after)
-            after = (block.compute(self.labels[costs.F_QKV_CORE], self._gather(block, (again,))),)
+            again = block.compute(self.labels[costs.F_QKV_CORE], self._gather(block, (again,)))
+            after = self.context.forward(block, (again,))
         attention = self.labels[costs.B_ATTENTION if both else costs.B_ATTENTION_DATA]
         second = block.compute(attention, self._gather(block, after))
-        last = self._half(block, second, costs.B_QKV_DATA, costs.B_QKV_WEIGHT if both else None)
+        (core,) = self.context.backward(block, (second,), again=self.shard.core_again > 0)
+        last = self._half(block, core, costs.B_QKV_DATA, costs.B_QKV_WEIGHT if both else None)
         for op in (first, second):
             self._borrow(block, op)
         recomputing = start if self.full or self.mlp else first

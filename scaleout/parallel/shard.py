@@ -78,6 +78,8 @@ class Options(NamedTuple):
         Modules that are recomputed.
     split_sends
         Of the stack.
+    cp
+        Ranks that a sequence is cut over.
     """
 
     tp: float
@@ -92,6 +94,7 @@ class Options(NamedTuple):
     norm: float
     product: float
     split_sends: float
+    cp: float
 
 
 def options(experiment: TrainingExperiment) -> Options:
@@ -111,6 +114,7 @@ def options(experiment: TrainingExperiment) -> Options:
         norm=float("norm" in modules),
         product=float("mlp_product" in modules),
         split_sends=float(experiment.stack.split_sends),
+        cp=float(layout.cp),
     )
 
 
@@ -120,8 +124,8 @@ class Shard(NamedTuple):
     Parameters
     ----------
     batch, sequence, tokens, local_tokens
-        Sequences of a micro-batch, tokens of each and of all, and those that norms and residuals
-        of this rank work on.
+        Sequences of a micro-batch, tokens of each whole one, those of all that are this rank's, and
+        those that norms and residuals of this rank work on.
     hidden, heads, kv_heads, head_size, query, key, ffn, gates, vocabulary
         Width of the model; heads, widths of queries, of keys (and of values) and of the
         feed-forward block, matrices that lead into it, and vocabulary, of this rank.
@@ -138,6 +142,9 @@ class Shard(NamedTuple):
         Degree; whether norms and residuals are cut.
     layer, embedding, head
         Parameters of a layer, of the embedding and of norm and output head, on this rank.
+    cp, before
+        Ranks that a sequence is cut over; tokens before those of `sequence` that are attended to
+        besides.
     """
 
     batch: float
@@ -172,6 +179,8 @@ class Shard(NamedTuple):
     layer: float
     embedding: float
     head: float
+    cp: float
+    before: float
 
 
 @compilable
@@ -185,7 +194,7 @@ def cut(d: Dimensions, o: Options) -> Shard:
         vocabulary = _PADDING * math.ceil(vocabulary / _PADDING)
     matrices = h * (query + 2.0 * key) + query * h + d.gates * h * ffn + ffn * h
     biases = d.qkv_bias * (query + 2.0 * key) + d.bias * (d.gates * ffn + 2.0 * h)
-    tokens = o.micro * o.sequence
+    tokens = o.micro * (o.sequence // o.cp)
     local_tokens = tokens // tp if o.sequence_parallel > 0.0 else tokens
     activation = tokens * h * _ACTIVATION
     boundary = activation / tp if o.split_sends + o.sequence_parallel > 0.0 else activation
@@ -223,6 +232,8 @@ def cut(d: Dimensions, o: Options) -> Shard:
         matrices + biases + 2.0 * d.norm,
         vocabulary * h + d.positions + d.embedding_norm * d.norm,
         d.norm + vocabulary * h,
+        o.cp,
+        0.0,
     )
 
 

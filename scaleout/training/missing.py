@@ -16,13 +16,10 @@ def refuse_missing(experiment: TrainingExperiment) -> None:
     """
     layout, model, batch = experiment.layout, experiment.model, experiment.batch
     found = {
-        "layout.cp": layout.cp > 1,
-        "layout.ep": layout.ep > 1 or layout.etp > 1,
         "layout.zero": layout.zero > 1,
         "layout.shard": layout.shard is not None,
         "layout.schedule": layout.schedule is not None,
         "layout.chunks": layout.chunks is not None,
-        "layout.order": layout.order != ("tp", "cp", "dp", "pp"),
         "model.window": model.window is not None and batch.sequence > model.window,
         "model.query_norm": model.query_norm,
         "model.experts": model.experts is not None,

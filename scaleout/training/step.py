@@ -11,6 +11,7 @@ from scaleout.hardware import pack
 from scaleout.models import layer_kinds
 from scaleout.parallel import (
     KINDS,
+    Context,
     Layers,
     Tables,
     families,
@@ -50,7 +51,14 @@ def build(experiment: TrainingExperiment) -> Job:
     rates = pack(experiment.system.chip, experiment.stack, experiment.precision)
     choices = options(experiment)
     layers = {
-        kind: Layers(layer_costs(mine, rates), mine, choices, kept_of(mine, choices, rates), experiment.stack)
+        kind: Layers(
+            layer_costs(mine, rates),
+            mine,
+            choices,
+            kept_of(mine, choices, rates),
+            experiment.stack,
+            Context(mine, layout.context, rates, KINDS.index("temporary")),
+        )
         for kind, mine in shards.items()
     }
     chunks = deal(kinds, layout.pp * layout.vpp, balanced=experiment.stack.stages == "balanced")

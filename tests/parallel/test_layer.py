@@ -8,7 +8,7 @@ import pytest
 
 from scaleout.engine.program import COLLECTIVE, COMPUTE
 from scaleout.hardware import pack
-from scaleout.parallel import Block, Frozen, Layers, Tables, kept_of, layer_costs, options, shard
+from scaleout.parallel import Block, Context, Frozen, Layers, Tables, kept_of, layer_costs, options, shard
 from scaleout.specs import TrainingExperiment
 
 Make = Callable[..., TrainingExperiment]
@@ -22,7 +22,12 @@ class Written:
         self.tables = Tables()
         mine, rates = shard(spec), pack(spec.system.chip, spec.stack, spec.precision)
         self.layers = Layers(
-            layer_costs(mine, rates), mine, options(spec), kept_of(mine, options(spec), rates), spec.stack
+            layer_costs(mine, rates),
+            mine,
+            options(spec),
+            kept_of(mine, options(spec), rates),
+            spec.stack,
+            Context(mine, spec.layout.context, rates, 0),
         )
 
     def block(self, write: Callable[[Block], object]) -> Frozen:
