@@ -33,6 +33,7 @@ __all__ = [
 COMPUTE, COLLECTIVE, SEND, RECEIVE = range(4)
 STREAMS = (
     "compute", "tp", "send forward", "receive forward", "send backward", "receive backward", "dp", "cp", "ep",
+    "gather", "copies",
 )  # fmt: skip
 """Streams of a rank; index 0 is the compute stream."""
 TICKS_PER_SECOND = 1_000_000_000_000

@@ -13,7 +13,7 @@ import numpy as np
 from scaleout.arrays import Floats, Ints
 from scaleout.collectives.places import Rails, railed, rails
 from scaleout.compiled import Compilable, compilable
-from scaleout.errors import PlanError, SpecError
+from scaleout.errors import SpecError
 from scaleout.hardware import Rates, pack
 from scaleout.network import machine
 from scaleout.parallel.activations import kept_of
@@ -22,7 +22,7 @@ from scaleout.parallel.layer import KINDS
 from scaleout.parallel.shard import Dimensions, Options, cut, dimensions, options
 from scaleout.parallel.wires import Wires, wires_of, wires_on
 from scaleout.specs import Layout, System, TrainingExperiment
-from scaleout.training.missing import refuse_missing
+from scaleout.training.missing import refuse_missing, refuse_uncounted
 from scaleout.training.peaks import peaks
 from scaleout.training.recurrence import OUTCOME, Plan, step_ticks
 
@@ -115,7 +115,7 @@ def given(experiment: TrainingExperiment) -> Given:
     """An experiment as numbers; refuses slow parts."""
     refuse_slow(experiment)
     refuse_missing(experiment)
-    _refuse_ranks(experiment.layout)
+    refuse_uncounted(experiment)
     chip, stack, precision = experiment.system.chip, experiment.stack, experiment.precision
     return Given(
         _once(dimensions, experiment.model),
@@ -124,16 +124,6 @@ def given(experiment: TrainingExperiment) -> Given:
         _once(rails, experiment.system, experiment.chips) if _once(railed, experiment.system) else _wires(experiment),
         plan_of(experiment),
     )
-
-
-def _refuse_ranks(layout: Layout) -> None:
-    """Refuse what the recurrence has no ranks for."""
-    usual = Layout()
-    for part in ("cp", "ep", "etp", "order"):
-        if getattr(layout, part) != getattr(usual, part):
-            raise PlanError(
-                f"layout.{part}: the analytic evaluator knows tp, pp and dp in the usual order; take evaluator 'event'"
-            )
 
 
 def _wires(experiment: TrainingExperiment) -> Wires:

@@ -4,10 +4,10 @@ from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.evaluate.event import Recording
 from scaleout.hardware.formats import format_of
 from scaleout.hardware.gemm import gemm_constants
-from scaleout.models import layer_kinds, parameters
+from scaleout.models import parameters
 from scaleout.result import Assumption
 from scaleout.specs import Stack, System, TrainingExperiment
-from scaleout.training.stages import deal
+from scaleout.training.stages import chunks_of
 from scaleout.units import describe
 
 __all__ = ["assumptions"]
@@ -164,8 +164,7 @@ def _algorithms(recording: Recording | None) -> str:
 
 
 def _dealt(spec: TrainingExperiment) -> str:
-    balanced = spec.stack.stages == "balanced"
-    chunks = deal(layer_kinds(spec.model), spec.layout.pp * spec.layout.vpp, balanced=balanced)
+    chunks = chunks_of(spec)
     counts = sorted({chunk.layers for chunk in chunks})
     ends = f"first {chunks[0].layers} with the embedding, last {chunks[-1].layers} with the loss"
     return f"{spec.model.layers} on {len(chunks)} chunks of {' or '.join(map(str, counts))} ({ends})"

@@ -30,7 +30,7 @@ from scaleout.errors import TopologyError, WorkloadError
 from scaleout.network import Fabric, avoiding, machine, stretches, with_routing
 from scaleout.network.pattern import Pattern
 from scaleout.network.topology import Topology
-from scaleout.specs import Fault, Layout, Slow, System, TrainingExperiment
+from scaleout.specs import Fault, Slow, System, TrainingExperiment
 from scaleout.training.step import build
 
 __all__ = ["Recording", "evaluate"]
@@ -231,13 +231,12 @@ class Site:
 
 def site(experiment: TrainingExperiment) -> Site:
     """The site of an experiment: links depend on no rate of a chip, ranks and groups on degrees and order alone."""
-    layout = replace(
-        experiment.layout, vpp=1, sequence_parallel=False, zero=0, context="ring", schedule=None, chunks=None
-    )
+    layout = experiment.layout
+    degrees = (layout.tp, layout.cp, layout.dp, layout.pp, layout.ep, layout.etp, layout.shard, layout.order)
     slow = replace(experiment.slow, chips={}, spread=0.0, seed=0)
-    return _site(experiment.system, experiment.chips, slow, layout)
+    return _site(experiment.system, experiment.chips, slow, degrees)
 
 
 @lru_cache(maxsize=8)
-def _site(system: System, chips: int, slow: Slow, layout: Layout) -> Site:
+def _site(system: System, chips: int, slow: Slow, degrees: tuple[object, ...]) -> Site:
     return Site(system, chips, slow)

@@ -3,10 +3,12 @@
 A name such as ``dgx-h100`` is looked for in the working folder, in the folders of
 ``$SCALEOUT_PATH``, then in the data that came with the package. A path ending in ``.yaml``
 is taken as it is, from the working folder or from that of the file that names it; where a model
-is meant, so is the path of a Hugging Face ``config.json``.
+is meant, so is the path of a Hugging Face ``config.json``. A model is found by its aliases too,
+and whatever the case and separators of a name.
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
@@ -21,7 +23,8 @@ from scaleout.io.yaml import as_yaml, parse_value, read_mapping
 from scaleout.specs import Chip, Model, Stack, System, TrainingExperiment
 
 __all__ = [
-    "FOLDERS", "experiment", "find", "known_chips", "list_names", "load", "read", "roots", "schema", "summary",
+    "FOLDERS", "experiment", "find", "known_chips", "known_models", "list_names", "load", "plain_name", "read", "roots",
+    "schema", "summary",
 ]  # fmt: skip
 
 FOLDERS = {
@@ -110,10 +113,37 @@ def find(kind: str, name: str, beside: Path | None = None) -> Path:
                 path = root / folder / f"{name}.yaml"
                 if path.is_file():
                     return path
+    if kind == "model" and (other := _model_file(name)):
+        return other
     what = "experiment" if kind == "training" else kind
     ends = ".yaml, or .json from Hugging Face" if kind == "model" else ".yaml"
     hint = f"; a path ends in {ends}" if "/" in name or "." in name else ""
     raise SpecError(f"unknown {what} {shown!r}; {near(name, list_names(kind))}{hint}")
+
+
+def plain_name(name: str) -> str:
+    """A name without case and separators.
+
+    >>> plain_name("FT GPT-6.7B")
+    'ftgpt6.7b'
+    """
+    return re.sub(r"[^a-z0-9.]", "", name.lower())
+
+
+def _model_file(name: str) -> Path | None:
+    """The model whose name or alias is the same but for case and separators; names go before aliases."""
+    wanted, names = plain_name(name), list_names("model")
+    for known in names:
+        if plain_name(known) == wanted:
+            return find("model", known)
+    for known in names:
+        # a file that cannot be read is told of when it is asked for itself
+        with suppress(SpecError, OSError):
+            path = find("model", known)
+            aliases = read_mapping(path).get("aliases") if "aliases:" in path.read_text(encoding="utf-8") else None
+            if isinstance(aliases, list) and wanted in [plain_name(str(alias)) for alias in aliases]:
+                return path
+    return None
 
 
 @cache
@@ -252,6 +282,13 @@ def known_chips() -> dict[str, Chip]:
     """Every chip of the catalogue, by its name and by its aliases; a name goes before an alias."""
     chips: list[Chip] = [load("chip", name) for name in list_names("chip")]
     return {alias: chip for chip in chips for alias in chip.aliases} | {chip.name: chip for chip in chips}
+
+
+def known_models() -> dict[str, Model]:
+    """Every model of the catalogue, by its plain name and its plain aliases; a name goes before an alias."""
+    models: list[Model] = [load("model", name) for name in list_names("model")]
+    by_alias = {plain_name(alias): model for model in models for alias in model.aliases}
+    return by_alias | {plain_name(model.name): model for model in models}
 
 
 def experiment(source: str | Path | Mapping[str, Any], settings: tuple[str, ...] = ()) -> TrainingExperiment:

@@ -1,7 +1,7 @@
 """Model and layout: what one rank computes, keeps and sends."""
 
 from scaleout.parallel.activations import Kept, kept_of
-from scaleout.parallel.block import Block, Frozen, Tables, join
+from scaleout.parallel.block import Block, Frozen, Tables, interleave, join
 from scaleout.parallel.context import Context
 from scaleout.parallel.costs import layer_costs
 from scaleout.parallel.exchange import ExpertExchange
@@ -12,5 +12,6 @@ from scaleout.parallel.wires import Wires, wires_of
 
 __all__ = [
     "KINDS", "Block", "Context", "ExpertExchange", "Frozen", "Kept", "Layers", "Options", "Shard", "Tables", "Wires",
-    "chunk_parameters", "families", "join", "kept_of", "layer_costs", "options", "shard", "stage_of", "wires_of",
+    "chunk_parameters", "families", "interleave", "join", "kept_of", "layer_costs", "options", "shard", "stage_of",
+    "wires_of",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 from scaleout.arrays import Floats, Ints
 from scaleout.engine.program import COLLECTIVE, COMPUTE, RECEIVE, SEND, STREAMS, Label, Mark, Message, Program
 
-__all__ = ["Block", "Frozen", "Tables", "join"]
+__all__ = ["Block", "Frozen", "Tables", "interleave", "join"]
 
 COMPUTE_STREAM, TP_STREAM = STREAMS.index("compute"), STREAMS.index("tp")
 _DEPS = 3
@@ -51,6 +51,11 @@ class Frozen:
     def __len__(self) -> int:
         return len(self.ops)
 
+    @property
+    def parts(self) -> tuple[Ints, Ints, Floats]:
+        """All three."""
+        return self.ops, self.after, self.memory
+
 
 class Block:
     """A block under construction. Every method returns the index of what it adds."""
@@ -87,6 +92,10 @@ class Block:
         """Index of the newest operation."""
         return len(self._ops) - 1
 
+    def kernel(self, op: int) -> int:
+        """The first operation on the compute stream from here on."""
+        return next(at for at in range(op, len(self._ops)) if self._ops[at][0] == COMPUTE)
+
     def _add(self, kind: int, stream: int, item: int, after: Sequence[int]) -> int:
         here = len(self._ops)
         distances = sorted({here - op for op in after})
@@ -101,6 +110,35 @@ class Block:
             np.array(self._after, dtype=np.int64).reshape(-1, _DEPS),
             np.array(self._memory, dtype=np.float64).reshape(-1, 4),
         )
+
+
+def interleave(a: Frozen, b: Frozen) -> tuple[Frozen, Ints, Ints]:
+    """One block from two, so that the kernels of each run while messages of the other are under way.
+
+    Both are cut behind each collective and merged evenly. Receives come first and sends last, those of
+    `a` before those of `b`.
+
+    Returns
+    -------
+    tuple
+        The block, and where in it the operations of `a` and of `b` are.
+    """
+    keys = []
+    for block in (a, b):
+        kind = block.ops[:, 0]
+        cut = np.cumsum(kind == COLLECTIVE) - (kind == COLLECTIVE)
+        key = (cut + 0.5) / (cut.max(initial=0) + 1)
+        key[kind == RECEIVE], key[kind == SEND] = -1.0, 2.0
+        keys.append(key)
+    order = np.argsort(np.concatenate(keys), kind="stable")
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    ops, after, memory = (np.concatenate(pair) for pair in zip(a.parts, b.parts, strict=True))
+    shift = np.repeat((0, len(a)), (len(a.memory), len(b.memory)))
+    memory[:, 0] = place[memory[:, 0].astype(np.int64) + shift]
+    here = np.arange(len(order))[:, None]
+    after = np.where(after > 0, place[:, None] - place[here - after], 0)
+    return Frozen(ops[order], after[order], memory), place[: len(a)], place[len(a) :]
 
 
 def join(blocks: Sequence[Frozen], names: Sequence[str], extra: Sequence[tuple[int, int, int]] = ()) -> Program:

@@ -39,10 +39,12 @@ def families(layout: Layout, *, tied_embeddings: bool) -> dict[str, Family]:
     ``tp`` and ``cp`` groups; ``dp``, the ranks that hold the same part of the dense model; where
     they keep parts of it, ``shard``, over which it is cut, and ``copies``, the holders of one part.
     Of the experts, whose ranks are those of a stage in their order, cut over ``etp`` neighbours,
-    dealt out over ``ep`` of these, in ``edp`` copies. ``pp_forward`` and ``pp_backward``, pairs
-    from each rank to its fellow in the next and in the previous stage (round the end too:
-    interleaved schedules pass from the last stage to the first); ``embedding``, first and last
-    stage; ``world``. The members of a group are in the order of their ranks.
+    dealt out over ``ep`` of these, in ``edp`` copies. ``dp_copies`` and ``edp_copies``, the same
+    where stages as far from either end hold the same chunks, the model being there twice.
+    ``pp_forward`` and ``pp_backward``, pairs from each rank to its fellow in the next and in the
+    previous stage (round the end too: interleaved schedules pass from the last stage to the first);
+    ``embedding``, first and last stage; ``world``. The members of a group are in the order of their
+    ranks.
     """
     ranks = grid(layout)
     stages = np.sort(ranks.reshape(layout.pp, -1), axis=1)
@@ -61,6 +63,9 @@ def families(layout: Layout, *, tied_embeddings: bool) -> dict[str, Family]:
         parts = replicas.reshape(len(replicas), -1, layout.shard)
         made["shard"] = Family("shard", "dp", parts.reshape(-1, layout.shard))
         made["copies"] = Family("copies", "dp", np.moveaxis(parts, 1, 2).reshape(-1, parts.shape[1]))
+    if layout.pp > 1 and layout.pp % 2 == 0:
+        made["dp_copies"] = Family("dp_copies", "dp", _mirrored(replicas, layout.pp))
+        made["edp_copies"] = Family("edp_copies", "dp", _mirrored(made["edp"].groups, layout.pp))
     if layout.pp > 1:
         here, following = ranks, np.roll(ranks, -1, axis=0)
         made["pp_forward"] = Family("pp_forward", "pp", np.column_stack((here.ravel(), following.ravel())))
@@ -68,3 +73,10 @@ def families(layout: Layout, *, tied_embeddings: bool) -> dict[str, Family]:
         if tied_embeddings:
             made["embedding"] = Family("embedding", "dp", np.column_stack((ranks[0].ravel(), ranks[-1].ravel())))
     return {name: family for name, family in made.items() if family.groups.shape[1] > 1}
+
+
+def _mirrored(groups: Ints, stages: int) -> Ints:
+    """Groups of a stage, each with its fellow of the stage as far from the other end."""
+    of_stage = groups.reshape(stages, -1, groups.shape[1])
+    pairs = np.stack((of_stage, of_stage[::-1]), axis=2)[: stages // 2]
+    return pairs.reshape(-1, 2 * groups.shape[1])

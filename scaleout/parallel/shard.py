@@ -73,7 +73,8 @@ class Options(NamedTuple):
         Tensor-parallel degree; norms and residuals are cut too; sequences of a micro-batch and
         tokens of each.
     gradient_width
-        Bytes of a gradient [byte].
+        Bytes of a gradient in its sum over micro-batches, which is read and written [byte]; half of
+        what is written, where nothing is summed.
     full, attention, mlp, core, norm, product
         Modules that are recomputed.
     split_sends
@@ -106,7 +107,7 @@ def options(experiment: TrainingExperiment) -> Options:
         sequence_parallel=float(layout.sequence_parallel and layout.tp > 1),
         micro=float(batch.micro),
         sequence=float(batch.sequence),
-        gradient_width=format_of(experiment.gradients).left,
+        gradient_width=_ACTIVATION / 2.0 if experiment.reduces_each else format_of(experiment.gradients).left,
         full=float("full" in modules),
         attention=float("attention" in modules),
         mlp=float("mlp" in modules),
@@ -134,7 +135,7 @@ class Shard(NamedTuple):
     core_again, product_again, norm_1_again, norm_2_again
         Recomputed in the backward pass, outside of larger recomputed blocks.
     width, gradient_width
-        Bytes of an activation and of a gradient [byte].
+        Bytes of an activation, and of a gradient in its sum [byte]; see `Options`.
     activation, local_activation, boundary
         A whole activation of a micro-batch, the part that norms and residuals of this rank hold,
         and what it sends to the next stage [byte].

@@ -190,6 +190,21 @@ class TrainingExperiment:
         """Micro-batches a dp rank works through in a step."""
         return self.batch.global_ // (self.layout.dp * self.batch.micro)
 
+    @property
+    def reshard(self) -> Literal["forward", "backward", "step", "never"]:
+        """Until when weights stay that were gathered for a pass; "never": each rank keeps all of its own."""
+        layout, stack = self.layout, self.stack
+        if layout.zero == 3:
+            return stack.reshard if layout.pp == 1 else stack.reshard_stages
+        if layout.zero == 2 and stack.gather_units:
+            return "backward" if layout.pp == 1 else "step"
+        return "never"
+
+    @property
+    def reduces_each(self) -> bool:
+        """Whether gradients are reduced in every micro-batch, and their parts summed."""
+        return self.layout.zero > 1 and not self.stack.no_sync and self.reshard != "step"
+
     def _check_division(self) -> None:
         """Refuse, all at once, what does not divide."""
         layout, model, batch = self.layout, self.model, self.batch
@@ -283,6 +298,10 @@ class TrainingExperiment:
             )
         if layout.context == "ring" and model.window is not None and batch.sequence > model.window:
             mistakes.append("layout.context: no ring attends within a window; take all_gather or all_to_all")
+        if not model.causal or model.encoder or model.linear is not None:
+            mistakes.append(
+                f"layout.cp: attention of {model.name} is not causal, or keeps a state; only causal attention is cut"
+            )
         if self.stack.attention == "unfused":
             mistakes.append(
                 f"layout.cp: attention of {self.stack.name} is unfused, and needs whole sequences; name a kernel, "

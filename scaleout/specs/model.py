@@ -140,8 +140,12 @@ class Model:
         one that moves along with each token.
     embedding_norm
         A norm follows the token embedding.
+    post_norms
+        What attention and feed-forward block give has a norm besides that before them (Gemma 2, Grok-1).
     query_norm
         Queries and keys of each head have a norm.
+    output_gate
+        What attention gives is multiplied by a gate as wide, computed beside the queries (Qwen3-Next).
     experts, latent, linear
         Mixture of experts, compressed keys and values, layers of linear attention; None for none.
     predictions
@@ -150,6 +154,10 @@ class Model:
     encoder
         Layers of an encoder, of the same widths, whose output every decoder layer attends to besides;
         0 for a decoder alone.
+    causal
+        A token of the decoder attends to those before it; false for a model that is an encoder alone.
+    aliases
+        Other names that it is known by.
     """
 
     name: str
@@ -170,12 +178,16 @@ class Model:
     global_every: Count | None = None
     blocks: bool = False
     embedding_norm: bool = False
+    post_norms: bool = False
     query_norm: bool = False
+    output_gate: bool = False
     experts: Experts | None = None
     latent: Latent | None = None
     linear: LinearAttention | None = None
     predictions: _Some = 0
     encoder: _Some = 0
+    causal: bool = True
+    aliases: tuple[str, ...] = ()
     source: str
 
     def __post_init__(self) -> None:
@@ -184,3 +196,5 @@ class Model:
             raise SpecError(
                 f"model.kv_heads: {self.kv_heads} does not divide the {self.heads} query heads of {self.name!r}"
             )
+        if not self.causal and (self.encoder or self.predictions):
+            raise SpecError(f"model.causal: {self.name!r} is an encoder alone, it has no encoder and no predictions")

@@ -1,12 +1,15 @@
 """A software stack: what a training framework of one version adds to the hardware."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from scaleout.specs.fields import check_fields
-from scaleout.units import Bytes, Fraction, Seconds
+from scaleout.units import Bytes, Fraction, Number, Seconds
 
 __all__ = ["Stack"]
+
+Ahead = Annotated[int, Number(low=0, high=1e6, above=False, integer=True)]
+Kept = Literal["forward", "backward", "step"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +53,31 @@ class Stack:
         system's library; or the name of a library of kernels among the system's `moe_kernels`.
     bucket
         Gradients are reduced in buckets of at least this size [byte].
+    gather_units
+        With ZeRO-2, weights are gathered unit by unit in every forward pass and dropped in its
+        backward pass (SHARD_GRAD_OP of PyTorch); otherwise all of them once, after the update.
+    reshard, reshard_stages
+        Until when the weights of a unit stay that ZeRO-3 has gathered: to the end of each pass, from
+        a forward pass to the end of its backward pass, or to the last backward pass of the step, in
+        which alone gradients are reduced. Without and with a pipeline.
+    root_unit
+        Embedding, last norm and head are one unit, gathered before the first layer's and kept to the
+        end of backward; otherwise embedding is one, and norm and head are another.
+    forward_prefetch, backward_prefetch
+        Units whose weights may be gathered ahead of the one that computes.
+    no_sync
+        With ZeRO-2 and 3, gradients are summed whole over the micro-batches and reduced in the last;
+        otherwise reduced in each, and their parts summed.
+    one_communicator
+        Gathers of weights and reductions of gradients run one after another, as operations of one
+        NCCL communicator do; otherwise beside each other.
+    gather_dtype
+        Dtype in which weights are gathered.
+    master
+        Where the optimizer keeps weights in fp32: a "copy" beside the 16-bit ones, the sharded weights
+        their "own" masters (only what is gathered has 16 bits), or "none".
     optimizer_traffic
-        HBM traffic of one update [byte per parameter].
+        HBM traffic of one update by Adam with states in fp32 [byte per parameter].
     reserved
         HBM that the driver, the runtime and the communication library keep [byte].
     """
@@ -72,6 +98,16 @@ class Stack:
     fused_gradient_sum: bool
     experts_exchange: str = "nccl"
     bucket: Bytes
+    gather_units: bool = False
+    reshard: Kept = "forward"
+    reshard_stages: Kept = "step"
+    root_unit: bool = False
+    forward_prefetch: Ahead = 1
+    backward_prefetch: Ahead = 1
+    no_sync: bool = False
+    one_communicator: bool = True
+    gather_dtype: Literal["fp32", "bf16", "fp8"] = "bf16"
+    master: Literal["copy", "own", "none"] = "copy"
     optimizer_traffic: Bytes
     reserved: Bytes
     source: str

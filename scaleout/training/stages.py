@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
 from scaleout.arrays import Floats
 from scaleout.compiled import compilable
-from scaleout.models import LayerKind
+from scaleout.errors import PlanError
+from scaleout.models import LayerKind, layer_kinds
+from scaleout.specs import TrainingExperiment
 
-__all__ = ["STATE_BYTES", "Chunk", "Place", "deal", "layers_of"]
+__all__ = ["STATE_BYTES", "Chunk", "Place", "chunks_of", "deal", "layers_of"]
 
 STATE_BYTES = 12.0
 """Adam in fp32: master weight, mean and variance [byte per parameter]."""
@@ -31,11 +34,22 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A chunk's place: whether nothing comes before it in the model, and nothing after."""
+    """A chunk's place.
+
+    Parameters
+    ----------
+    first, last
+        Whether nothing comes before it in the model, and nothing after.
+    came, goes
+        Which way its input comes and its output goes forward: 1 from stage to next stage, -1 back, 0
+        where no message is needed.
+    """
 
     chunk: Chunk
     first: bool
     last: bool
+    came: int = 0
+    goes: int = 0
 
 
 @compilable
@@ -66,6 +80,28 @@ def layers_of(layers: int, chunks: int, balanced: float) -> Floats:
     return counts
 
 
+def chunks_of(experiment: TrainingExperiment) -> list[Chunk]:
+    """The chunks of an experiment's model, in its order: as its layout says, or dealt out.
+
+    Raises
+    ------
+    PlanError
+        `layout.chunks` does not fit the model or the stages.
+    """
+    layout, kinds = experiment.layout, layer_kinds(experiment.model)
+    count = layout.pp * layout.vpp
+    if layout.chunks is None:
+        return deal(kinds, count, balanced=experiment.stack.stages == "balanced")
+    given = f"layout.chunks: {', '.join(map(str, layout.chunks))}"
+    if len(layout.chunks) != count:
+        raise PlanError(f"{given}: {len(layout.chunks)} chunks; accepted: pp {layout.pp} x vpp {layout.vpp} = {count}")
+    if sum(layout.chunks) != len(kinds):
+        raise PlanError(f"{given}: {sum(layout.chunks)} layers; {experiment.model.name} has {len(kinds)}")
+    if 0 in layout.chunks[1:-1]:
+        raise PlanError(f"{given}: chunk {layout.chunks.index(0, 1)} is empty; only the ends may be without a layer")
+    return _cut(kinds, layout.chunks)
+
+
 def deal(layers: Sequence[LayerKind], chunks: int, *, balanced: bool = True) -> list[Chunk]:
     """Chunks in the order of the model.
 
@@ -82,9 +118,13 @@ def deal(layers: Sequence[LayerKind], chunks: int, *, balanced: bool = True) -> 
     >>> [chunk.layers for chunk in deal([LayerKind()] * 10, 4, balanced=False)]
     [3, 3, 3, 1]
     """
-    ends = np.cumsum(layers_of(len(layers), chunks, float(balanced))).astype(np.int64).tolist()
-    starts = [0, *ends[:-1]]
+    return _cut(layers, layers_of(len(layers), chunks, float(balanced)).astype(np.int64).tolist())
+
+
+def _cut(layers: Sequence[LayerKind], counts: Sequence[int]) -> list[Chunk]:
+    """Chunks of so many layers each."""
+    ends = list(accumulate(counts))
     return [
-        Chunk(tuple(layers[low:high]), i == 0, i == chunks - 1)
-        for i, (low, high) in enumerate(zip(starts, ends, strict=True))
+        Chunk(tuple(layers[end - count : end]), i == 0, i == len(counts) - 1)
+        for i, (count, end) in enumerate(zip(counts, ends, strict=True))
     ]

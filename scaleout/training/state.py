@@ -1,17 +1,34 @@
 """What a step does beside its passes: update, gathers of parameters, sums of gradients, and what is always held."""
 
 from collections.abc import Mapping
+from functools import reduce
 
 from scaleout.engine.program import STREAMS, Label, Message
 from scaleout.hardware import Rates
 from scaleout.models import LayerKind
 from scaleout.parallel import Block, Frozen, Shard, Tables, chunk_parameters
 from scaleout.specs import TrainingExperiment
-from scaleout.training.stages import STATE_BYTES, Chunk, Place
+from scaleout.training.held import Held, sharing, widths
+from scaleout.training.optimizer import (
+    MUON_WIDTH,
+    end_moments,
+    layer_moments,
+    matrices,
+    newton_schulz,
+    update_bytes,
+)  # fmt: skip
+from scaleout.training.registry import schedule_of
+from scaleout.training.stages import Chunk, Place
+from scaleout.training.timetable import copies, seats_of, together
 
-__all__ = ["State"]
+__all__ = ["GATHER", "State"]
 
-_DP = STREAMS.index("dp")
+GATHER = "gather"
+"""Family of gathers that do not share a communicator with reductions: its groups are those that share weights."""
+_DP, _GATHER, _COPIES, _TP = (STREAMS.index(name) for name in ("dp", "gather", "copies", "tp"))
+_ENCODE, _DECODE = 4.0, 1.0
+"""Passes over gradients that are compressed, beside the code itself: a statistic of them, then gradient and what
+was left over from the last step are read and what is left now is written; decoding writes."""
 
 
 class State:
@@ -24,63 +41,164 @@ class State:
         # embedding and head are the same whatever the layers are
         self.mine = next(iter(shards.values()))
         self.layout, self.stack = experiment.layout, experiment.stack
+        seats = seats_of(schedule_of(self.layout).placement, self.layout.pp, self.layout.vpp)
+        self.together = together(seats)
+        self.dense, self.experts = sharing(experiment, copies(seats))
+        self.width = widths(experiment, self.mine)
+        self.units = experiment.reshard != "never"
 
-    def count(self, chunk: Chunk) -> float:
+    # --- counting ----------------------------------------------------------------------------
+
+    def layer(self, kind: LayerKind) -> Held:
+        """Parameters of a layer."""
+        return Held(self.shards[kind].layer)
+
+    def end(self, *, embedding: bool = False, loss: bool = False) -> Held:
+        """Parameters of the embedding, or of norm and head."""
+        return Held(chunk_parameters(self.mine, 0.0, embedding, loss, self.together))
+
+    def count(self, chunk: Chunk) -> Held:
         """Parameters of a chunk on one rank."""
-        ends = chunk_parameters(self.mine, 0.0, chunk.embedding, chunk.loss, self.layout.pp == 1)
-        return ends + sum(self.shards[kind].layer for kind in chunk.kinds)
+        ends = self.end(embedding=chunk.embedding, loss=chunk.loss)
+        return reduce(Held.__add__, (self.layer(kind) for kind in chunk.kinds), ends)
+
+    def part(self, held: Held, zero: int = 1) -> Held:
+        """What a rank keeps of something that this stage of ZeRO cuts."""
+        if self.layout.zero < zero:
+            return held
+        return Held(held.dense / self.dense.parts, held.experts / self.experts.parts)
+
+    def gathered(self, held: Held) -> float:
+        """Weights of a unit that was gathered [byte]."""
+        return held.total * self.width.gathered
+
+    def whole_gradients(self, held: Held) -> float:
+        """Gradients of a unit: as they are written, and as they are sent [byte]."""
+        sent = self.width.reduced if self.width.reduced != self.width.written else 0.0
+        return held.total * (self.width.written + sent)
+
+    def _moments(self, chunks: list[Chunk]) -> Held:
+        """Moments of the optimizer, not cut [byte]."""
+        total = Held()
+        for chunk in chunks:
+            for kind in chunk.kinds:
+                total += Held(layer_moments(self.experiment, self.shards[kind]))
+            for end in (self.end(embedding=chunk.embedding), self.end(loss=chunk.loss)):
+                total += Held(end_moments(self.experiment, self.mine, end.dense))
+        return total
 
     def static(self, chunks: list[Chunk]) -> dict[str, float]:
         """HBM that a stage holds all the time, by kind [byte]."""
-        held = sum(self.count(chunk) for chunk in chunks)
-        parts = self.layout.dp if self.layout.zero else 1
+        held = reduce(Held.__add__, (self.count(chunk) for chunk in chunks), Held())
+        weights = self.part(held) if self.units else held
+        masters = self.part(held).total * self.width.master
+        gradients = self.part(held, 2).total * self.width.kept
+        if self.layout.zero > 1 and not self.experiment.reduces_each:
+            gradients += held.total * self.width.kept
+        elif self.layout.zero > 1 and not self.units:
+            # one bucket fills while another is reduced
+            gradients += min(2.0 * self.stack.bucket, held.total * self.width.kept)
         return {
-            "weights": held * self.mine.width,
-            "gradients": held * self.mine.gradient_width,
-            "optimizer": held * STATE_BYTES / parts,
+            "weights": weights.total * self.width.stored,
+            "gradients": gradients,
+            "optimizer": masters + self.part(self._moments(chunks)).total,
             "reserved": self.stack.reserved,
         }
 
-    def opening(self, held: float, places: list[Place]) -> tuple[Frozen, list[int]]:
-        """The update of this rank's part, then the gather of every chunk's parameters."""
-        block = Block(self.tables)
-        sharded = self.layout.zero == 1 and self.layout.dp > 1
-        part = held / (self.layout.dp if sharded else 1)
-        update = block.compute(self._update("update", part * self.stack.optimizer_traffic))
-        gathers = []
-        if sharded:
-            for place in places:
-                nbytes = self.count(place.chunk) * self.mine.width
-                if nbytes:
-                    gathers.append(block.collective(Message("dp", "all_gather", nbytes), (update,), _DP))
-                else:
-                    gathers.append(gathers[-1] if gathers else update)
-        return block.freeze(), gathers
+    # --- operations --------------------------------------------------------------------------
 
-    def closing(self, held: float, places: list[Place]) -> Frozen:
+    def opening(self, places: list[Place]) -> tuple[Frozen, list[int]]:
+        """The update of this rank's part, then the gather of every chunk's parameters, if they are gathered whole."""
+        block = Block(self.tables)
+        chunks = [place.chunk for place in places]
+        held = reduce(Held.__add__, (self.count(chunk) for chunk in chunks), Held())
+        update = self._muon(block, chunks) if self.experiment.optimizer == "muon" else ()
+        nbytes = update_bytes(self.experiment, self.part(held).total, self.part(self._moments(chunks)).total)
+        last = block.compute(self._pass("update", nbytes), update)
+        gathers: list[int] = []
+        if self.layout.zero and not self.units:
+            for chunk in chunks:
+                op = self.gather(block, self.count(chunk), (last,))
+                gathers.append(op if op >= 0 else gathers[-1] if gathers else last)
+        return block.freeze(), gathers if block.last > last else []
+
+    def closing(self, places: list[Place]) -> Frozen:
         """Gradients that are still to be reduced; tied embeddings are summed over the end stages; then the norm."""
         block = Block(self.tables)
+        held = reduce(Held.__add__, (self.count(place.chunk) for place in places), Held())
         after: tuple[int, ...] = ()
-        if not self.stack.overlap_gradient_reduction and self.layout.dp > 1:
-            after = (self.reduce(block, held, ()),)
+        if not self.stack.overlap_gradient_reduction and not self.experiment.reduces_each and not self.units:
+            after = tuple(op for op in (self.reduce(block, held, ()),) if op >= 0)
         ends = any(place.first or place.last for place in places)
-        if self.mine.tied and self.layout.pp > 1 and ends:
-            nbytes = self.mine.vocabulary * self.mine.hidden * self.mine.gradient_width
-            after = (block.collective(Message("embedding", "all_reduce", nbytes), after, _DP),)
-        part = held / (self.layout.dp if self.layout.zero else 1)
-        norm = block.compute(self._update("gradient norm", part * self.mine.gradient_width), after)
+        if self.mine.tied and not self.together and ends:
+            tied = self.part(Held(self.mine.vocabulary * self.mine.hidden), 2).dense
+            after = (block.collective(Message("embedding", "all_reduce", tied * self.width.reduced), after, _DP),)
+        part = self.part(held).total
+        if self.experiment.compression > 1.0:
+            code = self.width.reduced / self.experiment.compression
+            after = (block.compute(self._pass("decode", part * (_DECODE * self.width.kept + code)), after),)
+        norm = block.compute(self._pass("gradient norm", part * self.width.kept), after)
         if self.layout.chips > 1:
             # eight bytes: latency alone, under a nanosecond of any link is left out
             block.collective(Message("world", "all_reduce", 0.0), (norm,), _DP)
         return block.freeze()
 
-    def _update(self, name: str, nbytes: float) -> Label:
+    def gather(self, block: Block, held: Held, after: tuple[int, ...]) -> int:
+        """Weights over the ranks that share them; the last operation, -1 for none."""
+        op, apart = -1, self.units and not self.stack.one_communicator
+        for count, share in ((held.experts, self.experts), (held.dense, self.dense)):
+            if count and share.parts > 1:
+                family = f"{GATHER} {share.family}" if apart else share.family
+                message = Message(family, "all_gather", count * self.width.gathered)
+                op = block.collective(message, after, _GATHER if apart else _DP)
+        return op
+
+    def reduce(self, block: Block, held: Held, after: tuple[int, ...]) -> int:
+        """Gradients over the ranks that share them, and over copies; the last operation, -1 for none."""
+        shares = ((held.experts, self.experts), (held.dense, self.dense))
+        if not any(count and share.parts * share.copies > 1 for count, share in shares):
+            return -1
+        if self.experiment.compression > 1.0:
+            code = self.width.reduced / self.experiment.compression
+            after = (block.compute(self._pass("encode", held.total * (_ENCODE * self.width.kept + code)), after),)
+        op = -1
+        for count, share in shares:
+            nbytes = count * self.width.reduced / self.experiment.compression
+            if count and share.parts > 1:
+                operation = "reduce_scatter" if self.layout.zero else "all_reduce"
+                op = block.collective(Message(share.family, operation, nbytes), after, _DP)
+            if count and share.copies > 1:
+                waits = after if op < 0 else (op,)
+                op = block.collective(Message("copies", "all_reduce", nbytes / share.parts), waits, _COPIES)
+        return op
+
+    def _pass(self, name: str, nbytes: float) -> Label:
         parts = (("elementwise", nbytes / self.rates.elementwise), ("launch", self.rates.gap))
         return Label(name, "optimizer", parts)
 
-    def reduce(self, block: Block, parameters: float, after: tuple[int, ...]) -> int:
-        """Gradients of a bucket over the dp group, beside what follows."""
-        if self.layout.dp == 1:
-            return -1
-        operation = "reduce_scatter" if self.layout.zero else "all_reduce"
-        return block.collective(Message("dp", operation, parameters * self.mine.gradient_width), after, _DP)
+    def _muon(self, block: Block, chunks: list[Chunk]) -> tuple[int, ...]:
+        """Orthogonal updates. Whole matrices are dealt out over the ranks that share the optimizer; those that are cut
+        are brought to their rank and back, over the ranks that share weights, and gathered over the tp group."""
+        parts = self.dense.parts if self.layout.zero else 1
+        tp = self.layout.tp
+        counted: dict[tuple[float, float], int] = {}
+        for chunk in chunks:
+            for kind in chunk.kinds:
+                for shape in matrices(self.shards[kind]):
+                    counted[shape] = counted.get(shape, 0) + 1
+        nbytes = MUON_WIDTH * sum(number * rows * columns for (rows, columns), number in counted.items())
+        after: tuple[int, ...] = ()
+        there_and_back = self.units and parts > 1
+        if there_and_back:
+            after = (block.collective(Message(self.dense.family, "all_to_all", nbytes / parts), after, _DP),)
+        if tp > 1:
+            after = (block.collective(Message("tp", "all_gather", nbytes * tp / parts), after, _TP),)
+        seconds = 0.0
+        for (rows, columns), number in sorted(counted.items()):
+            # the dimension that tp cuts is the one that is not the model's width
+            whole = (rows, columns * tp) if rows == self.mine.hidden else (rows * tp, columns)
+            seconds += -(-number // parts) * newton_schulz(*whole, self.rates)
+        after = (block.compute(Label("newton-schulz", "optimizer", (("matmul", seconds),)), after),)
+        if there_and_back:
+            after = (block.collective(Message(self.dense.family, "all_to_all", nbytes / parts), after, _DP),)
+        return after

@@ -6,7 +6,13 @@ buckets reduced beside the backward of the last micro-batch, and the next norm. 
 that all-reduce together, so one period is the steady state exactly.
 """
 
-from scaleout.engine.program import Job, Program
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import takewhile
+
+import numpy as np
+
+from scaleout.engine.program import COMPUTE, Family, Job, Program
 from scaleout.hardware import pack
 from scaleout.models import layer_kinds
 from scaleout.parallel import (
@@ -25,10 +31,12 @@ from scaleout.parallel import (
 from scaleout.specs import TrainingExperiment
 from scaleout.training.imperfect import speeds
 from scaleout.training.missing import refuse_missing
-from scaleout.training.schedules import schedule
-from scaleout.training.stages import Place, deal
-from scaleout.training.state import State
-from scaleout.training.writer import PassWriter
+from scaleout.training.registry import schedule_of
+from scaleout.training.schedules import Pass
+from scaleout.training.stages import Place, chunks_of
+from scaleout.training.state import GATHER, State
+from scaleout.training.timetable import Steps, finished, timetable
+from scaleout.training.writer import PassWriter, message_way
 
 __all__ = ["build"]
 
@@ -48,7 +56,9 @@ def build(experiment: TrainingExperiment) -> Job:
     tables = Tables()
     kinds = layer_kinds(model)
     shards = {kind: shard(experiment, kind) for kind in dict.fromkeys(kinds)}
-    rates = pack(experiment.system.chip, experiment.stack, experiment.precision)
+    # where every micro-batch's gradients are reduced, its kernels add to nothing
+    summing = replace(experiment.stack, fused_gradient_sum=True) if experiment.reduces_each else experiment.stack
+    rates = pack(experiment.system.chip, summing, experiment.precision)
     choices = options(experiment)
     layers = {
         kind: Layers(
@@ -61,20 +71,21 @@ def build(experiment: TrainingExperiment) -> Job:
         )
         for kind, mine in shards.items()
     }
-    chunks = deal(kinds, layout.pp * layout.vpp, balanced=experiment.stack.stages == "balanced")
+    chunks, schedule = chunks_of(experiment), schedule_of(layout)
+    table = timetable(schedule, layout.pp, layout.vpp, experiment.micro_batches)
     state = State(experiment, shards, rates, tables)
     writer = PassWriter(experiment.stack, layers, state, tables, state.mine.boundary)
     programs, static = [], []
-    for stage in range(layout.pp):
-        places = [Place(chunks[at], at == 0, at == len(chunks) - 1) for at in range(stage, len(chunks), layout.pp)]
-        programs.append(_program(experiment, state, writer, stage, places))
+    for stage, seats in enumerate(table.seats):
+        places = [Place(chunks[at], at == 0, at == len(chunks) - 1, came, goes) for _, at, came, goes in seats]
+        programs.append(_program(experiment, state, writer, places, table.steps[stage], table.inbox[stage]))
         static.append(state.static([place.chunk for place in places]))
-    tied = model.tied_embeddings and layout.pp > 1
+    tied = model.tied_embeddings and not state.together
     used = {message.family for message in tables.messages}
     return Job(
         programs=programs,
         program_of=stage_of(layout),
-        families={k: f for k, f in families(layout, tied_embeddings=tied).items() if k in used},
+        families=_used(families(layout, tied_embeddings=tied), used),
         labels=list(tables.labels),
         messages=list(tables.messages),
         memory_kinds=KINDS,
@@ -83,35 +94,69 @@ def build(experiment: TrainingExperiment) -> Job:
     )
 
 
+def _used(made: dict[str, Family], used: set[str]) -> dict[str, Family]:
+    """The families that messages name, and the communicators of their own that gathers have."""
+    apart = {f"{GATHER} {k}": replace(f, name=f"{GATHER} {k}") for k, f in made.items()}
+    return {k: f for k, f in {**made, **apart}.items() if k in used}
+
+
 def _program(
-    experiment: TrainingExperiment, state: State, writer: PassWriter, stage: int, places: list[Place]
+    experiment: TrainingExperiment,
+    state: State,
+    writer: PassWriter,
+    places: list[Place],
+    steps: Steps,
+    inbox: Mapping[int, tuple[Pass, ...]],
 ) -> Program:
     """Update, passes in the schedule's order, and the meeting at the end."""
-    layout, stack, micro_batches = experiment.layout, experiment.stack, experiment.micro_batches
-    held = sum(state.count(place.chunk) for place in places)
-    opening, gathers = state.opening(held, places)
-    blocks, names, extra = [opening], [""], []
+    stack = experiment.stack
     # a chunk's first forward waits for its own gather, or the very first pass for all of them
-    waiting = dict(enumerate(gathers)) if stack.overlap_parameter_gather else dict(enumerate(gathers[-1:]))
-    reduced = through = 0
+    used = list(dict.fromkeys(one.chunk for step in steps for one in step))
+    opening, gathers = state.opening([places[chunk] for chunk in used])
+    waiting = dict(zip(used, gathers if stack.overlap_parameter_gather else gathers[-1:], strict=False))
+    blocks, names, extra = [opening], [""], []
+    ends = finished(steps)
+    coming = {way: iter(passes) for way, passes in inbox.items()}
+    early: dict[Pass, int] = {}
+    blocking = not stack.overlap_sends or (experiment.reduces_each and not writer.overlapped)
+    through, reduced = int(np.flatnonzero(opening.ops[:, 0] == COMPUTE)[-1]), 0
+    begun: set[int] = set()
     size = len(opening)
-    for step in schedule(stage, layout.pp, layout.vpp, micro_batches):
-        last = step.backward and step.micro_batch == micro_batches - 1
-        written = writer.written(step, places[step.chunk], last)
-        block = written.block
-        if not step.backward and step.chunk in waiting:
-            extra.append((len(blocks), written.first, waiting.pop(step.chunk)))
-        if blocks[1:] and (written.first < written.kernel or not stack.overlap_sends):
-            # a collective is issued after the kernels before it, on whatever stream it runs
-            extra.append((len(blocks), written.first, through))
-        through = size + written.through
-        if written.reduction >= 0:
-            reduced = size + written.reduction
-        blocks.append(block)
-        names.append(
-            f"{'B' if step.backward else 'F'}{step.micro_batch}" + (f".{step.chunk}" if layout.vpp > 1 else "")
-        )
-        size += len(block)
+    for number, step in enumerate(steps):
+        made = []
+        for one in step:
+            place = places[one.chunk]
+            way = message_way(one, place)
+            if way and one not in early:
+                # messages are taken in the order in which they are sent, whatever they are for
+                for other in takewhile(one.__ne__, coming[way]):
+                    early[other] = size
+                    blocks.append(writer.received(way))
+                    names.append("")
+                    size += 1
+            whole = number == ends[one.chunk] and one.kind in "BW"
+            edge = whole if one.kind != "F" else one.chunk not in begun
+            begun.add(one.chunk)
+            made.append(writer.written(one, place, edge=edge, received=one in early))
+        written = made[0] if len(made) == 1 else writer.pair(*made)
+        for one, span in zip(step, written.spans, strict=True):
+            if one in early:
+                extra.append((len(blocks), span.first, early.pop(one)))
+            if one.kind == "F" and one.chunk in waiting:
+                extra.append((len(blocks), span.first, waiting.pop(one.chunk)))
+            if blocks[1:] and span.first >= 0 and (span.first != span.kernel or blocking):
+                # a collective is issued after the kernels before it, on whatever stream it runs
+                extra.append((len(blocks), span.first, through))
+            if span.gather >= 0 and not (blocks[1:] and span.gather == span.first):
+                extra.append((len(blocks), span.gather, through))
+            if span.reduction >= 0:
+                reduced = size + span.reduction
+        if written.through >= 0:
+            through = size + written.through
+        blocks.append(written.block)
+        words = (f"{one.kind}{one.micro_batch}" + (f".{one.chunk}" if places[1:] else "") for one in step)
+        names.append("&".join(words) if written.through >= 0 else "")
+        size += len(written.block)
     # the closing's first operation needs all gradients: it waits for the last kernel and the last bucket
     extra += [(len(blocks), 0, op) for op in (through, reduced) if op]
-    return join([*blocks, state.closing(held, places)], [*names, ""], extra)
+    return join([*blocks, state.closing(places)], [*names, ""], extra)

@@ -13,7 +13,7 @@ from pathlib import Path
 from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.errors import PlanError, ScaleoutError
 from scaleout.evaluate import evaluate
-from scaleout.io.catalogue import list_names, load
+from scaleout.io.catalogue import known_models, list_names, load, plain_name
 from scaleout.io.table import Row, Watch, take_rows
 from scaleout.models import training_flops
 from scaleout.specs import Batch, Layout, Model, Stack, System, TrainingExperiment
@@ -34,8 +34,6 @@ _NUMBERS = (
 """Columns of numbers, none below 0."""
 _PRECISIONS = {"fp16": "fp16", "bf16": "bf16", "nvfp4": "nvfp4"}
 _UNTRAINED = re.compile(r"lora", re.IGNORECASE)
-_RECIPES = {"nemomegatron": "gpt3175b"}
-"""Recipes that are named after something else than their model."""
 _SEQUENCE = 2048
 _VOCABULARY = 51200
 """GPT-2's 50,257 tokens padded as Megatron-LM pads them."""
@@ -54,11 +52,6 @@ class _Known:
         self.models = known_models()
         self.systems: dict[str, System] = {name: load("system", name) for name in list_names("system")}
         self.stacks: dict[str, Stack] = {name: load("stack", name) for name in list_names("stack")}
-
-
-def known_models() -> dict[str, Model]:
-    """Models of the catalogue by plain name."""
-    return {_plain(name): load("model", name) for name in list_names("model")}
 
 
 def _compare_row(known: _Known, row: Row) -> Compared | Skipped:
@@ -225,10 +218,7 @@ def named_model(name: str, models: Mapping[str, Model]) -> Model | None:
 
 def _plain(name: str) -> str:
     """A model's name without case, separators and words about precision."""
-    text = re.sub(r"\(.*?\)|\b(bf16|fp8|h100|finetuning|sft)\b", "", name.lower())
-    text = re.sub(r"[^a-z0-9.]", "", text)
-    text = _RECIPES.get(text, text)
-    return text.replace("llama3", "llama3.1", 1) if re.match(r"llama3(?!\.)", text) else text
+    return plain_name(re.sub(r"\(.*?\)|\b(bf16|fp8|h100|finetuning|sft)\b", "", name.lower()))
 
 
 def _tokens(row: Row) -> float | None:

@@ -14,7 +14,7 @@ from scaleout.parallel.shard import cut
 from scaleout.parallel.wires import wires_of
 from scaleout.training.passes import Passes, least, rounded
 from scaleout.training.recurrence import Plan, _run, orders, step_ticks, warm_up
-from scaleout.training.schedules import Pass, schedule
+from scaleout.training.schedules import Pass, interleaved, one_f_one_b
 
 PLAN = plan_of(experiment("llama-3.1-8b-1k"))
 SHAPES = [(1, 1, 1), (1, 1, 5), (2, 1, 1), (4, 1, 2), (4, 1, 9), (3, 1, 3), (2, 2, 2), (4, 2, 4), (4, 3, 12), (3, 5, 6)]
@@ -33,11 +33,12 @@ def test_the_order_is_the_schedules(pp: int, vpp: int, micro_batches: int) -> No
         passes, forth, back = [], 0, 0
         while back < total:
             if forth < total and forth - back <= warm:
-                passes.append(Pass(False, int(order[1, forth]), int(order[0, forth])))
+                passes.append(Pass("F", int(order[1, forth]), int(order[0, forth])))
                 forth += 1
             else:
-                passes.append(Pass(True, int(order[1, back]), vpp - 1 - int(order[0, back])))
+                passes.append(Pass("B", int(order[1, back]), vpp - 1 - int(order[0, back])))
                 back += 1
+        schedule = interleaved if vpp > 1 else one_f_one_b
         assert passes == list(schedule(stage, pp, vpp, micro_batches))
 
 
