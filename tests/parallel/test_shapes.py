@@ -52,7 +52,7 @@ def test_times_of_the_listed_kernels_are_those_of_the_costs(small: Make, stack: 
             batch = 1.0 if kernel.once else mine.batch * mine.heads
             found[kernel.row, 0] += kernel.work / (2 * batch * m * n * k) * matmuls(batch, m, n, k, rates)
         else:
-            sizes = mine.batch, mine.sequence, mine.heads, mine.kv_heads, mine.head_size
+            sizes = mine.batch, mine.sequence, mine.sequence, mine.heads, mine.kv_heads, mine.head_size
             found[kernel.row, 1] += attend(*sizes, kernel.row == costs.B_ATTENTION_DATA, rates)
     found[costs.B_MLP_OUT] = found[costs.B_MLP_OUT_DATA] + found[costs.B_MLP_OUT_WEIGHT]
     found[costs.B_ATTENTION] = found[costs.B_ATTENTION_DATA] + found[costs.B_ATTENTION_WEIGHT]
