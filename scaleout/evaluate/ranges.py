@@ -68,7 +68,7 @@ def uses(experiment: TrainingExperiment) -> list[Use]:
     return [
         *(
             _use(kernel, experiment, repeats(kernel.row, experiment))
-            for kernel in kernels(mine, _rates(chip, stack, experiment.precision))
+            for kernel in kernels(mine, _rates(chip, stack, experiment.precision), experiment.layout.context)
             if repeats(kernel.row, experiment)
         ),
         *_elementwise(chip, mine, experiment.model.layers),

@@ -111,19 +111,25 @@ class Context:
 
     def _ring(self, block: Block, after: Sequence[int], _backward: bool) -> int:
         steps = int(self.shard.cp)
-        own, other = self._kernels("own block", 0.0, False), self._kernels("other block", 3.0 * self.queries, False)
+        first, further = (
+            self._kernels("first block", 0.0, False),
+            self._kernels("further block", 3.0 * self.queries, False),
+        )
         here = tuple(after)
         last = -1
         for step in range(steps):
             coming = () if step == steps - 1 else (self._send(block, "shift", self.keys, here),)
-            last = block.compute(own if step == 0 else other, here)
+            last = block.compute(first if step == 0 else further, here)
             # what comes next is written over what was read in this step
             here = (last, *coming)
         return last
 
     def _ring_backward(self, block: Block, after: Sequence[int], _backward: bool) -> int:
         steps = int(self.shard.cp)
-        own, other = self._kernels("own block", 0.0, True), self._kernels("other block", 3.0 * self.queries, True)
+        first, further = (
+            self._kernels("first block", 0.0, True),
+            self._kernels("further block", 3.0 * self.queries, True),
+        )
         add = self._label("add gradients of keys, values", 3.0 * self.keys)
         here = tuple(after)
         last = -1
@@ -131,7 +137,7 @@ class Context:
             # the first step sends no gradients yet, the last one no more keys
             nbytes = self.keys * (1.0 if step in (0, steps - 1) else 2.0)
             coming = self._send(block, "shift", nbytes, here)
-            last = block.compute(own if step == 0 else other, here)
+            last = block.compute(first if step == 0 else further, here)
             if step > 0:
                 last = block.compute(add, (last, coming))
             here = (last, coming)

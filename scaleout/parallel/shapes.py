@@ -12,6 +12,7 @@ import numpy as np
 
 from scaleout.hardware.rates import Rates
 from scaleout.parallel import costs
+from scaleout.parallel.context import pieces
 from scaleout.parallel.shard import Shard
 
 __all__ = ["ATTENTION", "LINEAR", "PLAIN", "Kernel", "kernels"]
@@ -50,13 +51,19 @@ class Kernel(NamedTuple):
         return self.row >= _ENDS
 
 
-def kernels(s: Shard, rates: Rates) -> tuple[Kernel, ...]:
-    """Matrix multiplications and attention of a layer, forward and backward, and of both ends."""
-    return _kernels(s, rates.fused, rates.low, rates.dropout, rates.fused_sum)
+def kernels(s: Shard, rates: Rates, context: str = "ring") -> tuple[Kernel, ...]:
+    """Matrix multiplications and attention of a layer, forward and backward, and of both ends.
+
+    Parameters
+    ----------
+    context
+        How attention of a sequence that is cut is done, as in `Layout`.
+    """
+    return _kernels(s, rates.fused, rates.low, rates.dropout, rates.fused_sum, context)
 
 
 @lru_cache(maxsize=4096)
-def _kernels(s: Shard, fused: float, low: float, dropout: float, fused_sum: float) -> tuple[Kernel, ...]:
+def _kernels(s: Shard, fused: float, low: float, dropout: float, fused_sum: float, context: str) -> tuple[Kernel, ...]:
     seen: list[Kernel] = []
 
     def note(row: int, kind: str, work: float, **shape: float) -> None:
@@ -75,8 +82,9 @@ def _kernels(s: Shard, fused: float, low: float, dropout: float, fused_sum: floa
 
     def attention(out: Any, row: int, s: Shard, rates: Rates, backward: bool) -> None:
         # two products forward, five backward
-        work = (10.0 if backward else 4.0) * s.batch * s.heads * s.sequence**2 * s.head_size
-        lengths = {"batch": s.batch, "q_len": s.sequence, "kv_len": s.sequence}
+        seen_by = s.sequence + s.before
+        work = (10.0 if backward else 4.0) * s.batch * s.heads * s.sequence * seen_by * s.head_size
+        lengths = {"batch": s.batch, "q_len": s.sequence, "kv_len": seen_by}
         note(row, ATTENTION, work, **lengths, heads=s.heads, kv_heads=s.kv_heads, head_size=s.head_size)
 
     stand_ins: dict[str, Callable[..., None]] = {
@@ -85,4 +93,7 @@ def _kernels(s: Shard, fused: float, low: float, dropout: float, fused_sum: floa
     empty = np.zeros(1)
     flags = Rates(empty, empty, empty, empty, fused, low, dropout, fused_sum, 1.0, 1.0, 0.0, 0.0)
     costs.layer_costs.replacing(stand_ins)(s, flags)
+    for piece in pieces(s, context) if s.cp > 1.0 else ():
+        attention(empty, costs.F_ATTENTION, piece, flags, False)
+        attention(empty, costs.B_ATTENTION_DATA, piece, flags, True)
     return tuple(seen)

@@ -207,7 +207,7 @@ def test_no_operation_ends_before_the_host_has_launched_its_kernels(small: Make)
         busy, count = times[:, :LAUNCH].sum(axis=1), times[:, KERNELS]
         expected = np.maximum(busy + count * spec.stack.kernel_gap, count * host)
         assert times[:, : LAUNCH + 1].sum(axis=1) == pytest.approx(expected, rel=1e-12)
-    assert (times[:, : LAUNCH + 1].sum(axis=1) >= 1e-3).all()
+    assert (times[count > 0, : LAUNCH + 1].sum(axis=1) >= 1e-3).all()
 
 
 def test_low_precision_casts_what_goes_into_a_linear_layer_once(small: Make) -> None:
