@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from scaleout.space import Outcomes, analyse_many, design_space
     from scaleout.specs import Batch, Chip, Fault, Layout, Model, Slow, Stack, System, TrainingExperiment
     from scaleout.stragglers import Stragglers, straggler_table
+    from scaleout.training.registry import register_schedule
+    from scaleout.training.schedules import Pass
     from scaleout.validation.kinds import validate
 
 _HOMES = {
@@ -54,6 +56,8 @@ _HOMES = {
     "scaleout.space": ("Outcomes", "analyse_many", "design_space"),
     "scaleout.specs": ("Batch", "Chip", "Fault", "Layout", "Model", "Slow", "Stack", "System", "TrainingExperiment"),
     "scaleout.stragglers": ("Stragglers", "straggler_table"),
+    "scaleout.training.registry": ("register_schedule",),
+    "scaleout.training.schedules": ("Pass",),
     "scaleout.validation.kinds": ("validate",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -69,6 +73,7 @@ __all__ = [
     "MeasurementError",
     "Model",
     "Outcomes",
+    "Pass",
     "PlanError",
     "Result",
     "ScaleoutError",
@@ -93,6 +98,7 @@ __all__ = [
     "read_huggingface",
     "read_topology",
     "record",
+    "register_schedule",
     "scaling_table",
     "schema",
     "simulate",

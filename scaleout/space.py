@@ -12,17 +12,19 @@ from scaleout.arrays import Bools, Floats, Ints
 from scaleout.collectives.places import Rails, rails, refuse_unrailed
 from scaleout.compiled import compilable
 from scaleout.engine.program import TICKS_PER_SECOND
-from scaleout.errors import SpecError, TopologyError
-from scaleout.evaluate.analytic import Given, given, plan_of, refuse_slow
+from scaleout.errors import PlanError, SpecError, TopologyError
+from scaleout.evaluate.analytic import analyse_programs, given, plan_of, refuse_slow
 from scaleout.hardware import Rates, pack
 from scaleout.hardware.formats import format_of
 from scaleout.models import training_flops
 from scaleout.parallel.activations import kept_of
-from scaleout.parallel.costs import ROWS, layer_costs
+from scaleout.parallel.costs import layer_costs
+from scaleout.parallel.rows import ROWS
 from scaleout.parallel.shard import Dimensions, Options, cut, dimensions, options
 from scaleout.parallel.wires import wires_of
 from scaleout.specs import TrainingExperiment
 from scaleout.specs.experiment import LARGEST_MACHINE, LARGEST_STEP
+from scaleout.training.missing import uncovered
 from scaleout.training.peaks import peaks
 from scaleout.training.recurrence import OUTCOME, Plan, step_ticks
 
@@ -30,9 +32,11 @@ __all__ = ["PARTS", "PROBLEMS", "Outcomes", "analyse_many", "design_space"]
 
 PARTS = OUTCOME[1:]
 """Parts of the first stage's step, the columns of `Outcomes.breakdown_ps`."""
-PROBLEMS = ("", "does not divide", "does not fit in HBM", "cannot be built", "slow parts", "no constants")
+PROBLEMS = (
+    "", "does not divide", "does not fit in HBM", "cannot be built", "slow parts", "no constants", "no time model",
+)  # fmt: skip
 """Why a point has no step; see `Outcomes.problem`."""
-_FINE, _DIVIDES_NOT, _FITS_NOT, _NO_MACHINE, _SLOW, _NO_CONSTANTS = range(len(PROBLEMS))
+_FINE, _DIVIDES_NOT, _FITS_NOT, _NO_MACHINE, _SLOW, _NO_CONSTANTS, _NO_MODEL = range(len(PROBLEMS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -101,12 +105,15 @@ def analyse_many(experiments: Sequence[TrainingExperiment]) -> Outcomes:
     for i, spec in enumerate(experiments):
         if not isinstance(spec, TrainingExperiment):
             raise SpecError(f"experiments: number {i}, {spec!r:.60}, is no experiment")
-        numbers, problem[i] = _numbers(spec)
-        if numbers is None:
+        if spec.slow.chips or spec.slow.spread or spec.slow.ports or spec.slow.scale_up or spec.faults:
+            problem[i] = _SLOW
             continue
         capacity = spec.system.chip.hbm_bytes
-        ticks[i], stages = numbers.point.compiled(*numbers, capacity)
-        memory[i] = stages.sum(axis=1).max()
+        try:
+            ticks[i], memory[i] = _analysed(spec, capacity)
+        except (SpecError, TopologyError, PlanError) as error:
+            problem[i] = _RAISED[type(error)]
+            continue
         if memory[i] > capacity:
             problem[i] = _FITS_NOT
         tokens[i] = spec.batch.tokens
@@ -115,15 +122,17 @@ def analyse_many(experiments: Sequence[TrainingExperiment]) -> Outcomes:
     return _table(ticks, memory, problem, tokens, flops)
 
 
-def _numbers(spec: TrainingExperiment) -> tuple[Given | None, int]:
-    if spec.slow.chips or spec.slow.spread or spec.slow.ports or spec.slow.scale_up or spec.faults:
-        return None, _SLOW
-    try:
-        return given(spec), _FINE
-    except TopologyError:
-        return None, _NO_MACHINE
-    except SpecError:
-        return None, _NO_CONSTANTS
+_RAISED = {TopologyError: _NO_MACHINE, PlanError: _NO_MODEL, SpecError: _NO_CONSTANTS}
+
+
+def _analysed(spec: TrainingExperiment, capacity: float) -> tuple[Ints, float]:
+    """`OUTCOME` of a step [tick], and what its fullest stage holds [byte]."""
+    if uncovered(spec):
+        end, parts, peaks = analyse_programs(spec)
+        return np.array([end, *parts.values()]), max(sum(kinds.values()) for kinds in peaks)
+    numbers = given(spec)
+    ticks, stages = numbers.point.compiled(*numbers, capacity)
+    return ticks, float(stages.sum(axis=1).max())
 
 
 def design_space(
@@ -174,6 +183,8 @@ def design_space(
     """
     refuse_slow(base)
     refuse_unrailed(base.system)
+    if beyond := uncovered(base):
+        raise SpecError(f"design_space: {', '.join(beyond)}: its recurrence does not know these; take 'analyse_many'")
     layout, batch = base.layout, base.batch
     columns = {
         "tp": _whole("tp", tp, layout.tp),
@@ -287,8 +298,9 @@ def _choices(row, tp, sequence_parallel, micro):  # type: ignore[no-untyped-def]
     """`Options` of a list of modules under a layout."""
     cut_too = 1.0 if sequence_parallel > 0 and tp > 1 else 0.0
     return Options(
-        float(tp), cut_too, float(micro), row[3], row[4], row[5], row[6], row[7], row[8], row[9], row[10], row[11], 1.0
-    )
+        float(tp), cut_too, float(micro), row[3], row[4], row[5], row[6], row[7], row[8], row[9], row[10], row[11],
+        row[12], row[13], row[14], row[15], row[16], row[17], row[18], row[19], row[20],
+    )  # fmt: skip
 
 
 @compilable

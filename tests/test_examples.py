@@ -24,8 +24,10 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return found
 
 
-def test_there_are_five(printed: dict[str, str]) -> None:
-    assert sorted(printed) == ["custom_graph", "cut_link", "inside_a_node", "own_routing", "unequal_islands"]
+def test_there_are_six(printed: dict[str, str]) -> None:
+    assert sorted(printed) == [
+        "custom_graph", "cut_link", "inside_a_node", "own_routing", "own_schedule", "unequal_islands",
+    ]  # fmt: skip
     assert all(len(text.splitlines()) >= 2 for text in printed.values())
 
 
@@ -66,3 +68,10 @@ def test_gpus_share_what_their_nics_and_sockets_carry(printed: dict[str, str]) -
     assert "24.0 to 24.0 GB/s each, 192 GB/s in all" in near
     assert "48 GB/s in all" in first
     assert "5.5 to 5.5 GB/s each, 44 GB/s in all" in images
+
+
+def test_a_schedule_of_ones_own_fills_a_part_of_the_bubble(printed: dict[str, str]) -> None:
+    whole, split = (
+        float(re.findall(r"([\d.]+) s of it bubble", line)[0]) for line in printed["own_schedule"].splitlines()
+    )
+    assert 0 < split < 0.8 * whole

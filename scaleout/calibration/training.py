@@ -18,12 +18,12 @@ import numpy as np
 from scaleout.calibration.command import carry_out, parser
 from scaleout.errors import MeasurementError
 from scaleout.evaluate.analytic import analyse
-from scaleout.io.catalogue import list_names, load
 from scaleout.io.table import Row, take_rows
 from scaleout.models import parameters
-from scaleout.specs import Model, Stack, System, TrainingExperiment
+from scaleout.specs import Model, Stack, TrainingExperiment
 from scaleout.validation.agreement import Skipped
-from scaleout.validation.training import COLUMNS, experiment_of, iteration_seconds, known_models, source_of
+from scaleout.validation.runs import Known, experiment_of, iteration_seconds, source_of
+from scaleout.validation.training import COLUMNS
 
 __all__ = ["Half", "Measured", "carried", "cross_fit", "fit", "read_measured"]
 
@@ -62,12 +62,10 @@ def carried(halves: tuple[Half, Half]) -> float:
 
 def read_measured(path: Path) -> list[Measured]:
     """Every run of a training table that can be simulated."""
-    models = known_models()
-    systems: dict[str, System] = {name: load("system", name) for name in list_names("system")}
-    stacks: dict[str, Stack] = {name: load("stack", name) for name in list_names("stack")}
+    known = Known()
 
     def take(row: Row) -> Measured | None:
-        found = experiment_of(row, models, systems, stacks)
+        found = experiment_of(row, known)
         if isinstance(found, Skipped):
             return None
         seconds = iteration_seconds(row, found[0])

@@ -70,6 +70,12 @@ _WHAT = {
     metavar="FILE",
     help="Draw what fills the HBM over the step, by kind and stage, into a .png or .svg file.",
 )
+@click.option(
+    "--pipeline",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw the passes of every pipeline stage over the step into a .png or .svg file.",
+)
 @click.option("--no-fold", is_flag=True, help="Simulate every rank; the result is the same.")
 @evaluator_option
 def command(
@@ -81,6 +87,7 @@ def command(
     weak: bool,
     links: Path | None,
     memory: Path | None,
+    pipeline: Path | None,
     no_fold: bool,
     evaluator: str,
 ) -> None:
@@ -97,8 +104,9 @@ def command(
       scaleout run --chips 2k,4k,8k,16k
       scaleout run --evaluator analytic
       scaleout run --links links.png --memory memory.svg
+      scaleout run --set layout.schedule=zb-v --set layout.vpp=2 --pipeline pipeline.svg
     """
-    drawn = _drawn(links, memory)
+    drawn = _drawn(links, memory, pipeline)
     if drawn and (chips is not None or evaluator == "analytic"):
         raise SpecError(
             f"--{drawn[0].option}: draws one step of the event evaluator; leave out --chips and --evaluator analytic"
@@ -178,11 +186,12 @@ class _Figure(NamedTuple):
     draw: Callable[[Result, Recording], "Figure"]
 
 
-def _drawn(links: Path | None, memory: Path | None) -> list[_Figure]:
+def _drawn(links: Path | None, memory: Path | None, pipeline: Path | None) -> list[_Figure]:
     """The figures that were asked for."""
     asked = (
         ("links", links, "how busy each link is", _draw_links),
         ("memory", memory, "what fills the HBM over time", _draw_memory),
+        ("pipeline", pipeline, "the passes of every stage", _draw_pipeline),
     )
     return [_Figure(name, path, figure_file(path), words, draw) for name, path, words, draw in asked if path]
 
@@ -198,3 +207,9 @@ def _draw_memory(result: Result, recording: Recording) -> "Figure":
     from scaleout.report.memory import draw_memory, memory_table
 
     return draw_memory(memory_table(result, recording))
+
+
+def _draw_pipeline(result: Result, recording: Recording) -> "Figure":
+    from scaleout.report.pipeline import draw_pipeline, pipeline_table
+
+    return draw_pipeline(pipeline_table(recording, result.name))

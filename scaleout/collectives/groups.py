@@ -9,7 +9,7 @@ from scaleout.arrays import Ints
 from scaleout.errors import WorkloadError
 from scaleout.network.fabric import Fabric
 
-__all__ = ["Group", "grid_of", "rail_size"]
+__all__ = ["Group", "grid_of", "rail_size", "rail_size_of"]
 
 _NONE = np.zeros(0, dtype=np.int64)
 
@@ -78,12 +78,16 @@ class Group:
 
 def rail_size(fabric: Fabric, groups: Ints) -> int:
     """Members a group has in each node it touches; 0 where groups or nodes differ."""
-    nodes = fabric.topology.node[groups]
+    return rail_size_of(fabric.topology.node[groups])
+
+
+def rail_size_of(nodes: Ints) -> int:
+    """`rail_size` of groups on these nodes, shape (groups, members)."""
     changes = nodes[:, 1:] != nodes[:, :-1]
     sizes = set()
     alike = (changes == changes[0]).all()
     for row in changes[:1] if alike else np.unique(changes, axis=0):
-        edges = np.concatenate(([0], np.flatnonzero(row) + 1, [groups.shape[1]]))
+        edges = np.concatenate(([0], np.flatnonzero(row) + 1, [nodes.shape[1]]))
         sizes |= set(np.diff(edges).tolist())
     return int(sizes.pop()) if len(sizes) == 1 else 0
 

@@ -1,15 +1,18 @@
 """Accelerators: SimPy processes that carry out programs, one process a stream of each class."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import simpy
 
+from scaleout.arrays import Ints
+from scaleout.engine.contention import NOTHING, Contention, Kernels, Stretch, Taken
 from scaleout.engine.flows import Done, FlowNetwork
 from scaleout.engine.program import COMPUTE, STREAMS, TICKS_PER_SECOND, Job
 from scaleout.engine.quotient import Quotient, Transfer
-from scaleout.engine.runs import Known, Step, Track, compile_class
+from scaleout.engine.runs import Known, Pattern, Step, Track, compile_class
 from scaleout.engine.timeline import ClassTimeline, Timeline
 from scaleout.errors import WorkloadError
 
@@ -26,10 +29,13 @@ class _Meetings:
         self.env, self.network = env, network
         self._members = [len(orbit.members) for orbit in wiring.orbits]
         self._arrived: dict[tuple[int, int, int], int] = {}
-        self._open: dict[tuple[int, int], tuple[Done, list[int]]] = {}
+        self._open: dict[tuple[int, int], tuple[Done, list[Callable[[], None] | None]]] = {}
 
-    def arrive(self, cls: int, role: int, transfer: Transfer) -> Done:
-        """Report one member; the event fires, with the start of the transfer, when it is over."""
+    def arrive(self, cls: int, role: int, transfer: Transfer, starts: Callable[[], None] | None) -> Done:
+        """Report one member; the event fires, with the start of the transfer, when it is over.
+
+        `starts` is called when the transfer starts.
+        """
         orbit = transfer.orbit
         number = self._arrived.get((orbit, cls, role), 0)
         self._arrived[orbit, cls, role] = number + 1
@@ -37,11 +43,46 @@ class _Meetings:
         if finished is None:
             finished = Done(self.env)
             self._open[orbit, number] = finished, present
-        present.append(cls)
+        present.append(starts)
         if len(present) == self._members[orbit]:
             del self._open[orbit, number]
+            for begin in present:
+                if begin:
+                    begin()
             self.network.start(transfer, finished)
         return finished
+
+
+class _Busy:
+    """Kernels at work that transfers may disturb: since when, and how it goes under what is taken from them."""
+
+    __slots__ = ("alarm", "course", "process", "start", "stretch")
+
+    def __init__(self, stretch: Stretch, start: int, taken: Taken, process: simpy.Process | None) -> None:
+        self.stretch, self.start, self.process = stretch, start, process
+        self.course = stretch.begun(taken)
+        self.alarm = self.end
+
+    @property
+    def end(self) -> int:
+        """When they will end, if nothing changes [tick]."""
+        return self.start + self.course.end
+
+    def disturb(self, now: int, taken: Taken) -> None:
+        """So much is taken from now on. What counts is how it is at the end of an instant."""
+        at, course = now - self.start, self.course
+        if course.at == at and course.before:
+            course = course.before
+        if not at:
+            course = self.stretch.begun(taken)
+        elif course.end == at:
+            return
+        elif course.taken != taken:
+            course = self.stretch.changed(course, at, taken)
+        self.course = course
+        if self.process and self.end < self.alarm:
+            self.alarm = self.end
+            self.process.interrupt()
 
 
 class Accelerator:
@@ -51,6 +92,10 @@ class Accelerator:
         self.env, self.cls, self.track, self.meetings = env, cls, track, meetings
         self.arrived, self.started, self.ended = [-1] * ops, [-1] * ops, [-1] * ops
         self.waiting: dict[int, simpy.Event] = {}
+        self.taken = NOTHING
+        self.busy: dict[int, _Busy] = {}
+        self.disturbed: dict[int, Ints] = {}
+        """Times of each run that transfers may disturb, by its last operation."""
         self.streams = [env.process(self.stream(steps)) for steps in track.steps if steps]
 
     def stream(self, steps: tuple[Step, ...]) -> Generator[simpy.Event, Any, None]:
@@ -62,14 +107,47 @@ class Accelerator:
                     yield self._end_of(op)
             op = step.op
             self.arrived[op] = int(env.now)
-            if step.transfer is None:
+            if step.stretch is not None:
+                self.started[op] = int(env.now)
+                yield from self.work(op, step.stretch)
+            elif step.transfer is None:
                 self.started[op] = int(env.now)
                 yield env.timeout(step.duration)
+            elif step.taken == NOTHING:
+                self.started[op] = yield self.meetings.arrive(self.cls, step.role, step.transfer, None)
             else:
-                self.started[op] = yield self.meetings.arrive(self.cls, step.role, step.transfer)
+                self.started[op] = yield self.meetings.arrive(self.cls, step.role, step.transfer, self.admit(step))
+                self.take(NOTHING - step.taken)
             ended[op] = int(env.now)
             if op in signals and op in self.waiting:
                 self.waiting.pop(op).succeed()
+
+    def work(self, op: int, stretch: Stretch) -> Generator[simpy.Event, Any, None]:
+        """Carry out kernels, for as long as they take under what is taken from them."""
+        env = self.env
+        busy = self.busy[op] = _Busy(stretch, int(env.now), self.taken, env.active_process)
+        while busy.end > env.now:
+            try:
+                busy.alarm = busy.end
+                yield env.timeout(busy.end - int(env.now))
+            except simpy.Interrupt:
+                # sooner than thought
+                continue
+        del self.busy[op]
+        if stretch.size > 1:
+            self.disturbed[op] = stretch.times(busy.course)
+
+    def admit(self, step: Step) -> Callable[[], None]:
+        """A transfer arrives; what is left to do when it starts: a collective holds its cores before."""
+        if step.held != NOTHING:
+            self.take(step.held)
+        return partial(self.take, step.taken - step.held)
+
+    def take(self, taken: Taken) -> None:
+        """Take so much more, or less, from all kernels."""
+        self.taken += taken
+        for busy in self.busy.values():
+            busy.disturb(int(self.env.now), self.taken)
 
     def _end_of(self, op: int) -> simpy.Event:
         if op not in self.waiting:
@@ -79,25 +157,40 @@ class Accelerator:
     def record(self) -> ClassTimeline:
         """Times of all operations, those inside runs filled in."""
         arrived, started, ended = (np.array(t, dtype=np.int64) for t in (self.arrived, self.started, self.ended))
-        track = self.track
-        for index, (begin, end) in enumerate(track.patterns):
-            mine = [(low, high) for pattern, low, high in track.runs if pattern == index]
-            lows = np.array([low for low, _ in mine])
-            last = track.local[np.array([high - 1 for _, high in mine])]
-            ops = track.local[lows[:, None] + np.arange(len(begin))]
+        local = self.track.local
+        for begin, end, lows in self._runs():
+            last = local[lows + len(begin) - 1]
+            ops = local[lows[:, None] + np.arange(len(begin))]
             origin = (ended[last] - end[-1])[:, None]
             arrived[ops] = started[ops] = origin + begin
             ended[ops] = origin + end
-        return ClassTimeline(arrived, started, ended, track.local)
+        return ClassTimeline(arrived, started, ended, local)
+
+    def _runs(self) -> Iterator[tuple[Ints, Ints, Ints]]:
+        """Start and end of each operation of runs that went alike, and where in `local` these runs begin."""
+        alike: dict[int, tuple[Ints, Ints, list[int]]] = {}
+        for kind, low, high in self.track.runs:
+            times: Pattern | Ints = self.track.patterns[kind]
+            if self.track.patterns[kind].stretch is not None:
+                last = int(self.track.local[high - 1])
+                if last not in self.disturbed:
+                    # of one operation, on record by itself
+                    continue
+                times = self.disturbed[last]
+            alike.setdefault(id(times), (times[0], times[1], []))[2].append(low)
+        for begin, end, lows in alike.values():
+            yield begin, end, np.array(lows)
 
 
-def run(job: Job, wiring: Quotient, *, runs: bool = True) -> Timeline:
+def run(job: Job, wiring: Quotient, *, runs: bool = True, contention: Contention | None = None) -> Timeline:
     """Run every class to its end.
 
     Parameters
     ----------
     runs
         False makes an event of every operation instead of every run; the times are the same.
+    contention
+        What transfers take of the kernels beside them; None for nothing.
 
     Raises
     ------
@@ -109,10 +202,14 @@ def run(job: Job, wiring: Quotient, *, runs: bool = True) -> Timeline:
     network = FlowNetwork(env, wiring)
     meetings = _Meetings(env, network, wiring)
     accelerators = []
-    known: Known = {}
+    prepared: dict[float, tuple[Known, Kernels | None]] = {}
     for cls in range(wiring.classes):
-        program = job.programs[job.program_of[int(wiring.representatives[cls])]]
-        track = compile_class(job, wiring, cls, runs=runs, known=known)
+        rank = int(wiring.representatives[cls])
+        program, speed = job.programs[job.program_of[rank]], job.speed.get(rank, 1.0)
+        if speed not in prepared:
+            prepared[speed] = {}, Kernels(contention, speed) if contention else None
+        known, kernels = prepared[speed]
+        track = compile_class(job, wiring, cls, runs=runs, known=known, kernels=kernels)
         accelerators.append(Accelerator(env, cls, track, len(program), meetings))
     env.run()
     _check_moving(job, wiring, network)

@@ -6,7 +6,7 @@ operation spans all kernels between two communication points. A collective start
 member arrives, each holding its stream from its own arrival, and ends for all together.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -129,7 +129,7 @@ class Program:
     item
         Index into the job's labels (compute) or messages (the rest), shape (ops,).
     after
-        Operations that must have ended, -1 for none, shape (ops, 3).
+        Operations that must have ended, -1 for none, shape (ops, dependencies).
     memory_op, memory_end, memory_kind, memory_bytes
         HBM taken (positive) or given back (negative) at the start or the end of an operation
         [byte], shape (changes,).
@@ -153,8 +153,9 @@ class Program:
     def meetings(self) -> list[tuple[int, int]]:
         """The distinct (kind, message) of its communication operations, sorted."""
         busy = self.kind != COMPUTE
-        codes = np.unique(self.kind[busy] << 32 | self.item[busy])
-        return [(code >> 32, code & 0xFFFFFFFF) for code in codes.tolist()]
+        most = int(self.item.max(initial=0)) + 1
+        codes = np.flatnonzero(np.bincount(self.kind[busy] * most + self.item[busy]))
+        return [divmod(code, most) for code in codes.tolist()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -177,6 +178,9 @@ class Job:
         HBM that is held all the time, of each program and kind [byte].
     speed
         Share of the nominal compute rate of ranks that are slow; 1 for the others.
+    slower
+        Time of every label [s] where transfers hold so many cores and take so much of the rate of
+        HBM [byte/s]; None where they slow nothing.
     """
 
     programs: Sequence[Program]
@@ -187,6 +191,7 @@ class Job:
     memory_kinds: Sequence[str]
     static: Sequence[Mapping[str, float]]
     speed: Mapping[int, float] = field(default_factory=dict)
+    slower: Callable[[float, float], Sequence[float]] | None = None
 
     @property
     def ranks(self) -> int:

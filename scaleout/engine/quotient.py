@@ -6,7 +6,7 @@ Without folding every class has one member and the same code runs.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -21,7 +21,7 @@ from scaleout.network.fairshare import max_min
 from scaleout.network.pattern import Pattern, Phase
 from scaleout.network.topology import Topology
 
-__all__ = ["Leg", "Orbit", "Quotient", "Transfer", "Wiring", "quotient"]
+__all__ = ["Leg", "Orbit", "Quotient", "Transfer", "Wiring", "frame", "quotient", "sized"]
 
 Load = tuple[Ints, Floats, Ints]
 """Link classes that a leg loads, with which weight, and how many elementary flows do."""
@@ -213,6 +213,35 @@ def quotient(
     later
         Epochs after faults.
     """
+    return sized(frame(job, fabric, patterns, partition, later), job)
+
+
+def sized(unit: Quotient, job: Job) -> Quotient:
+    """A frame with the messages of a job that is the same but for the sizes of its messages."""
+    sizes = [
+        (job.messages[transfer.message].nbytes, leg.size)
+        for transfer in unit.transfers.values()
+        for leg in transfer.legs
+    ]
+    epochs = []
+    for epoch in unit.epochs:
+        legs = tuple(
+            Leg(leg.index, nbytes * share, leg.links, leg.alone, leg.latency)
+            for leg, (nbytes, share) in zip(epoch.legs, sizes, strict=True)
+        )
+        epochs.append(Wiring(epoch.start, legs, epoch.loads, epoch.caps, epoch.capacity, epoch.bandwidth))
+    first = epochs[0].legs
+    transfers = {
+        key: Transfer(old.orbit, old.message, old.algorithm, tuple(first[leg.index] for leg in old.legs), old.private)
+        for key, old in unit.transfers.items()
+    }
+    return replace(unit, transfers=transfers, epochs=tuple(epochs))
+
+
+def frame(
+    job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], partition: Partition, later: Sequence[Epoch] = ()
+) -> Quotient:
+    """`quotient` of messages of one byte each, those of none left as they are: what does not depend on sizes."""
     epochs = epochs_of(fabric, patterns, later)
     _, representatives, sizes = np.unique(partition.rank, return_index=True, return_counts=True)
     orbits, orbit_of, group_orbit = _orbits(job, partition)
@@ -272,7 +301,7 @@ def quotient(
                 legs.append(
                     Leg(
                         index=len(legs),
-                        size=nbytes * phase.share if len(load[0]) else 0.0,
+                        size=phase.share if len(load[0]) else 0.0,
                         links=links[number],
                         alone=min(alone, float(phase.cap[group])),
                         latency=ticks(float(phase.latency[group])),

@@ -5,6 +5,10 @@ of one class, takes the same time whenever it starts. A stretch of such operatio
 points where the program meets the rest of the machine, is one run: one event for the whole, the
 times inside it from a recurrence over its streams. Times are integers, so this is equal to
 simulating each operation, tick for tick.
+
+Beside transfers that take cores or HBM, what a stretch takes is found anew under what is taken
+(`scaleout.engine.contention`): the steps here then hold the stretch itself, and a kernel by itself is a
+stretch of one.
 """
 
 from dataclasses import dataclass
@@ -13,14 +17,23 @@ from typing import NamedTuple
 import numpy as np
 
 from scaleout.arrays import Bools, Ints
-from scaleout.engine.program import COMPUTE, RECEIVE, STREAMS, Job, Program, ticks
+from scaleout.engine.contention import NOTHING, Kernels, Row, Stretch, Taken, leads_to_last
+from scaleout.engine.program import COLLECTIVE, COMPUTE, RECEIVE, STREAMS, Job, Program, ticks
 from scaleout.engine.quotient import Quotient, Transfer
 
 __all__ = ["Step", "Track", "compile_class"]
 
-Known = dict[bytes, tuple[Ints, Ints] | None]
-"""Stretches by streams, times and distances, with start and end of each operation; None where a
-run would not be equal to its operations."""
+
+class Pattern(NamedTuple):
+    """Runs that are alike: start and end of each operation, and the stretch where others may disturb it."""
+
+    begin: Ints
+    end: Ints
+    stretch: Stretch | None
+
+
+Known = dict[bytes, Pattern | None]
+"""Patterns by streams, times and distances; None where a run would not be equal to its operations."""
 
 
 class Step(NamedTuple):
@@ -36,6 +49,10 @@ class Step(NamedTuple):
         Of a compute operation or a run [tick].
     transfer, role
         Of a communication: what it carries, and which side this is.
+    held, taken
+        By a communication, of the rank's cores and HBM: from its arrival on, and from its start on.
+    stretch
+        Of a compute operation or a run that what is taken may disturb.
     """
 
     op: int
@@ -43,6 +60,9 @@ class Step(NamedTuple):
     duration: int
     transfer: Transfer | None
     role: int
+    held: Taken = NOTHING
+    taken: Taken = NOTHING
+    stretch: Stretch | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +78,7 @@ class Track:
     runs
         (pattern, first and last + 1 position in `local`) of each run.
     patterns
-        Start and end of each operation of a run, relative to its start [tick].
+        Start and end of each operation of a run, relative to its start, with nothing taken [tick].
     local
         Operations inside runs, in program order.
     """
@@ -66,11 +86,11 @@ class Track:
     steps: tuple[tuple[Step, ...], ...]
     signals: frozenset[int]
     runs: tuple[tuple[int, int, int], ...]
-    patterns: tuple[tuple[Ints, Ints], ...]
+    patterns: tuple[Pattern, ...]
     local: Ints
 
 
-_NO_RUNS: tuple[Ints, list[tuple[int, int]], list[tuple[Ints, Ints]], list[int]] = (
+_NO_RUNS: tuple[Ints, list[tuple[int, int]], list[Pattern], list[int]] = (
     np.zeros(0, dtype=np.int64),
     [],
     [],
@@ -99,7 +119,15 @@ def durations(job: Job, wiring: Quotient, cls: int) -> tuple[Ints, Bools, dict[t
     return taken, fixed, transfers
 
 
-def compile_class(job: Job, wiring: Quotient, cls: int, *, runs: bool = True, known: Known | None = None) -> Track:
+def compile_class(
+    job: Job,
+    wiring: Quotient,
+    cls: int,
+    *,
+    runs: bool = True,
+    known: Known | None = None,
+    kernels: Kernels | None = None,
+) -> Track:
     """Steps of each stream of a class.
 
     Parameters
@@ -107,15 +135,21 @@ def compile_class(job: Job, wiring: Quotient, cls: int, *, runs: bool = True, kn
     runs
         False makes a step of every operation; the times are the same.
     known
-        Stretches that are timed already; classes of one job share many.
+        Patterns that are timed already; classes of one speed share many.
+    kernels
+        Times of the class's kernels beside transfers; None where transfers take nothing from them.
     """
     program = job.programs[job.program_of[int(wiring.representatives[cls])]]
     taken, fixed, transfers = durations(job, wiring, cls)
     steps: list[list[Step]] = [[] for _ in STREAMS]
     in_run = np.zeros(len(program), dtype=bool)
     local, bounds, patterns, kinds = _NO_RUNS
+    takes = _takes(kernels, wiring, transfers)
     if runs:
-        local, bounds, patterns, kinds = _find_runs(program, taken, fixed, {} if known is None else known)
+        shared = _columns(program, takes) if kernels else np.zeros((len(program), 3), dtype=np.int64)
+        local, bounds, patterns, kinds = _find_runs(
+            program, taken, fixed, shared, {} if known is None else known, kernels
+        )
         in_run[local] = True
 
     # what each operation waits for on other streams; a run's first operation waits for the run
@@ -125,17 +159,43 @@ def compile_class(job: Job, wiring: Quotient, cls: int, *, runs: bool = True, kn
     )
     waited, waits = _rows(np.where(elsewhere, after, -1))
     lows, highs = np.array(bounds, dtype=np.int64).reshape(-1, 2).T
-    spans = [int(end[-1]) for _, end in patterns]
-    for op, first, pattern in zip(local[highs - 1].tolist(), local[lows].tolist(), kinds, strict=True):
-        steps[0].append(Step(op, waits[first], spans[pattern], None, 0))
+    spans = [int(pattern.end[-1]) for pattern in patterns]
+    for op, first, kind in zip(local[highs - 1].tolist(), local[lows].tolist(), kinds, strict=True):
+        steps[0].append(Step(op, waits[first], spans[kind], None, 0, stretch=patterns[kind].stretch))
     alone = np.flatnonzero(~in_run)
     columns = (alone, program.kind[alone], program.item[alone], program.stream[alone], taken[alone])
     for op, kind, item, stream, time in zip(*(column.tolist() for column in columns), strict=True):
-        transfer = None if kind == COMPUTE else transfers[kind, item]
-        steps[stream].append(Step(op, waits[op], time, transfer, int(kind == RECEIVE)))
+        if kind == COMPUTE:
+            stretch = kernels.alone(item, time) if kernels else None
+            steps[stream].append(Step(op, waits[op], time, None, 0, stretch=stretch))
+        else:
+            transfer, taking = transfers[kind, item], takes.get((kind, item), NOTHING)
+            # the kernels of a collective wait for their peers; those of a send are there when both sides are
+            held = Taken(taking.cores, 0) if kind == COLLECTIVE else NOTHING
+            steps[stream].append(Step(op, waits[op], time, transfer, int(kind == RECEIVE), held, taking))
     table = tuple(zip(kinds, lows.tolist(), highs.tolist(), strict=True))
     signals = frozenset(waited.tolist())
     return Track(tuple(tuple(s) for s in steps), signals, table, tuple(patterns), local)
+
+
+def _takes(
+    kernels: Kernels | None, wiring: Quotient, transfers: dict[tuple[int, int], Transfer]
+) -> dict[tuple[int, int], Taken]:
+    """What each transfer takes of its ranks, for those that take anything."""
+    if not kernels:
+        return {}
+    takes, orbits = kernels.contention.takes, wiring.orbits
+    all_of = {key: takes(transfer.message, orbits[transfer.orbit].group) for key, transfer in transfers.items()}
+    return {key: taken for key, taken in all_of.items() if taken != NOTHING}
+
+
+def _columns(program: Program, takes: dict[tuple[int, int], Taken]) -> Ints:
+    """Of each operation: label, -1 for a transfer; cores and traffic that it takes."""
+    columns = np.zeros((len(program), 3), dtype=np.int64)
+    columns[:, 0] = np.where(program.kind == COMPUTE, program.item, -1)
+    for (kind, message), taken in takes.items():
+        columns[(program.kind == kind) & (program.item == message), 1:] = taken
+    return columns
 
 
 def _rows(table: Ints) -> tuple[Ints, list[tuple[int, ...]]]:
@@ -152,8 +212,8 @@ def _rows(table: Ints) -> tuple[Ints, list[tuple[int, ...]]]:
 
 
 def _find_runs(
-    program: Program, taken: Ints, fixed: Bools, known: Known
-) -> tuple[Ints, list[tuple[int, int]], list[tuple[Ints, Ints]], list[int]]:
+    program: Program, taken: Ints, fixed: Bools, shared: Ints, known: Known, kernels: Kernels | None
+) -> tuple[Ints, list[tuple[int, int]], list[Pattern], list[int]]:
     """Cut the fixed operations into runs; none where a run would not be equal to its operations.
 
     A run begins at an operation that waits for something outside, and ends at one that something
@@ -185,41 +245,49 @@ def _find_runs(
     # for the end of the run before, so it starts when its own run does
     ended_by = np.where(first_op > local[0], local[np.maximum(position[first_op] - 1, 0)], -1)
     anchored = (local == first_op) & ((deps == ended_by[:, None]).any(axis=1) | (ended_by < 0))
-    rows = np.column_stack((program.stream[local], taken[local], anchored, distance))
+    rows = np.column_stack((program.stream[local], taken[local], anchored, shared[local], distance))
 
     numbers: dict[bytes, int] = {}
-    patterns: list[tuple[Ints, Ints]] = []
+    patterns: list[Pattern] = []
     kinds = []
     for low, high in bounds:
         key = rows[low:high].tobytes()
         if key not in numbers:
             if key not in known:
-                known[key] = _time_run(rows[low:high])
-            timed = known[key]
-            if timed is None:
+                known[key] = _time_run(rows[low:high], kernels)
+            pattern = known[key]
+            if pattern is None:
                 return _NO_RUNS
             numbers[key] = len(patterns)
-            patterns.append(timed)
+            patterns.append(pattern)
         kinds.append(numbers[key])
     return local, bounds, patterns, kinds
 
 
-def _time_run(rows: Ints) -> tuple[Ints, Ints] | None:
+def _time_run(rows: Ints, kernels: Kernels | None) -> Pattern | None:
     """Start and end of each operation of a run.
 
-    None if its last operation does not end last, or if one could start before the run: that is
-    on another stream, is the first there, and waits for nothing inside the run.
+    None if its last operation does not end last (beside transfers: whatever the times), or if one
+    could start before the run: that is on another stream, is the first there, and waits for nothing
+    inside the run.
     """
     free: dict[int, int] = {}
     begin: list[int] = []
     end: list[int] = []
-    for index, (stream, taken, anchored, *distances) in enumerate(rows.tolist()):
+    table = []
+    for index, (stream, taken, anchored, label, cores, traffic, *distances) in enumerate(rows.tolist()):
         if stream and stream not in free and not anchored and not any(distances):
             return None
         start = max([free.get(stream, 0), *(end[index - d] for d in distances if d)])
         begin.append(start)
         end.append(start + taken)
         free[stream] = end[-1]
+        if kernels:
+            after = tuple(index - distance for distance in distances if distance)
+            table.append(Row(stream, label, taken, Taken(cores, traffic), after))
     if end[-1] != max(end) or rows[-1, 0] != 0:
         return None
-    return np.array(begin, dtype=np.int64), np.array(end, dtype=np.int64)
+    if kernels and not leads_to_last(table):
+        return None
+    stretch = Stretch(table, kernels) if kernels else None
+    return Pattern(np.array(begin, dtype=np.int64), np.array(end, dtype=np.int64), stretch)

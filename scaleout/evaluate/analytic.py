@@ -1,10 +1,13 @@
-"""The analytic evaluator: the step as a recurrence over passes, without events and without contention.
+"""The analytic evaluator: the longest path through a step, without events and without contention.
 
-It reads the same costs as the event evaluator and is never above it; see ``docs/analytic.md``.
+Where the step is a recurrence over passes, that is taken; what is `uncovered` by it goes through
+the Programs. Both read the same costs as the event evaluator and are never above it; see
+``docs/analytic.md``.
 """
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -14,6 +17,9 @@ from scaleout.arrays import Floats, Ints
 from scaleout.collectives.places import Rails, railed, rails
 from scaleout.compiled import Compilable, compilable
 from scaleout.errors import SpecError
+from scaleout.evaluate.alone import Ground
+from scaleout.evaluate.breakdown import parts_of
+from scaleout.evaluate.longest import longest
 from scaleout.hardware import Rates, pack
 from scaleout.network import machine
 from scaleout.parallel.activations import kept_of
@@ -22,15 +28,27 @@ from scaleout.parallel.layer import KINDS
 from scaleout.parallel.shard import Dimensions, Options, cut, dimensions, options
 from scaleout.parallel.wires import Wires, wires_of, wires_on
 from scaleout.specs import Layout, System, TrainingExperiment
-from scaleout.training.missing import refuse_missing, refuse_uncounted
+from scaleout.training.memory import stage_peaks
+from scaleout.training.missing import uncovered
 from scaleout.training.peaks import peaks
 from scaleout.training.recurrence import OUTCOME, Plan, step_ticks
+from scaleout.training.step import build
 
-__all__ = ["Analysis", "Given", "analyse", "given", "plan_of", "point", "point_wired", "refuse_slow"]
+__all__ = [
+    "Analysis",
+    "Given",
+    "analyse",
+    "analyse_programs",
+    "given",
+    "plan_of",
+    "point",
+    "point_wired",
+    "refuse_slow",
+]
 
 
 class Analysis(NamedTuple):
-    """What the recurrence gives.
+    """What the analytic evaluator gives.
 
     Parameters
     ----------
@@ -89,7 +107,7 @@ def point_wired(
 
 
 def analyse(experiment: TrainingExperiment, *, compiled: bool = True) -> Analysis:
-    """The step and its memory by the recurrence, whether it fits or not.
+    """The step and its memory, whether it fits or not: by the recurrence where it holds, otherwise by the Programs.
 
     Parameters
     ----------
@@ -98,11 +116,16 @@ def analyse(experiment: TrainingExperiment, *, compiled: bool = True) -> Analysi
 
     Raises
     ------
+    PlanError
+        No time model exists for something that is asked for.
     SpecError
         Chips or links are slow; or the chip lacks constants for the precision or the attention kernel.
     TopologyError
         The machine cannot be built at this size.
     """
+    refuse_slow(experiment)
+    if uncovered(experiment):
+        return analyse_programs(experiment, compiled=compiled)
     numbers = given(experiment)
     run = numbers.point.compiled if compiled else numbers.point
     ticks, stages = run(*numbers, math.inf)
@@ -111,11 +134,37 @@ def analyse(experiment: TrainingExperiment, *, compiled: bool = True) -> Analysi
     return Analysis(end, dict(zip(OUTCOME[1:], parts, strict=True)), named)
 
 
-def given(experiment: TrainingExperiment) -> Given:
-    """An experiment as numbers; refuses slow parts."""
+def analyse_programs(experiment: TrainingExperiment, *, compiled: bool = True) -> Analysis:
+    """The step and its memory by the longest path through its Programs; `analyse` where no recurrence holds.
+
+    Raises
+    ------
+    WorkloadError
+        The Programs do not come to an end.
+    """
     refuse_slow(experiment)
-    refuse_missing(experiment)
-    refuse_uncounted(experiment)
+    job = build(experiment)
+    times = longest(job, _ground(experiment), compiled=compiled)
+    ends = [int(mine.ended.max(initial=0)) for mine in times]
+    end = max(ends)
+    last = ends.index(end)
+    return Analysis(end, parts_of(job, last, times[last], end), stage_peaks(job))
+
+
+def _ground(experiment: TrainingExperiment) -> Ground:
+    # communicators depend on where ranks stand, not on how their passes are arranged
+    layout = replace(experiment.layout, vpp=1, sequence_parallel=False, zero=0, schedule=None, chunks=None)
+    return _grounds(experiment.system, experiment.chips, layout)
+
+
+@lru_cache(maxsize=64)
+def _grounds(system: System, chips: int, layout: Layout) -> Ground:
+    return Ground(system, chips)
+
+
+def given(experiment: TrainingExperiment) -> Given:
+    """An experiment of which nothing is `uncovered` as numbers; refuses slow parts."""
+    refuse_slow(experiment)
     chip, stack, precision = experiment.system.chip, experiment.stack, experiment.precision
     return Given(
         _once(dimensions, experiment.model),

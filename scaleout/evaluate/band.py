@@ -5,21 +5,25 @@ independent; equations, evidence and what is left out are in ``docs/uncertainty.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+
+import numpy as np
 
 from scaleout.arrays import Floats
 from scaleout.errors import SpecError, near
 from scaleout.evaluate.ranges import repeats, uses
 from scaleout.evaluate.uncertainty import DEFAULTS, NETWORK, RESTS_ON
 from scaleout.hardware import pack
-from scaleout.parallel import costs, layer_costs, shard
+from scaleout.models import LayerKind, layer_kinds
+from scaleout.parallel import layer_costs, rows, shard
 from scaleout.result import ErrorBand
 from scaleout.specs import TrainingExperiment
 
 __all__ = ["band_of", "kind_errors"]
 
-_KERNELS = costs.PARTS
+_KERNELS = rows.PARTS
 _SPREAD = ("compute", "imbalance", "bubble")
 """Parts of a breakdown that are kernels, of this rank or of the one that is waited for."""
 
@@ -130,14 +134,17 @@ def _kinds(experiment: TrainingExperiment, parts: Mapping[str, float], times: Fl
 
 def _shares(experiment: TrainingExperiment, times: Floats | None) -> dict[str, float]:
     """What the kernels of a micro-batch are made of [1]."""
-    rows = _costs(experiment) if times is None else times
-    sums = [
-        sum(float(rows[row, column]) * repeats(row, experiment) for row in range(len(rows)))
-        for column in range(len(_KERNELS))
-    ]
-    return {kind: value / sum(sums) for kind, value in zip(_KERNELS, sums, strict=True)}
+    sums = np.zeros(len(_KERNELS))
+    ends = 1
+    for kind, layers in Counter(layer_kinds(experiment.model)).items():
+        table = _costs(experiment, kind) if times is None else times
+        for row in range(len(table)):
+            count = ends if row >= rows.F_EMBEDDING else repeats(row, experiment, layers)
+            sums += table[row, : len(_KERNELS)] * count
+        ends = 0
+    return dict(zip(_KERNELS, (sums / sums.sum()).tolist(), strict=True))
 
 
 @lru_cache(maxsize=256)
-def _costs(experiment: TrainingExperiment) -> Floats:
-    return layer_costs(shard(experiment), pack(experiment.system.chip, experiment.stack, experiment.precision))
+def _costs(experiment: TrainingExperiment, kind: LayerKind) -> Floats:
+    return layer_costs(shard(experiment, kind), pack(experiment.system.chip, experiment.stack, experiment.precision))

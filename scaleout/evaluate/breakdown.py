@@ -8,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from scaleout.arrays import Bools, Ints
-from scaleout.engine.program import COMPUTE, RECEIVE, SEND, STREAMS, Program
+from scaleout.engine import ClassTimeline
+from scaleout.engine.program import COMPUTE, RECEIVE, SEND, STREAMS, Job, Program
 from scaleout.evaluate.event import Recording
 
-__all__ = ["CATEGORIES", "breakdown", "critical_path", "ends_last"]
+__all__ = ["CATEGORIES", "breakdown", "critical_path", "ends_last", "parts_of"]
 
 CATEGORIES = (
     "compute", "optimizer", "exposed_tp", "exposed_cp", "exposed_ep", "exposed_pp", "exposed_dp", "imbalance", "bubble",
@@ -37,9 +38,7 @@ class _Ops(NamedTuple):
         return len(self.ended) - 1 - int(self.ended[::-1].argmax())
 
 
-def _ops(recording: Recording, cls: int) -> _Ops:
-    program = recording.job.programs[recording.class_program(cls)]
-    times = recording.timeline.classes[cls]
+def _ops(program: Program, times: ClassTimeline) -> _Ops:
     before = np.full(len(program), -1, dtype=np.int64)
     for stream in range(len(STREAMS)):
         mine = np.flatnonzero(program.stream == stream)
@@ -59,8 +58,14 @@ def ends_last(recording: Recording) -> int:
 
 def breakdown(recording: Recording, cls: int) -> dict[str, int]:
     """Partition of [0, step] of one class's compute stream, by category [tick]; sums to the step."""
-    job, ops = recording.job, _ops(recording, cls)
-    program = job.programs[recording.class_program(cls)]
+    times = recording.timeline.classes[cls]
+    return parts_of(recording.job, recording.class_program(cls), times, recording.timeline.end)
+
+
+def parts_of(job: Job, number: int, times: ClassTimeline, end: int) -> dict[str, int]:
+    """`breakdown` of a program that ran at these times, of a step that took so long [tick]."""
+    program = job.programs[number]
+    ops = _ops(program, times)
     total = dict.fromkeys(CATEGORIES, 0)
     computing = np.flatnonzero(program.kind == COMPUTE)
     started, ended = ops.started[computing], ops.ended[computing]
@@ -70,7 +75,7 @@ def breakdown(recording: Recording, cls: int) -> dict[str, int]:
 
     # gaps: before each compute operation, and after the last one until the step's last operation
     low = np.concatenate(([0], ended))
-    high = np.concatenate((started, [recording.timeline.end]))
+    high = np.concatenate((started, [end]))
     blocker = np.append(ops.releaser[computing], ops.last)
     gaps = high > low
     low, high, blocker = low[gaps], high[gaps], blocker[gaps]
@@ -109,35 +114,44 @@ def critical_path(recording: Recording) -> dict[str, int]:
     """
     job, wiring, times = recording.job, recording.wiring, recording.timeline.classes
     program_of = job.program_of[wiring.representatives].tolist()
-    links: Counter[tuple[int, int, int]] = Counter()
+    families = [message.family for message in job.messages]
+    passed: dict[int, list[int]] = {}
 
     @cache
-    def ops_of(cls: int) -> _Ops:
-        return _ops(recording, cls)
+    def columns(cls: int) -> tuple[list[int], list[int], list[int]]:
+        """What released each operation; its kind and its item."""
+        ops = _ops(job.programs[program_of[cls]], times[cls])
+        return ops.releaser.tolist(), ops.kind.tolist(), ops.item.tolist()
 
     @cache
     def sequence(program: int, family: str, receives: bool) -> Ints:
         """A program's operations on a family, in order: the k-th meets the k-th of the others."""
         ops = job.programs[program]
-        ours = np.array([message.family == family for message in job.messages])
+        ours = np.array([name == family for name in families])
         return np.flatnonzero((ops.kind != COMPUTE) & ((ops.kind == RECEIVE) == receives) & _pick(ours, ops))
 
     cls = ends_last(recording)
-    ops = ops_of(cls)
-    op = ops.last
+    op = _ops(job.programs[program_of[cls]], times[cls]).last
     while op >= 0:
-        taken, item, kind = int(ops.ended[op] - ops.started[op]), int(ops.item[op]), int(ops.kind[op])
-        links[kind, item, taken] += 1
-        if kind != COMPUTE:
-            family = job.messages[item].family
-            receives = kind == RECEIVE
-            members = wiring.members(family, int(receives), cls)
-            if len(members) > 1:
-                place = int(np.searchsorted(sequence(program_of[cls], family, receives), op))
-                fellows = [(c, int(sequence(program_of[c], family, bool(role))[place])) for c, role in members]
-                cls, op = max(fellows, key=lambda at: (int(times[at[0]].arrived[at[1]]), -at[0]))
-                ops = ops_of(cls)
-        op = int(ops.releaser[op])
+        releaser, kinds, items = columns(cls)
+        walked = passed.setdefault(cls, [])
+        while op >= 0:
+            walked.append(op)
+            if kinds[op] != COMPUTE:
+                family, receives = families[items[op]], kinds[op] == RECEIVE
+                members = wiring.members(family, int(receives), cls)
+                if len(members) > 1:
+                    place = int(np.searchsorted(sequence(program_of[cls], family, receives), op))
+                    fellows = [(c, int(sequence(program_of[c], family, bool(role))[place])) for c, role in members]
+                    cls, op = max(fellows, key=lambda at: (int(times[at[0]].arrived[at[1]]), -at[0]))
+                    op = columns(cls)[0][op]
+                    break
+            op = releaser[op]
+    links: Counter[tuple[int, int, int]] = Counter()
+    for at, walked in passed.items():
+        program, mine = job.programs[program_of[at]], np.array(walked)
+        taken = times[at].ended[mine] - times[at].started[mine]
+        links.update(zip(program.kind[mine].tolist(), program.item[mine].tolist(), taken.tolist(), strict=True))
     total: dict[str, int] = {}
     for (kind, item, taken), often in links.items():
         if kind == COMPUTE:

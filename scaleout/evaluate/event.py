@@ -19,14 +19,17 @@ from scaleout.engine import (
     Unfolded,
     discrete,
     equitable,
+    frame,
     quotient,
     run,
     run_unfolded,
+    sized,
     unfold,
 )  # fmt: skip
 from scaleout.engine.program import ticks
 from scaleout.engine.usage import BINS, Usage, usage
 from scaleout.errors import TopologyError, WorkloadError
+from scaleout.evaluate.contention import contention_of
 from scaleout.network import Fabric, avoiding, machine, stretches, with_routing
 from scaleout.network.pattern import Pattern
 from scaleout.network.topology import Topology
@@ -109,7 +112,7 @@ def evaluate(
         The experiment's programs, where they are built already.
     compiled
         Of an unfolded run: in the compiled loop, or in SimPy; None for whatever is faster. The times are the same.
-        With faults always in SimPy.
+        With faults or contention always in SimPy.
 
     Raises
     ------
@@ -132,13 +135,17 @@ def _evaluate(experiment: TrainingExperiment, job: Job, *, fold: bool, runs: boo
     # where no two chips run alike, there is nothing to fold
     fold = fold and not experiment.slow.spread
     later = place.epochs(job, patterns, experiment.faults)
-    # the compiled loop knows one epoch only
-    if not fold and not later and (_pays(job) if compiled is None else compiled):
+    # the compiled loop knows one epoch only, and kernels that nothing slows
+    contention = contention_of(experiment, job, place.fabric, patterns)
+    if not fold and not later and not contention and (_pays(job) if compiled is None else compiled):
         unfolded = unfold(job, place.fabric, patterns)
         return Recording(experiment, job, unfolded, run_unfolded(unfolded), fold)
-    partition = place.partition(job, patterns, later) if fold else discrete(job, place.fabric)
-    wiring = quotient(job, place.fabric, patterns, partition, later)
-    return Recording(experiment, job, wiring, run(job, wiring, runs=runs), fold)
+    if fold and not later:
+        wiring = place.wiring(job, patterns)
+    else:
+        partition = place.partition(job, patterns, later) if fold else discrete(job, place.fabric)
+        wiring = quotient(job, place.fabric, patterns, partition, later)
+    return Recording(experiment, job, wiring, run(job, wiring, runs=runs, contention=contention), fold)
 
 
 def _pays(job: Job) -> bool:
@@ -160,6 +167,7 @@ class Site:
         self._choices: dict[tuple[str, str, float], str] = {}
         self._exchanges: dict[tuple[str, ByKernel], Pattern] = {}
         self._partitions: dict[tuple[object, ...], Partition] = {}
+        self._frames: dict[tuple[object, ...], Quotient] = {}
 
     def patterns(self, job: Job) -> dict[int, Pattern]:
         """Pattern of every message, by the fastest algorithm."""
@@ -220,13 +228,24 @@ class Site:
         """The coarsest equitable partition of a job on this machine."""
         if later:
             return equitable(job, self.fabric, patterns, later)
-        sent = tuple(
-            (m.family, m.operation, patterns[i].algorithm, m.nbytes > 0, m.details) for i, m in enumerate(job.messages)
-        )
-        key = (sent, job.program_of.tobytes(), tuple(sorted(job.speed.items())))
+        key = self._kinds(job, patterns)
         if key not in self._partitions:
             self._partitions[key] = equitable(job, self.fabric, patterns)
         return self._partitions[key]
+
+    def _kinds(self, job: Job, patterns: dict[int, Pattern]) -> tuple[object, ...]:
+        """What decides who is alike and which links messages load, whatever their sizes."""
+        sent = tuple(
+            (m.family, m.operation, patterns[i].algorithm, m.nbytes > 0, m.details) for i, m in enumerate(job.messages)
+        )
+        return sent, job.program_of.tobytes(), tuple(sorted(job.speed.items()))
+
+    def wiring(self, job: Job, patterns: dict[int, Pattern]) -> Quotient:
+        """The job folded, on links without faults; jobs that differ but in sizes share all the rest."""
+        key = self._kinds(job, patterns), tuple(tuple(program.meetings()) for program in job.programs)
+        if key not in self._frames:
+            self._frames[key] = frame(job, self.fabric, patterns, self.partition(job, patterns))
+        return sized(self._frames[key], job)
 
 
 def site(experiment: TrainingExperiment) -> Site:

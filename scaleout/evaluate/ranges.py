@@ -1,5 +1,6 @@
 """Shapes of an experiment beside those that its constants were calibrated on."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -7,13 +8,18 @@ from functools import lru_cache
 from scaleout.evaluate.uncertainty import DEFAULTS
 from scaleout.hardware import Rates, pack
 from scaleout.hardware.gemm import gemm_constants
-from scaleout.parallel import Shard, costs, shard
+from scaleout.models import layer_kinds
+from scaleout.parallel import Shard, rows, shard
 from scaleout.parallel.shapes import ATTENTION, LINEAR, Kernel, kernels
 from scaleout.specs import Chip, Stack, TrainingExperiment
 
 __all__ = ["Use", "range_warnings", "repeats", "uses"]
 
-_FORWARD = (costs.F_NORM, costs.F_ATTENTION, costs.F_ATTENTION_OUT, costs.F_ADD_NORM, costs.F_MLP, costs.F_ADD)
+_FORWARD = (
+    rows.F_NORM, rows.F_ATTENTION, rows.F_ATTENTION_OUT, rows.F_ADD_NORM, rows.F_MLP, rows.F_ADD,
+    rows.F_COMPRESS, rows.F_CROSS,
+)  # fmt: skip
+_EXPERTS = (rows.F_ROUTE, rows.F_SHARED, rows.F_EXPERTS, rows.F_COMBINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +70,17 @@ class Use:
 def uses(experiment: TrainingExperiment) -> list[Use]:
     """Matrix multiplications, attention and elementwise kernels of one micro-batch."""
     chip, stack = experiment.system.chip, experiment.stack
-    mine = shard(experiment)
-    return [
-        *(
-            _use(kernel, experiment, repeats(kernel.row, experiment))
-            for kernel in kernels(mine, _rates(chip, stack, experiment.precision), experiment.layout.context)
-            if repeats(kernel.row, experiment)
-        ),
-        *_elementwise(chip, mine, experiment.model.layers),
-    ]
+    found: list[Use] = []
+    ends = 1
+    for kind, layers in Counter(layer_kinds(experiment.model)).items():
+        mine = shard(experiment, kind)
+        for kernel in kernels(mine, _rates(chip, stack, experiment.precision), experiment.layout.context):
+            times = ends if kernel.once else repeats(kernel.row, experiment, layers)
+            if times:
+                found.append(_use(kernel, experiment, times))
+        found += _elementwise(chip, mine, layers)
+        ends = 0
+    return found
 
 
 @lru_cache(maxsize=64)
@@ -80,21 +88,21 @@ def _rates(chip: Chip, stack: Stack, precision: str) -> Rates:
     return pack(chip, stack, precision)
 
 
-def repeats(row: int, experiment: TrainingExperiment) -> int:
-    """How often a row of `LABELS` runs in one micro-batch, over all layers."""
-    if row >= costs.F_EMBEDDING:
+def repeats(row: int, experiment: TrainingExperiment, layers: int) -> int:
+    """How often a row of `LABELS` runs in one micro-batch, over so many layers."""
+    if row >= rows.F_EMBEDDING:
         return 1
-    if row in (costs.B_MLP_OUT, costs.B_ATTENTION):
+    if row in (rows.B_MLP_OUT, rows.B_ATTENTION):
         # sums of other rows
         return 0
-    modules, layers = experiment.recompute, experiment.model.layers
-    full, attention, mlp = ("full" in modules, "attention" in modules, "mlp" in modules)
-    if row == costs.F_QKV_CORE:
+    modules = experiment.recompute
+    full, attention, mlp, moe = (name in modules for name in ("full", "attention", "mlp", "moe"))
+    if row == rows.F_QKV_CORE:
         return layers * (attention and not full)
-    if row == costs.F_INTO_MLP:
+    if row == rows.F_INTO_MLP:
         return layers * (mlp and not full)
-    again = full if row in _FORWARD else False
-    if row == costs.F_NORM and not full:
+    again = full if row in _FORWARD else (full or moe) and row in _EXPERTS
+    if row == rows.F_NORM and not full:
         return layers * (1 + attention + mlp)
     return layers * (2 if again else 1)
 
@@ -115,7 +123,7 @@ def _use(kernel: Kernel, experiment: TrainingExperiment, times: int) -> Use:
     return Use(
         part=part,
         what=f"{what} on {chip.name}",
-        operation=costs.LABELS[kernel.row],
+        operation=rows.LABELS[kernel.row],
         shape=dict(kernel.shape),
         calibrated=calibrated,
         weight=kernel.work * times,
@@ -125,11 +133,12 @@ def _use(kernel: Kernel, experiment: TrainingExperiment, times: int) -> Use:
 
 def _elementwise(chip: Chip, s: Shard, layers: int) -> Iterator[Use]:
     """Passes that were measured as kernels of their own, weighted by the arrays that they go over."""
+    product = (s.received, s.expert_ffn) if s.experts else (s.tokens, s.ffn)
     shapes = {
         "rmsnorm": ("norm", s.local_tokens, s.hidden, 2.0 * 2 * layers),
         "add": ("add", s.local_tokens, s.hidden, 3.0 * 2 * layers),
         "rope": ("rotation", s.tokens, s.query + s.key, 2.0 * layers * s.rotary),
-        "silu_mul": ("product", s.tokens, s.ffn, (s.gates + 1.0) * layers),
+        "silu_mul": ("product", *product, (s.gates + 1.0) * layers),
         "embedding": ("embedding", s.tokens, s.hidden, 2.0),
     }
     for name, (operation, tokens, width, arrays) in shapes.items():

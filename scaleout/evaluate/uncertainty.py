@@ -53,7 +53,8 @@ RESTS_ON = {
     "attention": ("chip.attention.{attention}", "chip.exponentials", "stack.attention"),
     "elementwise": (
         "chip.hbm_bandwidth", "chip.elementwise", "chip.l2_bytes", "stack.elementwise_efficiency",
-        "stack.optimizer_traffic", "stack.dropout",
+        "stack.optimizer_traffic", "stack.dropout", "stack.fused_loss",
+        "stack.gather_copies", "stack.reduction_copies",
     ),
     "launch": ("stack.kernel_gap", "stack.host_launch"),
     "tp": ("system.scale_up", "system.library.protocols", "system.library.idle_step", "stack.overlap_tensor_parallel"),
@@ -61,7 +62,9 @@ RESTS_ON = {
     "ep": ("system.scale_up", "system.library.protocols", "system.library.idle_step"),
     "dp": (
         "system.scale_up", "system.library.protocols", "system.library.idle_step", "stack.bucket",
-        "stack.overlap_parameter_gather", "stack.overlap_gradient_reduction",
+        "stack.overlap_parameter_gather", "stack.overlap_gradient_reduction", "stack.gather_units", "stack.reshard",
+        "stack.reshard_stages", "stack.root_unit", "stack.forward_prefetch", "stack.backward_prefetch", "stack.no_sync",
+        "stack.one_communicator", "stack.gather_dtype",
     ),
     "pp": (
         "system.scale_up", "system.library.protocols", "system.library.idle_step", "stack.overlap_sends",
@@ -71,5 +74,5 @@ RESTS_ON = {
 """Kind of a step's time -> constants, where a file that lists them as unverified widens its error."""
 NETWORK = ("system.network", "system.library.network_step", "system.library.network_rate")
 """What a kind rests on beside these, where its groups go beyond a node."""
-NO_TIME = ("chip.power", "chip.hbm_bytes", "stack.reserved", "system.moe_kernels", "system.tuner")
+NO_TIME = ("chip.power", "chip.hbm_bytes", "stack.reserved", "stack.master", "system.moe_kernels", "system.tuner")
 """Constants on which no time of a training step rests."""

@@ -1,4 +1,4 @@
-"""Time of causal attention on one chip: prefill and training over tiles, decode over cached tokens.
+"""Time of attention on one chip: prefill and training over tiles, decode over cached tokens.
 
 Equations, constants and their errors are in ``docs/attention.md``. The functions take scalars and
 a vector of constants, so that they run plain or compiled.
@@ -15,6 +15,7 @@ from scaleout.hardware.elementwise import kept_in_l2
 from scaleout.specs import Chip, DecodeConstants, PrefillConstants
 
 __all__ = [
+    "attention_beside",
     "attention_vector",
     "decode_seconds",
     "decode_vector",
@@ -24,8 +25,6 @@ __all__ = [
 ]
 
 
-_BACKWARD_WORK = 2.5
-"""Five matrix products backward (one of them recomputed) for two forward."""
 _BACKWARD_PASSES = 3.0
 _WIDTHS = {"fp8": 1.0, "bf16": 2.0, "fp16": 2.0}
 """Bytes of an element."""
@@ -86,6 +85,16 @@ def prefill_vector(chip: Chip, c: PrefillConstants, dtype: str, kv_dtype: str) -
     ])  # fmt: skip
 
 
+def attention_beside(c: Floats, cores: float, hbm: float) -> Floats:
+    """Constants of `prefill_seconds` with these shares of the cores and of HBM's rate left [1]."""
+    less = c.copy()
+    # cores, and rates of all of them together
+    less[:3] *= cores
+    less[3] /= cores
+    less[4:6] *= hbm
+    return less
+
+
 def decode_vector(chip: Chip, c: DecodeConstants) -> Floats:
     """Constants as `decode_seconds` takes them, rates in SI units."""
     return np.array([
@@ -141,8 +150,11 @@ def prefill_seconds(
     head_size: float,
     backward: bool,
     c: Floats,
+    value_size: float = 0.0,
+    window: float = 0.0,
+    causal: bool = True,
 ) -> float:
-    """Time of causal attention of `q_len` queries a sequence, the last of its `kv_len` tokens [s].
+    """Time of attention of `q_len` queries a sequence, the last of its `kv_len` tokens [s].
 
     Parameters
     ----------
@@ -157,23 +169,39 @@ def prefill_seconds(
         The gradients of it instead.
     c
         From `prefill_vector`.
+    value_size
+        Size of a head's values, where it is not that of queries and keys.
+    window
+        A query sees this many of the tokens up to its own; tiles outside are skipped. 0 for all.
+    causal
+        A query sees no later token; otherwise all.
     """
     cores, rate, vector, exponential, hbm, preparation = c[0], c[1], c[2], c[3], c[4], c[5]
     width, kv_width, tile, backward_share, launch, row_overhead = c[6], c[7], c[8], c[9], c[10], c[11]
     per_core, wave_tail, masked, reduction, l2, l2_bytes = c[12], c[13], c[14], c[15], c[16], c[17]
-    work, passes = 1.0, 1.0
+    value_size = head_size if value_size == 0.0 else value_size
+    passes = 1.0
     if backward:
-        work, passes, rate = _BACKWARD_WORK, _BACKWARD_PASSES, rate * backward_share
+        passes, rate = _BACKWARD_PASSES, rate * backward_share
 
-    size = padded_head(head_size)
-    if head_size % _MMA != 0.0:
-        rate, size = min(rate, vector), head_size
+    size, value = padded_head(head_size), padded_head(value_size)
+    if head_size % _MMA != 0.0 or value_size % _MMA != 0.0:
+        rate, size, value = min(rate, vector), head_size, value_size
+    # products of queries with keys and of scores with values; backward the first again, and two gradients of each
+    work = 2.0 * (3.0 * size + 2.0 * value) if backward else 2.0 * (size + value)
     # tiles of one head: the causal staircase, and what is computed above it
     rows, columns = math.ceil(q_len / tile), math.ceil(kv_len / tile)
     whole = float(rows * columns)
-    tiles = min(rows * math.ceil((kv_len - q_len) / tile) + rows * (rows + 1) / 2.0, whole)
-    tiles += masked * (whole - tiles)
-    one = tile * tile * cores * (4.0 * size * work / rate + exponential)
+    tiles = whole
+    if causal:
+        tiles = min(rows * math.ceil((kv_len - q_len) / tile) + rows * (rows + 1) / 2.0, whole)
+        seen = tiles
+        if window > 0.0:
+            before, columns = math.ceil((kv_len - q_len) / tile), min(columns, math.ceil((window - 1.0) / tile) + 1)
+            ramp = max(0, min(rows, columns - before - 1))
+            tiles = ramp * (before + 1) + ramp * (ramp - 1) / 2.0 + (rows - ramp) * float(columns)
+        tiles += masked * (whole - seen) * (tiles / seen)
+    one = tile * tile * cores * (work / rate + exponential)
 
     blocks, slots = batch * heads * rows, cores * per_core
     parts = 1.0
@@ -186,14 +214,15 @@ def prefill_seconds(
     )
     compute = max(compute, row_overhead + math.ceil(columns / parts) * one)
 
-    queries, cached = batch * q_len * heads * head_size, batch * kv_len * kv_heads * head_size
-    moved = ((width + 2.0) * queries + 2.0 * kv_width * cached) * passes
+    queries, results = batch * q_len * heads * head_size, batch * q_len * heads * value_size
+    cached = batch * kv_len * kv_heads * (head_size + value_size)
+    moved = (width * queries + 2.0 * results + kv_width * cached) * passes
     kept = kept_in_l2(moved, l2_bytes) if l2 > 0.0 else 0.0
     near = kept / max(l2, 1.0)
     seconds: float = launch + (compute**3.0 + (moved * (near + (1.0 - kept) / hbm)) ** 3.0) ** (1.0 / 3.0)
     if preparation > 0.0:
-        new = batch * q_len * kv_heads * head_size
-        prepared = ((2.0 + width) * queries + 2.0 * (2.0 + kv_width) * new) * passes
+        new = batch * q_len * kv_heads * (head_size + value_size)
+        prepared = ((2.0 + width) * queries + (2.0 + kv_width) * new) * passes
         seconds += prepared * (near + (1.0 - kept) / preparation)
     if parts > 1.0:
         seconds += reduction

@@ -11,7 +11,7 @@ from scaleout.hardware.attention import attention_vector, prefill_seconds
 from scaleout.hardware.gemm import gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
 from scaleout.specs import Chip, Stack
 
-__all__ = ["UNFUSED", "Rates", "attend", "matmul", "matmuls", "pack", "quantise"]
+__all__ = ["UNFUSED", "Rates", "attend", "grouped", "matmul", "matmuls", "pack", "quantise"]
 
 UNFUSED = "unfused"
 """Attention as matrix products and passes over the scores in HBM."""
@@ -40,6 +40,8 @@ class Rates(NamedTuple):
         Rate of products that miss the tensor cores [flop/s].
     gap, host
         Idle time between two kernels, and the host's time to launch one [s].
+    fused_loss
+        1 where the cross-entropy is one kernel over logits in 16 bits.
     """
 
     linear: Floats
@@ -54,6 +56,7 @@ class Rates(NamedTuple):
     vector: float
     gap: float
     host: float
+    fused_loss: float = 0.0
 
 
 def pack(chip: Chip, stack: Stack, precision: str) -> Rates:
@@ -91,6 +94,7 @@ def pack(chip: Chip, stack: Stack, precision: str) -> Rates:
         vector=chip.peak_flops.get("fp32", chip.flops(plain)),
         gap=stack.kernel_gap,
         host=stack.host_launch,
+        fused_loss=float(stack.fused_loss),
     )
 
 
@@ -111,6 +115,12 @@ def matmul(m: float, n: float, k: float, out_bytes: float, rates: Rates) -> floa
 
 
 @compilable
+def grouped(groups: float, m: float, n: float, k: float, out_bytes: float, rates: Rates) -> float:
+    """So many products, each with operands of its own, at the precision of the linear layers in one kernel [s]."""
+    return gemm_seconds(m, n, k, out_bytes, rates.linear, groups)
+
+
+@compilable
 def matmuls(batch: float, m: float, n: float, k: float, rates: Rates, out_bytes: float = 2.0) -> float:
     """So many independent products in 16 bits, in one kernel [s]."""
     # stacked along m; every product reads a B of its own
@@ -124,16 +134,22 @@ def matmuls(batch: float, m: float, n: float, k: float, rates: Rates, out_bytes:
 @compilable
 def attend(
     batch: float,
-    q_len: float,
-    kv_len: float,
+    sequence: float,
     heads: float,
     kv_heads: float,
     head_size: float,
     backward: bool,
     rates: Rates,
+    value_size: float = 0.0,
+    window: float = 0.0,
+    causal: bool = True,
+    kv_len: float = 0.0,
 ) -> float:
-    """Fused causal self-attention of the last `q_len` of `kv_len` tokens of each sequence [s]."""
-    return prefill_seconds(batch, q_len, kv_len, heads, kv_heads, head_size, backward, rates.attention)
+    """Fused attention of whole sequences, to themselves or to `kv_len` tokens of others; see `prefill_seconds` [s]."""
+    seen = kv_len if kv_len > 0.0 else sequence
+    return prefill_seconds(
+        batch, sequence, seen, heads, kv_heads, head_size, backward, rates.attention, value_size, window, causal
+    )
 
 
 @compilable

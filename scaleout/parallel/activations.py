@@ -11,18 +11,21 @@ import numpy as np
 from scaleout.arrays import Floats
 from scaleout.compiled import compilable
 from scaleout.hardware.rates import Rates
+from scaleout.parallel.linear import CHUNK
 from scaleout.parallel.shard import Options, Shard
 
 __all__ = ["PARTS", "Kept", "kept_of", "part_bytes"]
 
 PARTS = (
     "input", "norm 1", "qkv", "softmax", "dropped scores", "score masks", "attention out", "middle", "norm 2",
-    "mlp in", "mlp product", "masks",
+    "mlp in", "mlp product", "masks", "latents", "cross attention", "router", "expert input", "expert in",
+    "expert product", "shared in", "shared product", "prediction",
 )  # fmt: skip
 """Activations of a layer."""
 (
     INPUT, NORM_1, QKV, SOFTMAX, DROPPED_SCORES, SCORE_MASKS, ATTENTION_OUT, MIDDLE, NORM_2,
-    MLP_IN, MLP_PRODUCT, MASKS,
+    MLP_IN, MLP_PRODUCT, MASKS, LATENTS, CROSS, ROUTER, EXPERT_INPUT, EXPERT_IN, EXPERT_PRODUCT, SHARED_IN,
+    SHARED_PRODUCT, PREDICTION,
 ) = range(len(PARTS))  # fmt: skip
 
 
@@ -58,22 +61,61 @@ def part_bytes(s: Shard, rates: Rates) -> Floats:
     """What backward reads of a layer's forward, in the order of `PARTS` [byte]."""
     out = np.zeros(len(PARTS))
     out[INPUT] = out[NORM_1] = out[MIDDLE] = out[NORM_2] = s.local_activation
-    out[QKV] = s.tokens * (s.query + 2.0 * s.key) * s.width
-    out[ATTENTION_OUT] = s.tokens * s.query * s.width
+    out[QKV] = s.tokens * (s.query + s.key + s.value) * s.width
+    out[ATTENTION_OUT] = s.tokens * s.attended * s.width
+    if s.linear_heads > 0.0:
+        # before and after the convolution; what comes out before and after its norm and gate
+        out[QKV] = s.tokens * (s.inner + 2.0 * s.linear_keys + s.linear_values) * s.width
+        out[ATTENTION_OUT] *= 2.0
+        # of every chunk its keys with its keys, inverted
+        out[SOFTMAX] = s.tokens * s.linear_heads * CHUNK * s.width
+    else:
+        out[SOFTMAX] = _scores(out, s, rates, s.sequence)
+    if s.output_gate > 0.0:
+        # the gate, and what it multiplies
+        out[QKV] += 2.0 * s.tokens * s.attended * s.width
+    if s.post_norms > 0.0:
+        out[MIDDLE] += 2.0 * s.local_activation
+    if s.query_norm > 0.0:
+        out[QKV] += s.tokens * (s.query + s.key) * s.width
+    if s.latents > 0.0:
+        # before and after their norms
+        out[LATENTS] = s.local_tokens * (2.0 * (s.query_rank + s.key_rank) + s.rope) * s.width
+    if s.crossed > 0.0:
+        # the middle between the two attentions and its norm; queries here, keys and values of the encoder's tokens
+        others = s.batch * s.encoder_sequence
+        out[CROSS] = 2.0 * s.local_activation + s.tokens * (s.query + s.attended) * s.width
+        out[CROSS] += others * (s.key + s.value) * s.width
+        out[SOFTMAX] += _scores(out, s, rates, s.encoder_sequence)
+    if s.predicts > 0.0:
+        # the embedding of the next token, and both after their norms
+        out[PREDICTION] = 3.0 * s.local_activation
     out[MLP_IN] = s.tokens * s.gates * s.ffn * s.width
     out[MLP_PRODUCT] = s.tokens * s.ffn * s.width
+    if s.experts > 0.0:
+        # scores in fp32 before and after the softmax
+        out[ROUTER] = s.local_tokens * s.router * 8.0
+        out[EXPERT_INPUT] = s.received * s.hidden * s.width
+        out[EXPERT_IN] = s.received * s.gates * s.expert_ffn * s.width
+        out[EXPERT_PRODUCT] = s.received * s.expert_ffn * s.width
+        out[SHARED_IN] = s.tokens * s.gates * s.shared_ffn * s.width
+        out[SHARED_PRODUCT] = s.tokens * s.shared_ffn * s.width
+    if rates.dropout > 0.0:
+        out[MASKS] = (2.0 + s.crossed) * s.local_tokens * s.hidden
+    return out
+
+
+@compilable
+def _scores(out, s, rates, seen):  # type: ignore[no-untyped-def]
+    """Bytes of the softmax over so many tokens; adds what dropout keeps besides."""
     if rates.fused > 0.0:
         # statistics of the softmax in fp32
-        out[SOFTMAX] = s.tokens * s.heads * 4.0
-    else:
-        scores = s.tokens * s.sequence * s.heads
-        out[SOFTMAX] = scores * s.width
-        if rates.dropout > 0.0:
-            out[DROPPED_SCORES] = scores * s.width
-            out[SCORE_MASKS] = scores
+        return s.tokens * s.heads * 4.0
+    scores = s.tokens * seen * s.heads
     if rates.dropout > 0.0:
-        out[MASKS] = 2.0 * s.local_tokens * s.hidden
-    return out
+        out[DROPPED_SCORES] += scores * s.width
+        out[SCORE_MASKS] += scores
+    return scores * s.width
 
 
 @compilable
@@ -88,8 +130,17 @@ def kept_of(s: Shard, o: Options, rates: Rates) -> Kept:
     if o.core + o.attention > 0.0:
         drop[SOFTMAX] = drop[DROPPED_SCORES] = drop[SCORE_MASKS] = 1.0
     if o.attention > 0.0:
-        drop[NORM_1] = drop[QKV] = 1.0
-    if o.mlp > 0.0:
+        drop[NORM_1] = drop[QKV] = drop[LATENTS] = 1.0
+    if o.up > 0.0 and s.latents > 0.0:
+        drop[QKV] = 1.0
+    if o.moe > 0.0 and s.experts > 0.0:
+        drop[NORM_2] = drop[ROUTER] = 1.0
+        drop[EXPERT_INPUT:PREDICTION] = 1.0
+    if o.moe_act > 0.0:
+        drop[EXPERT_PRODUCT] = 1.0
+    if o.shared_experts > 0.0:
+        drop[SHARED_IN] = drop[SHARED_PRODUCT] = 1.0
+    if o.mlp > 0.0 and s.ffn > 0.0:
         drop[NORM_2] = drop[MLP_IN] = drop[MLP_PRODUCT] = 1.0
     if o.full > 0.0:
         drop[:] = 1.0
@@ -103,14 +154,20 @@ def kept_of(s: Shard, o: Options, rates: Rates) -> Kept:
             layer += parts[part]
     logits = s.tokens * s.vocabulary
     matrices = parts[NORM_1] + parts[ATTENTION_OUT] + parts[NORM_2] + parts[MLP_PRODUCT]
-    # gradients of what the two halves put out are whole
-    gradients = 2.0 * s.activation + parts[QKV] + parts[MLP_IN]
+    matrices += parts[LATENTS] + parts[CROSS] + parts[EXPERT_INPUT] + parts[EXPERT_PRODUCT] + parts[SHARED_PRODUCT]
+    matrices += parts[PREDICTION]
+    # gradients of what the two halves put out are whole; of experts, of every copy
+    gradients = s.activation + parts[QKV] + parts[MLP_IN] + parts[EXPERT_IN] + parts[SHARED_IN]
+    if s.ffn + s.shared_ffn > 0.0:
+        gradients += s.activation
+    gradients += parts[EXPERT_INPUT] + s.local_tokens * s.router * s.width
+    gradients += s.crossed * (s.activation + s.tokens * s.query * s.width) + s.predicts * s.local_activation
     return Kept(
         layer,
         again,
         s.activation,
         s.local_activation if s.embedding_norm > 0.0 else 0.0,
-        logits * (s.width + 4.0) + 2.0 * s.local_activation,
+        logits * (s.width + 4.0 * (1.0 - rates.fused_loss)) + 2.0 * s.local_activation,
         matrices + gradients,
         logits * s.width + s.local_activation,
     )

@@ -8,10 +8,11 @@ import numpy as np
 from scaleout.arrays import Floats, Ints
 from scaleout.engine.program import COLLECTIVE, COMPUTE, RECEIVE, SEND, STREAMS, Label, Mark, Message, Program
 
-__all__ = ["Block", "Frozen", "Tables", "interleave", "join"]
+__all__ = ["DEPENDENCIES", "Block", "Frozen", "Tables", "interleave", "join"]
 
 COMPUTE_STREAM, TP_STREAM = STREAMS.index("compute"), STREAMS.index("tp")
-_DEPS = 3
+DEPENDENCIES = 4
+"""Operations that one may wait for."""
 
 
 class Tables:
@@ -39,7 +40,7 @@ class Frozen:
     ops
         Columns kind, stream, item. Shape (ops, 3).
     after
-        Dependencies as distances back, 0 for none, shape (ops, 3).
+        Dependencies as distances back, 0 for none, shape (ops, dependencies).
     memory
         Columns operation, at end, kind, byte. Shape (changes, 4).
     """
@@ -100,14 +101,14 @@ class Block:
         here = len(self._ops)
         distances = sorted({here - op for op in after})
         self._ops.append((kind, stream, item))
-        self._after.append((*distances, *[0] * (_DEPS - len(distances))))
+        self._after.append((*distances, *[0] * (DEPENDENCIES - len(distances))))
         return here
 
     def freeze(self) -> Frozen:
         """The block as arrays."""
         return Frozen(
             np.array(self._ops, dtype=np.int64).reshape(-1, 3),
-            np.array(self._after, dtype=np.int64).reshape(-1, _DEPS),
+            np.array(self._after, dtype=np.int64).reshape(-1, DEPENDENCIES),
             np.array(self._memory, dtype=np.float64).reshape(-1, 4),
         )
 
@@ -116,7 +117,7 @@ def interleave(a: Frozen, b: Frozen) -> tuple[Frozen, Ints, Ints]:
     """One block from two, so that the kernels of each run while messages of the other are under way.
 
     Both are cut behind each collective and merged evenly. Receives come first and sends last, those of
-    `a` before those of `b`.
+    `a` before those of `b`; both begin when all receives are in, and send when all kernels have ended.
 
     Returns
     -------
@@ -137,8 +138,16 @@ def interleave(a: Frozen, b: Frozen) -> tuple[Frozen, Ints, Ints]:
     shift = np.repeat((0, len(a)), (len(a.memory), len(b.memory)))
     memory[:, 0] = place[memory[:, 0].astype(np.int64) + shift]
     here = np.arange(len(order))[:, None]
-    after = np.where(after > 0, place[:, None] - place[here - after], 0)
-    return Frozen(ops[order], after[order], memory), place[: len(a)], place[len(a) :]
+    after = np.where(after > 0, place[:, None] - place[here - after], 0)[order]
+    ops = ops[order]
+    where = place[: len(a)], place[len(a) :]
+    receives, kernels = np.flatnonzero(ops[:, 0] == RECEIVE), np.flatnonzero(ops[:, 0] == COMPUTE)
+    begins = [min(int(op) for op in mine if ops[op, 0] != RECEIVE) for mine in where]
+    waits = [(op, receives) for op in begins] + [(int(op), kernels[-1:]) for op in np.flatnonzero(ops[:, 0] == SEND)]
+    for op, others in waits:
+        distances = sorted({*after[op].tolist(), *(op - others).tolist()} - {0})
+        after[op, : len(distances)] = distances
+    return Frozen(ops, after, memory), *where
 
 
 def join(blocks: Sequence[Frozen], names: Sequence[str], extra: Sequence[tuple[int, int, int]] = ()) -> Program:
@@ -151,28 +160,44 @@ def join(blocks: Sequence[Frozen], names: Sequence[str], extra: Sequence[tuple[i
     extra
         Dependencies between blocks: (block, operation in it, absolute operation it waits for).
     """
-    sizes = np.array([len(block) for block in blocks])
-    start = np.concatenate(([0], np.cumsum(sizes)))
-    ops = np.concatenate([block.ops for block in blocks])
-    distance = np.concatenate([block.after for block in blocks])
-    after = np.where(distance > 0, np.arange(len(ops))[:, None] - distance, -1)
-    for block, op, target in extra:
-        row = after[start[block] + op]
-        row[int(np.flatnonzero(row < 0)[0])] = target
-    memory = np.concatenate([block.memory for block in blocks])
-    shift = np.repeat(start[:-1], [len(block.memory) for block in blocks])
+    # blocks are few and repeated: each is copied out of one table
+    numbers: dict[int, int] = {}
+    which = np.array([numbers.setdefault(id(block), len(numbers)) for block in blocks])
+    distinct = list({id(block): block for block in blocks}.values())
+    begin, sizes, rows = _copies([len(block.ops) for block in distinct], which)
+    kind, stream, item = (column.take(rows) for column in np.concatenate([block.ops for block in distinct]).T)
+    distance = np.concatenate([block.after for block in distinct]).take(rows, axis=0)
+    after = np.where(distance > 0, np.arange(len(rows))[:, None] - distance, -1)
+    if extra:
+        block_of, place, target = np.array(extra, dtype=np.int64).T
+        waiting = begin[block_of] + place
+        # a row is filled from the left; of several that one operation waits for, each takes the next place
+        order = np.argsort(waiting, kind="stable")
+        waiting, target = waiting[order], target[order]
+        place = np.arange(len(waiting)) - np.searchsorted(waiting, waiting)
+        after[waiting, (after[waiting] >= 0).sum(axis=1) + place] = target
+    _, changes, rows = _copies([len(block.memory) for block in distinct], which)
+    op, at_end, what, nbytes = (column.take(rows) for column in np.concatenate([b.memory for b in distinct]).T)
     return Program(
-        kind=np.ascontiguousarray(ops[:, 0]),
-        stream=np.ascontiguousarray(ops[:, 1]),
-        item=np.ascontiguousarray(ops[:, 2]),
+        kind=kind,
+        stream=stream,
+        item=item,
         after=after,
-        memory_op=memory[:, 0].astype(np.int64) + shift,
-        memory_end=memory[:, 1] > 0,
-        memory_kind=memory[:, 2].astype(np.int64),
-        memory_bytes=np.ascontiguousarray(memory[:, 3]),
+        memory_op=op.astype(np.int64) + np.repeat(begin, changes),
+        memory_end=at_end > 0,
+        memory_kind=what.astype(np.int64),
+        memory_bytes=nbytes,
         marks=tuple(
-            Mark(name, int(first), int(first + size - 1))
-            for name, first, size in zip(names, start[:-1], sizes, strict=True)
+            Mark(name, first, first + size - 1)
+            for name, first, size in zip(names, begin.tolist(), sizes.tolist(), strict=True)
             if name
         ),
     )
+
+
+def _copies(lengths: Sequence[int], which: Ints) -> tuple[Ints, Ints, Ints]:
+    """Where each copy of a piece of a table begins, how long it is, and the rows of all of them."""
+    ends = np.cumsum(lengths)
+    sizes = np.array(lengths)[which]
+    begin = np.cumsum(sizes) - sizes
+    return begin, sizes, np.repeat((ends - lengths)[which] - begin, sizes) + np.arange(int(sizes.sum()))

@@ -24,7 +24,8 @@ from scaleout.arrays import Floats
 from scaleout.engine.program import STREAMS, Label, Message
 from scaleout.hardware.rates import Rates
 from scaleout.parallel.block import Block
-from scaleout.parallel.costs import ELEMENTWISE, KERNELS, PARTS, core_costs, launches
+from scaleout.parallel.costs import core_costs, launches
+from scaleout.parallel.rows import ELEMENTWISE, KERNELS, PARTS
 from scaleout.parallel.shard import Shard
 
 __all__ = ["Context", "pieces"]
@@ -64,9 +65,9 @@ class Context:
     def __init__(self, shard: Shard, context: str, rates: Rates, temporary: int) -> None:
         self.shard, self.context, self.rates, self.temporary = shard, context, rates, temporary
         s = shard
-        self.queries = s.tokens * s.query * s.width
-        """Queries, or results, of this rank [byte]."""
-        self.keys = 2.0 * s.tokens * s.key * s.width
+        self.queries, self.results = s.tokens * s.query * s.width, s.tokens * s.attended * s.width
+        """Queries, and results, of this rank [byte]."""
+        self.keys = s.tokens * (s.key + s.value) * s.width
         """Keys and values of this rank [byte]."""
         self._known: dict[tuple[str, float, bool], Label] = {}
         if context == "all_to_all":
@@ -103,7 +104,7 @@ class Context:
         elif self.context == "all_gather":
             nbytes = self.shard.cp * self.keys
         else:
-            nbytes = self.keys + 2.0 * self.queries
+            nbytes = self.keys + self.queries + self.results
         block.hold(first, self.temporary, times * nbytes)
         block.hold(last, self.temporary, -times * nbytes, at_end=True)
 
@@ -113,7 +114,7 @@ class Context:
         steps = int(self.shard.cp)
         first, further = (
             self._kernels("first block", 0.0, False),
-            self._kernels("further block", 3.0 * self.queries, False),
+            self._kernels("further block", 3.0 * self.results, False),
         )
         here = tuple(after)
         last = -1
@@ -155,7 +156,7 @@ class Context:
 
     def _exchanged(self, block: Block, after: Sequence[int], backward: bool) -> int:
         qkv = self.queries + self.keys
-        there, back = (self.queries, qkv) if backward else (qkv, self.queries)
+        there, back = (self.results, qkv) if backward else (qkv, self.results)
         here = (self._send(block, "all_to_all", there, after),)
         # parts for and from every rank are put in order: read and written, before and after each exchange
         last = block.compute(self._kernels("some heads", 4.0 * there, backward), here)

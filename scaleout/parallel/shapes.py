@@ -11,15 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scaleout.hardware.rates import Rates
-from scaleout.parallel import costs
+from scaleout.parallel import rows
 from scaleout.parallel.context import pieces
+from scaleout.parallel.costs import layer_costs
 from scaleout.parallel.shard import Shard
 
-__all__ = ["ATTENTION", "LINEAR", "PLAIN", "Kernel", "kernels"]
+__all__ = ["ATTENTION", "LINEAR", "PLAIN", "Kernel", "kernels", "pairs"]
 
 LINEAR, PLAIN, ATTENTION = "linear", "plain", "attention"
 """Products at the precision of the linear layers, products in 16 bits, fused attention."""
-_ENDS = costs.LABELS.index("embedding")
+_ENDS = rows.LABELS.index("embedding")
 """From this row on, operations run once a micro-batch, not once a layer."""
 
 
@@ -62,6 +63,17 @@ def kernels(s: Shard, rates: Rates, context: str = "ring") -> tuple[Kernel, ...]
     return _kernels(s, rates.fused, rates.low, rates.dropout, rates.fused_sum, context)
 
 
+def pairs(s: Shard) -> float:
+    """Pairs of tokens of a sequence that attention multiplies, those that the causal mask hides too."""
+    length, window = s.sequence, s.window
+    if window == 0.0:
+        return length * (length + s.before)
+    if s.blocks:
+        return length // window * window**2 + (length % window) ** 2
+    # a token and the window - 1 before it
+    return length**2 - (length - window) * (length - window + 1.0)
+
+
 @lru_cache(maxsize=4096)
 def _kernels(s: Shard, fused: float, low: float, dropout: float, fused_sum: float, context: str) -> tuple[Kernel, ...]:
     seen: list[Kernel] = []
@@ -80,20 +92,37 @@ def _kernels(s: Shard, fused: float, low: float, dropout: float, fused_sum: floa
     ) -> None:
         note(row, PLAIN, 2.0 * batch * m * n * k * times, m=m, n=n, k=k)
 
+    def grouped(
+        out: Any, row: int, groups: float, m: float, n: float, k: float, rates: Rates, quantised: float
+    ) -> None:
+        note(row, LINEAR, 2.0 * groups * m * n * k, m=m, n=n, k=k)
+
+    def grouped_gradient(
+        out: Any, row: int, groups: float, m: float, n: float, k: float, width: float, rates: Rates
+    ) -> None:
+        note(row, LINEAR, 2.0 * groups * m * n * k, m=m, n=n, k=k)
+
     def attention(out: Any, row: int, s: Shard, rates: Rates, backward: bool) -> None:
+        scored(row, s, backward, pairs(s), s.sequence + s.before)
+
+    def across(out: Any, row: int, s: Shard, rates: Rates, backward: bool) -> None:
+        scored(row, s, backward, s.sequence * s.encoder_sequence, s.encoder_sequence)
+
+    def scored(row: int, s: Shard, backward: bool, pairs: float, seen: float) -> None:
         # two products forward, five backward
-        seen_by = s.sequence + s.before
-        work = (10.0 if backward else 4.0) * s.batch * s.heads * s.sequence * seen_by * s.head_size
-        lengths = {"batch": s.batch, "q_len": s.sequence, "kv_len": seen_by}
-        note(row, ATTENTION, work, **lengths, heads=s.heads, kv_heads=s.kv_heads, head_size=s.head_size)
+        size, value = s.head_size, s.value_size
+        work = 2.0 * (3.0 * size + 2.0 * value if backward else size + value) * s.batch * s.heads * pairs
+        lengths = {"batch": s.batch, "q_len": s.sequence, "kv_len": seen}
+        note(row, ATTENTION, work, **lengths, heads=s.heads, kv_heads=s.kv_heads, head_size=size)
 
     stand_ins: dict[str, Callable[..., None]] = {
-        "_linear": linear, "_weight_gradient": weight_gradient, "_batched": batched, "_fused": attention,
+        "linear": linear, "weight_gradient": weight_gradient, "batched": batched, "_fused": attention,
+        "_fused_across": across, "grouped_linear": grouped, "grouped_gradient": grouped_gradient,
     }  # fmt: skip
     empty = np.zeros(1)
     flags = Rates(empty, empty, empty, empty, fused, low, dropout, fused_sum, 1.0, 1.0, 0.0, 0.0)
-    costs.layer_costs.replacing(stand_ins)(s, flags)
+    layer_costs.replacing(stand_ins)(s, flags)
     for piece in pieces(s, context) if s.cp > 1.0 else ():
-        attention(empty, costs.F_ATTENTION, piece, flags, False)
-        attention(empty, costs.B_ATTENTION_DATA, piece, flags, True)
+        attention(empty, rows.F_ATTENTION, piece, flags, False)
+        attention(empty, rows.B_ATTENTION_DATA, piece, flags, True)
     return tuple(seen)

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from scaleout.compiled import compilable
 from scaleout.hardware.formats import format_of
-from scaleout.models import LayerKind, norm_parameters
+from scaleout.models import LayerKind, layer_kinds, norm_parameters
+from scaleout.parallel.routing import busiest
 from scaleout.specs import Model, TrainingExperiment
 
 __all__ = ["Dimensions", "Options", "Shard", "chunk_parameters", "cut", "dimensions", "options", "shard"]
@@ -24,7 +25,23 @@ _GRID, _PADDING = 8.0, 128.0
 
 
 class Dimensions(NamedTuple):
-    """A model as numbers; see `Model`. `norm` is the parameters of one norm, `positions` of learned ones."""
+    """One kind of a model's layers as numbers; see `Model`. What it does not have is 0.
+
+    Parameters
+    ----------
+    norm, norms, positions
+        Parameters of one norm, norms of a layer, parameters of learned positions.
+    head_size, value_size
+        Of queries and keys, and of values.
+    query_rank, key_rank, rope
+        Of compressed queries, keys and values, and the rotary part of a key that all heads share.
+    linear_keys, linear_values, linear_heads, linear_key_size, linear_value_size, convolution
+        Widths of queries (and of keys) and of values of linear attention, its value heads, sizes of a head.
+    crossed, predicts, encodes
+        It attends to an encoder's output besides; predicts tokens after the next; is of the encoder.
+    experts, top_k, expert_ffn, shared_ffn
+        See `Experts`; such a layer has no `ffn` of its own.
+    """
 
     layers: float
     hidden: float
@@ -41,17 +58,50 @@ class Dimensions(NamedTuple):
     embedding_norm: float
     rotary: float
     tied: float
+    norms: float
+    value_size: float
+    window: float
+    blocks: float
+    causal: float
+    query_norm: float
+    output_gate: float
+    post_norms: float
+    query_rank: float
+    key_rank: float
+    rope: float
+    linear_keys: float
+    linear_values: float
+    linear_heads: float
+    linear_key_size: float
+    linear_value_size: float
+    convolution: float
+    crossed: float
+    predicts: float
+    experts: float
+    top_k: float
+    expert_ffn: float
+    shared_ffn: float
 
 
 def dimensions(model: Model, kind: LayerKind | None = None) -> Dimensions:
-    """Layers of one kind of a model as numbers; None stands for those of a model whose layers are all alike."""
+    """Layers of one kind of a model as numbers; None stands for the first layer's."""
+    kind = kind or layer_kinds(model)[0]
+    latent, linear, experts = model.latent, model.linear, model.experts
+    if kind.attention != "linear":
+        linear = None
+    if not kind.experts:
+        experts = None
+    if linear is not None:
+        latent = None
+    crossed, predicts = model.encoder > 0 and kind.part == "decoder", kind.part == "prediction"
+    window = model.window if kind.attention == "window" and model.window is not None else 0
     return Dimensions(
         layers=float(model.layers),
         hidden=float(model.hidden),
         heads=float(model.heads),
-        kv_heads=float(model.kv_heads),
-        head_size=float(model.head_size),
-        ffn=float(model.ffn),
+        kv_heads=float(model.heads if latent else model.kv_heads),
+        head_size=float(latent.nope + latent.rope if latent else model.head_size),
+        ffn=float(0 if experts else model.ffn),
         vocabulary=float(model.vocabulary),
         gates=2.0 if model.gated else 1.0,
         bias=float(model.bias is True),
@@ -59,8 +109,31 @@ def dimensions(model: Model, kind: LayerKind | None = None) -> Dimensions:
         norm=float(norm_parameters(model)),
         positions=float(model.max_sequence * model.hidden if model.positions == "learned" else 0),
         embedding_norm=float(model.embedding_norm),
-        rotary=float(model.positions == "rope"),
+        rotary=float(model.positions == "rope" and linear is None),
         tied=float(model.tied_embeddings),
+        norms=2.0 + 2.0 * model.post_norms + crossed + 3.0 * predicts,
+        value_size=float(latent.value if latent else model.head_size),
+        window=float(window),
+        blocks=float(model.blocks),
+        causal=float(model.causal and kind.part != "encoder"),
+        query_norm=float(model.query_norm and linear is None and latent is None),
+        output_gate=float(model.output_gate and linear is None and latent is None),
+        post_norms=float(model.post_norms),
+        query_rank=float(latent.query_rank if latent else 0),
+        key_rank=float(latent.key_rank if latent else 0),
+        rope=float(latent.rope if latent else 0),
+        linear_keys=float(linear.key_heads * linear.key_size if linear else 0),
+        linear_values=float(linear.value_heads * linear.value_size if linear else 0),
+        linear_heads=float(linear.value_heads if linear else 0),
+        linear_key_size=float(linear.key_size if linear else 0),
+        linear_value_size=float(linear.value_size if linear else 0),
+        convolution=float(linear.convolution if linear else 0),
+        crossed=float(crossed),
+        predicts=float(predicts),
+        experts=float(experts.count if experts else 0),
+        top_k=float(experts.top_k if experts else 0),
+        expert_ffn=float(experts.ffn if experts else 0),
+        shared_ffn=float(experts.shared_ffn if experts else 0),
     )
 
 
@@ -79,6 +152,14 @@ class Options(NamedTuple):
         Modules that are recomputed.
     split_sends
         Of the stack.
+    ep, etp
+        Ranks over which experts are dealt out, and each of them is cut.
+    load
+        Tokens of the rank whose experts are chosen most, over its even share.
+    encoder_sequence
+        Tokens that an encoder reads of each sequence.
+    moe, moe_act, shared_experts, up
+        Modules of layers with experts, or compressed keys and values, that are recomputed.
     cp
         Ranks that a sequence is cut over.
     """
@@ -95,18 +176,27 @@ class Options(NamedTuple):
     norm: float
     product: float
     split_sends: float
+    ep: float
+    etp: float
+    load: float
+    encoder_sequence: float
+    moe: float
+    moe_act: float
+    shared_experts: float
+    up: float
     cp: float
 
 
-def options(experiment: TrainingExperiment) -> Options:
-    """The options of an experiment."""
+def options(experiment: TrainingExperiment, kind: LayerKind | None = None) -> Options:
+    """The options of an experiment, for one kind of its layers."""
     modules = experiment.recompute
+    encoder = float(experiment.batch.encoder_sequence or experiment.batch.sequence)
     layout, batch = experiment.layout, experiment.batch
     return Options(
         tp=float(layout.tp),
         sequence_parallel=float(layout.sequence_parallel and layout.tp > 1),
         micro=float(batch.micro),
-        sequence=float(batch.sequence),
+        sequence=encoder if kind is not None and kind.part == "encoder" else float(batch.sequence),
         gradient_width=_ACTIVATION / 2.0 if experiment.reduces_each else format_of(experiment.gradients).left,
         full=float("full" in modules),
         attention=float("attention" in modules),
@@ -115,6 +205,14 @@ def options(experiment: TrainingExperiment) -> Options:
         norm=float("norm" in modules),
         product=float("mlp_product" in modules),
         split_sends=float(experiment.stack.split_sends),
+        ep=float(layout.ep),
+        etp=float(layout.etp),
+        load=busiest(experiment),
+        encoder_sequence=encoder,
+        moe=float("moe" in modules),
+        moe_act=float("moe_act" in modules),
+        shared_experts=float("shared_experts" in modules),
+        up=float("mla_up_proj" in modules),
         cp=float(layout.cp),
     )
 
@@ -142,10 +240,30 @@ class Shard(NamedTuple):
     tp, sequence_parallel
         Degree; whether norms and residuals are cut.
     layer, embedding, head
-        Parameters of a layer, of the embedding and of norm and output head, on this rank.
+        Parameters of a layer without its experts, of the embedding and of norm and output head, on this rank.
+    inner, value_size, value, attended
+        Columns of the product that leads into attention, size of a head's values, widths of values
+        and of what attention gives.
+    window, blocks, causal, query_norm, output_gate, post_norms, query_rank, key_rank, rope, convolution,
+    crossed, predicts
+        As in `Dimensions`.
+    latents
+        Columns that tensor-parallel ranks gather in place of the hidden ones; 0 without compression.
+    linear_keys, linear_values, linear_heads, linear_key_size, linear_value_size
+        As in `Dimensions`, of this rank.
+    encoder_sequence
+        Tokens of each sequence that `crossed` layers attend to.
+    experts, router, top_k, routed, received, expert_ffn, shared_ffn
+        Experts of this rank and of the layer, those that a token goes to; copies of tokens that the rank
+        sends, and that it gets; inner widths of this rank's part of an expert and of all shared ones.
+    expert_layer
+        Parameters of a layer's experts on this rank.
+    exchanged
+        Tokens go to experts of other ranks.
+    expert_act_again, shared_again, up_again
+        As `core_again`.
     cp, before
-        Ranks that a sequence is cut over; tokens before those of `sequence` that are attended to
-        besides.
+        Ranks that a sequence is cut over; tokens before those of `sequence` that are attended to besides.
     """
 
     batch: float
@@ -180,6 +298,41 @@ class Shard(NamedTuple):
     layer: float
     embedding: float
     head: float
+    inner: float
+    value_size: float
+    value: float
+    attended: float
+    window: float
+    blocks: float
+    causal: float
+    query_norm: float
+    output_gate: float
+    post_norms: float
+    query_rank: float
+    key_rank: float
+    rope: float
+    latents: float
+    linear_keys: float
+    linear_values: float
+    linear_heads: float
+    linear_key_size: float
+    linear_value_size: float
+    convolution: float
+    crossed: float
+    encoder_sequence: float
+    predicts: float
+    experts: float
+    router: float
+    top_k: float
+    routed: float
+    received: float
+    expert_ffn: float
+    shared_ffn: float
+    expert_layer: float
+    exchanged: float
+    expert_act_again: float
+    shared_again: float
+    up_again: float
     cp: float
     before: float
 
@@ -193,13 +346,45 @@ def cut(d: Dimensions, o: Options) -> Shard:
     vocabulary = float(math.ceil(d.vocabulary / tp))
     if vocabulary % _GRID != 0.0:
         vocabulary = _PADDING * math.ceil(vocabulary / _PADDING)
-    matrices = h * (query + 2.0 * key) + query * h + d.gates * h * ffn + ffn * h
-    biases = d.qkv_bias * (query + 2.0 * key) + d.bias * (d.gates * ffn + 2.0 * h)
+    value, attended = kv_heads * d.value_size, heads * d.value_size
+    inner = query * (1.0 + d.output_gate) + key + value
+    linear_keys, linear_values, linear_heads = d.linear_keys // tp, d.linear_values // tp, d.linear_heads // tp
+    latents = 0.0
+    small = d.query_norm * 2.0 * d.head_size
+    entry = h * inner
+    if d.key_rank > 0.0:
+        # what compresses is whole on every rank, what spreads over the heads is cut
+        inner = 0.0
+        queries = d.query_rank if d.query_rank > 0.0 else h
+        latents = queries + d.key_rank + d.rope
+        entry = h * (d.query_rank + d.key_rank + d.rope) + queries * query
+        entry += d.key_rank * heads * (d.head_size - d.rope + d.value_size)
+        small = d.query_rank + d.key_rank
+    elif linear_heads > 0.0:
+        # queries, keys, values and their gate; decay and update of each head
+        inner = 2.0 * linear_keys + 2.0 * linear_values + 2.0 * linear_heads
+        attended = linear_values
+        entry = h * inner + d.convolution * (2.0 * linear_keys + linear_values)
+        small = 2.0 * linear_heads + d.linear_value_size
+    biased = d.qkv_bias * inner + d.bias * h
+    if linear_heads > 0.0:
+        biased = 0.0
+    elif latents > 0.0:
+        biased = d.qkv_bias * latents + d.bias * h
+    attention = entry + attended * h + biased + small
+    attention += d.crossed * (h * inner + attended * h + biased)
+    expert_ffn, shared_ffn = d.expert_ffn // o.etp, d.shared_ffn // tp
+    feed = _block(h, ffn, d) + _block(h, shared_ffn, d) + d.experts * (h + d.bias)
+    experts = d.experts // o.ep
+    predicts = d.predicts * 2.0 * h * h / tp
     tokens = o.micro * (o.sequence // o.cp)
     local_tokens = tokens // tp if o.sequence_parallel > 0.0 else tokens
     activation = tokens * h * _ACTIVATION
     boundary = activation / tp if o.split_sends + o.sequence_parallel > 0.0 else activation
     outside = 1.0 - o.full
+    routed = local_tokens * d.top_k
+    exchanged = 1.0 if o.ep > 1.0 else 0.0
+    window = d.window if d.window < o.sequence else 0.0
     return Shard(
         o.micro,
         o.sequence,
@@ -230,18 +415,61 @@ def cut(d: Dimensions, o: Options) -> Shard:
         boundary,
         tp,
         o.sequence_parallel,
-        matrices + biases + 2.0 * d.norm,
+        attention + feed + predicts + d.norms * d.norm,
         vocabulary * h + d.positions + d.embedding_norm * d.norm,
         d.norm + vocabulary * h,
+        inner,
+        d.value_size,
+        value,
+        attended,
+        window,
+        d.blocks,
+        d.causal,
+        d.query_norm,
+        d.output_gate,
+        d.post_norms,
+        d.query_rank,
+        d.key_rank,
+        d.rope,
+        latents,
+        linear_keys,
+        linear_values,
+        linear_heads,
+        d.linear_key_size,
+        d.linear_value_size,
+        d.convolution,
+        d.crossed,
+        o.encoder_sequence,
+        d.predicts,
+        experts,
+        d.experts,
+        d.top_k,
+        routed,
+        routed * o.etp * o.load,
+        expert_ffn,
+        shared_ffn,
+        experts * _block(h, expert_ffn, d),
+        exchanged,
+        o.moe_act * (1.0 - o.moe) * outside,
+        o.shared_experts * (1.0 - o.moe) * outside,
+        o.up * (1.0 - o.attention) * outside,
         o.cp,
         0.0,
     )
 
 
 @compilable
+def _block(h: float, ffn: float, d: Dimensions) -> float:
+    """Parameters of a feed-forward block of this inner width, none for 0."""
+    if ffn == 0.0:
+        return 0.0
+    return (d.gates + 1.0) * h * ffn + d.bias * (d.gates * ffn + h)
+
+
+@compilable
 def chunk_parameters(s: Shard, layers: float, embedding: bool, loss: bool, alone: bool) -> float:
     """Parameters of a chunk on one rank; `alone`: embedding and tied head are one matrix on one stage."""
-    count = layers * s.layer
+    count = layers * (s.layer + s.expert_layer)
     if embedding:
         count += s.embedding
     if loss:
@@ -251,4 +479,4 @@ def chunk_parameters(s: Shard, layers: float, embedding: bool, loss: bool, alone
 
 def shard(experiment: TrainingExperiment, kind: LayerKind | None = None) -> Shard:
     """The share of one rank of an experiment, for one kind of its layers."""
-    return cut(dimensions(experiment.model, kind), options(experiment))
+    return cut(dimensions(experiment.model, kind), options(experiment, kind))

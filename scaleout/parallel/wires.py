@@ -20,11 +20,12 @@ from scaleout.network.pattern import Pattern
 from scaleout.parallel.ranks import families
 from scaleout.specs import Layout
 
-__all__ = ["Wires", "wires_of", "wires_on"]
+__all__ = ["HALVES", "MANY", "Wires", "pattern_row", "rows_of_places", "wires_of", "wires_on"]
 
 _EACH = 8
 """Algorithms of a collective, at most."""
-_MANY = 256
+MANY = 256
+"""Ranks as of which the eight bytes of everybody are counted."""
 
 
 class Wires(NamedTuple):
@@ -63,22 +64,36 @@ def _canonical(r, start, stride, members):  # type: ignore[no-untyped-def]
 
 
 @compilable
-def _of_stages(r, operation, stages, step, stride, members, size):  # type: ignore[no-untyped-def]
-    """Rows of the first group of every stage, once for those that lie alike."""
+def rows_of_places(r: Rails, operation: int, starts: Ints, stride: int, members: int, size: int) -> Floats:
+    """Rows of the groups that begin at `starts`, once for those that lie alike; none of one member.
+
+    Parameters
+    ----------
+    operation
+        `HALF` or `WHOLE`.
+    size
+        `rail_size` of the whole family.
+    """
     if members == 1:
         return np.zeros((0, 3))
-    starts = np.empty(stages, dtype=np.int64)
+    seen = np.empty(len(starts), dtype=np.int64)
     places = 0
-    for stage in range(stages):
-        start = _canonical(r, stage * step, stride, members)
-        if not (starts[:places] == start).any():
-            starts[places] = start
+    for i in range(len(starts)):
+        start = _canonical(r, starts[i], stride, members)
+        if not (seen[:places] == start).any():
+            seen[places] = start
             places += 1
     out = np.empty((places * len(r.protocols) * _EACH, 3))
     count = 0
     for place in range(places):
-        count = collective_rows(r, operation, starts[place], stride, members, size, out, count)
+        count = collective_rows(r, operation, seen[place], stride, members, size, out, count)
     return out[:count].copy()
+
+
+@compilable
+def _of_stages(r, operation, stages, step, stride, members, size):  # type: ignore[no-untyped-def]
+    """Rows of the first group of every stage."""
+    return rows_of_places(r, operation, np.arange(stages) * step, stride, members, size)
 
 
 @compilable
@@ -113,7 +128,7 @@ def wires_of(r: Rails, tp: int, pp: int, dp: int, sharded: bool, sequence_parall
         embedding = _of_stages(r, WHOLE, 1, 0, apart, 2, rail_size_of_all(0, 1, stage, apart, 2, r.per_node))
     if r.chips > 1:
         # beyond so many ranks as of so many: less, by microseconds in a step
-        most = max(_MANY // r.per_node, 2) * r.per_node
+        most = max(MANY // r.per_node, 2) * r.per_node
         everyone = min(r.chips, most)
         size = rail_size_of_all(0, 1, 1, 1, r.chips, r.per_node)
         world = _of_stages(r, WHOLE, 1, 0, 1, everyone, everyone if size == r.chips else size)
@@ -122,7 +137,8 @@ def wires_of(r: Rails, tp: int, pp: int, dp: int, sharded: bool, sequence_parall
 
 _ABOVE = 1.0 + 1e-13
 """The last bits of a rate depend on who counted it: a bound takes a hair more."""
-_HALVES = ("all_gather", "reduce_scatter")
+HALVES = ("all_gather", "reduce_scatter")
+"""Operations that load links alike."""
 
 
 def wires_on(fabric: Fabric, layout: Layout) -> Wires:
@@ -150,9 +166,9 @@ def wires_on(fabric: Fabric, layout: Layout) -> Wires:
         ):
             ways += [_rows(fabric, found[family].groups, [group], "send") for group in first]
     return Wires(
-        tp_half=rows("tp", tp, *_HALVES),
+        tp_half=rows("tp", tp, *HALVES),
         tp_whole=rows("tp", tp, "all_reduce"),
-        dp_half=rows("dp", dp, *_HALVES),
+        dp_half=rows("dp", dp, *HALVES),
         dp_whole=rows("dp", dp, "all_reduce"),
         send=np.stack(ways) if ways else np.empty((0, 0, 3)),
         embedding=rows("embedding", [0], "all_reduce"),
@@ -162,11 +178,11 @@ def wires_on(fabric: Fabric, layout: Layout) -> Wires:
 
 def _rows(fabric: Fabric, groups: Ints, chosen: list[int], operation: str) -> Floats:
     """Rows of an operation by everything that the family may take, for some of its groups."""
-    made = [make(groups) for make in candidates(fabric, groups, operation).values()]
-    return np.array([_row(fabric, pattern, group) for pattern in made for group in chosen])
+    made = [make(groups[chosen]) for make in candidates(fabric, groups, operation).values()]
+    return np.array([pattern_row(fabric, pattern, at) for pattern in made for at in range(len(chosen))])
 
 
-def _row(fabric: Fabric, pattern: Pattern, group: int) -> tuple[float, float, float]:
+def pattern_row(fabric: Fabric, pattern: Pattern, group: int) -> tuple[float, float, float]:
     """Latency [s], share [1] and rate [byte/s] of one group."""
     latency = pattern.latency(group)
     if len(pattern.phases) == 1:

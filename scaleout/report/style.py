@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "COLOURS", "FORMATS", "GROUP_COLOURS", "MEMORY_COLOURS", "OTHER_COLOUR", "house_style", "new_figure", "render",
-    "render_as",
+    "COLOURS", "FORMATS", "GROUP_COLOURS", "MEMORY_COLOURS", "OTHER_COLOUR", "PASS_COLOURS", "house_style",
+    "new_figure", "render", "render_as",
 ]  # fmt: skip
 
 # Okabe and Ito, Color Universal Design (2008); greys for time in which nothing moves
@@ -34,6 +34,7 @@ MEMORY_COLOURS = {
     "temporary": "#CC79A7",
     "reserved": "#BBBBBB",
 }
+PASS_COLOURS = {"F": "#0072B2", "B": "#009E73", "I": "#E69F00", "W": "#CC79A7"}
 GROUP_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C510A", "#000000")
 OTHER_COLOUR = "#999999"
 FORMATS = {"png": {"Software": None}, "svg": {"Date": None}}

@@ -22,8 +22,13 @@ LARGEST_STEP = 200_000
 """Passes of micro-batches through layers and chunks that are simulated: about half a minute."""
 MOST_FAULTS = 64
 """Faults of a step: each of them may make the whole network anew."""
-MODULES = ("norm", "mlp_product", "core_attention", "attention", "mlp", "full")
-"""What may be recomputed: ``core_attention`` is also called ``selective``."""
+MODULES = (
+    "norm", "mlp_product", "core_attention", "attention", "mlp", "full",
+    "mla_up_proj", "moe_act", "shared_experts", "moe",
+)  # fmt: skip
+"""What may be recomputed; ``mlp`` and ``mlp_product`` are of dense feed-forward blocks."""
+_ALIASES = {"selective": "core_attention", "core_attn": "core_attention", "layernorm": "norm"}
+"""Other names of modules."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +138,8 @@ class TrainingExperiment:
         Chips and links below their nominal rate.
     faults
         Parts of the network that lose rate, or die, during the step.
+    contention
+        What transfers take of the kernels beside them: cores, rate of HBM, both ("all"), or nothing.
     published
         What somebody measured of this step, to compare with; it decides nothing.
     settings
@@ -158,16 +165,17 @@ class TrainingExperiment:
     stack: Stack
     slow: Slow = field(default_factory=Slow)
     faults: tuple[Fault, ...] = ()
+    contention: Literal["none", "cores", "hbm", "all"] = "none"
     published: Published | None = None
     settings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self)
-        modules = tuple("core_attention" if name == "selective" else name for name in self.recompute)
+        modules = tuple(_ALIASES.get(name, name) for name in self.recompute)
         object.__setattr__(self, "recompute", tuple(name for name in modules if name != "none"))
         for name in self.recompute:
             if name not in MODULES:
-                raise SpecError(f"recompute: unknown module {name!r}; {near(name, (*MODULES, 'selective', 'none'))}")
+                raise SpecError(f"recompute: unknown module {name!r}; {near(name, (*MODULES, *_ALIASES, 'none'))}")
         for part in ("chips", "ports", "scale_up"):
             for rank in getattr(self.slow, part):
                 if not 0 <= rank < self.chips:
@@ -235,7 +243,7 @@ class TrainingExperiment:
                 f"layout.tp: {layout.tp} does not divide the feed-forward width {model.ffn} of {model.name}"
             )
         mistakes += self._check_context()
-        mistakes += self._check_experts()
+        mistakes += self._of_experts()
         balanced = self.stack.stages == "balanced"
         if layout.pp * layout.vpp > model.layers + 2 * balanced:
             ends = "embedding and loss may take a chunk each" if balanced else f"{self.stack.name} deals layers alone"
@@ -250,11 +258,6 @@ class TrainingExperiment:
             mistakes.append(
                 f"batch.global: {batch.global_} is not a multiple of dp {layout.dp} x micro {batch.micro} = {per}; "
                 f"nearest: {nearest}"
-            )
-        elif layout.vpp > 1 and self.micro_batches % layout.pp:
-            mistakes.append(
-                f"batch.global: {self.micro_batches} micro-batches a rank are not a multiple of pp {layout.pp}, "
-                "which the interleaved schedule (vpp above 1) needs"
             )
         passes = self.micro_batches * (model.layers + layout.pp * layout.vpp)
         if passes > LARGEST_STEP:
@@ -309,28 +312,26 @@ class TrainingExperiment:
             )
         return mistakes
 
-    def _check_experts(self) -> list[str]:
-        """What is wrong with where experts lie."""
-        layout, experts, mistakes = self.layout, self.model.experts, []
-        if layout.ep * layout.etp == 1:
-            return []
+    def _of_experts(self) -> list[str]:
+        """What of a layout does not divide experts, or has nothing to divide."""
+        layout, experts = self.layout, self.model.experts
         if experts is None:
-            return [f"layout.ep: ep {layout.ep} x etp {layout.etp}, but {self.model.name} has no experts"]
+            if layout.ep * layout.etp > 1:
+                return [f"layout.ep: ep {layout.ep} x etp {layout.etp}, but {self.model.name} has no experts"]
+            return []
+        found = []
         if experts.count % layout.ep:
-            mistakes.append(
+            found.append(
                 f"layout.ep: {layout.ep} does not divide the {experts.count} experts of {self.model.name}; "
                 f"accepted: {_divisors(experts.count)}"
             )
         if experts.ffn % layout.etp:
-            mistakes.append(
-                f"layout.etp: {layout.etp} does not divide the width {experts.ffn} of an expert of {self.model.name}"
-            )
+            found.append(f"layout.etp: {layout.etp} does not divide the width {experts.ffn} of an expert")
+        if experts.shared_ffn % layout.tp:
+            found.append(f"layout.tp: {layout.tp} does not divide the width {experts.shared_ffn} of shared experts")
         if layout.tp > 1 and not layout.sequence_parallel:
-            mistakes.append(
-                f"layout.ep: with tp {layout.tp} and without sequence_parallel, {layout.tp} ranks would send the same "
-                "tokens; take layout.sequence_parallel=true"
-            )
-        return mistakes
+            found.append("layout.sequence_parallel: experts with tp above 1 need it: each rank routes its own tokens")
+        return found
 
     def _suggest_dp(self) -> str:
         fixed = self.layout.tp * self.layout.cp * self.layout.pp

@@ -1,10 +1,11 @@
 """A software stack: what a training framework of one version adds to the hardware."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from scaleout.specs.fields import check_fields
-from scaleout.units import Bytes, Fraction, Number, Seconds
+from scaleout.specs.fields import check_fields, freeze
+from scaleout.units import Bytes, Fraction, NotNegative, Number, Seconds
 
 __all__ = ["Stack"]
 
@@ -32,6 +33,9 @@ class Stack:
     overlap_tensor_parallel
         Backward collectives of the tensor-parallel group run beside the matrix
         multiplications that do not need them.
+    overlap_experts
+        Shared experts, and gradients of the experts' weights, run beside the exchange of tokens between
+        experts; otherwise before or after it.
     overlap_parameter_gather
         Parameters are gathered beside the first forward passes; otherwise before them.
     overlap_gradient_reduction
@@ -48,6 +52,11 @@ class Stack:
     fused_gradient_sum
         The kernel of a weight gradient adds to the sum over micro-batches; otherwise a pass
         of its own reads and writes it.
+    fused_loss
+        The cross-entropy is one kernel over logits in 16 bits; otherwise passes over logits in fp32.
+    cores
+        Cores that operations of a family hold ("tp", "ep") where the stack carries them by kernels of its
+        own, instead of those of the library [1].
     experts_exchange
         How tokens go to their experts: "nccl" sends one copy for each choice by the all-to-all of the
         system's library; or the name of a library of kernels among the system's `moe_kernels`.
@@ -71,8 +80,14 @@ class Stack:
     one_communicator
         Gathers of weights and reductions of gradients run one after another, as operations of one
         NCCL communicator do; otherwise beside each other.
+    copies_last
+        Gradients of sharded weights are summed over the copies of a model after backward, all at once;
+        otherwise unit by unit beside it.
     gather_dtype
         Dtype in which weights are gathered.
+    gather_copies, reduction_copies
+        HBM traffic of kernels that copy a unit's weights out of the buffer of their gather, and its
+        gradients into that of their reduction [byte per parameter].
     master
         Where the optimizer keeps weights in fp32: a "copy" beside the 16-bit ones, the sharded weights
         their "own" masters (only what is gathered has 16 bits), or "none".
@@ -91,11 +106,14 @@ class Stack:
     dropout: bool = False
     overlap_tensor_parallel: bool
     overlap_parameter_gather: bool
+    overlap_experts: bool = False
     overlap_gradient_reduction: bool = True
     overlap_sends: bool = True
     split_sends: bool = True
     stages: Literal["balanced", "even"] = "balanced"
     fused_gradient_sum: bool
+    fused_loss: bool = False
+    cores: Mapping[str, NotNegative] = field(default_factory=dict)
     experts_exchange: str = "nccl"
     bucket: Bytes
     gather_units: bool = False
@@ -106,7 +124,10 @@ class Stack:
     backward_prefetch: Ahead = 1
     no_sync: bool = False
     one_communicator: bool = True
+    copies_last: bool = False
     gather_dtype: Literal["fp32", "bf16", "fp8"] = "bf16"
+    gather_copies: Bytes = 0.0
+    reduction_copies: Bytes = 0.0
     master: Literal["copy", "own", "none"] = "copy"
     optimizer_traffic: Bytes
     reserved: Bytes
@@ -115,3 +136,4 @@ class Stack:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        freeze(self, "cores")

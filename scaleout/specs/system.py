@@ -262,6 +262,11 @@ class CollectiveLibrary:
     residual
         Mean absolute error on the numbers of chips, or the sizes, held out of the fit [1]; None
         where nothing was fitted.
+    cores, network_cores, send_cores
+        Cores of a chip that an operation's kernels hold: inside a node, over several nodes, and a
+        send between two nodes [1]. 0 where other engines move the bytes.
+    switch_cores
+        The same where the node's switch adds.
     """
 
     name: str
@@ -269,6 +274,10 @@ class CollectiveLibrary:
     protocols: Mapping[str, Protocol]
     idle_step: NotNegative = 0.0
     residual: NotNegative | None = None
+    cores: NotNegative = 0
+    network_cores: NotNegative = 0
+    send_cores: NotNegative = 0
+    switch_cores: NotNegative = 0
     source: str
 
     def __post_init__(self) -> None:

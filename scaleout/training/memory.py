@@ -71,11 +71,15 @@ def _neighbours(experiment: TrainingExperiment) -> Iterator[tuple[str, dict[str,
     layout, now = experiment.layout, set(experiment.recompute)
     # dividing the optimizer costs nothing, recomputing does
     cuts: list[dict[str, Any]] = [{"zero": 1}, {}] if layout.zero == 0 and layout.dp > 1 else [{}]
+    if layout.pp == 1 and layout.dp > 1:
+        cuts += [{"zero": zero} for zero in (2, 3) if zero > layout.zero]
+    zero = max(1, layout.zero)
     for times in (2, 4, 8, 16, 32):
         if layout.dp % times == 0:
-            cuts.append({"pp": layout.pp * times, "dp": layout.dp // times, "zero": 1})
+            cuts.append({"pp": layout.pp * times, "dp": layout.dp // times, "zero": zero})
             if layout.tp * times <= experiment.system.chips_per_node:
-                cuts.append({"tp": layout.tp * times, "dp": layout.dp // times, "zero": 1, "sequence_parallel": True})
+                parts = {"tp": layout.tp * times, "dp": layout.dp // times}
+                cuts.append({**parts, "zero": zero, "sequence_parallel": True})
     for cut in cuts:
         for modules in (tuple(experiment.recompute), *_LADDER):
             if (set(modules) == now and not cut) or (set(modules) < now):

@@ -1,9 +1,9 @@
 """What a spec can say and no time model exists for yet: refused, never left out in silence."""
 
 from scaleout.errors import PlanError
-from scaleout.specs import Routing, TrainingExperiment
+from scaleout.specs import TrainingExperiment
 
-__all__ = ["refuse_missing", "refuse_uncounted"]
+__all__ = ["refuse_missing", "uncovered"]
 
 
 def refuse_missing(experiment: TrainingExperiment) -> None:
@@ -14,12 +14,33 @@ def refuse_missing(experiment: TrainingExperiment) -> None:
     PlanError
         Naming every such field.
     """
-    model, batch = experiment.model, experiment.batch
+    layout, model = experiment.layout, experiment.model
     found = {
-        "model.window": model.window is not None and batch.sequence > model.window,
-        "model.query_norm": model.query_norm,
-        "model.post_norms": model.post_norms,
-        "model.output_gate": model.output_gate,
+        "layout.pp of a model with an encoder": model.encoder > 0 and layout.pp > 1,
+        "precision": experiment.precision in ("fp8_current", "fp8_block", "mxfp8"),
+        "optimizer": experiment.optimizer != "adam"
+        and (model.experts is not None or model.latent is not None or model.linear is not None),
+        "offload": any((experiment.offload.activations, experiment.offload.optimizer, experiment.offload.parameters)),
+    }
+    _refuse(found, "no time model exists for what is asked here")
+
+
+def uncovered(experiment: TrainingExperiment) -> list[str]:
+    """What of an experiment the recurrence over passes does not know, by name; its Programs do.
+
+    It holds for layers that are all alike, in 1F1B or interleaved, on ranks that form tp, pp and dp alone.
+    """
+    layout, model, stack, offload = experiment.layout, experiment.model, experiment.stack, experiment.offload
+    found = {
+        "layout.cp": layout.cp > 1,
+        "layout.ep": layout.ep > 1 or layout.etp > 1,
+        "layout.zero": layout.zero > 1,
+        "layout.shard": layout.shard is not None,
+        "layout.schedule": layout.schedule is not None,
+        "layout.chunks": layout.chunks is not None,
+        "layout.order": layout.order != _ORDER,
+        "batch.global": layout.vpp > 1 and experiment.micro_batches % layout.pp > 0,
+        "model.window": model.window is not None and experiment.batch.sequence > model.window,
         "model.causal": not model.causal,
         "model.experts": model.experts is not None,
         "model.latent": model.latent is not None,
@@ -27,37 +48,18 @@ def refuse_missing(experiment: TrainingExperiment) -> None:
         "model.predictions": model.predictions > 0,
         "model.encoder": model.encoder > 0,
         "precision": experiment.precision in ("fp8_current", "fp8_block", "mxfp8"),
-        "optimizer": experiment.optimizer != "adam"
-        and (model.experts is not None or model.latent is not None or model.linear is not None),
-        "recompute_layers": experiment.recompute_layers is not None,
-        "offload": any((experiment.offload.activations, experiment.offload.optimizer, experiment.offload.parameters)),
-        "routing": experiment.routing != Routing(),
-    }
-    _refuse(found, "no time model exists for what is asked here")
-
-
-def refuse_uncounted(experiment: TrainingExperiment) -> None:
-    """Refuse what the recurrence over passes does not count, and the event evaluator does.
-
-    Raises
-    ------
-    PlanError
-        Naming every such field.
-    """
-    layout = experiment.layout
-    found = {
-        "layout.cp": layout.cp > 1,
-        "layout.ep": layout.ep > 1 or layout.etp > 1,
-        "layout.order": layout.order != ("tp", "cp", "dp", "pp"),
-        "layout.zero": layout.zero > 1,
-        "layout.shard": layout.shard is not None,
         "reduction": experiment.reduction not in (None, experiment.gradients),
         "compression": experiment.compression != 1.0,
         "optimizer": experiment.optimizer != "adam" or experiment.states != "fp32",
-        "stack.master": experiment.stack.master != "copy",
-        "stack.gather_dtype": experiment.stack.gather_dtype != "bf16",
+        "recompute_layers": experiment.recompute_layers is not None,
+        "offload": offload.activations > 0 or offload.optimizer > 0 or offload.parameters > 0,
+        "stack.master": stack.master != "copy",
+        "stack.gather_dtype": stack.gather_dtype != "bf16",
     }
-    _refuse(found, "the analytic evaluator does not count this; take evaluator 'event'")
+    return [name for name, beyond in found.items() if beyond]
+
+
+_ORDER = ("tp", "cp", "dp", "pp")
 
 
 def _refuse(found: dict[str, bool], why: str) -> None:

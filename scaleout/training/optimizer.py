@@ -12,7 +12,10 @@ from scaleout.hardware.rates import matmuls
 from scaleout.parallel import Shard
 from scaleout.specs import TrainingExperiment
 
-__all__ = ["MASTER", "MUON_WIDTH", "end_moments", "layer_moments", "matrices", "newton_schulz", "update_bytes"]
+__all__ = [
+    "MASTER", "MUON_WIDTH", "end_moments", "expert_moments", "layer_moments", "matrices", "newton_schulz",
+    "update_bytes",
+]  # fmt: skip
 
 MASTER = 4.0
 """A weight in fp32 [byte]."""
@@ -35,6 +38,11 @@ def matrices(s: Shard) -> tuple[tuple[float, float], ...]:
 def layer_moments(experiment: TrainingExperiment, s: Shard) -> float:
     """Moments of the dense parameters of a layer [byte]."""
     return _moments(experiment, matrices(s), s.layer, orthogonal=True)
+
+
+def expert_moments(experiment: TrainingExperiment, s: Shard) -> float:
+    """Moments of the experts of a layer [byte]."""
+    return _moments(experiment, (), s.expert_layer, orthogonal=False)
 
 
 def end_moments(experiment: TrainingExperiment, s: Shard, parameters: float) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 
 from scaleout.arrays import Floats, Ints
 from scaleout.compiled import compilable
-from scaleout.parallel.costs import (
+from scaleout.parallel.rows import (
     ATTENTION,
     B_ATTENTION,
     B_EMBEDDING,

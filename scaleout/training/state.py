@@ -12,6 +12,7 @@ from scaleout.training.held import Held, sharing, widths
 from scaleout.training.optimizer import (
     MUON_WIDTH,
     end_moments,
+    expert_moments,
     layer_moments,
     matrices,
     newton_schulz,
@@ -51,7 +52,7 @@ class State:
 
     def layer(self, kind: LayerKind) -> Held:
         """Parameters of a layer."""
-        return Held(self.shards[kind].layer)
+        return Held(self.shards[kind].layer, self.shards[kind].expert_layer)
 
     def end(self, *, embedding: bool = False, loss: bool = False) -> Held:
         """Parameters of the embedding, or of norm and head."""
@@ -82,7 +83,8 @@ class State:
         total = Held()
         for chunk in chunks:
             for kind in chunk.kinds:
-                total += Held(layer_moments(self.experiment, self.shards[kind]))
+                mine = self.shards[kind]
+                total += Held(layer_moments(self.experiment, mine), expert_moments(self.experiment, mine))
             for end in (self.end(embedding=chunk.embedding), self.end(loss=chunk.loss)):
                 total += Held(end_moments(self.experiment, self.mine, end.dense))
         return total
@@ -104,6 +106,11 @@ class State:
             "optimizer": masters + self.part(self._moments(chunks)).total,
             "reserved": self.stack.reserved,
         }
+
+    @property
+    def copies_last(self) -> bool:
+        """Gradients are summed over copies in one go, when backward is through."""
+        return self.stack.copies_last and self.units
 
     # --- operations --------------------------------------------------------------------------
 
@@ -129,6 +136,11 @@ class State:
         after: tuple[int, ...] = ()
         if not self.stack.overlap_gradient_reduction and not self.experiment.reduces_each and not self.units:
             after = tuple(op for op in (self.reduce(block, held, ()),) if op >= 0)
+        if self.copies_last:
+            for count, share in ((held.experts, self.experts), (held.dense, self.dense)):
+                if count and share.copies > 1:
+                    nbytes = count * self.width.reduced / self.experiment.compression / share.parts
+                    after = (block.collective(Message("copies", "all_reduce", nbytes), after, _COPIES),)
         ends = any(place.first or place.last for place in places)
         if self.mine.tied and not self.together and ends:
             tied = self.part(Held(self.mine.vocabulary * self.mine.hidden), 2).dense
@@ -167,14 +179,18 @@ class State:
             if count and share.parts > 1:
                 operation = "reduce_scatter" if self.layout.zero else "all_reduce"
                 op = block.collective(Message(share.family, operation, nbytes), after, _DP)
-            if count and share.copies > 1:
+            if count and share.copies > 1 and not self.copies_last:
                 waits = after if op < 0 else (op,)
                 op = block.collective(Message("copies", "all_reduce", nbytes / share.parts), waits, _COPIES)
         return op
 
-    def _pass(self, name: str, nbytes: float) -> Label:
+    def copy(self, block: Block, name: str, held: Held, width: float, after: tuple[int, ...]) -> int:
+        """A kernel that moves so many bytes of each parameter."""
+        return block.compute(self._pass(name, held.total * width, "compute"), after)
+
+    def _pass(self, name: str, nbytes: float, category: str = "optimizer") -> Label:
         parts = (("elementwise", nbytes / self.rates.elementwise), ("launch", self.rates.gap))
-        return Label(name, "optimizer", parts)
+        return Label(name, category, parts)
 
     def _muon(self, block: Block, chunks: list[Chunk]) -> tuple[int, ...]:
         """Orthogonal updates. Whole matrices are dealt out over the ranks that share the optimizer; those that are cut

@@ -6,18 +6,20 @@ buckets reduced beside the backward of the last micro-batch, and the next norm. 
 that all-reduce together, so one period is the steady state exactly.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import takewhile
 
 import numpy as np
 
 from scaleout.engine.program import COMPUTE, Family, Job, Program
-from scaleout.hardware import pack
-from scaleout.models import layer_kinds
+from scaleout.hardware import Rates, pack
+from scaleout.models import LayerKind, layer_kinds
 from scaleout.parallel import (
+    DEPENDENCIES,
     KINDS,
     Context,
+    ExpertExchange,
     Layers,
     Tables,
     families,
@@ -33,6 +35,7 @@ from scaleout.training.imperfect import speeds
 from scaleout.training.missing import refuse_missing
 from scaleout.training.registry import schedule_of
 from scaleout.training.schedules import Pass
+from scaleout.training.slower import Slower
 from scaleout.training.stages import Place, chunks_of
 from scaleout.training.state import GATHER, State
 from scaleout.training.timetable import Steps, finished, timetable
@@ -55,26 +58,20 @@ def build(experiment: TrainingExperiment) -> Job:
     layout, model = experiment.layout, experiment.model
     tables = Tables()
     kinds = layer_kinds(model)
-    shards = {kind: shard(experiment, kind) for kind in dict.fromkeys(kinds)}
+    # the decoder first: embedding and loss are of its tokens
+    distinct = dict.fromkeys((*kinds[model.encoder :], *kinds[: model.encoder]))
+    shards = {kind: shard(experiment, kind) for kind in distinct}
     # where every micro-batch's gradients are reduced, its kernels add to nothing
     summing = replace(experiment.stack, fused_gradient_sum=True) if experiment.reduces_each else experiment.stack
     rates = pack(experiment.system.chip, summing, experiment.precision)
-    choices = options(experiment)
-    layers = {
-        kind: Layers(
-            layer_costs(mine, rates),
-            mine,
-            choices,
-            kept_of(mine, choices, rates),
-            experiment.stack,
-            Context(mine, layout.context, rates, KINDS.index("temporary")),
-        )
-        for kind, mine in shards.items()
-    }
+    layers = _layers(experiment, distinct, rates)
+    plain = layers
+    if experiment.recompute_layers is not None and experiment.recompute:
+        plain = _layers(replace(experiment, recompute=()), distinct, rates)
     chunks, schedule = chunks_of(experiment), schedule_of(layout)
     table = timetable(schedule, layout.pp, layout.vpp, experiment.micro_batches)
     state = State(experiment, shards, rates, tables)
-    writer = PassWriter(experiment.stack, layers, state, tables, state.mine.boundary)
+    writer = PassWriter(experiment.stack, layers, plain, state, tables, state.mine.boundary)
     programs, static = [], []
     for stage, seats in enumerate(table.seats):
         places = [Place(chunks[at], at == 0, at == len(chunks) - 1, came, goes) for _, at, came, goes in seats]
@@ -90,8 +87,24 @@ def build(experiment: TrainingExperiment) -> Job:
         messages=list(tables.messages),
         memory_kinds=KINDS,
         static=static,
+        slower=Slower(experiment.system.chip, rates, shards, layers, tables)
+        if experiment.contention != "none"
+        else None,
         speed=speeds(experiment),
     )
+
+
+def _layers(experiment: TrainingExperiment, kinds: Iterable[LayerKind], rates: Rates) -> dict[LayerKind, Layers]:
+    """What writes each kind of layer."""
+    made = {}
+    for kind in kinds:
+        mine, choices = shard(experiment, kind), options(experiment, kind)
+        exchange = ExpertExchange(experiment, mine) if mine.experts else None
+        kept = kept_of(mine, choices, rates)
+        cut = experiment.layout.cp > 1
+        context = Context(mine, experiment.layout.context, rates, KINDS.index("temporary")) if cut else None
+        made[kind] = Layers(layer_costs(mine, rates), mine, choices, kept, experiment.stack, exchange, context)
+    return made
 
 
 def _used(made: dict[str, Family], used: set[str]) -> dict[str, Family]:
@@ -139,16 +152,19 @@ def _program(
             begun.add(one.chunk)
             made.append(writer.written(one, place, edge=edge, received=one in early))
         written = made[0] if len(made) == 1 else writer.pair(*made)
+        received = [early.pop(one) for one in step if one in early]
         for one, span in zip(step, written.spans, strict=True):
-            if one in early:
-                extra.append((len(blocks), span.first, early.pop(one)))
+            waits = list(received)
             if one.kind == "F" and one.chunk in waiting:
-                extra.append((len(blocks), span.first, waiting.pop(one.chunk)))
+                waits.append(waiting.pop(one.chunk))
             if blocks[1:] and span.first >= 0 and (span.first != span.kernel or blocking):
                 # a collective is issued after the kernels before it, on whatever stream it runs
-                extra.append((len(blocks), span.first, through))
+                waits.append(through)
             if span.gather >= 0 and not (blocks[1:] and span.gather == span.first):
                 extra.append((len(blocks), span.gather, through))
+            # an operation waits for so many at most, messages in its own block among them
+            free = DEPENDENCIES - np.count_nonzero(written.block.after[span.first]) if waits else 0
+            extra += [(len(blocks), span.first, op) for op in waits[:free]]
             if span.reduction >= 0:
                 reduced = size + span.reduction
         if written.through >= 0:

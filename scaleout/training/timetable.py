@@ -219,13 +219,15 @@ def finished(steps: Steps) -> dict[int, int]:
 
 def _check_copies(name: str, steps: Sequence[Steps], seats: Sequence[Sequence[Seat]]) -> None:
     """Stages that hold the same two chunks sum their gradients, and have to get to them in the same order."""
-    orders = [[mine[chunk].model_chunk for chunk in finished(all_)] for mine, all_ in zip(seats, steps, strict=True)]
-    for stage, (one, other) in enumerate(zip(orders, reversed(orders), strict=True)):
-        if one != other:
-            raise SpecError(
-                f"schedule {name}: stage {stage} ends with the model's chunks in the order {one}, stage "
-                f"{len(steps) - 1 - stage}, which has copies of them, in the order {other}; accepted: the same order"
-            )
+    begun = [list(dict.fromkeys(one.chunk for step in all_ for one in step)) for all_ in steps]
+    for verb, chunks in (("begins", begun), ("ends", [list(finished(all_)) for all_ in steps])):
+        orders = [[mine[chunk].model_chunk for chunk in found] for mine, found in zip(seats, chunks, strict=True)]
+        for stage, (one, other) in enumerate(zip(orders, reversed(orders), strict=True)):
+            if one != other:
+                raise SpecError(
+                    f"schedule {name}: stage {stage} {verb} with the model's chunks {one} in this order, stage "
+                    f"{len(steps) - 1 - stage}, which has copies of them, with {other}; accepted: the same order"
+                )
 
 
 def _inboxes(

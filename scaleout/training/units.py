@@ -48,15 +48,18 @@ class Units:
 
     def before(self, at: int, after: tuple[int, ...]) -> tuple[int, ...]:
         """Issue the gathers that begin with a unit; what its kernels wait for."""
+        state = self.state
         # the first ones wait for the pass before, the others for room
         room = after if at else ()
         for unit in self._begins.get(at, ()):
             start = self.block.last + 1
-            op = self.state.gather(self.block, self.held[unit], room)
+            op = state.gather(self.block, self.held[unit], room)
             if op >= 0:
                 self._gathered[unit] = op
                 self.first_gather = start if self.first_gather < 0 else self.first_gather
         waits = (*after, self._gathered[at]) if at in self._gathered else after
+        if at in self._gathered and state.stack.gather_copies:
+            waits = (state.copy(self.block, "copies of weights", self.held[at], state.stack.gather_copies, waits),)
         # two units have gradients at a time: the one that computes, and the one that is reduced
         if len(self._reduced) > 1 and self._reduced[-2] >= 0:
             waits = (*waits, self._reduced[-2])
@@ -77,6 +80,8 @@ class Units:
             block.hold(kernel, _GRADIENTS, state.whole_gradients(self.held[at]))
             if at == len(self.held) - 1:
                 block.hold(last, _GRADIENTS, -state.whole_gradients(self.held[at]), at_end=True)
+        if self.reduce and state.stack.reduction_copies and self.held[at].total:
+            last = state.copy(block, "copies of gradients", self.held[at], state.stack.reduction_copies, (last,))
         if self.reduce:
             self._reduced.append(state.reduce(block, self.held[at], (last,)))
 

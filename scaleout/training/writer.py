@@ -9,7 +9,7 @@ import numpy as np
 from scaleout.arrays import Ints
 from scaleout.engine.program import COMPUTE, RECEIVE, SEND, Message
 from scaleout.models import LayerKind
-from scaleout.parallel import Block, Frozen, Layers, Tables, interleave
+from scaleout.parallel import KINDS, Block, Frozen, Layers, Tables, interleave
 from scaleout.specs import Stack
 from scaleout.training.held import Held
 from scaleout.training.schedules import Pass
@@ -68,12 +68,24 @@ class _Unit:
 
 
 class PassWriter:
-    """Writes each kind of pass once."""
+    """Writes each kind of pass once.
+
+    Parameters
+    ----------
+    layers, plain
+        Layers of every kind, and those of them that recompute nothing.
+    """
 
     def __init__(
-        self, stack: Stack, layers: Mapping[LayerKind, Layers], state: State, tables: Tables, boundary: float
+        self,
+        stack: Stack,
+        layers: Mapping[LayerKind, Layers],
+        plain: Mapping[LayerKind, Layers],
+        state: State,
+        tables: Tables,
+        boundary: float,
     ) -> None:
-        self.stack, self.layers, self.state, self.tables = stack, layers, state, tables
+        self.stack, self.layers, self.plain, self.state, self.tables = stack, layers, plain, state, tables
         self.ends = next(iter(layers.values()))
         self._boundary_bytes = boundary
         self._blocks: dict[tuple[str, int, bool, bool], Written] = {}
@@ -148,7 +160,7 @@ class PassWriter:
     def _units(self, place: Place) -> list[_Unit]:
         """Units of a chunk in the order of the model."""
         state, ends, units = self.state, self.ends, []
-        root = self.stack.root_unit or (state.mine.tied > 0.0 and place.first and place.last)
+        root = state.units and (self.stack.root_unit or (state.mine.tied > 0.0 and place.first and place.last))
         embedding, loss = state.end(embedding=place.first), state.end(loss=place.last)
         if root and place.first and place.last:
             # what is gathered once is counted with the embedding
@@ -156,7 +168,10 @@ class PassWriter:
         if place.first:
             units.append(_Unit(embedding, ends.embed, self._embed_backward, stays=root))
         kinds = place.chunk.kinds
-        units += [_Unit(state.layer(kind), self.layers[kind].forward, self.layers[kind].backward) for kind in kinds]
+        again = state.experiment.recompute_layers
+        for at, kind in enumerate(kinds):
+            layer = (self.plain if again is not None and at >= again else self.layers)[kind]
+            units.append(_Unit(state.layer(kind), layer.forward, layer.backward))
         if place.last:
             units.append(_Unit(loss, ends.loss, ends.loss_backward, stays=True))
         return units
@@ -196,14 +211,14 @@ class PassWriter:
             # computed before, and reduced with the rest
             embedding = units.pop().held
         again = [at for at, unit in enumerate(units) if not unit.stays] if kept == "forward" else ()
-        drops = kept in ("forward", "backward") or (kept == "step" and whole)
+        # gradients of weights need the weights no more, but the last of them ends the step
+        drops = whole if kept == "step" else kept != "never" and part != "weight"
         flow = Units(
             block,
             state,
             [unit.held for unit in units],
-            # gradients of weights need the weights no more
             gather=again if part != "weight" else (),
-            drop=range(len(units)) if drops and part != "weight" else (),
+            drop=range(len(units)) if drops else (),
             ahead=self.stack.backward_prefetch,
             reduce=state.units and reduces,
         )
@@ -214,6 +229,8 @@ class PassWriter:
             if buckets is not None:
                 more = at < len(units) - 1 or bool(embedding.total)
                 buckets.add(unit.held, after, full=place.last <= at and more)
+        if drops and embedding.total:
+            block.hold(after[0], KINDS.index("weights"), -state.gathered(embedding), at_end=True)
         if part != "weight":
             self._send(block, -place.came, after)
         if buckets is not None:

@@ -15,19 +15,27 @@ class Framework:
     Parameters
     ----------
     pattern
-        Regular expression on the row's framework.
+        Regular expression on the row's framework and model.
     stack
         Name of the stack.
     recompute, zero, sequence_parallel
         As in an experiment.
     gradients
         Dtype of gradients by precision: with fp16, with bf16 and narrower ones.
+    fp8
+        Recipe that the framework means by "fp8".
     system
-        Where the framework was a fork of its own; "" for any.
+        Where the framework was a fork of its own, a regular expression; "" for any.
     systems
         Systems that had other chips at the time.
     interleaved
         Recipes interleave as finely as the layers allow.
+    expert_tensor
+        Experts are cut over the tensor-parallel group too.
+    sliced
+        Weights are sharded over a slice (of which the column dp tells the number), with no pipeline.
+    causal
+        Published FLOP/s count the causal half of attention alone.
     """
 
     pattern: str
@@ -36,9 +44,13 @@ class Framework:
     zero: int
     sequence_parallel: bool
     gradients: tuple[str, str]
+    fp8: str = "fp8"
     system: str = ""
     systems: Mapping[str, str] = field(default_factory=dict)
     interleaved: bool = False
+    expert_tensor: bool = False
+    sliced: bool = False
+    causal: bool = False
 
     def chunks(self, layers: int, pp: int, micro_batches: int) -> int:
         """Model chunks a stage where a row does not say: one layer each, or one chunk."""
@@ -47,6 +59,13 @@ class Framework:
 
 _EARLY: Any = {"recompute": "full", "sequence_parallel": False, "gradients": ("fp16", "fp32")}
 """Before Megatron-Core: everything recomputed, gradients in the precision of the run or in fp32."""
+_CORE: Any = {"recompute": "none", "zero": 1, "sequence_parallel": True}
+"""On Megatron-Core: what is recomputed is named by its recipe, and the optimizer is distributed."""
+# activations between blocks are cut over the tensor axis: activation_embed of configs/base.yml
+_MAXTEXT: Any = {
+    "recompute": "full", "zero": 3, "sequence_parallel": True, "gradients": ("fp32", "fp32"), "sliced": True,
+    "fp8": "fp8_current",
+}  # fmt: skip
 
 FRAMEWORKS = (
     # BigScience's fork, with DeepSpeed's pipeline engine
@@ -59,22 +78,28 @@ FRAMEWORKS = (
         pattern="Megatron-LM v1 2020", stack="megatron-lm-2020", zero=0, systems={"dgx-a100": "dgx-a100-40gb"}, **_EARLY
     ),
     Framework(pattern="Megatron-LM", stack="megatron-lm-2021", zero=0, **_EARLY),
+    Framework(pattern="Megatron-Core", stack="megatron-lm", gradients=("fp32", "fp32"), **_CORE),
+    # attention in recipes of NVIDIA's GPUs is cuDNN's, on TPUs it is a kernel of JAX's
+    Framework(pattern="(?i)maxtext", system="tpu", stack="maxtext", **_MAXTEXT),
+    Framework(pattern="(?i)maxtext", stack="maxtext-gpu", **_MAXTEXT),
     Framework(
-        pattern="Megatron-Core",
-        stack="megatron-lm",
+        pattern="llm-foundry",
+        stack="llm-foundry",
         recompute="none",
-        zero=1,
-        sequence_parallel=True,
+        zero=3,
+        sequence_parallel=False,
         gradients=("fp32", "fp32"),
     ),
+    # FP8 stands for per-tensor scaling by the tensor at hand: performance-summary.md, 25.11 and later
+    Framework(pattern="Megatron-Bridge", stack="nemo", gradients=("bf16", "bf16"), fp8="fp8_current", **_CORE),
     Framework(
-        pattern="NeMo|Megatron-Bridge",
+        pattern="NeMo",
         stack="nemo",
-        recompute="none",
-        zero=1,
-        sequence_parallel=True,
         gradients=("bf16", "bf16"),
         interleaved=True,
+        expert_tensor=True,
+        causal=True,
+        **_CORE,
     ),
 )
 
@@ -82,6 +107,6 @@ FRAMEWORKS = (
 def framework_of(words: str, system: str) -> Framework | None:
     """The framework that a row's words name; a fork of one system goes before the framework itself."""
     for known in FRAMEWORKS:
-        if re.search(known.pattern, words) and known.system in ("", system):
+        if re.search(known.pattern, words) and re.match(known.system, system):
             return known
     return None

@@ -44,6 +44,12 @@ def test_run_prints_tables_and_writes_files(
     assert Result.from_json((folder / "result.json").read_text()).chips == 64
 
 
+def test_run_draws_its_pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert call(monkeypatch, *SMALL, "--json", "--pipeline", "pipeline.svg") == 0
+    assert b"forward" in (tmp_path / "pipeline.svg").read_bytes()
+    assert call(monkeypatch, *SMALL, "--pipeline", "pipeline.svg", "--evaluator", "analytic") == 2
+
+
 def test_run_draws_its_links(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert call(monkeypatch, *SMALL, "--json", "--links", "links.png") == 0
     assert (tmp_path / "links.png").read_bytes().startswith(b"\x89PNG")

@@ -241,7 +241,7 @@ def test_experts_that_cannot_be_dealt_out_are_refused(long: Make) -> None:
     for layout, message in (
         ({"ep": 8}, "layout.ep: 8 does not divide the 12 experts .*accepted: 1, 2, 3, 4, 6, 12"),
         ({"etp": 2}, "layout.etp: 2 does not divide the width 1023"),
-        ({"ep": 4, "sequence_parallel": False}, "without sequence_parallel, 2 ranks would send the same tokens"),
+        ({"ep": 4, "sequence_parallel": False}, "layout.sequence_parallel: experts with tp above 1 need it"),
     ):
         with pytest.raises(PlanError, match=message):
             replace(spec, model=model, layout=replace(spec.layout, **layout))  # type: ignore[arg-type]

@@ -8,12 +8,12 @@ import pytest
 from scaleout.hardware import pack
 from scaleout.hardware.rates import attend, matmul, matmuls
 from scaleout.models import training_flops
-from scaleout.parallel import costs, layer_costs, shard
+from scaleout.parallel import layer_costs, rows, shard
 from scaleout.parallel.shapes import ATTENTION, LINEAR, PLAIN, Kernel, kernels
 from scaleout.specs import TrainingExperiment
 
 Make = Callable[..., TrainingExperiment]
-AGAIN = (costs.F_QKV_CORE, costs.F_INTO_MLP)
+AGAIN = (rows.F_QKV_CORE, rows.F_INTO_MLP)
 
 
 def listed(spec: TrainingExperiment) -> tuple[Kernel, ...]:
@@ -29,7 +29,7 @@ def test_the_arithmetic_is_that_of_the_model(small: Make, stack: str, tp: int) -
     for kernel in listed(spec):
         if kernel.row not in AGAIN:
             # fused attention multiplies queries and keys once more in its backward pass
-            once = 4 / 5 if kernel.kind == ATTENTION and kernel.row == costs.B_ATTENTION_DATA else 1.0
+            once = 4 / 5 if kernel.kind == ATTENTION and kernel.row == rows.B_ATTENTION_DATA else 1.0
             total += kernel.work * once * (1 if kernel.once else layers) * tp
     assert total == pytest.approx(training_flops(spec.model, spec.batch.micro, spec.batch.sequence), rel=1e-3)
 
@@ -41,7 +41,7 @@ def test_times_of_the_listed_kernels_are_those_of_the_costs(small: Make, stack: 
     # sums of gradients that the kernels keep aside, a kernel moves 16-bit results
     rates = rates._replace(fused_sum=0.0)
     expected = layer_costs(mine, rates)
-    found = np.zeros((len(costs.LABELS), 2))
+    found = np.zeros((len(rows.LABELS), 2))
     for kernel in kernels(mine, rates):
         shape = dict(kernel.shape)
         if kernel.kind == LINEAR:
@@ -52,15 +52,15 @@ def test_times_of_the_listed_kernels_are_those_of_the_costs(small: Make, stack: 
             batch = 1.0 if kernel.once else mine.batch * mine.heads
             found[kernel.row, 0] += kernel.work / (2 * batch * m * n * k) * matmuls(batch, m, n, k, rates)
         else:
-            sizes = mine.batch, mine.sequence, mine.sequence, mine.heads, mine.kv_heads, mine.head_size
-            found[kernel.row, 1] += attend(*sizes, kernel.row == costs.B_ATTENTION_DATA, rates)
-    found[costs.B_MLP_OUT] = found[costs.B_MLP_OUT_DATA] + found[costs.B_MLP_OUT_WEIGHT]
-    found[costs.B_ATTENTION] = found[costs.B_ATTENTION_DATA] + found[costs.B_ATTENTION_WEIGHT]
-    assert found == pytest.approx(expected[:, [costs.MATMUL, costs.ATTENTION]], rel=1e-12)
+            sizes = mine.batch, mine.sequence, mine.heads, mine.kv_heads, mine.head_size
+            found[kernel.row, 1] += attend(*sizes, kernel.row == rows.B_ATTENTION_DATA, rates)
+    found[rows.B_MLP_OUT] = found[rows.B_MLP_OUT_DATA] + found[rows.B_MLP_OUT_WEIGHT]
+    found[rows.B_ATTENTION] = found[rows.B_ATTENTION_DATA] + found[rows.B_ATTENTION_WEIGHT]
+    assert found == pytest.approx(expected[:, [rows.MATMUL, rows.ATTENTION]], rel=1e-12)
 
 
 def test_ends_run_once_a_micro_batch(small: Make) -> None:
-    ends = {costs.LABELS[kernel.row] for kernel in listed(small()) if kernel.once}
+    ends = {rows.LABELS[kernel.row] for kernel in listed(small()) if kernel.once}
     assert ends == {"logits", "logits, backward", "head, weight gradient"}
 
 
@@ -68,9 +68,8 @@ def test_ends_run_once_a_micro_batch(small: Make) -> None:
 def test_attention_over_ranks_is_listed_with_what_its_kernels_see(small: Make, way: str) -> None:
     layout = {"tp": 2, "pp": 2, "dp": 4, "cp": 4, "vpp": 1, "context": way}
     spec = small(stack="megatron-lm", layout=layout, batch={"sequence": 8192})
-    mine = shard(spec)
-    listed = kernels(mine, pack(spec.system.chip, spec.stack, spec.precision), way)
-    forward = [dict(kernel.shape) for kernel in listed if kernel.kind == ATTENTION and kernel.row == costs.F_ATTENTION]
+    listed = kernels(shard(spec), pack(spec.system.chip, spec.stack, spec.precision), way)
+    forward = [dict(kernel.shape) for kernel in listed if kernel.kind == ATTENTION and kernel.row == rows.F_ATTENTION]
     lengths = [(shape["q_len"], shape["kv_len"], shape["heads"]) for shape in forward]
     assert (
         lengths

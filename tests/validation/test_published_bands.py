@@ -10,12 +10,12 @@ from scaleout.evaluate import evaluate
 from scaleout.evaluate.analytic import analyse
 from scaleout.evaluate.band import band_of
 from scaleout.evaluate.breakdown import critical_path
-from scaleout.io.catalogue import list_names, load
 from scaleout.io.table import Row
 from scaleout.specs import TrainingExperiment
 from scaleout.validation import take_rows
 from scaleout.validation.agreement import Skipped
-from scaleout.validation.training import COLUMNS, experiment_of, iteration_seconds, known_models
+from scaleout.validation.runs import Known, experiment_of, iteration_seconds
+from scaleout.validation.training import COLUMNS
 
 BULK = Path(__file__).resolve().parents[2].parent / "shared" / "validation" / "training.csv"
 HEAD = (
@@ -44,11 +44,10 @@ lines 739, 835, 868, 931."""
 
 def experiments(path: Path) -> Iterator[tuple[TrainingExperiment, float]]:
     """The steps of a table that can be simulated, and the seconds that they took."""
-    models = known_models()
-    systems, stacks = ({name: load(kind, name) for name in list_names(kind)} for kind in ("system", "stack"))
+    known = Known()
 
     def take(row: Row) -> tuple[TrainingExperiment, float] | None:
-        found = experiment_of(row, models, systems, stacks)
+        found = experiment_of(row, known)
         if isinstance(found, Skipped):
             return None
         measured = iteration_seconds(row, found[0])
