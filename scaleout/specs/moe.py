@@ -11,7 +11,7 @@ __all__ = ["MoeKernel", "MoeLibrary"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoeKernel:
-    """One kernel of an expert exchange; equations in ``docs/collectives.md``.
+    """One kernel of an expert exchange; equations in ``docs/experts.md``.
 
     Parameters
     ----------

@@ -18,6 +18,7 @@ from scaleout.models import LayerKind, layer_kinds
 from scaleout.parallel import (
     DEPENDENCIES,
     KINDS,
+    Context,
     ExpertExchange,
     Layers,
     Tables,
@@ -99,7 +100,9 @@ def _layers(experiment: TrainingExperiment, kinds: Iterable[LayerKind], rates: R
         mine, choices = shard(experiment, kind), options(experiment, kind)
         exchange = ExpertExchange(experiment, mine) if mine.experts else None
         kept = kept_of(mine, choices, rates)
-        made[kind] = Layers(layer_costs(mine, rates), mine, choices, kept, experiment.stack, exchange)
+        cut = experiment.layout.cp > 1
+        context = Context(mine, experiment.layout.context, rates, KINDS.index("temporary")) if cut else None
+        made[kind] = Layers(layer_costs(mine, rates), mine, choices, kept, experiment.stack, exchange, context)
     return made
 
 
