@@ -19,6 +19,7 @@ import numpy as np
 from scaleout.collectives.places import railed
 from scaleout.engine.chunks import Lanes, run_lanes
 from scaleout.errors import ScaleoutError
+from scaleout.evaluate.analytic import analyse
 from scaleout.io.catalogue import experiment, list_names, load
 from scaleout.network import max_min, rail_fat_tree
 from scaleout.simulate import simulate
@@ -229,18 +230,20 @@ def main() -> None:
     large, small = "llama-3.1-405b-16k", "llama-3.1-8b-1k"
     v8 = experiment("llama-3.1-405b-16k")
     v1 = experiment("llama-3.1-405b-16k", ("layout.vpp=1",))
+    general = experiment("llama-3.1-405b-16k", ("layout.vpp=1", "layout.schedule=zb-h1"))
     system = load("system", "dgx-h100")
     middle, wide = random_paths(100_000, 100_000), random_paths(1_000_000, 393_000)
     thousands, thousand = straight(4096), straight(1024)
     random_ring, random_high = scattered(), scattered_high(16)
     rows = [
-        ("Llama-3.1 405B, 16,384 chips, folded, v=1", median(lambda: simulate(v1)), 0.100),
-        ("Llama-3.1 405B, 16,384 chips, folded, v=8", median(lambda: simulate(v8)), 0.200),
-        ("the same analytic, specs and layout unseen", rate(one_point), 0.0005),
-        ("analytic, mixed specs that fit, a point", rate(heterogeneous), 1 / 5_000),
-        ("analytic, layouts of 8B on 1,024, a point", rate(lambda n: batched(n, small, fitting=False)), 1 / 50_000),
-        ("the same, only those that fit in HBM", rate(lambda n: batched(n, small, fitting=True)), 1 / 50_000),
-        ("405B on 16,384, only those that fit", rate(lambda n: batched(n, large, fitting=True)), 1 / 50_000),
+        ("Llama-3.1 405B, 16,384 chips, folded, v=1", median(lambda: simulate(v1)), 0.050),
+        ("Llama-3.1 405B, 16,384 chips, folded, v=8", median(lambda: simulate(v8)), 0.100),
+        ("the same analytic, specs and layout unseen", rate(one_point), 0.0002),
+        ("analytic by the Programs, ZB-H1, v=1", median(lambda: analyse(general)), 0.050),
+        ("analytic, mixed specs that fit, a point", rate(heterogeneous), 1 / 10_000),
+        ("analytic, layouts of 8B on 1,024, a point", rate(lambda n: batched(n, small, fitting=False)), 1 / 100_000),
+        ("the same, only those that fit in HBM", rate(lambda n: batched(n, small, fitting=True)), 1 / 100_000),
+        ("405B on 16,384, only those that fit", rate(lambda n: batched(n, large, fitting=True)), 1 / 100_000),
         ("build 65,536 chips, route one flow from each", median(lambda: build_and_route(system)), 0.100),
         ("max-min, 100,000 flows, 100,000 links", median(lambda: max_min(*middle)), 0.150),
         ("max-min, 1,000,000 flows, 393,000 links", median(lambda: max_min(*wide), runs=3), 1.5),

@@ -299,7 +299,7 @@ def _choices(row, tp, sequence_parallel, micro):  # type: ignore[no-untyped-def]
     cut_too = 1.0 if sequence_parallel > 0 and tp > 1 else 0.0
     return Options(
         float(tp), cut_too, float(micro), row[3], row[4], row[5], row[6], row[7], row[8], row[9], row[10], row[11],
-        row[12], row[13], row[14], row[15], row[16], row[17], row[18], row[19],
+        row[12], row[13], row[14], row[15], row[16], row[17], row[18], row[19], row[20],
     )  # fmt: skip
 
 

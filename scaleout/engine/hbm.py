@@ -47,7 +47,9 @@ def ledger(
     held = np.array([static.get(kind, 0.0) for kind in kinds])
     op, at_end = program.memory_op, program.memory_end
     when = np.where(at_end, times.ended[op], times.started[op]) if times else 2 * op + at_end
-    order = np.lexsort((program.memory_bytes > 0, at_end, op, when))
+    taking = program.memory_bytes > 0
+    # in program order one key says it all, and is nearly sorted
+    order = np.lexsort((taking, at_end, op, when)) if times else np.argsort(2 * when + taking, kind="stable")
     changes = np.zeros((len(op) + 1, len(kinds)))
     changes[0] = held
     changes[np.arange(1, len(op) + 1), program.memory_kind[order]] = program.memory_bytes[order]

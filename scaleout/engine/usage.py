@@ -108,10 +108,13 @@ def usage(job: Job, wiring: Quotient, timeline: Timeline, bins: int = BINS) -> U
     )
     place, link, each, count = _entries(wiring)
     carried = quantum * np.bincount(link, np.rint(each * times[place] / quantum) * count, classes)
-    over_time = np.empty((classes, bins))
-    for at in range(bins):
-        part = np.rint(each * shares[place, at] / bin_quantum) * count
-        over_time[:, at] = np.bincount(link, part, classes) * bin_quantum
+    over_time = np.zeros(classes * bins)
+    for low in range(0, len(place), _SLICE // bins):
+        rows = slice(low, low + _SLICE // bins)
+        part = np.rint(each[rows, None] * shares[place[rows]] / bin_quantum) * count[rows, None]
+        at = link[rows, None] * bins + np.arange(bins)
+        over_time += np.bincount(at.ravel(), part.ravel(), classes * bins)
+    over_time = over_time.reshape(classes, bins) * bin_quantum
     starts = np.minimum([*(epoch.start for epoch in wiring.epochs), end], end)
     inside = np.clip(edges, starts[:-1, None], starts[1:, None])
     lasting = np.diff(inside.astype(np.float64), axis=1) / TICKS_PER_SECOND

@@ -12,6 +12,13 @@ from scaleout.units import describe
 
 __all__ = ["assumptions"]
 
+_CONTENTION = {
+    "none": "a transfer beside a kernel slows neither (no contention for cores, HBM or power)",
+    "cores": "transfers hold cores, which slows kernels beside them",
+    "hbm": "transfers take of HBM's rate, which slows kernels beside them",
+    "all": "transfers hold cores and take of HBM's rate, which slows kernels beside them; no transfer is slowed",
+}
+
 
 def assumptions(spec: TrainingExperiment, recording: Recording | None = None) -> tuple[Assumption, ...]:
     """Constants of chip, stack and system, chosen algorithms, and what the model leaves out.
@@ -89,8 +96,8 @@ def assumptions(spec: TrainingExperiment, recording: Recording | None = None) ->
         ),
         Assumption(
             "overlap",
-            "a collective beside a kernel slows neither (no contention for cores, HBM or power)",
-            "docs/training.md: 10 to 25 % of the overlapped time is left out",
+            _CONTENTION[spec.contention],
+            "docs/contention.md: 10 to 25 % of the time of kernels beside transfers, in published measurements",
             verified=False,
         ),
     ]  # fmt: skip

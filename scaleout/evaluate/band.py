@@ -89,7 +89,9 @@ def _sources(experiment: TrainingExperiment, kind: str, residuals: Mapping[str, 
 def _leaves_the_node(experiment: TrainingExperiment, kind: str) -> bool:
     """Whether a group of this kind has members in several nodes."""
     layout = experiment.layout
-    span = {"tp": layout.tp, "dp": layout.tp * layout.dp}.get(kind, experiment.chips)
+    # as they lie in the usual order of ranks
+    spans = {"tp": layout.tp, "cp": layout.tp * layout.cp, "ep": layout.ep * layout.etp}
+    span = spans.get(kind, layout.tp * layout.replicas if kind == "dp" else experiment.chips)
     return span > experiment.system.chips_per_node
 
 

@@ -43,11 +43,14 @@ def _ops(program: Program, times: ClassTimeline) -> _Ops:
     for stream in range(len(STREAMS)):
         mine = np.flatnonzero(program.stream == stream)
         before[mine[1:]] = mine[:-1]
-    waited = np.column_stack((program.after, before))
     # of those that ended together, the latest in the program
-    when = np.where(waited >= 0, times.ended[waited], -1)
-    latest = when == when.max(axis=1, keepdims=True)
-    releaser = np.where(latest, waited, -1).max(axis=1)
+    releaser = np.full(len(program), -1, dtype=np.int64)
+    latest = np.full(len(program), -1, dtype=np.int64)
+    for waited in (*program.after.T, before):
+        # entry -1 stands for nothing
+        when = np.where(waited >= 0, times.ended[waited], -1)
+        later = (when > latest) | ((when == latest) & (waited > releaser))
+        releaser[later], latest[later] = waited[later], when[later]
     return _Ops(program.kind, program.item, times.arrived, times.started, times.ended, releaser)
 
 

@@ -5,6 +5,7 @@ from functools import cache
 
 import numpy as np
 
+from scaleout.collectives.moe import ByKernel
 from scaleout.engine import Contention, Family, Job, Message
 from scaleout.engine.contention import NOTHING, Taken
 from scaleout.hardware.contention import hbm_passes, in_switch
@@ -47,6 +48,8 @@ def _cores(experiment: TrainingExperiment, message: Message, family: Family, alg
         return own[message.family]
     nodes = family.groups // experiment.system.chips_per_node
     inside = bool(np.all(nodes == nodes[:, :1]))
+    if isinstance(message.details, ByKernel):
+        return experiment.system.moe_kernels[message.details.name.partition("/")[0]].cores
     if message.operation == "send":
         return library.cores if inside else library.send_cores
     if in_switch(algorithm):

@@ -234,10 +234,11 @@ class Site:
         return self._partitions[key]
 
     def _kinds(self, job: Job, patterns: dict[int, Pattern]) -> tuple[object, ...]:
-        """What decides which links messages load, whatever their sizes."""
-        return tuple(
+        """What decides who is alike and which links messages load, whatever their sizes."""
+        sent = tuple(
             (m.family, m.operation, patterns[i].algorithm, m.nbytes > 0, m.details) for i, m in enumerate(job.messages)
         )
+        return sent, job.program_of.tobytes(), tuple(sorted(job.speed.items()))
 
     def wiring(self, job: Job, patterns: dict[int, Pattern]) -> Quotient:
         """The job folded, on links without faults; jobs that differ but in sizes share all the rest."""

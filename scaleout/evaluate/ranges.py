@@ -16,7 +16,8 @@ from scaleout.specs import Chip, Stack, TrainingExperiment
 __all__ = ["Use", "range_warnings", "repeats", "uses"]
 
 _FORWARD = (
-    rows.F_NORM, rows.F_ATTENTION, rows.F_ADD_NORM, rows.F_MLP, rows.F_ADD, rows.F_COMPRESS, rows.F_CROSS,
+    rows.F_NORM, rows.F_ATTENTION, rows.F_ATTENTION_OUT, rows.F_ADD_NORM, rows.F_MLP, rows.F_ADD,
+    rows.F_COMPRESS, rows.F_CROSS,
 )  # fmt: skip
 _EXPERTS = (rows.F_ROUTE, rows.F_SHARED, rows.F_EXPERTS, rows.F_COMBINE)
 
@@ -73,7 +74,7 @@ def uses(experiment: TrainingExperiment) -> list[Use]:
     ends = 1
     for kind, layers in Counter(layer_kinds(experiment.model)).items():
         mine = shard(experiment, kind)
-        for kernel in kernels(mine, _rates(chip, stack, experiment.precision)):
+        for kernel in kernels(mine, _rates(chip, stack, experiment.precision), experiment.layout.context):
             times = ends if kernel.once else repeats(kernel.row, experiment, layers)
             if times:
                 found.append(_use(kernel, experiment, times))

@@ -6,6 +6,7 @@ constants and validity are in ``docs/gemm.md``.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,7 +16,10 @@ from scaleout.errors import SpecError, near
 from scaleout.hardware.formats import format_of
 from scaleout.specs import Chip, GemmConstants
 
-__all__ = ["gemm_beside", "gemm_constants", "gemm_seconds", "gemm_vector", "quantise_seconds", "quantise_vector"]
+__all__ = [
+    "Menu", "gemm_beside", "gemm_constants", "gemm_seconds", "gemm_vector", "joined", "menu", "quantise_seconds",
+    "quantise_vector",
+]  # fmt: skip
 
 
 # slots of the vector of `gemm_vector`
@@ -79,7 +83,7 @@ def gemm_vector(chip: Chip, dtype: str, *, sustained: bool = False, warm: bool =
         loads = 0.0
         if c.l2_ratio is not None:
             loads = (rows * shape.left + columns * shape.right) * chip.cores / (chip.hbm_bandwidth * c.l2_ratio)
-        menu += [rows, columns, _joined(work, loads, c.norm)]
+        menu += [rows, columns, joined(work, loads, c.norm)]
     return np.array([*head, *c.splits, *menu], dtype=np.float64)
 
 
@@ -91,7 +95,7 @@ def gemm_beside(c: Floats, cores: float, hbm: float) -> Floats:
 
 
 @compilable
-def _joined(a: float, b: float, norm: float) -> float:
+def joined(a: float, b: float, norm: float) -> float:
     """Time of two kinds of work that partly hide each other [s]."""
     longest = max(a, b)
     seconds: float = longest * (1.0 + (min(a, b) / longest) ** norm) ** (1.0 / norm)
@@ -122,8 +126,8 @@ def gemm_seconds(m: float, n: float, k: float, out_bytes: float, c: Floats, grou
     best, beside, free, free_hbm = math.inf, 0.0, float(c[_FREE]), float(c[_FREE_HBM])
     shared = free < 1.0 or free_hbm < 1.0
     if c[_VECTOR] > 0.0:
-        best = float(c[_VECTOR_LAUNCH]) + _joined(groups * 2.0 * m * n * k / float(c[_VECTOR]), hbm, norm)
-        beside = float(c[_VECTOR_LAUNCH]) + _joined(
+        best = float(c[_VECTOR_LAUNCH]) + joined(groups * 2.0 * m * n * k / float(c[_VECTOR]), hbm, norm)
+        beside = float(c[_VECTOR_LAUNCH]) + joined(
             groups * 2.0 * m * n * k / float(c[_VECTOR]) / free, hbm / free_hbm, norm
         )
     for tile in range(int(c[_TILES])):
@@ -143,10 +147,10 @@ def gemm_seconds(m: float, n: float, k: float, out_bytes: float, c: Floats, grou
                 extra += float(c[_SPLIT]) + m * n * split * float(c[_PARTS])
             starved = hbm * (1.0 + idle * max(0.0, cores / tiles - 1.0))
             if max(work, starved) + extra < best:
-                seconds = extra + _joined(work, starved, norm)
+                seconds = extra + joined(work, starved, norm)
                 if shared and seconds < best:
                     # the library has chosen for a whole chip
-                    beside = extra + _joined(
+                    beside = extra + joined(
                         one * _waves_beside(tiles, cores * free, tail, waves), starved / free_hbm, norm
                     )
                 best = min(best, seconds)
@@ -158,6 +162,29 @@ def gemm_seconds(m: float, n: float, k: float, out_bytes: float, c: Floats, grou
     if c[_CAP] > 0.0:
         best = max(best, groups * 2.0 * m * n * k / float(c[_CAP]))
     return float(c[_LAUNCH]) + best
+
+
+class Menu(NamedTuple):
+    """What of a vector of `gemm_vector` a kernel of many products needs; tiles as rows, columns and time of a step
+    along k [s]."""
+
+    cores: float
+    hbm: float
+    left: float
+    right: float
+    norm: float
+    overhead: float
+    tail: float
+    idle: float
+    tiles: tuple[tuple[float, float, float], ...]
+
+
+def menu(vector: Floats) -> Menu:
+    """The vector by names."""
+    c = vector.tolist()
+    start = _MENU + int(c[_SPLITS])
+    tiles = tuple((c[at], c[at + 1], c[at + 2]) for at in range(start, start + 3 * int(c[_TILES]), 3))
+    return Menu(c[_CORES], c[_HBM], c[_LEFT], c[_RIGHT], c[_NORM], c[_TILE], c[_TAIL], c[_IDLE], tiles)
 
 
 @compilable

@@ -2,6 +2,7 @@
 
 from scaleout.parallel.activations import Kept, kept_of
 from scaleout.parallel.block import DEPENDENCIES, Block, Frozen, Tables, interleave, join
+from scaleout.parallel.context import Context
 from scaleout.parallel.costs import layer_costs
 from scaleout.parallel.exchange import ExpertExchange
 from scaleout.parallel.layer import KINDS, Layers
@@ -10,7 +11,7 @@ from scaleout.parallel.shard import Options, Shard, chunk_parameters, options, s
 from scaleout.parallel.wires import Wires, wires_of
 
 __all__ = [
-    "DEPENDENCIES", "KINDS", "Block", "ExpertExchange", "Frozen", "Kept", "Layers", "Options", "Shard", "Tables",
-    "Wires", "chunk_parameters", "families", "interleave", "join", "kept_of", "layer_costs", "options", "shard",
-    "stage_of", "wires_of",
+    "DEPENDENCIES", "KINDS", "Block", "Context", "ExpertExchange", "Frozen", "Kept", "Layers", "Options", "Shard",
+    "Tables", "Wires", "chunk_parameters", "families", "interleave", "join", "kept_of", "layer_costs", "options",
+    "shard", "stage_of", "wires_of",
 ]  # fmt: skip

@@ -44,6 +44,7 @@ from scaleout.parallel.rows import (
     F_ADD,
     F_ADD_NORM,
     F_ATTENTION,
+    F_ATTENTION_OUT,
     F_COMBINE,
     F_COMPRESS,
     F_CROSS,
@@ -71,7 +72,7 @@ from scaleout.parallel.rows import (
 )  # fmt: skip
 from scaleout.parallel.shard import Shard
 
-__all__ = ["layer_costs"]
+__all__ = ["core_costs", "launches", "layer_costs"]
 
 
 @compilable
@@ -87,8 +88,9 @@ def _fused(out, row, s, rates, backward):  # type: ignore[no-untyped-def]
             )
         batch, length, window = batch * (length // window), window, 0.0
     out[row, ATTENTION] += attend(
-        batch, length, s.heads, s.kv_heads, s.head_size, backward, rates, s.value_size, window, s.causal > 0.0
-    )
+        batch, length, s.heads, s.kv_heads, s.head_size, backward, rates, s.value_size, window, s.causal > 0.0,
+        length + s.before,
+    )  # fmt: skip
 
 
 @compilable
@@ -103,7 +105,9 @@ def _fused_across(out, row, s, rates, backward):  # type: ignore[no-untyped-def]
 
 @compilable
 def _core(out, row, s, rates, backward):  # type: ignore[no-untyped-def]
-    """Attention proper: one fused kernel, or matrices of scores in HBM."""
+    """Attention proper: one fused kernel, or matrices of scores in HBM; nothing where ranks share a sequence."""
+    if s.cp > 1.0:
+        return
     if s.linear_heads > 0.0:
         if backward:
             scan_backward(out, row, s, rates)
@@ -203,9 +207,10 @@ def _forward_costs(s, rates, out):  # type: ignore[no-untyped-def]
     local = s.local_tokens * s.hidden
     passes(out, F_NORM, 4.0 * local, rates)
     _qkv(out, F_ATTENTION, s, rates)
+    after = F_ATTENTION_OUT if s.cp > 1.0 else F_ATTENTION
     if s.output_gate > 0.0:
-        passes(out, F_ATTENTION, 6.0 * s.tokens * s.attended, rates)
-    linear(out, F_ATTENTION, s.tokens, s.hidden, s.attended, rates, s.tokens * s.attended)
+        passes(out, after, 6.0 * s.tokens * s.attended, rates)
+    linear(out, after, s.tokens, s.hidden, s.attended, rates, s.tokens * s.attended)
     _add(out, F_ADD_NORM, s, rates)
     if s.post_norms > 0.0:
         passes(out, F_ADD_NORM, 4.0 * local, rates)
@@ -370,11 +375,25 @@ def _end_costs(s, rates, out):  # type: ignore[no-untyped-def]
 
 
 @compilable
-def layer_costs(s: Shard, rates: Rates) -> Floats:
-    """Rows of `LABELS`: the four `PARTS` [s], then kernels. Shape (rows, 5).
+def core_costs(s: Shard, rates: Rates, backward: bool) -> Floats:
+    """Attention proper alone, of a sequence that is whole: the four `PARTS` [s] but for launches, then kernels."""
+    out = np.zeros((1, 5))
+    _core(out, 0, s, rates, backward)
+    return out.reshape(5)
 
-    Where the host launches more slowly than the chip computes, the chip waits for it.
-    """
+
+@compilable
+def launches(out: Floats, rates: Rates) -> None:
+    """Time between the kernels of each row: where the host launches more slowly than the chip computes, it waits."""
+    for row in range(len(out)):
+        busy = out[row, MATMUL] + out[row, ATTENTION] + out[row, ELEMENTWISE]
+        gaps = out[row, KERNELS] * rates.gap
+        out[row, LAUNCH] = max(gaps, out[row, KERNELS] * rates.host - busy)
+
+
+@compilable
+def layer_costs(s: Shard, rates: Rates) -> Floats:
+    """Rows of `LABELS`: the four `PARTS` [s], then kernels. Shape (rows, 5)."""
     out = np.zeros((ROWS, 5))
     _forward_costs(s, rates, out)
     _attention_backward(s, rates, out)
@@ -400,8 +419,5 @@ def layer_costs(s: Shard, rates: Rates) -> Floats:
             out[row, KERNELS] += s.sequence_parallel
     out[B_MLP_OUT] = out[B_MLP_OUT_DATA] + out[B_MLP_OUT_WEIGHT]
     out[B_ATTENTION] = out[B_ATTENTION_DATA] + out[B_ATTENTION_WEIGHT]
-    for row in range(ROWS):
-        busy = out[row, MATMUL] + out[row, ATTENTION] + out[row, ELEMENTWISE]
-        gaps = out[row, KERNELS] * rates.gap
-        out[row, LAUNCH] = max(gaps, out[row, KERNELS] * rates.host - busy)
+    launches(out, rates)
     return out

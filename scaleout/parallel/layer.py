@@ -14,6 +14,7 @@ from scaleout.engine.program import Label, Message
 from scaleout.parallel import rows
 from scaleout.parallel.activations import Kept
 from scaleout.parallel.block import Block
+from scaleout.parallel.context import Context
 from scaleout.parallel.shard import Options, Shard
 from scaleout.specs import Stack
 
@@ -54,6 +55,8 @@ class Layers:
         What is overlapped.
     exchange
         Between experts on several ranks; None without.
+    context
+        Attention over the ranks that share a sequence; None where each rank has whole ones.
     """
 
     def __init__(
@@ -64,8 +67,9 @@ class Layers:
         kept: Kept,
         stack: Stack,
         exchange: Exchange | None = None,
+        context: Context | None = None,
     ) -> None:
-        self.shard, self.kept, self.exchange = shard, kept, exchange
+        self.shard, self.kept, self.exchange, self.context = shard, kept, exchange, context
         self.overlap, self.split_sends = stack.overlap_tensor_parallel, stack.split_sends
         self.overlap_experts = stack.overlap_experts
         self.full, self.attention = options.full > 0, options.attention > 0
@@ -118,8 +122,12 @@ class Layers:
         s = self.shard
         norm = block.compute(self.labels[rows.F_COMPRESS if s.latents else rows.F_NORM], after)
         attention = block.compute(self.labels[rows.F_ATTENTION], self._gather(block, (norm,), self.entry))
-        middle = block.compute(self.labels[rows.F_ADD_NORM], self._reduce(block, (attention,)))
         whole = [attention]
+        if self.context is not None:
+            core = self.context.forward(block, (attention,))
+            attention = block.compute(self.labels[rows.F_ATTENTION_OUT], core)
+            whole.append(attention)
+        middle = block.compute(self.labels[rows.F_ADD_NORM], self._reduce(block, (attention,)))
         if s.crossed:
             cross = block.compute(self.labels[rows.F_CROSS], self._gather(block, (middle,), self.both))
             middle = block.compute(self.labels[rows.F_ADD_NORM], self._reduce(block, (cross,)))
@@ -180,9 +188,13 @@ class Layers:
         if self.attention and not self.full:
             again = block.compute(self.labels[rows.F_COMPRESS if s.latents else rows.F_NORM], after)
             after = (block.compute(self.labels[rows.F_QKV_CORE], self._gather(block, (again,), self.entry)),)
+            if self.context is not None:
+                after = self.context.forward(block, after)
         attention = self.labels[rows.B_ATTENTION if both else rows.B_ATTENTION_DATA]
         second = block.compute(attention, self._gather(block, after))
         self._borrow(block, second)
+        if self.context is not None:
+            (second,) = self.context.backward(block, (second,), again=s.core_again > 0)
         end = rows.B_COMPRESS if s.latents else rows.B_NORM
         last = self._half(block, second, rows.B_QKV_DATA, rows.B_QKV_WEIGHT if both else None, end, self.entry)
         if s.latents and both:

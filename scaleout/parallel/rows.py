@@ -14,7 +14,7 @@ LABELS = (
     "mlp out, backward", "mlp in, data gradient", "mlp in, weight gradient", "norm, backward",
     "attention, backward", "qkv, data gradient", "qkv, weight gradient",
     "mlp out, data gradient", "mlp out, weight gradient",
-    "attention, data gradient", "attention out, weight gradient",
+    "attention, data gradient", "attention out, weight gradient", "attention out",
     "norm, compress", "compress, norm, backward", "compress, weight gradient",
     "cross attention", "cross attention, data gradient", "cross attention out, weight gradient",
     "cross qkv, data gradient", "cross qkv, weight gradient",
@@ -26,13 +26,14 @@ LABELS = (
     "head, weight gradient", "final norm, backward",
 )  # fmt: skip
 """Operations, in the order of the rows. "mlp out, backward" and "attention, backward" are the sums of
-their data and weight gradients, for passes that do both at once."""
+their data and weight gradients, for passes that do both at once. Where a sequence is cut over ranks,
+"attention" ends before attention proper, which `Context` writes, and "attention out" comes after it."""
 ROWS = len(LABELS)
 (
     F_NORM, F_ATTENTION, F_ADD_NORM, F_MLP, F_ADD, F_QKV_CORE, F_INTO_MLP,
     B_MLP_OUT, B_MLP_DATA, B_MLP_WEIGHT, B_NORM,
     B_ATTENTION, B_QKV_DATA, B_QKV_WEIGHT,
-    B_MLP_OUT_DATA, B_MLP_OUT_WEIGHT, B_ATTENTION_DATA, B_ATTENTION_WEIGHT,
+    B_MLP_OUT_DATA, B_MLP_OUT_WEIGHT, B_ATTENTION_DATA, B_ATTENTION_WEIGHT, F_ATTENTION_OUT,
     F_COMPRESS, B_COMPRESS, B_COMPRESS_WEIGHT,
     F_CROSS, B_CROSS_DATA, B_CROSS_WEIGHT, B_CROSS_IN_DATA, B_CROSS_IN_WEIGHT,
     F_PREDICT, B_PREDICT_DATA, B_PREDICT_WEIGHT,

@@ -12,6 +12,7 @@ import numpy as np
 
 from scaleout.hardware.rates import Rates
 from scaleout.parallel import rows
+from scaleout.parallel.context import pieces
 from scaleout.parallel.costs import layer_costs
 from scaleout.parallel.shard import Shard
 
@@ -51,16 +52,22 @@ class Kernel(NamedTuple):
         return self.row >= _ENDS
 
 
-def kernels(s: Shard, rates: Rates) -> tuple[Kernel, ...]:
-    """Matrix multiplications and attention of a layer, forward and backward, and of both ends."""
-    return _kernels(s, rates.fused, rates.low, rates.dropout, rates.fused_sum)
+def kernels(s: Shard, rates: Rates, context: str = "ring") -> tuple[Kernel, ...]:
+    """Matrix multiplications and attention of a layer, forward and backward, and of both ends.
+
+    Parameters
+    ----------
+    context
+        How attention of a sequence that is cut is done, as in `Layout`.
+    """
+    return _kernels(s, rates.fused, rates.low, rates.dropout, rates.fused_sum, context)
 
 
 def pairs(s: Shard) -> float:
     """Pairs of tokens of a sequence that attention multiplies, those that the causal mask hides too."""
     length, window = s.sequence, s.window
     if window == 0.0:
-        return length**2
+        return length * (length + s.before)
     if s.blocks:
         return length // window * window**2 + (length % window) ** 2
     # a token and the window - 1 before it
@@ -68,7 +75,7 @@ def pairs(s: Shard) -> float:
 
 
 @lru_cache(maxsize=4096)
-def _kernels(s: Shard, fused: float, low: float, dropout: float, fused_sum: float) -> tuple[Kernel, ...]:
+def _kernels(s: Shard, fused: float, low: float, dropout: float, fused_sum: float, context: str) -> tuple[Kernel, ...]:
     seen: list[Kernel] = []
 
     def note(row: int, kind: str, work: float, **shape: float) -> None:
@@ -96,7 +103,7 @@ def _kernels(s: Shard, fused: float, low: float, dropout: float, fused_sum: floa
         note(row, LINEAR, 2.0 * groups * m * n * k, m=m, n=n, k=k)
 
     def attention(out: Any, row: int, s: Shard, rates: Rates, backward: bool) -> None:
-        scored(row, s, backward, pairs(s), s.sequence)
+        scored(row, s, backward, pairs(s), s.sequence + s.before)
 
     def across(out: Any, row: int, s: Shard, rates: Rates, backward: bool) -> None:
         scored(row, s, backward, s.sequence * s.encoder_sequence, s.encoder_sequence)
@@ -115,4 +122,7 @@ def _kernels(s: Shard, fused: float, low: float, dropout: float, fused_sum: floa
     empty = np.zeros(1)
     flags = Rates(empty, empty, empty, empty, fused, low, dropout, fused_sum, 1.0, 1.0, 0.0, 0.0)
     layer_costs.replacing(stand_ins)(s, flags)
+    for piece in pieces(s, context) if s.cp > 1.0 else ():
+        attention(empty, rows.F_ATTENTION, piece, flags, False)
+        attention(empty, rows.B_ATTENTION_DATA, piece, flags, True)
     return tuple(seen)

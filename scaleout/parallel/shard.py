@@ -160,6 +160,8 @@ class Options(NamedTuple):
         Tokens that an encoder reads of each sequence.
     moe, moe_act, shared_experts, up
         Modules of layers with experts, or compressed keys and values, that are recomputed.
+    cp
+        Ranks that a sequence is cut over.
     """
 
     tp: float
@@ -182,6 +184,7 @@ class Options(NamedTuple):
     moe_act: float
     shared_experts: float
     up: float
+    cp: float
 
 
 def options(experiment: TrainingExperiment, kind: LayerKind | None = None) -> Options:
@@ -210,6 +213,7 @@ def options(experiment: TrainingExperiment, kind: LayerKind | None = None) -> Op
         moe_act=float("moe_act" in modules),
         shared_experts=float("shared_experts" in modules),
         up=float("mla_up_proj" in modules),
+        cp=float(layout.cp),
     )
 
 
@@ -219,8 +223,8 @@ class Shard(NamedTuple):
     Parameters
     ----------
     batch, sequence, tokens, local_tokens
-        Sequences of a micro-batch, tokens of each and of all, and those that norms and residuals
-        of this rank work on.
+        Sequences of a micro-batch, tokens of each whole one, those of all that are this rank's, and
+        those that norms and residuals of this rank work on.
     hidden, heads, kv_heads, head_size, query, key, ffn, gates, vocabulary
         Width of the model; heads, widths of queries, of keys (and of values) and of the
         feed-forward block, matrices that lead into it, and vocabulary, of this rank.
@@ -258,6 +262,8 @@ class Shard(NamedTuple):
         Tokens go to experts of other ranks.
     expert_act_again, shared_again, up_again
         As `core_again`.
+    cp, before
+        Ranks that a sequence is cut over; tokens before those of `sequence` that are attended to besides.
     """
 
     batch: float
@@ -327,6 +333,8 @@ class Shard(NamedTuple):
     expert_act_again: float
     shared_again: float
     up_again: float
+    cp: float
+    before: float
 
 
 @compilable
@@ -369,7 +377,7 @@ def cut(d: Dimensions, o: Options) -> Shard:
     feed = _block(h, ffn, d) + _block(h, shared_ffn, d) + d.experts * (h + d.bias)
     experts = d.experts // o.ep
     predicts = d.predicts * 2.0 * h * h / tp
-    tokens = o.micro * o.sequence
+    tokens = o.micro * (o.sequence // o.cp)
     local_tokens = tokens // tp if o.sequence_parallel > 0.0 else tokens
     activation = tokens * h * _ACTIVATION
     boundary = activation / tp if o.split_sends + o.sequence_parallel > 0.0 else activation
@@ -445,6 +453,8 @@ def cut(d: Dimensions, o: Options) -> Shard:
         o.moe_act * (1.0 - o.moe) * outside,
         o.shared_experts * (1.0 - o.moe) * outside,
         o.up * (1.0 - o.attention) * outside,
+        o.cp,
+        0.0,
     )
 
 

@@ -6,7 +6,7 @@ from scaleout.specs.elementwise import ElementwiseConstants
 from scaleout.specs.experiment import MODULES, Offload, Routing, Slow, TrainingExperiment
 from scaleout.specs.faults import Fault
 from scaleout.specs.fields import FrozenDict
-from scaleout.specs.gemm import GemmConstants, QuantiseConstants
+from scaleout.specs.gemm import GemmConstants, GroupedConstants, QuantiseConstants
 from scaleout.specs.layout import Batch, Layout
 from scaleout.specs.model import Experts, Latent, LinearAttention, Model
 from scaleout.specs.moe import MoeKernel, MoeLibrary
@@ -28,6 +28,7 @@ __all__ = [
     "Fault",
     "FrozenDict",
     "GemmConstants",
+    "GroupedConstants",
     "Latent",
     "Launch",
     "Layout",

@@ -242,9 +242,8 @@ class TrainingExperiment:
             mistakes.append(
                 f"layout.tp: {layout.tp} does not divide the feed-forward width {model.ffn} of {model.name}"
             )
+        mistakes += self._check_context()
         mistakes += self._of_experts()
-        if layout.sequence_parallel and batch.sequence % layout.tp:
-            mistakes.append(f"layout.tp: {layout.tp} does not divide the sequence of {batch.sequence} tokens")
         balanced = self.stack.stages == "balanced"
         if layout.pp * layout.vpp > model.layers + 2 * balanced:
             ends = "embedding and loss may take a chunk each" if balanced else f"{self.stack.name} deals layers alone"
@@ -273,6 +272,45 @@ class TrainingExperiment:
             )
         if mistakes:
             raise PlanError("\n".join(mistakes))
+
+    def _check_context(self) -> list[str]:
+        """What is wrong with how sequences are cut."""
+        layout, model, batch = self.layout, self.model, self.batch
+        exchanged = layout.context == "all_to_all"
+        blocks = layout.cp * (1 if exchanged or layout.cp == 1 else 2)
+        local, mistakes = batch.sequence // layout.cp, []
+        if batch.sequence % blocks:
+            mistakes.append(
+                f"layout.cp: {blocks} blocks, {blocks // layout.cp} for each of {layout.cp} ranks, "
+                f"do not divide the sequence of {batch.sequence} tokens"
+            )
+        elif layout.sequence_parallel and local % layout.tp:
+            mistakes.append(f"layout.tp: {layout.tp} does not divide the sequence of {local} tokens")
+        if layout.cp == 1:
+            return mistakes
+        heads, keys = model.heads // layout.tp, max(1, model.kv_heads // layout.tp)
+        if exchanged and heads % layout.cp:
+            mistakes.append(
+                f"layout.cp: {layout.cp} does not divide the {heads} attention heads of a rank (tp {layout.tp}), which "
+                f"all_to_all deals out; accepted: {_divisors(heads)}"
+            )
+        elif exchanged and keys % layout.cp and layout.cp % keys:
+            mistakes.append(
+                f"layout.cp: {layout.cp} neither divides the {keys} key/value heads of a rank (tp {layout.tp}) nor "
+                "is a multiple of them, as all_to_all needs"
+            )
+        if layout.context == "ring" and model.window is not None and batch.sequence > model.window:
+            mistakes.append("layout.context: no ring attends within a window; take all_gather or all_to_all")
+        if not model.causal or model.encoder or model.linear is not None:
+            mistakes.append(
+                f"layout.cp: attention of {model.name} is not causal, or keeps a state; only causal attention is cut"
+            )
+        if self.stack.attention == "unfused":
+            mistakes.append(
+                f"layout.cp: attention of {self.stack.name} is unfused, and needs whole sequences; name a kernel, "
+                "such as --set stack.attention=cudnn"
+            )
+        return mistakes
 
     def _of_experts(self) -> list[str]:
         """What of a layout does not divide experts, or has nothing to divide."""

@@ -9,7 +9,7 @@ from scaleout.errors import SpecError
 from scaleout.specs.fields import check_fields, freeze
 from scaleout.units import Bytes, Fraction, NotNegative, Number, Positive, Seconds, Share
 
-__all__ = ["GemmConstants", "QuantiseConstants"]
+__all__ = ["GemmConstants", "GroupedConstants", "QuantiseConstants"]
 
 _TILE = re.compile(r"([1-9]\d{0,3})x([1-9]\d{0,3})")
 _AXES = ("m", "n", "k")
@@ -29,6 +29,32 @@ class QuantiseConstants:
 
     hbm_efficiency: Fraction
     launch: Seconds
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupedConstants:
+    """Fused kernels of experts, beside the constants of plain products; see ``docs/layers.md``.
+
+    Parameters
+    ----------
+    work, traffic
+        Time of their arithmetic and of their HBM traffic, over those of plain products [1].
+    launch
+        Fixed time, of all kernels together [s].
+    residual
+        Mean absolute relative error on shapes held out of the fit [1].
+    """
+
+    work: Positive
+    traffic: Positive
+    launch: Seconds
+    residual: NotNegative | None = None
+    library: str = ""
+    fitted: str = ""
+    source: str
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -71,6 +97,8 @@ class GemmConstants:
         measurement is retold, not in a model, where other operands pass in between.
     quantise
         The cast of the activations; None where they need none, or where it is fused elsewhere.
+    grouped
+        Fused kernels of experts; None where they were not measured.
     residual
         Mean absolute relative error on shapes held out of the fit [1].
     range
@@ -96,6 +124,7 @@ class GemmConstants:
     vector_launch: Seconds = 0.0
     l2_resident: Bytes = 0.0
     quantise: QuantiseConstants | None = None
+    grouped: GroupedConstants | None = None
     residual: NotNegative | None = None
     range: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     library: str = ""

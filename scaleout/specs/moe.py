@@ -11,7 +11,7 @@ __all__ = ["MoeKernel", "MoeLibrary"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoeKernel:
-    """One kernel of an expert exchange; equations in ``docs/collectives.md``.
+    """One kernel of an expert exchange; equations in ``docs/experts.md``.
 
     Parameters
     ----------
@@ -58,6 +58,8 @@ class MoeLibrary:
         Exchange of who gets how many tokens; None where it is part of `dispatch`.
     combine_low_precision
         Back, quantised on the way; None where there is none.
+    cores
+        Cores of a chip that its kernels hold [1].
     residual
         Mean absolute error on rows held out of the fit [1]; None where nothing was fitted.
     """
@@ -66,6 +68,7 @@ class MoeLibrary:
     combine: MoeKernel
     prepare: MoeKernel | None = None
     combine_low_precision: MoeKernel | None = None
+    cores: NotNegative = 0
     residual: NotNegative | None = None
     source: str
 

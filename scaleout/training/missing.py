@@ -16,8 +16,6 @@ def refuse_missing(experiment: TrainingExperiment) -> None:
     """
     layout, model = experiment.layout, experiment.model
     found = {
-        "layout.cp": layout.cp > 1,
-        "layout.order": layout.order != ("tp", "cp", "dp", "pp"),
         "layout.pp of a model with an encoder": model.encoder > 0 and layout.pp > 1,
         "optimizer": experiment.optimizer != "adam"
         and (model.experts is not None or model.latent is not None or model.linear is not None),

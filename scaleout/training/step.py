@@ -18,6 +18,7 @@ from scaleout.models import LayerKind, layer_kinds
 from scaleout.parallel import (
     DEPENDENCIES,
     KINDS,
+    Context,
     ExpertExchange,
     Layers,
     Tables,
@@ -76,6 +77,7 @@ def build(experiment: TrainingExperiment) -> Job:
         places = [Place(chunks[at], at == 0, at == len(chunks) - 1, came, goes) for _, at, came, goes in seats]
         programs.append(_program(experiment, state, writer, places, table.steps[stage], table.inbox[stage]))
         static.append(state.static([place.chunk for place in places]))
+    slower = Slower(experiment.system.chip, rates, shards, layers, tables)
     tied = model.tied_embeddings and not state.together
     used = {message.family for message in tables.messages}
     return Job(
@@ -86,9 +88,7 @@ def build(experiment: TrainingExperiment) -> Job:
         messages=list(tables.messages),
         memory_kinds=KINDS,
         static=static,
-        slower=Slower(experiment.system.chip, rates, shards, layers, tables)
-        if experiment.contention != "none"
-        else None,
+        slower=slower if experiment.contention != "none" else None,
         speed=speeds(experiment),
     )
 
@@ -100,7 +100,9 @@ def _layers(experiment: TrainingExperiment, kinds: Iterable[LayerKind], rates: R
         mine, choices = shard(experiment, kind), options(experiment, kind)
         exchange = ExpertExchange(experiment, mine) if mine.experts else None
         kept = kept_of(mine, choices, rates)
-        made[kind] = Layers(layer_costs(mine, rates), mine, choices, kept, experiment.stack, exchange)
+        cut = experiment.layout.cp > 1
+        context = Context(mine, experiment.layout.context, rates, KINDS.index("temporary")) if cut else None
+        made[kind] = Layers(layer_costs(mine, rates), mine, choices, kept, experiment.stack, exchange, context)
     return made
 
 

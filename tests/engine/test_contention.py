@@ -1,6 +1,6 @@
 """Kernels beside transfers: fluid closed forms, order, runs and folding."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -163,3 +163,16 @@ def test_random_steps_fold_and_run_alike_and_are_no_faster_than_alone() -> None:
         assert folded.timeline.end >= alone.timeline.end
         slowed_down += folded.timeline.end > alone.timeline.end
     assert slowed_down >= 5
+
+
+def test_sharded_weights_fold_and_slow_by_what_is_overlapped(small: Callable[..., TrainingExperiment]) -> None:
+    layout = {"tp": 1, "pp": 1, "dp": 16, "vpp": 1, "zero": 3, "sequence_parallel": False}
+    spec = small(chips=16, stack="llm-foundry", layout=layout, batch={"global": 16}, contention="all")
+    spec = replace(spec, model=replace(spec.model, layers=4), stack=replace(spec.stack, attention="flash-attention-2"))
+    folded, unfolded, single = (
+        evaluate(spec, fold=fold, runs=runs) for fold, runs in ((True, True), (False, True), (True, False))
+    )
+    assert same(folded, unfolded)
+    assert same(folded, single)
+    alone = evaluate(replace(spec, contention="none")).timeline.end
+    assert 1.0 < folded.timeline.end / alone < 1.25

@@ -30,6 +30,8 @@ def analyses() -> list[tuple[TrainingExperiment, Analysis, Analysis]]:
     made = []
     for rails, count in ((True, 60), (False, 25)):
         for spec in islice(random_experiments(seed=11, rails=rails), count):
+            if uncovered(spec):
+                continue
             try:
                 made.append((spec, analyse_programs(spec, compiled=False), analyse(spec, compiled=False)))
             except ScaleoutError:
@@ -39,9 +41,8 @@ def analyses() -> list[tuple[TrainingExperiment, Analysis, Analysis]]:
 
 
 def test_the_recurrence_is_the_longest_path(analyses: list[tuple[TrainingExperiment, Analysis, Analysis]]) -> None:
-    assert len(analyses) >= 50
+    assert len(analyses) >= 40
     for spec, mine, theirs in analyses:
-        assert not uncovered(spec)
         assert mine.end == theirs.end, spec.layout
         for part in ("compute", "optimizer", "exposed_tp", "imbalance"):
             assert mine.parts[part] == theirs.parts[part], (part, spec.layout)
@@ -69,6 +70,36 @@ def test_alone_on_its_links_the_breakdown_is_the_events(small: Make) -> None:
     mine = analyse_programs(spec, compiled=False)
     assert mine.end == event.timeline.end
     assert mine.parts == breakdown(event, ends_last(event))
+
+
+LAYOUTS = {
+    "zero 2": {"zero": 2},
+    "fsdp": {"zero": 3, "pp": 1, "vpp": 1, "dp": 16},
+    "hsdp": {"zero": 3, "pp": 1, "vpp": 1, "dp": 16, "shard": 4},
+    "gpipe": {"schedule": "gpipe", "vpp": 1},
+    "split backward": {"schedule": "zb-h1", "vpp": 1},
+    "v": {"schedule": "zb-v"},
+    "both ways": {"schedule": "dualpipe", "vpp": 1},
+    "pipeline first": {"order": ["pp", "tp", "cp", "dp"]},
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_no_simulated_step_is_shorter_whatever_the_programs_say(small: Make, name: str) -> None:
+    spec = small(layout=LAYOUTS[name], batch={"sequence": 512})
+    assert uncovered(spec)
+    try:
+        event = evaluate(spec)
+    except PlanError as error:
+        pytest.skip(str(error))
+    mine = analyse_programs(spec, compiled=False)
+    assert mine.end <= event.timeline.end
+    # what is left out is links that gathers of weights and collectives of layers share
+    assert mine.end >= 0.65 * event.timeline.end
+    assert sum(mine.parts.values()) == mine.end
+    # kernels take the same time in both
+    parts = breakdown(event, ends_last(event))
+    assert (mine.parts["compute"], mine.parts["optimizer"]) == (parts["compute"], parts["optimizer"])
 
 
 def ring(late: float, *, crossed: bool = False) -> Job:

@@ -7,7 +7,7 @@ import pytest
 
 from scaleout.errors import SpecError
 from scaleout.io.catalogue import FOLDERS, find, known_models, list_names, load, plain_name
-from scaleout.validation.training import named_model
+from scaleout.validation.runs import named_model
 
 BULK = Path(__file__).resolve().parents[2].parent / "shared" / "validation"
 NOT_TRANSFORMERS = ["resnet-50", "dlrm-dcnv2 (MLPerf)"]

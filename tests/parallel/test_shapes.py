@@ -62,3 +62,20 @@ def test_times_of_the_listed_kernels_are_those_of_the_costs(small: Make, stack: 
 def test_ends_run_once_a_micro_batch(small: Make) -> None:
     ends = {rows.LABELS[kernel.row] for kernel in listed(small()) if kernel.once}
     assert ends == {"logits", "logits, backward", "head, weight gradient"}
+
+
+@pytest.mark.parametrize("way", ["ring", "all_gather", "all_to_all"])
+def test_attention_over_ranks_is_listed_with_what_its_kernels_see(small: Make, way: str) -> None:
+    layout = {"tp": 2, "pp": 2, "dp": 4, "cp": 4, "vpp": 1, "context": way}
+    spec = small(stack="megatron-lm", layout=layout, batch={"sequence": 8192})
+    listed = kernels(shard(spec), pack(spec.system.chip, spec.stack, spec.precision), way)
+    forward = [dict(kernel.shape) for kernel in listed if kernel.kind == ATTENTION and kernel.row == rows.F_ATTENTION]
+    lengths = [(shape["q_len"], shape["kv_len"], shape["heads"]) for shape in forward]
+    assert (
+        lengths
+        == {
+            "ring": [(2048, 2048, 16)] * 4,
+            "all_gather": [(1024, 1024, 16), (1024, 8192, 16)],
+            "all_to_all": [(8192, 8192, 4)],
+        }[way]
+    )

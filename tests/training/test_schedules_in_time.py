@@ -14,7 +14,7 @@ from scaleout.engine.program import RECEIVE, SEND, Job
 from scaleout.errors import PlanError
 from scaleout.evaluate.event import evaluate
 from scaleout.hardware import pack
-from scaleout.parallel import costs, kept_of, options, shard
+from scaleout.parallel import kept_of, options, rows, shard
 from scaleout.specs import TrainingExperiment
 from scaleout.training import SCHEDULES, build
 from scaleout.training.memory import stage_peaks
@@ -30,7 +30,7 @@ EVERY = [
     ("dualpipe", 1),
     ("dualpipe-v", 2),
 ]
-SECONDS = {costs.F_MLP: 2.0, costs.B_MLP_DATA: 2.0, costs.B_MLP_WEIGHT: 1.0}
+SECONDS = {rows.F_MLP: 2.0, rows.B_MLP_DATA: 2.0, rows.B_MLP_WEIGHT: 1.0}
 TIMES = {"F": 2, "B": 3, "I": 2, "W": 1, "&": 5}
 
 
@@ -43,9 +43,11 @@ def tiny(small: Make, name: str, vpp: int, micro_batches: int, pp: int = 4) -> T
 
 def layers_alone(job: Job) -> Job:
     """Kernels that are not the feed-forward block take no time."""
-    taken = {costs.LABELS[index]: seconds for index, seconds in SECONDS.items()}
+    taken = {rows.LABELS[index]: seconds for index, seconds in SECONDS.items()}
     return replace(
-        job, labels=[replace(label, parts=(("matmul", taken.get(label.name, 0.0)),)) for label in job.labels]
+        job,
+        slower=None,
+        labels=[replace(label, parts=(("matmul", taken.get(label.name, 0.0)),)) for label in job.labels],
     )
 
 

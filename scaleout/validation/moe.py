@@ -1,0 +1,54 @@
+"""Fused kernels of experts of one chip."""
+
+from functools import partial
+from pathlib import Path
+
+from scaleout.errors import SpecError, near
+from scaleout.hardware.formats import FORMATS, SPELLINGS
+from scaleout.hardware.moe import experts_seconds, loads
+from scaleout.io.catalogue import known_chips
+from scaleout.io.table import Row, Watch, take_rows
+from scaleout.specs import Chip
+from scaleout.validation.agreement import Agreement, Compared, Skipped
+
+__all__ = ["COLUMNS", "compare"]
+
+COLUMNS = ("chip", "dtype", "tokens", "hidden", "ffn", "topk", "experts", "tp", "ep", "routing", "time_us")
+
+_BALANCED, _POWER_LAW = "balanced", "power_law_"
+
+
+def compare(path: Path, watch: Watch | None = None) -> Agreement:
+    """Every row, simulated alone."""
+    rows = take_rows(path, COLUMNS, partial(_compare_row, known_chips()), watch)
+    return Agreement.of("moe", rows, combined=[("chip", "dtype"), ("chip", "routing")])
+
+
+def _compare_row(chips: dict[str, Chip], row: Row) -> Compared | Skipped:
+    name, dtype, routing = row.text("chip"), row.text("dtype"), row.text("routing")
+    tokens, hidden, ffn, top_k, experts, tp, ep = (
+        row.whole(key) for key in ("tokens", "hidden", "ffn", "topk", "experts", "tp", "ep")
+    )
+    measured = row.number("time_us") * 1e-6
+    if name not in chips:
+        return Skipped(row.line, f"unknown chip {name!r}; {near(name, chips)}")
+    if (kept := SPELLINGS.get(dtype, dtype)) not in FORMATS:
+        return Skipped(row.line, f"unknown dtype {dtype!r}; {near(dtype, FORMATS)}")
+    if ffn % tp or experts % ep or top_k > experts:
+        return Skipped(row.line, f"{experts} experts of {ffn} do not divide over ep {ep}, tp {tp}, or top-k is {top_k}")
+    exponent: float | None = None
+    if routing != _BALANCED:
+        try:
+            exponent = float(routing.removeprefix(_POWER_LAW))
+        except ValueError:
+            exponent = None
+        if exponent is None or not 0.0 <= exponent < 10.0 or exponent == 1.0:
+            return Skipped(row.line, f"unknown routing {routing!r}; expected {_BALANCED!r} or {_POWER_LAW + '1.2'!r}")
+    try:
+        simulated = experts_seconds(
+            chips[name], kept, tokens, hidden, ffn // tp, loads(tokens, top_k, experts, ep, exponent)
+        )
+    except SpecError as error:
+        return Skipped(row.line, str(error))
+    keys = {"source": row.optional("source"), "chip": name, "dtype": kept, "routing": routing}
+    return Compared(row.line, keys, measured, simulated, label=f"{tokens} tokens, {experts} experts, ep {ep}")
