@@ -5,6 +5,7 @@ from scaleout.evaluate.event import Recording
 from scaleout.hardware.formats import format_of
 from scaleout.hardware.gemm import gemm_constants
 from scaleout.models import parameters
+from scaleout.parallel.routing import busiest
 from scaleout.result import Assumption
 from scaleout.specs import Stack, System, TrainingExperiment
 from scaleout.training.stages import chunks_of
@@ -101,6 +102,15 @@ def assumptions(spec: TrainingExperiment, recording: Recording | None = None) ->
             verified=False,
         ),
     ]  # fmt: skip
+    if spec.model.experts is not None:
+        rows.append(
+            Assumption(
+                "experts",
+                f"every rank computes as long as the busiest, {busiest(spec):.3g} times the even share",
+                "docs/layers.md: within a rank each of its experts gets as many tokens",
+                verified=False,
+            )
+        )
     if spec.faults:
         rows.append(
             Assumption(
