@@ -1,6 +1,6 @@
 """The table of `docs/workloads.md`: every shipped training workload, simulated, beside what was published of it.
 
-    python benchmarks/workloads.py [NAME ...]
+python benchmarks/workloads.py [NAME ...]
 """
 
 import sys

@@ -44,7 +44,8 @@ RAN = {
     "mpt 30b, 8k": (
         "llama-3.1-8b-16",
         (
-            *MPT, "model=mpt-30b-foundry", "chips=8", "layout={dp: 8, zero: 3}", "batch.global=8", "batch.sequence=8192",
+            *MPT, "model=mpt-30b-foundry", "chips=8", "layout={dp: 8, zero: 3}", "batch.global=8",
+            "batch.sequence=8192",
             "model.max_sequence=8192",
         ),
     ),
@@ -52,7 +53,8 @@ RAN = {
     "bloom 176b": (
         "gpt3-175b-1k",
         (
-            "model=bloom-176b", "system=jean-zay-a100", "stack=megatron-deepspeed-pipeline", "chips=384", "gradients=fp32",
+            "model=bloom-176b", "system=jean-zay-a100", "stack=megatron-deepspeed-pipeline", "chips=384",
+            "gradients=fp32",
             "layout={tp: 4, pp: 12, dp: 8, zero: 1}", "precision=bf16", "batch.micro=2", "batch.global=384",
         ),
     ),
@@ -101,7 +103,7 @@ def test_what_was_too_large_does_not_fit(run: str) -> None:
 
 
 def test_too_large_is_refused_by_name() -> None:
-    with pytest.raises(PlanError, match="does not fit in HBM: stage 0 of 1 .*; nearest that fits: --set 'recompute="):
+    with pytest.raises(PlanError, match=r"does not fit in HBM: stage 0 of 1 .*; nearest that fits: --set 'recompute="):
         simulate(made(*TOO_LARGE["megatron 22b"]))
 
 
