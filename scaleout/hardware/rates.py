@@ -16,6 +16,8 @@ __all__ = ["UNFUSED", "Rates", "attend", "grouped", "matmul", "matmuls", "pack",
 
 UNFUSED = "unfused"
 """Attention as matrix products and passes over the scores in HBM."""
+_WIDTH = 2.0
+"""Of an element in 16 bits [byte]."""
 _GRID = 8.0
 """Elements that a side of a 16-bit product must be a multiple of to run on tensor cores
 (NVIDIA, Matrix Multiplication Background User's Guide: 16 bytes)."""
@@ -45,9 +47,11 @@ class Rates(NamedTuple):
         1 where the cross-entropy is one kernel over logits in 16 bits.
     weight_cast, weight_copies
         Of a parameter of the linear layers: traffic of its cast once a step, and what it takes in
-        low precision beside its 16 bits [byte].
+        low precision beside its 16 bits [byte]; negative where it is less and replaces them.
     kept
         Of an element of what goes into a linear layer, from forward to the gradient of its weights [byte].
+    gate_kept, attention_kept
+        Likewise of the input of a feed-forward activation, and of attention's output for all its readers [byte].
     """
 
     linear: Floats
@@ -66,6 +70,8 @@ class Rates(NamedTuple):
     weight_cast: float = 0.0
     weight_copies: float = 0.0
     kept: float = 2.0
+    gate_kept: float = 2.0
+    attention_kept: float = 2.0
 
 
 def pack(chip: Chip, stack: Stack, precision: str) -> Rates:
@@ -107,9 +113,18 @@ def pack(chip: Chip, stack: Stack, precision: str) -> Rates:
         host=stack.host_launch,
         fused_loss=float(stack.fused_loss),
         weight_cast=recipe.cast_bytes(chip) if recipe else 0.0,
-        weight_copies=recipe.held_bytes(chip) if recipe else 0.0,
-        kept=recipe.width if recipe else 2.0,
+        weight_copies=recipe.held_bytes(chip) - _WIDTH * stack.low_precision_weights if recipe else 0.0,
+        kept=recipe.width if recipe else _WIDTH,
+        gate_kept=_WIDTH if recipe is None or stack.gate_cache is None else stack.gate_cache,
+        attention_kept=_attention_kept(recipe, stack),
     )
+
+
+def _attention_kept(recipe: Recipe | None, stack: Stack) -> float:
+    """Attention's own backward reads 16 bits of what it puts out, the projection after it the recipe's format."""
+    if recipe is None:
+        return _WIDTH
+    return _WIDTH + recipe.width if stack.attention_cache is None else stack.attention_cache
 
 
 def _cast(recipe: Recipe | None, chip: Chip, precision: str, elementwise: float) -> Floats:

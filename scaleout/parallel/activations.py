@@ -63,10 +63,7 @@ def part_bytes(s: Shard, rates: Rates) -> Floats:
     out[INPUT] = out[MIDDLE] = s.local_activation
     out[NORM_1] = out[NORM_2] = s.local_tokens * s.hidden * rates.kept
     out[QKV] = s.tokens * (s.query + s.key + s.value) * s.width
-    out[ATTENTION_OUT] = s.tokens * s.attended * s.width
-    if rates.low > 0.0:
-        # attention's own backward reads 16 bits of it
-        out[ATTENTION_OUT] += s.tokens * s.attended * rates.kept
+    out[ATTENTION_OUT] = s.tokens * s.attended * rates.attention_kept
     if s.linear_heads > 0.0:
         # before and after the convolution; what comes out before and after its norm and gate
         out[QKV] = s.tokens * (s.inner + 2.0 * s.linear_keys + s.linear_values) * s.width
@@ -94,15 +91,15 @@ def part_bytes(s: Shard, rates: Rates) -> Floats:
     if s.predicts > 0.0:
         # the embedding of the next token, and both after their norms
         out[PREDICTION] = 3.0 * s.local_activation
-    out[MLP_IN] = s.tokens * s.gates * s.ffn * s.width
+    out[MLP_IN] = s.tokens * s.gates * s.ffn * rates.gate_kept
     out[MLP_PRODUCT] = s.tokens * s.ffn * rates.kept
     if s.experts > 0.0:
         # scores in fp32 before and after the softmax
         out[ROUTER] = s.local_tokens * s.router * 8.0
         out[EXPERT_INPUT] = s.received * s.hidden * rates.kept
-        out[EXPERT_IN] = s.received * s.gates * s.expert_ffn * s.width
+        out[EXPERT_IN] = s.received * s.gates * s.expert_ffn * rates.gate_kept
         out[EXPERT_PRODUCT] = s.received * s.expert_ffn * rates.kept
-        out[SHARED_IN] = s.tokens * s.gates * s.shared_ffn * s.width
+        out[SHARED_IN] = s.tokens * s.gates * s.shared_ffn * rates.gate_kept
         out[SHARED_PRODUCT] = s.tokens * s.shared_ffn * rates.kept
     if rates.dropout > 0.0:
         out[MASKS] = (2.0 + s.crossed) * s.local_tokens * s.hidden
@@ -161,11 +158,14 @@ def kept_of(s: Shard, o: Options, rates: Rates) -> Kept:
     matrices += parts[LATENTS] + parts[CROSS] + parts[EXPERT_INPUT] + parts[EXPERT_PRODUCT] + parts[SHARED_PRODUCT]
     matrices += parts[PREDICTION]
     # gradients of what the two halves put out are whole; of experts, of every copy
-    gradients = s.activation + parts[QKV] + parts[MLP_IN] + parts[EXPERT_IN] + parts[SHARED_IN]
+    gates = s.tokens * (s.ffn + s.shared_ffn) + s.received * s.expert_ffn
+    gradients = s.activation + parts[QKV] + gates * s.gates * s.width
     if s.ffn + s.shared_ffn > 0.0:
         gradients += s.activation
     gradients += parts[EXPERT_INPUT] + s.local_tokens * s.router * s.width
     gradients += s.crossed * (s.activation + s.tokens * s.query * s.width) + s.predicts * s.local_activation
+    # in the format of the products that read them
+    gradients *= rates.kept / s.width
     return Kept(
         layer,
         again,

@@ -54,6 +54,13 @@ class Stack:
         of its own reads and writes it.
     fused_loss
         The cross-entropy is one kernel over logits in 16 bits; otherwise passes over logits in fp32.
+    low_precision_weights
+        With a low-precision recipe, weights of linear layers are kept in its format alone; otherwise
+        in 16 bits beside it.
+    gate_cache, attention_cache
+        With a low-precision recipe, what an element of the input of a feed-forward activation takes from
+        forward to backward, and one of attention's output for all that read it [byte]. None: 16 bits; and 16
+        bits beside the recipe's format, which the projection after it keeps.
     cores
         Cores that operations of a family hold ("tp", "ep") where the stack carries them by kernels of its
         own, instead of those of the library [1].
@@ -113,6 +120,9 @@ class Stack:
     stages: Literal["balanced", "even"] = "balanced"
     fused_gradient_sum: bool
     fused_loss: bool = False
+    low_precision_weights: bool = False
+    gate_cache: Bytes | None = None
+    attention_cache: Bytes | None = None
     cores: Mapping[str, NotNegative] = field(default_factory=dict)
     experts_exchange: str = "nccl"
     bucket: Bytes

@@ -13,7 +13,7 @@ from scaleout.units import describe
 
 __all__ = ["check_fits", "nearest_fit", "stage_peaks"]
 
-_LADDER: tuple[tuple[str, ...], ...] = (
+_DENSE: tuple[tuple[str, ...], ...] = (
     ("norm",),
     ("norm", "mlp_product"),
     ("norm", "mlp_product", "core_attention"),
@@ -21,6 +21,7 @@ _LADDER: tuple[tuple[str, ...], ...] = (
     ("full",),
 )
 """Recompute lists from light to heavy."""
+_OF_EXPERTS = (("norm",), ("norm", "moe_act"), ("norm", "moe_act", "shared_experts"), ("norm", "moe"), ("full",))
 
 
 def stage_peaks(job: Job) -> list[dict[str, float]]:
@@ -71,7 +72,7 @@ def _neighbours(experiment: TrainingExperiment) -> Iterator[tuple[str, dict[str,
     layout, now = experiment.layout, set(experiment.recompute)
     # dividing the optimizer costs nothing, recomputing does
     cuts: list[dict[str, Any]] = [{"zero": 1}, {}] if layout.zero == 0 and layout.dp > 1 else [{}]
-    if layout.pp == 1 and layout.dp > 1:
+    if layout.replicas > 1:
         cuts += [{"zero": zero} for zero in (2, 3) if zero > layout.zero]
     zero = max(1, layout.zero)
     for times in (2, 4, 8, 16, 32):
@@ -80,11 +81,21 @@ def _neighbours(experiment: TrainingExperiment) -> Iterator[tuple[str, dict[str,
             if layout.tp * times <= experiment.system.chips_per_node:
                 parts = {"tp": layout.tp * times, "dp": layout.dp // times}
                 cuts.append({**parts, "zero": zero, "sequence_parallel": True})
+            cuts.append({"cp": layout.cp * times, "dp": layout.dp // times, "zero": zero})
     for cut in cuts:
-        for modules in (tuple(experiment.recompute), *_LADDER):
+        for modules in (tuple(experiment.recompute), *_ladder(experiment)):
             if (set(modules) == now and not cut) or (set(modules) < now):
                 continue
             changes = [f"layout.{key}={value}" for key, value in cut.items() if getattr(layout, key) != value]
             if modules != tuple(experiment.recompute):
                 changes.append(f"recompute=[{', '.join(modules)}]")
             yield " ".join(f"--set {c!r}" if " " in c else f"--set {c}" for c in changes), cut, modules
+
+
+def _ladder(experiment: TrainingExperiment) -> tuple[tuple[str, ...], ...]:
+    """Recompute lists of the modules that the model has, from light to heavy."""
+    model = experiment.model
+    ladder = _DENSE if model.experts is None else _OF_EXPERTS
+    if model.latent is None:
+        return ladder
+    return tuple((*modules, "mla_up_proj") if modules != ("full",) else modules for modules in ladder)
