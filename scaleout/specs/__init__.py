@@ -12,7 +12,7 @@ from scaleout.specs.model import Experts, Latent, LinearAttention, Model
 from scaleout.specs.moe import MoeKernel, MoeLibrary
 from scaleout.specs.published import Published
 from scaleout.specs.stack import Stack
-from scaleout.specs.system import ALGORITHMS, CollectiveLibrary, Launch, Network, Protocol, ScaleUp, System
+from scaleout.specs.system import ALGORITHMS, CollectiveLibrary, Host, Launch, Network, Protocol, ScaleUp, System
 from scaleout.specs.tuner import Tuner
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "FrozenDict",
     "GemmConstants",
     "GroupedConstants",
+    "Host",
     "Latent",
     "Launch",
     "Layout",

@@ -105,6 +105,11 @@ class Offload:
     def __post_init__(self) -> None:
         check_fields(self)
 
+    @property
+    def any(self) -> bool:
+        """Whether something is."""
+        return any((self.activations, self.optimizer, self.parameters))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingExperiment:
