@@ -11,7 +11,7 @@ from scaleout.parallel.shard import Options, Shard, chunk_parameters, options, s
 from scaleout.parallel.wires import Wires, wires_of
 
 __all__ = [
-    "DEPENDENCIES", "HOST_IN", "HOST_OUT", "KINDS", "Block", "Context", "ExpertExchange", "Frozen", "Kept",
-    "Layers", "Options", "Shard", "Tables", "Wires", "begins", "chunk_parameters", "families", "host_families",
-    "interleave", "join", "kept_of", "layer_costs", "options", "shard", "stage_of", "wires_of",
+    "DEPENDENCIES", "HOST_IN", "HOST_OUT", "KINDS", "Block", "Context", "ExpertExchange", "Frozen", "Kept", "Layers",
+    "Options", "Shard", "Tables", "Wires", "begins", "chunk_parameters", "families", "host_families", "interleave",
+    "join", "kept_of", "layer_costs", "options", "shard", "stage_of", "wires_of",
 ]  # fmt: skip

@@ -170,6 +170,7 @@ def _program(
             made.append(writer.written(one, place, edge=edge, received=one in early))
         written = made[0] if len(made) == 1 else writer.pair(*made)
         received = [early.pop(one) for one in step if one in early]
+        freed = came
         for one, span in zip(step, written.spans, strict=True):
             waits = list(received)
             if one.kind == "F" and one.chunk in waiting:
@@ -189,12 +190,12 @@ def _program(
             for copy, waited in ((span.fetch, came), (span.second, through), (span.kept, mine)):
                 if copy >= 0 and waited >= 0:
                     extra.append((len(blocks), copy, waited))
-            if span.free >= 0:
-                came = size + span.free
+            freed = max(freed, size + span.free if span.free >= 0 else -1)
             if span.out >= 0:
                 gone = left[one.chunk, one.micro_batch] = size + span.out
             if span.reduction >= 0:
                 reduced = size + span.reduction
+        came = freed
         if written.through >= 0:
             through = size + written.through
         blocks.append(written.block)
