@@ -35,6 +35,7 @@ from scaleout.network.pattern import Pattern
 from scaleout.network.topology import Topology
 from scaleout.parallel import HOST_OUT
 from scaleout.specs import Fault, Slow, System, TrainingExperiment
+from scaleout.training.mixed import seats
 from scaleout.training.step import build
 
 __all__ = ["Recording", "evaluate"]
@@ -61,8 +62,12 @@ class Recording:
     folded: bool
 
     def class_program(self, cls: int) -> int:
-        """Index of the program of a class; for training, its pipeline stage."""
+        """Index of the program of a class."""
         return int(self.job.program_of[int(self.wiring.representatives[cls])])
+
+    def class_stage(self, cls: int) -> int:
+        """Pipeline stage of a class."""
+        return seats(self.experiment)[1][self.class_program(cls)].stage
 
     def usage(self, bins: int = BINS) -> Usage:
         """What every class of links carried, over the step and in so many parts of it; made anew at each call.

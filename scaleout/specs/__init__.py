@@ -3,7 +3,7 @@
 from scaleout.specs.attention import AttentionConstants, DecodeConstants, PrefillConstants
 from scaleout.specs.chip import Chip
 from scaleout.specs.elementwise import ElementwiseConstants
-from scaleout.specs.experiment import MODULES, Offload, Routing, Slow, TrainingExperiment
+from scaleout.specs.experiment import MODULES, Offload, Others, Routing, Slow, TrainingExperiment
 from scaleout.specs.faults import Fault
 from scaleout.specs.fields import FrozenDict
 from scaleout.specs.gemm import GemmConstants, GroupedConstants, QuantiseConstants
@@ -39,6 +39,7 @@ __all__ = [
     "MoeLibrary",
     "Network",
     "Offload",
+    "Others",
     "PrefillConstants",
     "Protocol",
     "Published",

@@ -16,6 +16,7 @@ def refuse_missing(experiment: TrainingExperiment) -> None:
     """
     layout, model = experiment.layout, experiment.model
     found = {
+        "contention with others": experiment.contention != "none" and len(experiment.others) > 0,
         "layout.pp of a model with an encoder": model.encoder > 0 and layout.pp > 1,
         "optimizer": experiment.optimizer != "adam"
         and (model.experts is not None or model.latent is not None or model.linear is not None),
@@ -49,6 +50,7 @@ def uncovered(experiment: TrainingExperiment) -> list[str]:
         "compression": experiment.compression != 1.0,
         "optimizer": experiment.optimizer != "adam" or experiment.states != "fp32",
         "recompute_layers": experiment.recompute_layers is not None,
+        "others": len(experiment.others) > 0,
         "offload": offload.any,
         "stack.master": stack.master != "copy",
         "stack.gather_dtype": stack.gather_dtype != "bf16",

@@ -30,11 +30,11 @@ from scaleout.parallel import (
     layer_costs,
     options,
     shard,
-    stage_of,
 )  # fmt: skip
-from scaleout.specs import TrainingExperiment
+from scaleout.specs import Chip, TrainingExperiment
 from scaleout.training.imperfect import speeds
 from scaleout.training.missing import refuse_missing
+from scaleout.training.mixed import seats
 from scaleout.training.offload import check_host, on_host, refuse_hostless, resident
 from scaleout.training.registry import schedule_of
 from scaleout.training.schedules import Pass
@@ -67,30 +67,36 @@ def build(experiment: TrainingExperiment) -> Job:
     shards = {kind: shard(experiment, kind) for kind in distinct}
     # where every micro-batch's gradients are reduced, its kernels add to nothing
     summing = replace(experiment.stack, fused_gradient_sum=True) if experiment.reduces_each else experiment.stack
-    rates = pack(experiment.system.chip, summing, experiment.precision)
-    layers = _layers(experiment, distinct, rates)
-    plain = layers
-    if experiment.recompute_layers is not None and experiment.recompute:
-        plain = _layers(replace(experiment, recompute=()), distinct, rates)
     chunks, schedule = chunks_of(experiment), schedule_of(layout)
     table = timetable(schedule, layout.pp, layout.vpp, experiment.micro_batches)
-    state = State(experiment, shards, rates, tables)
-    writer = PassWriter(experiment.stack, layers, plain, state, tables, state.mine.boundary)
+    program_of, places_of = seats(experiment)
+    sides: dict[Chip, tuple[State, PassWriter]] = {}
+    for chip in dict.fromkeys((experiment.system.chip, *(seat.chip for seat in places_of))):
+        rates = pack(chip, summing, experiment.precision)
+        layers = plain = _layers(experiment, distinct, rates)
+        if experiment.recompute_layers is not None and experiment.recompute:
+            plain = _layers(replace(experiment, recompute=()), distinct, rates)
+        state = State(experiment, shards, rates, tables)
+        sides[chip] = state, PassWriter(experiment.stack, layers, plain, state, tables, state.mine.boundary)
     programs, static, hosted = [], [], []
-    written = [*layers.values(), *plain.values()]
-    for stage, seats in enumerate(table.seats):
-        places = [Place(chunks[at], at == 0, at == len(chunks) - 1, came, goes) for _, at, came, goes in seats]
+    for stage, chip in places_of:
+        state, writer = sides[chip]
+        places = [
+            Place(chunks[at], at == 0, at == len(chunks) - 1, came, goes) for _, at, came, goes in table.seats[stage]
+        ]
         programs.append(_program(experiment, state, writer, places, table.steps[stage], table.inbox[stage]))
         mine = [place.chunk for place in places]
         held = state.static(mine)
+        written = [*writer.layers.values(), *writer.plain.values()]
         static.append(resident(state, written, mine, held) if experiment.offload.any else held)
         hosted.append(on_host(state, mine, held))
+    # contention knows one kind of chip
     slower = Slower(experiment.system.chip, rates, shards, layers, tables)
     tied = model.tied_embeddings and not state.together
     used = {message.family for message in tables.messages}
     job = Job(
         programs=programs,
-        program_of=stage_of(layout),
+        program_of=program_of,
         families=_used(families(layout, tied_embeddings=tied) | host_families(layout.chips), used),
         labels=list(tables.labels),
         messages=list(tables.messages),
