@@ -5,6 +5,7 @@ from scaleout.evaluate.event import Recording
 from scaleout.hardware.formats import format_of
 from scaleout.hardware.gemm import gemm_constants
 from scaleout.models import parameters
+from scaleout.parallel.routing import busiest
 from scaleout.result import Assumption
 from scaleout.specs import Stack, System, TrainingExperiment
 from scaleout.training.stages import chunks_of
@@ -119,6 +120,15 @@ def assumptions(spec: TrainingExperiment, recording: Recording | None = None) ->
     for other in spec.others:
         words = f"ranks {other.first} to {other.first + other.count - 1}, on the links of {system.name}"
         rows.append(Assumption(f"other chips: {other.chip.name}", words, other.chip.source, not other.chip.unverified))
+    if spec.model.experts is not None:
+        rows.append(
+            Assumption(
+                "experts",
+                f"every rank computes as long as the busiest, {busiest(spec):.3g} times the even share",
+                "docs/layers.md: within a rank each of its experts gets as many tokens",
+                verified=False,
+            )
+        )
     if spec.faults:
         rows.append(
             Assumption(

@@ -59,12 +59,15 @@ RESTS_ON = {
     "launch": ("stack.kernel_gap", "stack.host_launch"),
     "tp": ("system.scale_up", "system.library.protocols", "system.library.idle_step", "stack.overlap_tensor_parallel"),
     "cp": ("system.scale_up", "system.library.protocols", "system.library.idle_step"),
-    "ep": ("system.scale_up", "system.library.protocols", "system.library.idle_step"),
+    "ep": (
+        "system.scale_up", "system.library.protocols", "system.library.idle_step", "system.moe_kernels",
+        "stack.experts_exchange", "stack.overlap_experts",
+    ),
     "dp": (
         "system.scale_up", "system.library.protocols", "system.library.idle_step", "stack.bucket",
         "stack.overlap_parameter_gather", "stack.overlap_gradient_reduction", "stack.gather_units", "stack.reshard",
         "stack.reshard_stages", "stack.root_unit", "stack.forward_prefetch", "stack.backward_prefetch", "stack.no_sync",
-        "stack.one_communicator", "stack.gather_dtype",
+        "stack.one_communicator", "stack.gather_dtype", "stack.copies_last",
     ),
     "pp": (
         "system.scale_up", "system.library.protocols", "system.library.idle_step", "stack.overlap_sends",
@@ -75,5 +78,5 @@ RESTS_ON = {
 """Kind of a step's time -> constants, where a file that lists them as unverified widens its error."""
 NETWORK = ("system.network", "system.library.network_step", "system.library.network_rate")
 """What a kind rests on beside these, where its groups go beyond a node."""
-NO_TIME = ("chip.power", "chip.hbm_bytes", "stack.reserved", "stack.master", "system.moe_kernels", "system.tuner")
+NO_TIME = ("chip.power", "chip.hbm_bytes", "stack.reserved", "stack.master", "system.tuner")
 """Constants on which no time of a training step rests."""

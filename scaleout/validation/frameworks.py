@@ -34,6 +34,8 @@ class Framework:
         Experts are cut over the tensor-parallel group too.
     sliced
         Weights are sharded over a slice (of which the column dp tells the number), with no pipeline.
+    exchange
+        Kernels that carry tokens to their experts, the first that a system has; else its library does.
     causal
         Published FLOP/s count the causal half of attention alone.
     """
@@ -50,6 +52,7 @@ class Framework:
     interleaved: bool = False
     expert_tensor: bool = False
     sliced: bool = False
+    exchange: tuple[str, ...] = ()
     causal: bool = False
 
     def chunks(self, layers: int, pp: int, micro_batches: int) -> int:
@@ -91,7 +94,14 @@ FRAMEWORKS = (
         gradients=("fp32", "fp32"),
     ),
     # FP8 stands for per-tensor scaling by the tensor at hand: performance-summary.md, 25.11 and later
-    Framework(pattern="Megatron-Bridge", stack="nemo", gradients=("bf16", "bf16"), fp8="fp8_current", **_CORE),
+    Framework(
+        pattern="Megatron-Bridge",
+        stack="nemo",
+        gradients=("bf16", "bf16"),
+        fp8="fp8_current",
+        exchange=("DeepEP", "NVLinkOneSided"),
+        **_CORE,
+    ),
     Framework(
         pattern="NeMo",
         stack="nemo",

@@ -27,6 +27,8 @@ class Recipe:
         Of a proxy: the model cut down to so many of its layers, so that it fits few chips.
     tp, pp, vpp, cp, etp, shard, batch, micro, sequence
         As in a layout and a batch.
+    exchange
+        What carries tokens to their experts, as in a stack.
     """
 
     framework: str
@@ -42,6 +44,7 @@ class Recipe:
     cp: int | None = None
     etp: int | None = None
     shard: int | None = None
+    exchange: str | None = None
     batch: int | None = None
     micro: int | None = None
     sequence: int | None = None
@@ -78,10 +81,11 @@ RECIPES = (
     # AI-Hypercomputer/maxtext, configs/tpu/v4/22b.sh and 52b.sh
     Recipe(framework="MaxText", model="maxtext22b", system="tpu-v4", micro=13, sequence=2048, recompute=("full",)),
     Recipe(framework="MaxText", model="maxtext52b", system="tpu-v4", micro=7, sequence=2048, recompute=("full",)),
-    # NVIDIA-NeMo/Megatron-Bridge, scripts/performance/configs/gpt_oss
+    # NVIDIA-NeMo/Megatron-Bridge, scripts/performance/configs/gpt_oss, and the dispatcher of gpt_oss_provider.py,
+    # which the MXFP8 recipes of 26.06 replace
     Recipe(
-        framework="Megatron-Bridge", model="gptoss120b", system="gb200|dgx-[bh][12]00", precision="bf16",
-        recompute=("norm", "mlp_product"),
+        framework=r"Megatron-Bridge 2(5|6\.0[0-5])", model="gptoss120b", recompute=("norm", "mlp_product"),
+        exchange="nccl",
     ),
 )  # fmt: skip
 

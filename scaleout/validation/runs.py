@@ -160,7 +160,7 @@ def experiment_of(row: Row, known: Known) -> tuple[TrainingExperiment, list[str]
             gradients=framework.gradients[precision != "fp16"],  # type: ignore[arg-type]
             reduction=_reduction(row),  # type: ignore[arg-type]
             recompute=_recompute(cells, recipe, framework),
-            stack=stack,
+            stack=_settled(stack, system, recipe, framework),
         )
     except PlanError:
         return Skipped(row.line, "the layout does not multiply out to the chips and the batch of the row")
@@ -277,6 +277,12 @@ def _recompute(cells: _Cells, recipe: Recipe, framework: Framework) -> tuple[str
         return recipe.recompute
     cells.flags.append("recompute assumed")
     return (framework.recompute,)
+
+
+def _settled(stack: Stack, system: System, recipe: Recipe, framework: Framework) -> Stack:
+    """A stack with what carries tokens to experts on the system; one of its recipe goes first."""
+    kernels = next((name for name in framework.exchange if name in system.moe_kernels), stack.experts_exchange)
+    return replace(stack, experts_exchange=recipe.exchange or kernels)
 
 
 def _reduction(row: Row) -> str | None:

@@ -7,6 +7,7 @@ from scaleout.engine.program import ticks
 from scaleout.errors import WorkloadError
 from scaleout.evaluate.breakdown import breakdown, ends_last
 from scaleout.evaluate.event import Recording
+from scaleout.training import Pass
 
 SECOND = 1_000_000_000_000
 
@@ -88,15 +89,15 @@ def test_ranks_that_wait_for_each_other_for_ever_are_named() -> None:
 @pytest.mark.parametrize("stages", [2, 3, 4, 7])
 @pytest.mark.parametrize("micro_batches", [4, 8])
 def test_bubble_of_1f1b_is_its_closed_form(stages: int, micro_batches: int) -> None:
-    from scaleout.training import one_f_one_b
+    from scaleout.training.schedules import one_f_one_b
 
-    recording = pipeline([list(one_f_one_b(s, stages, micro_batches)) for s in range(stages)], stages, 1)
+    recording = pipeline([list(one_f_one_b(s, stages, 1, micro_batches)) for s in range(stages)], stages, 1)
     check_bubble(recording, stages - 1, micro_batches)
 
 
 @pytest.mark.parametrize(("stages", "chunks", "micro_batches"), [(2, 2, 4), (4, 2, 8), (4, 4, 4), (3, 2, 6)])
 def test_bubble_of_the_interleaved_schedule_is_its_closed_form(stages: int, chunks: int, micro_batches: int) -> None:
-    from scaleout.training import interleaved
+    from scaleout.training.schedules import interleaved
 
     plans = [list(interleaved(s, stages, chunks, micro_batches)) for s in range(stages)]
     # the pass of a chunk takes 1/chunks of a stage's; the bubble shrinks by as much
@@ -112,12 +113,13 @@ def check_bubble(recording: Recording, idle: int, busy: int) -> None:
     assert parts == {**dict.fromkeys(parts, 0), "compute": busy * 3 * SECOND, "bubble": idle * 3 * SECOND}
 
 
-def pipeline(plans: list[list[tuple[bool, int, int]]], stages: int, chunks: int) -> Recording:
+def pipeline(plans: list[list[Pass]], stages: int, chunks: int) -> Recording:
     """A pipeline of uniform stages, forward 1 s and backward 2 s a chunk, messages for free."""
     programs = []
     for stage, plan in enumerate(plans):
         ops: list[tuple[str, str, int, tuple[int, ...]]] = []
-        for backward, _, chunk in plan:
+        for kind, _, chunk in plan:
+            backward = kind != "F"
             place = chunk * stages + stage
             way = "backward" if backward else "forward"
             comes = place < stages * chunks - 1 if backward else place > 0

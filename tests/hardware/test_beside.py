@@ -10,7 +10,7 @@ from scaleout.hardware.gemm import gemm_beside, gemm_seconds, gemm_vector
 from scaleout.io.catalogue import load
 from scaleout.models import layer_kinds
 from scaleout.parallel import layer_costs, shard
-from scaleout.parallel.costs import LABELS, PARTS
+from scaleout.parallel.rows import LABELS, PARTS
 from scaleout.specs import Batch, Layout, TrainingExperiment
 
 H100 = load("chip", "h100-sxm-80gb")

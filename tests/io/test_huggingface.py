@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from scaleout import read_huggingface
-from scaleout.errors import PlanError, SpecError
+from scaleout.errors import SpecError
 from scaleout.io.catalogue import experiment, load, read
 from scaleout.specs import Model
 from scaleout.training import build
@@ -362,12 +362,18 @@ def test_a_config_can_be_kept_as_a_model_file(tmp_path: Path, monkeypatch: pytes
     assert load("model", "mine.yaml") == read_huggingface(tmp_path / "config.json")
 
 
-def test_a_sequence_beyond_the_window_is_refused_and_one_within_is_not(tmp_path: Path) -> None:
+def test_a_window_changes_nothing_up_to_it_and_saves_time_beyond(tmp_path: Path) -> None:
     document = {
-        "system": "dgx-h100", "chips": 8, "model": "mistral-7b-v0.1", "layout": {"dp": 8, "zero": 1},
-        "batch": {"global": 8, "sequence": 4096},
+        "system": "dgx-h100", "chips": 8, "model": "mistral-7b-v0.1", "layout": {"tp": 8, "sequence_parallel": True},
+        "batch": {"global": 1, "sequence": 4096}, "stack": "nemo",
     }  # fmt: skip
     assert experiment(document).model.window == 4096
-    with pytest.raises(PlanError, match=r"model\.window: no time model"):
-        build(experiment(document, ("batch.sequence=4097",)))
-    assert experiment(document, ("batch.sequence=8192", "model.window=null")).model.window is None
+
+    def attention(*settings: str) -> float:
+        labels = build(experiment(document, settings)).labels
+        return sum(value for label in labels for part, value in label.parts if part == "attention")
+
+    assert attention() == attention("model.window=null")
+    # of 16,384 tokens squared a band of 4,096 to either side is 7/16
+    far = "batch.sequence=16384"
+    assert attention(far) == pytest.approx(7 / 16 * attention(far, "model.window=null"), rel=0.15)

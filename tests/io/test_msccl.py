@@ -114,7 +114,7 @@ EXPORTED = sorted(
     (name, operation)
     for name in ALGORITHMS
     for operation in ALGORITHMS[name].operations
-    if operation not in ("send", "barrier") and name not in ("nvls", "sharp")
+    if operation not in ("send", "shift", "barrier") and name not in ("nvls", "sharp")
 )
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import small as from_start
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from scaleout.engine.program import COLLECTIVE, COMPUTE, ticks
 from scaleout.errors import PlanError
 from scaleout.evaluate.event import evaluate
 from scaleout.hardware import pack
+from scaleout.io.catalogue import experiment
 from scaleout.network import ring
 from scaleout.parallel import Block, Context, Tables, join, kept_of, options, shard
 from scaleout.parallel.context import pieces
@@ -25,7 +25,12 @@ from scaleout.specs import TrainingExperiment
 
 Make = Callable[..., TrainingExperiment]
 WAYS = ("ring", "all_gather", "all_to_all")
-WHOLE = from_start(stack="megatron-lm", layout={"tp": 1, "pp": 1, "vpp": 1, "dp": 64}, batch={"global": 64})
+WHOLE = experiment(
+    {
+        "system": "dgx-h100", "chips": 64, "model": "llama-3.1-8b", "stack": "megatron-lm",
+        "layout": {"dp": 64, "zero": 1}, "batch": {"global": 64, "sequence": 2048},
+    }
+)  # fmt: skip
 
 
 @pytest.fixture

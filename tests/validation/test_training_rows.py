@@ -6,11 +6,13 @@ import pytest
 
 from scaleout.errors import MeasurementError
 from scaleout.io.catalogue import known_models
+from scaleout.io.table import take_rows
 from scaleout.models import parameters
+from scaleout.specs import TrainingExperiment
 from scaleout.validation import training
-from scaleout.validation.agreement import Agreement
+from scaleout.validation.agreement import Agreement, Skipped
 from scaleout.validation.frameworks import FRAMEWORKS, framework_of
-from scaleout.validation.runs import named_model
+from scaleout.validation.runs import Known, experiment_of, named_model
 
 HEAD = (
     "id,model,layers,hidden,heads,ffn,vocab,seq,gbs,mbs,gpus,tp,pp,vpp,cp,experts,sp,recompute,precision,zero_stage,"
@@ -117,3 +119,99 @@ def test_every_framework_names_a_shipped_stack() -> None:
     assert bloom is not None
     assert bloom.stack == "megatron-deepspeed-pipeline"
     assert framework_of("an unheard-of one", "tpu-v4") is None
+
+
+@pytest.fixture(scope="module")
+def known() -> Known:
+    return Known()
+
+
+def mapped(tmp_path: Path, known: Known, **cells: str) -> tuple[TrainingExperiment, list[str]]:
+    """The experiment of one row, whether or not it can be simulated."""
+    path = tmp_path / "run.csv"
+    values = {"seq": "4096", "gbs": "64", "mbs": "1", "system": "dgx-h100"} | cells
+    path.write_text(",".join(values) + "\n" + ",".join(values.values()) + "\n", encoding="utf-8")
+    found = take_rows(path, (), lambda row: experiment_of(row, known))[0]
+    assert not isinstance(found, Skipped), found
+    return found
+
+
+def test_context_and_experts_take_their_part_of_the_ranks(tmp_path: Path, known: Known) -> None:
+    experiment, _ = mapped(
+        tmp_path, known, model="Grok 1 314b BF16", framework="NeMo (dgxc-benchmarking v25.02)", precision="bf16",
+        gpus="512", tp="4", pp="8", vpp="8", cp="2", ep="8", gbs="1024", seq="8192",
+    )  # fmt: skip
+    layout = experiment.layout
+    assert (layout.cp, layout.dp, layout.ep, layout.etp) == (2, 8, 8, 4)
+    # 64 ranks of a stage hold 8 experts of 4 ranks each, twice
+    assert layout.expert_replicas == 2
+
+
+def test_a_proxy_has_the_layers_that_its_recipe_gives(tmp_path: Path, known: Known) -> None:
+    # tables print the layout of the largest job; the README gives that of the smaller ones
+    experiment, flags = mapped(
+        tmp_path, known, model="Llama 3.1 405b FP8", framework="NeMo (dgxc-benchmarking v25.02)", precision="fp8",
+        gpus="96", tp="8", pp="9", vpp="7", cp="2", gbs="", seq="8192",
+    )  # fmt: skip
+    assert (experiment.model.layers, experiment.layout.pp, experiment.batch.global_) == (21, 3, 126)
+    assert {"layers of a proxy", "pp of the recipe"} <= set(flags)
+
+
+def test_weights_are_sharded_over_a_slice_and_copied_over_slices(tmp_path: Path, known: Known) -> None:
+    # two slices of 64 chips; 6 sequences a chip, which tensor-parallel chips work on together
+    experiment, _ = mapped(
+        tmp_path, known, model="MaxText 32B", framework="MaxText", system="tpu-v5p", precision="bf16", gpus="128",
+        tp="4", dp="2", seq="2048", gbs="768", mbs="6", recompute="minimal",
+    )  # fmt: skip
+    layout = experiment.layout
+    assert (layout.tp, layout.dp, layout.shard, layout.zero) == (4, 32, 16, 3)
+    assert experiment.system.chips_per_node == 64
+    assert experiment.micro_batches == 1
+    assert experiment.recompute == ("norm", "mlp_product", "core_attention")
+
+
+@pytest.mark.parametrize(
+    ("words", "framework", "recipe"),
+    [
+        ("fp8", "NeMo 24.07", "fp8"), ("FP8-CS (FP8-MX)", "Megatron-Bridge 25.11", "fp8_current"),
+        ("FP8", "Megatron-Bridge 26.04", "fp8_current"), ("MXFP8", "Megatron-Bridge 26.04", "mxfp8"),
+        ("FP8-SC", "Megatron-Bridge 26.04", "fp8_block"), ("NVFP4", "Megatron-Bridge 26.04", "nvfp4"),
+        ("amp_fp8", "llm-foundry FSDP", "fp8"), ("BF16", "Megatron-Bridge 26.04", "bf16"),
+        ("", "Megatron-Bridge 25.09", "fp8_current"),
+    ],
+)  # fmt: skip
+def test_recipes_of_low_precision_go_by_framework(
+    tmp_path: Path, known: Known, words: str, framework: str, recipe: str
+) -> None:
+    cells = {"model": "LLAMA3_8B", "gpus": "8", "tp": "1", "pp": "1", "precision": words}
+    experiment, flags = mapped(tmp_path, known, framework=framework, **cells)
+    assert experiment.precision == recipe
+    assert ("precision assumed" in flags) == (not words)
+
+
+def test_reductions_have_the_width_that_the_source_says(tmp_path: Path, known: Known) -> None:
+    cells = {"model": "MPT-7b", "framework": "llm-foundry FSDP", "precision": "bf16", "gpus": "8", "tp": "1", "pp": "1"}
+    for mode, width in (("PURE", "bf16"), ("DEFAULT", "fp32")):
+        experiment, _ = mapped(tmp_path, known, **cells, zero_stage="3", notes=f"FULL_SHARD; MP mode {mode}")
+        assert (experiment.reduction, experiment.layout.zero) == (width, 3)
+
+
+def test_racks_are_filled_evenly_and_tokens_go_by_the_kernels_of_the_system(tmp_path: Path, known: Known) -> None:
+    cells = {"model": "DeepSeekV3 (w/o MTP)", "precision": "bf16", "tp": "1", "pp": "4", "vpp": "4", "ep": "64"}
+    experiment, flags = mapped(
+        tmp_path, known, **cells, framework="Megatron-Bridge 25.11", system="gb200-nvl72", gpus="256", gbs="4096"
+    )
+    assert experiment.system.chips_per_node == 64
+    assert "chips used of a node assumed" in flags
+    assert experiment.stack.experts_exchange == "NVLinkOneSided"
+    assert experiment.model.predictions == 0
+
+
+def test_batches_that_ranks_cannot_share_are_told_from_tokens(tmp_path: Path, known: Known) -> None:
+    # 1204 for 1024 in the source
+    experiment, flags = mapped(
+        tmp_path, known, model="NeMo Megatron BF16", framework="NeMo (dgxc-benchmarking v25.04.02)", precision="bf16",
+        gpus="512", tp="4", pp="8", vpp="6", seq="2048", gbs="1204", iter_s="8.42", tokens_s_gpu="486.5",
+    )  # fmt: skip
+    assert experiment.batch.global_ == 1024
+    assert "gbs from tokens" in flags
