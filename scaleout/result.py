@@ -19,6 +19,7 @@ PART_WORDS = {
     "exposed_ep": "waiting for expert-parallel transfers",
     "exposed_pp": "waiting for pipeline transfers",
     "exposed_dp": "waiting for data-parallel transfers",
+    "exposed_copy": "waiting for copies from and to the host",
     "imbalance": "waiting for a late peer",
     "bubble": "pipeline bubble",
 }

@@ -14,6 +14,7 @@ from scaleout.models import training_flops
 from scaleout.result import Beside, Memory, Result
 from scaleout.specs import TrainingExperiment
 from scaleout.training.memory import check_fits, stage_peaks
+from scaleout.training.mixed import mean_peak, seats
 from scaleout.training.step import build
 
 __all__ = ["EVALUATORS", "record", "simulate"]
@@ -89,7 +90,8 @@ def _summarise(
     seconds = end / TICKS_PER_SECOND
     flops = training_flops(spec.model, spec.batch.global_, spec.batch.sequence) / spec.chips / seconds
     totals = [sum(kinds.values()) for kinds in peaks]
-    fullest = max(range(len(totals)), key=totals.__getitem__)
+    places = seats(spec)[1]
+    fullest = max(range(len(totals)), key=lambda at: (totals[at] / places[at].chip.hbm_bytes, -at))
     layout = spec.layout
     return Result(
         name=f"{spec.model.name} on {spec.chips:,} {spec.system.chip.name} ({spec.system.name})",
@@ -119,6 +121,8 @@ def _summarise(
             "recompute": ", ".join(spec.recompute) or "none",
             "faults": [str(fault) for fault in spec.faults],
             "contention": spec.contention,
+            "others": [f"{one.count} x {one.chip.name} from rank {one.first}" for one in spec.others],
+            "offload": {key: getattr(spec.offload, key) for key in ("activations", "optimizer", "parameters")},
             "settings": list(spec.settings),
         },
         chips=spec.chips,
@@ -128,12 +132,17 @@ def _summarise(
         warnings=range_warnings(spec),
         tokens_per_second=spec.batch.tokens / seconds,
         model_flops_per_chip=flops,
-        mfu=flops / spec.system.chip.flops(format_of(spec.precision).rate),
+        mfu=flops / mean_peak(spec, format_of(spec.precision).rate),
         breakdown={name: value / TICKS_PER_SECOND for name, value in parts.items()},
         breakdown_ps=parts,
         critical_path={name: value / TICKS_PER_SECOND for name, value in path.items()},
         bound_by=next(iter(path), max(parts, key=parts.__getitem__)),
-        memory=Memory(stage=fullest, peak=peaks[fullest], capacity=spec.system.chip.hbm_bytes, stages=tuple(totals)),
+        memory=Memory(
+            stage=places[fullest].stage,
+            peak=peaks[fullest],
+            capacity=places[fullest].chip.hbm_bytes,
+            stages=tuple(totals),
+        ),
         links=link_use(recording) if recording else (),
         evaluator=evaluator,
         classes=classes,
@@ -155,6 +164,6 @@ def _beside(spec: TrainingExperiment, seconds: float) -> Beside | None:
     elif given.model_flops_per_chip is not None:
         measured = flops / given.model_flops_per_chip
     else:
-        peak = spec.system.chip.flops(format_of(spec.precision).rate)
+        peak = mean_peak(spec, format_of(spec.precision).rate)
         measured = flops / ((given.mfu or 1.0) * peak)
     return Beside(step_time=measured, difference=seconds / measured - 1.0, source=given.source)

@@ -8,6 +8,7 @@ from scaleout.errors import SpecError
 from scaleout.result import FORMAT
 from scaleout.simulate import record
 from scaleout.specs import TrainingExperiment
+from scaleout.training.mixed import seats
 
 __all__ = ["MOST_PLACES", "Straggler", "Stragglers", "straggler_table"]
 
@@ -117,7 +118,7 @@ def straggler_table(
             Straggler(
                 rank=rank,
                 like_it=size,
-                stage=int(recording.job.program_of[rank]),
+                stage=seats(experiment)[1][int(recording.job.program_of[rank])].stage,
                 rate=share,
                 step_time=with_it,
                 cost=cost,

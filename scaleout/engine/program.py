@@ -33,7 +33,7 @@ __all__ = [
 COMPUTE, COLLECTIVE, SEND, RECEIVE = range(4)
 STREAMS = (
     "compute", "tp", "send forward", "receive forward", "send backward", "receive backward", "dp", "cp", "ep",
-    "gather", "copies",
+    "gather", "copies", "copy out", "copy in",
 )  # fmt: skip
 """Streams of a rank; index 0 is the compute stream."""
 TICKS_PER_SECOND = 1_000_000_000_000
@@ -77,7 +77,8 @@ class Message:
     family
         Name of the family of communicators.
     operation
-        ``all_reduce``, ``all_gather``, ``reduce_scatter``, ``all_to_all``, ``shift`` or ``send``.
+        ``all_reduce``, ``all_gather``, ``reduce_scatter``, ``all_to_all``, ``shift`` or ``send``; ``copy``
+        is between one rank and its host.
     nbytes
         Size of the whole buffer [byte].
     details
@@ -99,7 +100,7 @@ class Family:
     name
         Of the family, such as ``tp``.
     category
-        Where the breakdown puts waiting for it: ``tp``, ``cp``, ``ep``, ``pp``, ``dp``.
+        Where the breakdown puts waiting for it: ``tp``, ``cp``, ``ep``, ``pp``, ``dp``, ``copy``.
     groups
         Ranks of each communicator, shape (groups, members); in a family of sends the first
         member is the sender.

@@ -20,7 +20,7 @@ from scaleout.collectives.moe import ByKernel, exchange_pattern
 from scaleout.collectives.places import Rails, railed, rails, reach
 from scaleout.engine.partition import roles
 from scaleout.engine.program import RECEIVE, Family, Job, Message
-from scaleout.network import Fabric, machine
+from scaleout.network import Fabric, copy_alone, machine
 from scaleout.parallel.wires import HALVES, MANY, pattern_row, rows_of_places
 from scaleout.specs import System
 from scaleout.training.passes import least
@@ -108,6 +108,8 @@ class Ground:
             if isinstance(message.details, ByKernel):
                 pattern = exchange_pattern(self.fabric, family.groups, message.details)
                 self._rows[key] = np.array([pattern_row(self.fabric, pattern, group) for group in chosen])
+            elif operation == "copy":
+                self._rows[key] = np.array([copy_alone(self.system)])
             else:
                 self._rows[key] = self._counted(family, operation, chosen, compiled=compiled)
         return self._rows[key]

@@ -102,6 +102,24 @@ def assumptions(spec: TrainingExperiment, recording: Recording | None = None) ->
             verified=False,
         ),
     ]  # fmt: skip
+    if spec.offload.any and system.host is not None:
+        out = ("activations", "optimizer", "parameters")
+        shares = ", ".join(
+            f"{getattr(spec.offload, name):.0%} of {name}" for name in out if getattr(spec.offload, name)
+        )
+        rows.append(
+            Assumption(
+                f"{system.name}: host",
+                f"{shares} in its memory, {describe(system.host.payload, 'byte/s')} a link to it"
+                if system.host.payload
+                else f"{shares} in its memory, over the links of the node",
+                system.host.source,
+                checked("host", system.unverified),
+            )
+        )
+    for other in spec.others:
+        words = f"ranks {other.first} to {other.first + other.count - 1}, on the links of {system.name}"
+        rows.append(Assumption(f"other chips: {other.chip.name}", words, other.chip.source, not other.chip.unverified))
     if spec.model.experts is not None:
         rows.append(
             Assumption(

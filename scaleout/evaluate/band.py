@@ -81,7 +81,7 @@ def _sources(experiment: TrainingExperiment, kind: str, residuals: Mapping[str, 
         if kind == "elementwise":
             yield DEFAULTS["one_rate"].value
     else:
-        fitted = experiment.system.library.residual
+        fitted = None if kind == "copy" else experiment.system.library.residual
         beyond = fitted is None or _leaves_the_node(experiment, kind)
         yield max(fitted or 0.0, DEFAULTS["unfitted"].value) if beyond else fitted or 0.0
 
@@ -90,7 +90,7 @@ def _leaves_the_node(experiment: TrainingExperiment, kind: str) -> bool:
     """Whether a group of this kind has members in several nodes."""
     layout = experiment.layout
     # as they lie in the usual order of ranks
-    spans = {"tp": layout.tp, "cp": layout.tp * layout.cp, "ep": layout.ep * layout.etp}
+    spans = {"tp": layout.tp, "cp": layout.tp * layout.cp, "ep": layout.ep * layout.etp, "copy": 1}
     span = spans.get(kind, layout.tp * layout.replicas if kind == "dp" else experiment.chips)
     return span > experiment.system.chips_per_node
 

@@ -15,7 +15,8 @@ from scaleout.evaluate.event import Recording
 __all__ = ["CATEGORIES", "breakdown", "critical_path", "ends_last", "parts_of"]
 
 CATEGORIES = (
-    "compute", "optimizer", "exposed_tp", "exposed_cp", "exposed_ep", "exposed_pp", "exposed_dp", "imbalance", "bubble",
+    "compute", "optimizer", "exposed_tp", "exposed_cp", "exposed_ep", "exposed_pp", "exposed_dp", "exposed_copy",
+    "imbalance", "bubble",
 )  # fmt: skip
 """Parts of a step: kernels; waiting while a transfer is under way; waiting for a peer that is
 late; waiting when nothing has been sent."""

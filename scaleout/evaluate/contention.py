@@ -34,6 +34,10 @@ def contention_of(
         if not message.nbytes:
             return NOTHING
         family = job.families[message.family]
+        if message.operation == "copy":
+            # engines of their own; HBM is read or written once
+            rate = message.nbytes / pattern.alone(fabric, message.nbytes, group)
+            return Taken(0, round(rate) if by_hbm else 0)
         cores = round(_cores(experiment, message, family, pattern.algorithm)) if by_cores else 0
         moved = _wire(message, family.groups.shape[1]) * hbm_passes(message.operation, pattern.algorithm)
         return Taken(cores, round(moved / pattern.alone(fabric, message.nbytes, group)) if by_hbm else 0)

@@ -30,10 +30,12 @@ from scaleout.engine.program import ticks
 from scaleout.engine.usage import BINS, Usage, usage
 from scaleout.errors import TopologyError, WorkloadError
 from scaleout.evaluate.contention import contention_of
-from scaleout.network import Fabric, avoiding, machine, stretches, with_routing
+from scaleout.network import Fabric, avoiding, copies, machine, stretches, with_host, with_routing
 from scaleout.network.pattern import Pattern
 from scaleout.network.topology import Topology
+from scaleout.parallel import HOST_OUT
 from scaleout.specs import Fault, Slow, System, TrainingExperiment
+from scaleout.training.mixed import seats
 from scaleout.training.step import build
 
 __all__ = ["Recording", "evaluate"]
@@ -60,8 +62,12 @@ class Recording:
     folded: bool
 
     def class_program(self, cls: int) -> int:
-        """Index of the program of a class; for training, its pipeline stage."""
+        """Index of the program of a class."""
         return int(self.job.program_of[int(self.wiring.representatives[cls])])
+
+    def class_stage(self, cls: int) -> int:
+        """Pipeline stage of a class."""
+        return seats(self.experiment)[1][self.class_program(cls)].stage
 
     def usage(self, bins: int = BINS) -> Usage:
         """What every class of links carried, over the step and in so many parts of it; made anew at each call.
@@ -160,8 +166,9 @@ class Site:
     Patterns and partitions do not depend on the model, so they are made once for many experiments.
     """
 
-    def __init__(self, system: System, chips: int, slow: Slow) -> None:
-        self.fabric: Fabric = machine(system, chips, slow)
+    def __init__(self, system: System, chips: int, slow: Slow, *, hosts: bool) -> None:
+        fabric = machine(system, chips, slow)
+        self.fabric: Fabric = with_host(fabric, system.host) if hosts and system.host else fabric
         self._patterns: dict[tuple[str, str, str], Pattern] = {}
         self._trials: dict[tuple[str, str], dict[str, Pattern]] = {}
         self._choices: dict[tuple[str, str, float], str] = {}
@@ -180,6 +187,11 @@ class Site:
             if kernel not in self._exchanges:
                 self._exchanges[kernel] = exchange_pattern(self.fabric, groups, message.details)
             return self._exchanges[kernel]
+        if message.operation == "copy":
+            way = (message.family, message.operation, "")
+            if way not in self._patterns:
+                self._patterns[way] = copies(self.fabric, groups[:, 0], out=message.family == HOST_OUT)
+            return self._patterns[way]
         choice = (message.family, message.operation, message.nbytes)
         if choice not in self._choices:
             if choice[:2] not in self._trials:
@@ -215,6 +227,10 @@ class Site:
                 groups = job.families[message.family].groups
                 if isinstance(message.details, ByKernel):
                     made[id(pattern)] = exchange_pattern(fabric, groups, message.details)
+                    continue
+                if message.operation == "copy":
+                    # there is no other way to the host
+                    made[id(pattern)] = pattern
                     continue
                 name = self._choices[message.family, message.operation, message.nbytes]
                 hit = any(np.isin(phase.link, dead).any() for phase in pattern.phases)
@@ -253,9 +269,9 @@ def site(experiment: TrainingExperiment) -> Site:
     layout = experiment.layout
     degrees = (layout.tp, layout.cp, layout.dp, layout.pp, layout.ep, layout.etp, layout.shard, layout.order)
     slow = replace(experiment.slow, chips={}, spread=0.0, seed=0)
-    return _site(experiment.system, experiment.chips, slow, degrees)
+    return _site(experiment.system, experiment.chips, slow, degrees, experiment.offload.any)
 
 
 @lru_cache(maxsize=8)
-def _site(system: System, chips: int, slow: Slow, degrees: tuple[object, ...]) -> Site:
-    return Site(system, chips, slow)
+def _site(system: System, chips: int, slow: Slow, degrees: tuple[object, ...], hosts: bool) -> Site:
+    return Site(system, chips, slow, hosts=hosts)

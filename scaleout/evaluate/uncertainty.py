@@ -73,6 +73,7 @@ RESTS_ON = {
         "system.scale_up", "system.library.protocols", "system.library.idle_step", "stack.overlap_sends",
         "stack.split_sends", "stack.stages",
     ),
+    "copy": ("system.host",),
 }  # fmt: skip
 """Kind of a step's time -> constants, where a file that lists them as unverified widens its error."""
 NETWORK = ("system.network", "system.library.network_step", "system.library.network_rate")

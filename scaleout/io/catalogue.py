@@ -241,6 +241,10 @@ def _resolve(data: dict[str, Any], where: str, kind: str, beside: Path | None) -
             data[key] = _named(key, value, f"{where}: {key}", beside)
         elif key == "system" and isinstance(value, dict):
             _resolve(value, where, "system", beside)
+    others = data.get("others") if kind == "training" else None
+    for at, other in enumerate(others if isinstance(others, list) else ()):
+        if isinstance(other, dict) and isinstance(other.get("chip"), str):
+            other["chip"] = _named("chip", other["chip"], f"{where}: others.{at}.chip", beside)
 
 
 def _named(kind: str, name: str, where: str, beside: Path | None) -> dict[str, Any]:

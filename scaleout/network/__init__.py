@@ -29,6 +29,7 @@ from scaleout.network.fabric import Fabric, Loads, Paths, Routes, Routing
 from scaleout.network.facts import TopologyFacts, facts
 from scaleout.network.fairshare import max_min
 from scaleout.network.faults import Stretch, stretches, struck
+from scaleout.network.host import copies, copy_alone, with_host
 from scaleout.network.machine import machine
 from scaleout.network.routing import avoiding, ecmp, link_between, shortest, spray, valiant, with_routing
 from scaleout.network.topology import Topology
@@ -44,6 +45,8 @@ __all__ = [
     "TopologyFacts",
     "avoiding",
     "clos",
+    "copies",
+    "copy_alone",
     "crossbar",
     "dragonfly",
     "ecmp",
@@ -76,5 +79,6 @@ __all__ = [
     "tree_shape",
     "twisted_torus",
     "valiant",
+    "with_host",
     "with_routing",
 ]

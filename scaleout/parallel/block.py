@@ -7,10 +7,12 @@ import numpy as np
 
 from scaleout.arrays import Floats, Ints
 from scaleout.engine.program import COLLECTIVE, COMPUTE, RECEIVE, SEND, STREAMS, Label, Mark, Message, Program
+from scaleout.parallel.ranks import HOST_IN, HOST_OUT
 
-__all__ = ["DEPENDENCIES", "Block", "Frozen", "Tables", "interleave", "join"]
+__all__ = ["DEPENDENCIES", "Block", "Frozen", "Tables", "begins", "interleave", "join"]
 
 COMPUTE_STREAM, TP_STREAM = STREAMS.index("compute"), STREAMS.index("tp")
+COPY_STREAMS = {HOST_OUT: STREAMS.index("copy out"), HOST_IN: STREAMS.index("copy in")}
 DEPENDENCIES = 4
 """Operations that one may wait for."""
 
@@ -83,6 +85,10 @@ class Block:
         """A message from the one before; its buffer is ready as soon as the one before is in."""
         return self._add(RECEIVE, STREAMS.index(stream), self.tables.message(message), ())
 
+    def copy(self, message: Message, after: Sequence[int]) -> int:
+        """A copy to the host, or from it."""
+        return self._add(COLLECTIVE, COPY_STREAMS[message.family], self.tables.message(message), after)
+
     def hold(self, op: int, kind: int, nbytes: float, *, at_end: bool = False) -> None:
         """Take (or, negative, give back) HBM at the start or the end of an operation [byte]."""
         if nbytes:
@@ -111,6 +117,12 @@ class Block:
             np.array(self._after, dtype=np.int64).reshape(-1, DEPENDENCIES),
             np.array(self._memory, dtype=np.float64).reshape(-1, 4),
         )
+
+
+def begins(ops: Ints) -> int:
+    """The first operation that is neither a message from another stage nor a copy; -1 for none."""
+    found = np.flatnonzero((ops[:, 0] != RECEIVE) & ~np.isin(ops[:, 1], list(COPY_STREAMS.values())))
+    return int(found[0]) if len(found) else -1
 
 
 def interleave(a: Frozen, b: Frozen) -> tuple[Frozen, Ints, Ints]:
@@ -142,8 +154,8 @@ def interleave(a: Frozen, b: Frozen) -> tuple[Frozen, Ints, Ints]:
     ops = ops[order]
     where = place[: len(a)], place[len(a) :]
     receives, kernels = np.flatnonzero(ops[:, 0] == RECEIVE), np.flatnonzero(ops[:, 0] == COMPUTE)
-    begins = [min(int(op) for op in mine if ops[op, 0] != RECEIVE) for mine in where]
-    waits = [(op, receives) for op in begins] + [(int(op), kernels[-1:]) for op in np.flatnonzero(ops[:, 0] == SEND)]
+    waits = [(int(mine[begins(block.ops)]), receives) for block, mine in zip((a, b), where, strict=True)]
+    waits += [(int(op), kernels[-1:]) for op in np.flatnonzero(ops[:, 0] == SEND)]
     for op, others in waits:
         distances = sorted({*after[op].tolist(), *(op - others).tolist()} - {0})
         after[op, : len(distances)] = distances

@@ -12,7 +12,10 @@ from scaleout.arrays import Ints
 from scaleout.engine.program import Family
 from scaleout.specs import Layout
 
-__all__ = ["families", "grid", "stage_of"]
+__all__ = ["HOST_IN", "HOST_OUT", "families", "grid", "host_families", "stage_of"]
+
+HOST_OUT, HOST_IN = "host out", "host in"
+"""Families of copies from every rank to its host and back."""
 
 _AXES = ("pp", "dp", "cp", "tp")
 
@@ -73,6 +76,12 @@ def families(layout: Layout, *, tied_embeddings: bool) -> dict[str, Family]:
         if tied_embeddings:
             made["embedding"] = Family("embedding", "dp", np.column_stack((ranks[0].ravel(), ranks[-1].ravel())))
     return {name: family for name, family in made.items() if family.groups.shape[1] > 1}
+
+
+def host_families(chips: int) -> dict[str, Family]:
+    """Copies between every rank and its host: each is alone."""
+    alone = np.arange(chips)[:, None]
+    return {name: Family(name, "copy", alone) for name in (HOST_OUT, HOST_IN)}
 
 
 def _mirrored(groups: Ints, stages: int) -> Ints:

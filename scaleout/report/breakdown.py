@@ -63,7 +63,7 @@ def breakdown_table(result: Result, recording: Recording) -> BreakdownTable:
         busiest = int(computing(recording).argmax())
         shown[np.abs(shown - busiest).argmin()] = busiest
     peaks = stage_peaks(recording.job)
-    stages = [recording.class_program(int(cls)) for cls in shown]
+    stages = [recording.class_stage(int(cls)) for cls in shown]
     several = len(set(stages)) < len(stages)
     labels = [
         f"{stage} ({recording.class_words(int(cls))})" if several else f"{stage}"

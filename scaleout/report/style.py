@@ -23,6 +23,7 @@ COLOURS = {
     "exposed_ep": "#000000",
     "exposed_pp": "#E69F00",
     "exposed_dp": "#CC79A7",
+    "exposed_copy": "#009E73",
     "imbalance": "#999999",
     "bubble": "#DDDDDD",
 }

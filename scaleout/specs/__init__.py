@@ -3,7 +3,7 @@
 from scaleout.specs.attention import AttentionConstants, DecodeConstants, PrefillConstants
 from scaleout.specs.chip import Chip
 from scaleout.specs.elementwise import ElementwiseConstants
-from scaleout.specs.experiment import MODULES, Offload, Routing, Slow, TrainingExperiment
+from scaleout.specs.experiment import MODULES, Offload, Others, Routing, Slow, TrainingExperiment
 from scaleout.specs.faults import Fault
 from scaleout.specs.fields import FrozenDict
 from scaleout.specs.gemm import GemmConstants, GroupedConstants, QuantiseConstants
@@ -12,7 +12,7 @@ from scaleout.specs.model import Experts, Latent, LinearAttention, Model
 from scaleout.specs.moe import MoeKernel, MoeLibrary
 from scaleout.specs.published import Published
 from scaleout.specs.stack import Stack
-from scaleout.specs.system import ALGORITHMS, CollectiveLibrary, Launch, Network, Protocol, ScaleUp, System
+from scaleout.specs.system import ALGORITHMS, CollectiveLibrary, Host, Launch, Network, Protocol, ScaleUp, System
 from scaleout.specs.tuner import Tuner
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "FrozenDict",
     "GemmConstants",
     "GroupedConstants",
+    "Host",
     "Latent",
     "Launch",
     "Layout",
@@ -38,6 +39,7 @@ __all__ = [
     "MoeLibrary",
     "Network",
     "Offload",
+    "Others",
     "PrefillConstants",
     "Protocol",
     "Published",

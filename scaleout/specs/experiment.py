@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from scaleout.errors import PlanError, SpecError, near
+from scaleout.specs.chip import Chip
 from scaleout.specs.faults import Fault
 from scaleout.specs.fields import check_fields, freeze
 from scaleout.specs.layout import Batch, Layout
@@ -12,9 +13,9 @@ from scaleout.specs.model import Model
 from scaleout.specs.published import Published
 from scaleout.specs.stack import Stack
 from scaleout.specs.system import System
-from scaleout.units import Fraction, NotNegative, Number, Positive, Share
+from scaleout.units import Count, Fraction, NotNegative, Number, Positive, Share
 
-__all__ = ["MODULES", "Offload", "Routing", "Slow", "TrainingExperiment"]
+__all__ = ["MODULES", "Offload", "Others", "Routing", "Slow", "TrainingExperiment"]
 
 LARGEST_MACHINE = 1_048_576
 """Chips of the largest machine that is simulated."""
@@ -105,6 +106,31 @@ class Offload:
     def __post_init__(self) -> None:
         check_fields(self)
 
+    @property
+    def any(self) -> bool:
+        """Whether something is."""
+        return any((self.activations, self.optimizer, self.parameters))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Others:
+    """Ranks whose chip is not the system's; their links are.
+
+    Parameters
+    ----------
+    chip
+        Theirs.
+    first, count
+        The first of these ranks, and how many follow each other.
+    """
+
+    chip: Chip
+    first: Annotated[int, Number(low=0, high=LARGEST_MACHINE, above=False, integer=True)]
+    count: Count
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingExperiment:
@@ -134,6 +160,8 @@ class TrainingExperiment:
         What is kept in the host's memory.
     routing
         Which experts tokens choose.
+    others
+        Ranks that have other chips than the system's.
     slow
         Chips and links below their nominal rate.
     faults
@@ -163,6 +191,7 @@ class TrainingExperiment:
     offload: Offload = field(default_factory=Offload)
     routing: Routing = field(default_factory=Routing)
     stack: Stack
+    others: tuple[Others, ...] = ()
     slow: Slow = field(default_factory=Slow)
     faults: tuple[Fault, ...] = ()
     contention: Literal["none", "cores", "hbm", "all"] = "none"
@@ -182,6 +211,14 @@ class TrainingExperiment:
                     raise SpecError(
                         f"slow.{part}: rank {rank} is not one of the {self.chips} chips (0 to {self.chips - 1})"
                     )
+        end = 0
+        for other in sorted(self.others, key=lambda other: other.first):
+            if not end <= other.first <= self.chips - other.count:
+                raise SpecError(
+                    f"others: ranks {other.first} to {other.first + other.count - 1} of {other.chip.name} are not free "
+                    f"among the {self.chips} chips; accepted from {end} on, each rank once"
+                )
+            end = other.first + other.count
         if len(self.faults) > MOST_FAULTS:
             raise SpecError(f"faults: {len(self.faults)} are more than the {MOST_FAULTS} that a step may have")
         for number, fault in enumerate(self.faults):

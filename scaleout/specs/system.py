@@ -10,7 +10,7 @@ from scaleout.specs.chip import Chip
 from scaleout.specs.fields import check_fields, freeze
 from scaleout.specs.moe import MoeLibrary
 from scaleout.specs.tuner import Tuner
-from scaleout.units import BytesPerSecond, Count, Fraction, NotNegative, Number, Positive, Seconds
+from scaleout.units import Bytes, BytesPerSecond, Count, Fraction, NotNegative, Number, Positive, Seconds
 
 ALGORITHMS = (
     "ring",
@@ -37,7 +37,7 @@ ALGORITHMS = (
 )
 """Algorithms of collective operations and of sends; see ``docs/collectives.md``."""
 
-__all__ = ["ALGORITHMS", "CollectiveLibrary", "Launch", "Network", "Protocol", "ScaleUp", "System"]
+__all__ = ["ALGORITHMS", "CollectiveLibrary", "Host", "Launch", "Network", "Protocol", "ScaleUp", "System"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +215,50 @@ _NETWORK_ONLY = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """The memory of a node's processors, and how its chips reach it.
+
+    A chip copies out and in at the same time, each by an engine of its own.
+
+    Parameters
+    ----------
+    kind
+        ``pcie`` or ``c2c``: links of their own; ``scale-up``: the PCIe links that join the chips of a
+        node, whose traffic copies share.
+    bandwidth
+        Nominal rate of a chip's link [byte/s, per direction]; none for ``scale-up``.
+    efficiency
+        Share of it that carries payload in large copies [1].
+    latency
+        Of a copy [s].
+    chips_per_link
+        Neighbouring chips that share one link into the host; one alone may fill it.
+    memory
+        Of a node, for what is offloaded [byte].
+    """
+
+    kind: Literal["pcie", "c2c", "scale-up"]
+    bandwidth: BytesPerSecond | None = None
+    efficiency: Fraction = 1.0
+    latency: Seconds
+    chips_per_link: Count = 1
+    memory: Bytes
+    source: str
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if (self.bandwidth is None) != (self.kind == "scale-up"):
+            raise SpecError(
+                f"host.bandwidth: kind {self.kind!r} " + ("has one" if self.bandwidth is None else "has none")
+            )
+
+    @property
+    def payload(self) -> float:
+        """Payload rate of a chip's own link [byte/s, per direction]; 0 where it has none."""
+        return (self.bandwidth or 0.0) * self.efficiency
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
     """One way in which the library's kernels carry bytes: what it costs and how fast it gets.
 
@@ -335,6 +379,8 @@ class System:
         Libraries of kernels that exchange tokens of experts, by name.
     tuner
         What NCCL's tuner is told of the machine; None where the library is another.
+    host
+        Where chips may keep what does not fit in HBM; None where its figures are not known.
     """
 
     name: str
@@ -346,6 +392,7 @@ class System:
     launches: Mapping[str, Launch] = field(default_factory=dict)
     moe_kernels: Mapping[str, MoeLibrary] = field(default_factory=dict)
     tuner: Tuner | None = None
+    host: Host | None = None
     source: str
     unverified: tuple[str, ...] = ()
 
@@ -362,12 +409,15 @@ class System:
             ("network", "chips_per_port", network.chips_per_port),
             ("scale_up", "chips_per_switch", up.chips_per_switch),
             ("scale_up", "kind", 2 if up.kind == "pairs" else 1),
+            ("host", "chips_per_link", self.host.chips_per_link if self.host else None),
         ):
             if size and self.chips_per_node % size:
                 raise SpecError(
                     f"system.{part}.{name}: {size} chips each do not divide the {self.chips_per_node} chips of a "
                     f"{self.name} node"
                 )
+        if self.host and self.host.kind == "scale-up" and up.kind not in ("pairs", "pcie"):
+            raise SpecError(f"system.host.kind: links of a node of kind {up.kind!r} lead to no host; pcie or c2c")
         if up.kind == "torus" and self.chips_per_node > math.prod(up.shape):
             raise SpecError(
                 f"system.chips_per_node: {self.chips_per_node} chips of a {self.name} do not fit its torus of "

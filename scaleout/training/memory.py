@@ -1,13 +1,15 @@
 """Does it fit: peak HBM of every stage, and the nearest experiment that fits."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from scaleout.engine.hbm import peak
 from scaleout.engine.program import Job
 from scaleout.errors import PlanError, ScaleoutError
 from scaleout.specs import TrainingExperiment
+from scaleout.training.mixed import seats
 from scaleout.training.step import build
 from scaleout.units import describe
 
@@ -37,16 +39,17 @@ def check_fits(experiment: TrainingExperiment, peaks: list[dict[str, float]]) ->
     PlanError
         With the stage, the shortfall, what fills it, and the nearest layout that fits.
     """
-    capacity = experiment.system.chip.hbm_bytes
+    _, places = seats(experiment)
     totals = [sum(kinds.values()) for kinds in peaks]
-    worst = max(range(len(totals)), key=totals.__getitem__)
-    if totals[worst] <= capacity:
+    over = [total - place.chip.hbm_bytes for total, place in zip(totals, places, strict=True)]
+    worst = max(range(len(totals)), key=over.__getitem__)
+    if over[worst] <= 0:
         return
     parts = ", ".join(f"{kind} {describe(size, 'byte')}" for kind, size in peaks[worst].items() if size)
+    stage, chip = places[worst]
     message = (
-        f"does not fit in HBM: stage {worst} of {len(totals)} needs {describe(totals[worst], 'byte')}, "
-        f"{describe(totals[worst] - capacity, 'byte')} more than the {describe(capacity, 'byte')} "
-        f"of {experiment.system.chip.name} ({parts})"
+        f"does not fit in HBM: stage {stage} of {experiment.layout.pp} needs {describe(totals[worst], 'byte')}, "
+        f"{describe(over[worst], 'byte')} more than the {describe(chip.hbm_bytes, 'byte')} of {chip.name} ({parts})"
     )
     found = nearest_fit(experiment)
     hint = f"nearest that fits: {found}" if found else "nothing near it fits; take more chips or a smaller model"
@@ -55,16 +58,31 @@ def check_fits(experiment: TrainingExperiment, peaks: list[dict[str, float]]) ->
 
 def nearest_fit(experiment: TrainingExperiment) -> str:
     """The first change, from small to large, with which the experiment fits; "" for none."""
-    capacity = experiment.system.chip.hbm_bytes
-    for words, cut, modules in _neighbours(experiment):
+    for words, changed in _changes(experiment):
         try:
-            changed = replace(experiment, layout=replace(experiment.layout, **cut), recompute=modules)
-            worst = max(sum(kinds.values()) for kinds in stage_peaks(build(changed)))
+            peaks = stage_peaks(build(changed()))
         except ScaleoutError:
             continue
-        if worst <= capacity:
+        rooms = [seat.chip.hbm_bytes for seat in seats(changed())[1]]
+        if all(sum(kinds.values()) <= room for kinds, room in zip(peaks, rooms, strict=True)):
             return words
     return ""
+
+
+def _changes(experiment: TrainingExperiment) -> Iterator[tuple[str, Callable[[], TrainingExperiment]]]:
+    """Changed experiments in words, nearest first; then the same layout with more and more in the host's memory."""
+    for words, cut, modules in _neighbours(experiment):
+        yield words, partial(_changed, experiment, cut, modules)
+    host, share = experiment.system.host, experiment.offload
+    for key in ("optimizer", "activations") if host is not None else ():
+        for part in (0.5, 1.0):
+            if getattr(share, key) < part:
+                moved = replace(share, **{key: part})
+                yield f"--set offload.{key}={part:g}", partial(replace, experiment, offload=moved)
+
+
+def _changed(experiment: TrainingExperiment, cut: Mapping[str, Any], modules: tuple[str, ...]) -> TrainingExperiment:
+    return replace(experiment, layout=replace(experiment.layout, **cut), recompute=modules)
 
 
 def _neighbours(experiment: TrainingExperiment) -> Iterator[tuple[str, dict[str, Any], tuple[str, ...]]]:

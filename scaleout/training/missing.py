@@ -16,10 +16,10 @@ def refuse_missing(experiment: TrainingExperiment) -> None:
     """
     layout, model = experiment.layout, experiment.model
     found = {
+        "contention with others": experiment.contention != "none" and len(experiment.others) > 0,
         "layout.pp of a model with an encoder": model.encoder > 0 and layout.pp > 1,
         "optimizer": experiment.optimizer != "adam"
         and (model.experts is not None or model.latent is not None or model.linear is not None),
-        "offload": any((experiment.offload.activations, experiment.offload.optimizer, experiment.offload.parameters)),
     }
     _refuse(found, "no time model exists for what is asked here")
 
@@ -50,7 +50,8 @@ def uncovered(experiment: TrainingExperiment) -> list[str]:
         "compression": experiment.compression != 1.0,
         "optimizer": experiment.optimizer != "adam" or experiment.states != "fp32",
         "recompute_layers": experiment.recompute_layers is not None,
-        "offload": offload.activations > 0 or offload.optimizer > 0 or offload.parameters > 0,
+        "others": len(experiment.others) > 0,
+        "offload": offload.any,
         "stack.master": stack.master != "copy",
         "stack.gather_dtype": stack.gather_dtype != "bf16",
     }

@@ -6,8 +6,9 @@ from functools import reduce
 from scaleout.engine.program import STREAMS, Label, Message
 from scaleout.hardware import Rates
 from scaleout.models import LayerKind
-from scaleout.parallel import Block, Frozen, Shard, Tables, chunk_parameters
+from scaleout.parallel import HOST_OUT, Block, Frozen, Shard, Tables, chunk_parameters
 from scaleout.specs import TrainingExperiment
+from scaleout.training.copies import update as copied_update
 from scaleout.training.held import Held, sharing, widths
 from scaleout.training.optimizer import (
     MUON_WIDTH,
@@ -73,6 +74,10 @@ class State:
         """Weights of a unit that was gathered [byte]."""
         return held.total * self.width.gathered
 
+    def stored(self, held: Held) -> float:
+        """Weights that a rank keeps of something [byte]."""
+        return (self.part(held) if self.units else held).total * self.width.stored
+
     def whole_gradients(self, held: Held) -> float:
         """Gradients of a unit: as they are written, and as they are sent [byte]."""
         sent = self.width.reduced if self.width.reduced != self.width.written else 0.0
@@ -128,13 +133,30 @@ class State:
         update = self._muon(block, chunks) if self.experiment.optimizer == "muon" else ()
         nbytes = update_bytes(self.experiment, self.part(held).total, self.part(self._moments(chunks)).total)
         nbytes += self._linear(chunks) * self.rates.weight_cast
-        last = block.compute(self._pass("update", nbytes), update)
+        label, whole = self._pass("update", nbytes), self.layout.zero > 0 and not self.units
+        came, gone = self._offloaded(chunks, whole=whole)
+        if came or gone:
+            last = copied_update(block, label, came, gone, self.stack.bucket, update)
+        else:
+            last = block.compute(label, update)
         gathers: list[int] = []
-        if self.layout.zero and not self.units:
-            for chunk in chunks:
-                op = self.gather(block, self.count(chunk), (last,))
-                gathers.append(op if op >= 0 else gathers[-1] if gathers else last)
-        return block.freeze(), gathers if block.last > last else []
+        for chunk in chunks if whole else ():
+            op = self.gather(block, self.count(chunk), (last,))
+            gathers.append(op if op >= 0 else gathers[-1] if gathers else last)
+            if out := self.experiment.offload.parameters * self.stored(self.count(chunk)):
+                block.copy(Message(HOST_OUT, "copy", out, "parameters"), (gathers[-1],))
+        return block.freeze(), gathers if any(op != last for op in gathers) else []
+
+    def _offloaded(self, chunks: list[Chunk], *, whole: bool) -> tuple[float, float]:
+        """What comes from the host for the update, and what goes there after it [byte].
+
+        Weights come where they are the optimizer's own; those that are gathered whole go after that.
+        """
+        share = self.experiment.offload
+        held = self.part(reduce(Held.__add__, (self.count(chunk) for chunk in chunks), Held())).total
+        moved = share.optimizer * (held * self.width.master + self.part(self._moments(chunks)).total)
+        weights = share.parameters * held * self.width.stored
+        return moved + (0.0 if self.width.master else weights), moved + (0.0 if whole else weights)
 
     def closing(self, places: list[Place]) -> Frozen:
         """Gradients that are still to be reduced; tied embeddings are summed over the end stages; then the norm."""

@@ -12,7 +12,7 @@ from itertools import takewhile
 
 import numpy as np
 
-from scaleout.engine.program import COMPUTE, Family, Job, Program
+from scaleout.engine.program import COMPUTE, STREAMS, Family, Job, Program
 from scaleout.hardware import Rates, pack
 from scaleout.models import LayerKind, layer_kinds
 from scaleout.parallel import (
@@ -20,19 +20,22 @@ from scaleout.parallel import (
     KINDS,
     Context,
     ExpertExchange,
+    Frozen,
     Layers,
     Tables,
     families,
+    host_families,
     join,
     kept_of,
     layer_costs,
     options,
     shard,
-    stage_of,
 )  # fmt: skip
-from scaleout.specs import TrainingExperiment
+from scaleout.specs import Chip, TrainingExperiment
 from scaleout.training.imperfect import speeds
 from scaleout.training.missing import refuse_missing
+from scaleout.training.mixed import seats
+from scaleout.training.offload import check_host, on_host, refuse_hostless, resident
 from scaleout.training.registry import schedule_of
 from scaleout.training.schedules import Pass
 from scaleout.training.slower import Slower
@@ -55,6 +58,7 @@ def build(experiment: TrainingExperiment) -> Job:
         The chip lacks constants for the precision or the stack's attention kernel.
     """
     refuse_missing(experiment)
+    refuse_hostless(experiment)
     layout, model = experiment.layout, experiment.model
     tables = Tables()
     kinds = layer_kinds(model)
@@ -63,27 +67,37 @@ def build(experiment: TrainingExperiment) -> Job:
     shards = {kind: shard(experiment, kind) for kind in distinct}
     # where every micro-batch's gradients are reduced, its kernels add to nothing
     summing = replace(experiment.stack, fused_gradient_sum=True) if experiment.reduces_each else experiment.stack
-    rates = pack(experiment.system.chip, summing, experiment.precision)
-    layers = _layers(experiment, distinct, rates)
-    plain = layers
-    if experiment.recompute_layers is not None and experiment.recompute:
-        plain = _layers(replace(experiment, recompute=()), distinct, rates)
     chunks, schedule = chunks_of(experiment), schedule_of(layout)
     table = timetable(schedule, layout.pp, layout.vpp, experiment.micro_batches)
-    state = State(experiment, shards, rates, tables)
-    writer = PassWriter(experiment.stack, layers, plain, state, tables, state.mine.boundary)
-    programs, static = [], []
-    for stage, seats in enumerate(table.seats):
-        places = [Place(chunks[at], at == 0, at == len(chunks) - 1, came, goes) for _, at, came, goes in seats]
+    program_of, places_of = seats(experiment)
+    sides: dict[Chip, tuple[State, PassWriter]] = {}
+    for chip in dict.fromkeys((experiment.system.chip, *(seat.chip for seat in places_of))):
+        rates = pack(chip, summing, experiment.precision)
+        layers = plain = _layers(experiment, distinct, rates)
+        if experiment.recompute_layers is not None and experiment.recompute:
+            plain = _layers(replace(experiment, recompute=()), distinct, rates)
+        state = State(experiment, shards, rates, tables)
+        sides[chip] = state, PassWriter(experiment.stack, layers, plain, state, tables, state.mine.boundary)
+    programs, static, hosted = [], [], []
+    for stage, chip in places_of:
+        state, writer = sides[chip]
+        places = [
+            Place(chunks[at], at == 0, at == len(chunks) - 1, came, goes) for _, at, came, goes in table.seats[stage]
+        ]
         programs.append(_program(experiment, state, writer, places, table.steps[stage], table.inbox[stage]))
-        static.append(state.static([place.chunk for place in places]))
+        mine = [place.chunk for place in places]
+        held = state.static(mine)
+        written = [*writer.layers.values(), *writer.plain.values()]
+        static.append(resident(state, written, mine, held) if experiment.offload.any else held)
+        hosted.append(on_host(state, mine, held))
+    # contention knows one kind of chip
     slower = Slower(experiment.system.chip, rates, shards, layers, tables)
     tied = model.tied_embeddings and not state.together
     used = {message.family for message in tables.messages}
-    return Job(
+    job = Job(
         programs=programs,
-        program_of=stage_of(layout),
-        families=_used(families(layout, tied_embeddings=tied), used),
+        program_of=program_of,
+        families=_used(families(layout, tied_embeddings=tied) | host_families(layout.chips), used),
         labels=list(tables.labels),
         messages=list(tables.messages),
         memory_kinds=KINDS,
@@ -91,6 +105,8 @@ def build(experiment: TrainingExperiment) -> Job:
         slower=slower if experiment.contention != "none" else None,
         speed=speeds(experiment),
     )
+    check_host(experiment, job, hosted)
+    return job
 
 
 def _layers(experiment: TrainingExperiment, kinds: Iterable[LayerKind], rates: Rates) -> dict[LayerKind, Layers]:
@@ -110,6 +126,11 @@ def _used(made: dict[str, Family], used: set[str]) -> dict[str, Family]:
     """The families that messages name, and the communicators of their own that gathers have."""
     apart = {f"{GATHER} {k}": replace(f, name=f"{GATHER} {k}") for k, f in made.items()}
     return {k: f for k, f in {**made, **apart}.items() if k in used}
+
+
+def _last_out(opening: Frozen) -> int:
+    """The last copy to the host after the update, -1 for none."""
+    return int(max(np.flatnonzero(opening.ops[:, 1] == STREAMS.index("copy out")), default=-1))
 
 
 def _program(
@@ -133,6 +154,9 @@ def _program(
     blocking = not stack.overlap_sends or (experiment.reduces_each and not writer.overlapped)
     through, reduced = int(np.flatnonzero(opening.ops[:, 0] == COMPUTE)[-1]), 0
     begun: set[int] = set()
+    # what a pass's first copy in, and its kernels, wait for; where each pass's last copy out is
+    came, gone = _last_out(opening), -1
+    left: dict[tuple[int, int], int] = {}
     size = len(opening)
     for number, step in enumerate(steps):
         made = []
@@ -152,6 +176,7 @@ def _program(
             made.append(writer.written(one, place, edge=edge, received=one in early))
         written = made[0] if len(made) == 1 else writer.pair(*made)
         received = [early.pop(one) for one in step if one in early]
+        freed = came
         for one, span in zip(step, written.spans, strict=True):
             waits = list(received)
             if one.kind == "F" and one.chunk in waiting:
@@ -161,11 +186,22 @@ def _program(
                 waits.append(through)
             if span.gather >= 0 and not (blocks[1:] and span.gather == span.first):
                 extra.append((len(blocks), span.gather, through))
+            if span.out >= 0 and gone >= 0:
+                # buffers are free
+                waits.append(gone)
             # an operation waits for so many at most, messages in its own block among them
             free = DEPENDENCIES - np.count_nonzero(written.block.after[span.first]) if waits else 0
             extra += [(len(blocks), span.first, op) for op in waits[:free]]
+            mine = left.get((one.chunk, one.micro_batch), -1)
+            for copy, waited in ((span.fetch, came), (span.second, through), (span.kept, mine)):
+                if copy >= 0 and waited >= 0:
+                    extra.append((len(blocks), copy, waited))
+            freed = max(freed, size + span.free if span.free >= 0 else -1)
+            if span.out >= 0:
+                gone = left[one.chunk, one.micro_batch] = size + span.out
             if span.reduction >= 0:
                 reduced = size + span.reduction
+        came = freed
         if written.through >= 0:
             through = size + written.through
         blocks.append(written.block)

@@ -6,7 +6,7 @@ with the next one, then the kernels of the next one. A gather begins when there 
 than the stack's prefetch of units are whole beside the one that computes.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from scaleout.parallel import KINDS, Block
 from scaleout.training.held import Held
@@ -30,12 +30,16 @@ class Units:
         Units that may be gathered ahead.
     reduce
         Whether gradients are reduced.
+    arrived
+        Copies from the host that bring a unit's weights, before they are gathered.
     """
 
     def __init__(
         self, block: Block, state: State, held: Sequence[Held],
         *, gather: Collection[int], drop: Collection[int], ahead: int, reduce: bool,
+        arrived: Mapping[tuple[str, int], int],
     ) -> None:  # fmt: skip
+        self.arrived = arrived
         self.block, self.state, self.held = block, state, held
         self.drop, self.reduce = frozenset(drop), reduce
         self._begins: dict[int, list[int]] = {}
@@ -53,7 +57,8 @@ class Units:
         room = after if at else ()
         for unit in self._begins.get(at, ()):
             start = self.block.last + 1
-            op = state.gather(self.block, self.held[unit], room)
+            here = self.arrived.get(("parameters", unit))
+            op = state.gather(self.block, self.held[unit], room if here is None else (*room, here))
             if op >= 0:
                 self._gathered[unit] = op
                 self.first_gather = start if self.first_gather < 0 else self.first_gather

@@ -1,16 +1,17 @@
 """Passes of a micro-batch through a chunk, written as blocks: each kind of pass once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from scaleout.arrays import Ints
-from scaleout.engine.program import COMPUTE, RECEIVE, SEND, Message
+from scaleout.engine.program import COMPUTE, SEND, Message
 from scaleout.models import LayerKind
-from scaleout.parallel import KINDS, Block, Frozen, Layers, Tables, interleave
+from scaleout.parallel import KINDS, Block, Frozen, Layers, Tables, begins, interleave
 from scaleout.specs import Stack
+from scaleout.training.copies import Copies
 from scaleout.training.held import Held
 from scaleout.training.schedules import Pass
 from scaleout.training.stages import Place
@@ -35,12 +36,27 @@ def message_way(step: Pass, place: Place) -> int:
 
 class Span(NamedTuple):
     """A pass in a block: its first operation that is no message from another stage, its first kernel, its first
-    gather of weights and its last gradient reduction, each -1 for none."""
+    gather of weights and its last gradient reduction; its copies, where something is on the host. Each -1 for none.
+
+    Parameters
+    ----------
+    fetch, second, kept
+        The first copy in; the first for a unit after the first, and of what a forward pass left.
+    free
+        When it has ended, the next pass's first copy in may begin.
+    out
+        The last copy out.
+    """
 
     first: int
     kernel: int
     gather: int
     reduction: int
+    fetch: int = -1
+    second: int = -1
+    kept: int = -1
+    free: int = -1
+    out: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +66,10 @@ class Written:
     block: Frozen
     spans: tuple[Span, ...]
     through: int
+
+
+_Made = tuple[Frozen, tuple[int, ...], int, int]
+"""A block, the copies of its span, its first gather and its last reduction."""
 
 
 def _end(found: Ints, which: int) -> int:
@@ -65,6 +85,8 @@ class _Unit:
     forward: Callable[[Block, tuple[int, ...]], int]
     backward: Callable[[Block, tuple[int, ...], Part], int]
     stays: bool = False
+    kept: float = 0.0
+    """What of a layer's activations goes to the host between its passes [byte]."""
 
 
 class PassWriter:
@@ -105,7 +127,7 @@ class PassWriter:
         key = (step.kind, self._numbers.setdefault(place, len(self._numbers)), edge, received)
         if key not in self._blocks:
             write = self._forward if step.kind == "F" else self._backward
-            block, gather, reduction = write(step, place, edge, received)
+            block, copies, gather, reduction = write(step, place, edge, received)
             kinds = block.ops[:, 0]
             kernels, sends = np.flatnonzero(kinds == COMPUTE), np.flatnonzero(kinds == SEND)
             through = _end(kernels, -1)
@@ -113,8 +135,8 @@ class PassWriter:
                 through = _end(sends, -1)
             elif reduction >= 0 and not self.overlapped:
                 through = reduction
-            first = _end(np.flatnonzero(kinds != RECEIVE), 0)
-            self._blocks[key] = Written(block, (Span(first, _end(kernels, 0), gather, reduction),), through)
+            span = Span(begins(block.ops), _end(kernels, 0), gather, reduction, *copies)
+            self._blocks[key] = Written(block, (span,), through)
         return self._blocks[key]
 
     def pair(self, a: Written, b: Written) -> Written:
@@ -171,7 +193,10 @@ class PassWriter:
         again = state.experiment.recompute_layers
         for at, kind in enumerate(kinds):
             layer = (self.plain if again is not None and at >= again else self.layers)[kind]
-            units.append(_Unit(state.layer(kind), layer.forward, layer.backward))
+            # what the very last layer leaves is needed at once
+            stays = place.last and at == len(kinds) - 1
+            kept = 0.0 if stays else state.experiment.offload.activations * layer.kept.layer
+            units.append(_Unit(state.layer(kind), layer.forward, layer.backward, kept=kept))
         if place.last:
             units.append(_Unit(loss, ends.loss, ends.loss_backward, stays=True))
         return units
@@ -180,27 +205,47 @@ class PassWriter:
         """The embedding's gradient is no product: it is not put off."""
         return self.ends.embed_backward(block, after)
 
-    def _forward(self, step: Pass, place: Place, first: bool, received: bool) -> tuple[Frozen, int, int]:
+    def _copies(self, block: Block, units: list[_Unit], gather: Collection[int], ahead: int, way: str) -> Copies:
+        """Copies of a pass that gathers these units, or needs all weights where they are whole."""
+        share, state = self.state.experiment.offload.parameters, self.state
+        needed = gather if state.units else range(len(units)) if way != "weight" else ()
+        weights = [share * state.stored(unit.held) * (at in needed) for at, unit in enumerate(units)]
+        kept, nothing = [unit.kept for unit in units], [0.0] * len(units)
+        return Copies(
+            block,
+            weights,
+            nothing if way in ("forward", "weight") else kept,
+            kept if way == "forward" else nothing,
+            ahead if state.units else 0,
+        )
+
+    def _forward(self, step: Pass, place: Place, first: bool, received: bool) -> _Made:
         """The block and its first gather, -1 for none; a forward pass reduces nothing."""
         block, units = Block(self.tables), self._units(place)
         after = self._enter(block, place.came, received)
         kept = self.state.experiment.reshard
+        gather = range(len(units)) if kept in ("forward", "backward") or (kept == "step" and first) else ()
+        copies = self._copies(block, units, gather, self.stack.forward_prefetch, "forward")
         flow = Units(
             block,
             self.state,
             [unit.held for unit in units],
-            gather=range(len(units)) if kept in ("forward", "backward") or (kept == "step" and first) else (),
+            gather=gather,
             drop=[at for at, unit in enumerate(units) if not unit.stays] if kept == "forward" else (),
             ahead=self.stack.forward_prefetch,
             reduce=False,
+            arrived=copies.arrived,
         )
         for at, unit in enumerate(units):
-            after = (unit.forward(block, flow.before(at, after)),)
+            copies.begin(at, after)
+            waits, start = (*flow.before(at, after), *copies.needed(at)), block.last + 1
+            after = (unit.forward(block, waits),)
             flow.behind(at, after[0])
+            copies.behind(at, start, after[0])
         self._send(block, place.goes, after)
-        return block.freeze(), flow.first_gather, -1
+        return block.freeze(), copies.marks, flow.first_gather, -1
 
-    def _backward(self, step: Pass, place: Place, whole: bool, received: bool) -> tuple[Frozen, int, int]:
+    def _backward(self, step: Pass, place: Place, whole: bool, received: bool) -> _Made:
         """The block, its first gather and its last gradient reduction, -1 for none."""
         block, units, part = Block(self.tables), self._units(place)[::-1], _PARTS[step.kind]
         after = self._enter(block, message_way(step, place), received)
@@ -210,22 +255,28 @@ class PassWriter:
         if part == "weight" and place.first:
             # computed before, and reduced with the rest
             embedding = units.pop().held
-        again = [at for at, unit in enumerate(units) if not unit.stays] if kept == "forward" else ()
+        again = [at for at, unit in enumerate(units) if not unit.stays] if kept == "forward" else []
         # gradients of weights need the weights no more, but the last of them ends the step
         drops = whole if kept == "step" else kept != "never" and part != "weight"
+        gather = again if part != "weight" else []
+        copies = self._copies(block, units, gather, self.stack.backward_prefetch, part)
         flow = Units(
             block,
             state,
             [unit.held for unit in units],
-            gather=again if part != "weight" else (),
+            gather=gather,
             drop=range(len(units)) if drops else (),
             ahead=self.stack.backward_prefetch,
             reduce=state.units and reduces,
+            arrived=copies.arrived,
         )
         buckets = _Buckets(state, block, overlapped=self.overlapped) if reduces and not state.units else None
         for at, unit in enumerate(units):
-            after = (unit.backward(block, flow.before(at, after), part),)
+            copies.begin(at, after)
+            waits, start = (*flow.before(at, after), *copies.needed(at)), block.last + 1
+            after = (unit.backward(block, waits, part),)
             flow.behind(at, after[0])
+            copies.behind(at, start, after[0])
             if buckets is not None:
                 more = at < len(units) - 1 or bool(embedding.total)
                 buckets.add(unit.held, after, full=place.last <= at and more)
@@ -236,11 +287,11 @@ class PassWriter:
         if buckets is not None:
             buckets.add(embedding, after, full=False)
             buckets.close(after)
-            return block.freeze(), -1, buckets.reduction
+            return block.freeze(), copies.marks, -1, buckets.reduction
         reduction = flow.reduction
         if state.units and reduces and embedding.total:
             reduction = max(reduction, state.reduce(block, embedding, after))
-        return block.freeze(), flow.first_gather, reduction
+        return block.freeze(), copies.marks, flow.first_gather, reduction
 
 
 class _Buckets:
