@@ -73,8 +73,6 @@ class Track:
     ----------
     steps
         Per stream.
-    signals
-        Operations whose end another stream waits for.
     runs
         (pattern, first and last + 1 position in `local`) of each run.
     patterns
@@ -84,7 +82,6 @@ class Track:
     """
 
     steps: tuple[tuple[Step, ...], ...]
-    signals: frozenset[int]
     runs: tuple[tuple[int, int, int], ...]
     patterns: tuple[Pattern, ...]
     local: Ints
@@ -157,7 +154,7 @@ def compile_class(
     elsewhere = (after >= 0) & np.where(
         in_run[:, None], ~in_run[after], program.stream[after] != program.stream[:, None]
     )
-    waited, waits = _rows(np.where(elsewhere, after, -1))
+    waits = _rows(np.where(elsewhere, after, -1))
     lows, highs = np.array(bounds, dtype=np.int64).reshape(-1, 2).T
     spans = [int(pattern.end[-1]) for pattern in patterns]
     for op, first, kind in zip(local[highs - 1].tolist(), local[lows].tolist(), kinds, strict=True):
@@ -174,8 +171,7 @@ def compile_class(
             held = Taken(taking.cores, 0) if kind == COLLECTIVE else NOTHING
             steps[stream].append(Step(op, waits[op], time, transfer, int(kind == RECEIVE), held, taking))
     table = tuple(zip(kinds, lows.tolist(), highs.tolist(), strict=True))
-    signals = frozenset(waited.tolist())
-    return Track(tuple(tuple(s) for s in steps), signals, table, tuple(patterns), local)
+    return Track(tuple(tuple(s) for s in steps), table, tuple(patterns), local)
 
 
 def _takes(
@@ -198,17 +194,16 @@ def _columns(program: Program, takes: dict[tuple[int, int], Taken]) -> Ints:
     return columns
 
 
-def _rows(table: Ints) -> tuple[Ints, list[tuple[int, ...]]]:
-    """The entries of a table that are not negative, all together and row by row."""
+def _rows(table: Ints) -> list[tuple[int, ...]]:
+    """The entries of a table that are not negative, row by row."""
     valid = table >= 0
-    entries = table[valid]
     rows: list[tuple[int, ...]] = [()] * len(table)
-    flat, begin = entries.tolist(), 0
+    flat, begin = table[valid].tolist(), 0
     some = np.flatnonzero(valid.any(axis=1))
     for row, size in zip(some.tolist(), valid[some].sum(axis=1).tolist(), strict=True):
         rows[row] = tuple(flat[begin : begin + size])
         begin += size
-    return entries, rows
+    return rows
 
 
 def _find_runs(

@@ -55,6 +55,12 @@ def test_a_transfer_over_a_dead_link_stalls_and_goes_on() -> None:
     assert ends(record(sends(4e9), line(4), faults=stalled)) == [10.5]
 
 
+def test_less_than_a_tick_is_no_time() -> None:
+    # a 4,000th of a byte at 1 GB/s is a quarter of a tick, at half the rate half of one
+    assert ends(record(sends(0.00025), line(4))) == [0.0]
+    assert ends(record(sends(0.00025, 0.00025), line(4))) == [0.0, 0.0]
+
+
 def test_one_that_begins_while_its_link_is_dead_waits_for_it() -> None:
     stalled = [fault(0.0, until=7.0, share=0, then="stall")]
     assert ends(record(sends(4e9), line(4), faults=stalled)) == [11.0]
