@@ -36,6 +36,10 @@ class _Meetings:
     def arrive(self, cls: int, role: int, transfer: Transfer, stream: "_Stream") -> None:
         """Report one member: its stream is told when the transfer starts, and when it is over."""
         orbit = transfer.orbit
+        if self._members[orbit] == 1:
+            stream.start()
+            self.network.start(transfer, [stream.end])
+            return
         number = self._arrived.get((orbit, cls, role), 0)
         self._arrived[orbit, cls, role] = number + 1
         present = self._open.pop((orbit, number), None) or []

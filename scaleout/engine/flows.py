@@ -2,10 +2,12 @@
 
 All changes at one instant make one solve, after everything else of that instant; only transfers
 that share links, directly or through others, with one that came or went are solved again; a
-transfer whose rate stays is not touched. Finish dates sit in a heap. One that finds its links free
-gets its rate at once, and while it stays alone nobody asks when its last byte is through: what is
-late to leave its links leaves before anybody else loads them. At a fault all transfers go
-on with what is left of them, over the links of the new epoch; one that crosses a dead link waits.
+transfer whose rate stays is not touched. Links that all their transfers cannot fill, even if each
+had all others to itself, bind nobody: sharing them does not count. Finish dates sit in a heap. A
+transfer that shares nothing gets its rate at once, and while that is so nobody asks when its last
+byte is through: what is late to leave its links leaves before anybody is counted as sharing them.
+At a fault all transfers go on with what is left of them, over the links of the new epoch; one that
+crosses a dead link waits.
 """
 
 import heapq
@@ -23,6 +25,9 @@ from scaleout.engine.timeline import Moved
 
 __all__ = ["FlowNetwork"]
 
+_WHOLE = 1 << 40
+_FULL = _WHOLE - (1 << 10)
+"""Loads are whole numbers, so that sums are exact: of all that a link carries, and from where on it may bind."""
 _LAST = EventPriority(2)
 """Below SimPy's own priorities: after everything else of the instant."""
 
@@ -43,7 +48,7 @@ class _Flow:
         self.total = 0
         """Ticks of the whole leg at the present rate; 0 where it does not move."""
         self.alarm: Alarm | None = None
-        """Of the end with its latency, while nobody else loads its links."""
+        """Of the end with its latency, while it shares nothing."""
 
 
 class FlowNetwork:
@@ -69,6 +74,9 @@ class FlowNetwork:
             # before everything else of the instant
             Alarm(env, epoch.start, [partial(self._enter, number, epoch)], URGENT)
         self._users: list[dict[int, _Flow]] = [{} for _ in wiring.capacity]
+        self._shares = _shares(self._wiring)
+        self._load = [0] * len(self._users)
+        """Of each link by its transfers, if each had its rate alone."""
         self._touched: dict[int, _Flow] = {}
         self._heap: list[tuple[int, int, _Flow]] = []
         self._rates: dict[tuple[int, ...], dict[int, float]] = {}
@@ -91,16 +99,17 @@ class FlowNetwork:
         if wait:
             Alarm(self.env, wait, self._then(legs, ends))
             return
-        now, users = self.env.now, self._users
+        now, users, load = self.env.now, self._users, self._load
         flow = _Flow(self._next_key, self._legs[legs[0].index], legs[1:], ends, now)
         flow.place += self._first
         self._next_key += 1
         free = True
-        for link in flow.leg.links:
-            if users[link]:
+        for link, share in self._shares[flow.leg.index]:
+            if users[link] and load[link] + share > _FULL:
                 self._clear(link, now)
-                free = free and not users[link]
+                free = free and not (users[link] and load[link] + share > _FULL)
             users[link][flow.key] = flow
+            load[link] += share
         alone = flow.leg.alone
         if free and alone and ticks(flow.leg.size / alone):
             self._run_at(flow, alone, now)
@@ -114,7 +123,7 @@ class FlowNetwork:
         return [lambda _: self._begin(legs, ends)] if legs else ends
 
     def _clear(self, link: int, now: int) -> None:
-        """Whoever was alone on a link and is through leaves it."""
+        """Whoever shared nothing on a link and is through leaves it."""
         for flow in list(self._users[link].values()):
             if flow.alarm and flow.finish <= now:
                 self._leave(flow)
@@ -123,11 +132,14 @@ class FlowNetwork:
         """The last byte is through."""
         self._note(flow, flow.finish, 1.0 - flow.done)
         flow.finish = -2
-        for link in flow.leg.links:
+        for link, share in self._shares[flow.leg.index]:
             del self._users[link][flow.key]
+            if not flow.alarm and self._load[link] > _FULL:
+                self._touched.update(self._users[link])
+            self._load[link] -= share
 
     def _passed(self, flow: _Flow, event: simpy.Event) -> None:
-        """A transfer that stayed alone is over, its latency too."""
+        """A transfer that shared nothing is over, its latency too."""
         if flow.finish != -2:
             self._leave(flow)
         for call in self._then(flow.rest, flow.ends):
@@ -151,12 +163,12 @@ class FlowNetwork:
         self._plan_wake()
 
     def _component(self, flow: _Flow) -> list[_Flow]:
-        """All transfers that are linked to this one by shared links."""
+        """All transfers that are linked to this one by shared links that may bind."""
         found, queue = {flow.key: flow}, [flow]
         for member in queue:
             for link in member.leg.links:
                 users = self._users[link]
-                if len(users) > 1:
+                if len(users) > 1 and self._load[link] > _FULL:
                     for key, other in users.items():
                         if key not in found:
                             found[key] = other
@@ -230,6 +242,10 @@ class FlowNetwork:
             self._touched[key] = flow
         self._wiring, self._legs, self._rates = wiring, wiring.legs, {}
         self._first = number * len(wiring.legs)
+        self._shares, self._load = _shares(wiring), [0] * len(self._users)
+        for flow in self._touched.values():
+            for link, share in self._shares[flow.leg.index]:
+                self._load[link] += share
         if self._touched:
             self._solve_later()
 
@@ -262,9 +278,20 @@ class FlowNetwork:
             if flow.finish != date:
                 continue
             self._leave(flow)
-            for link in flow.leg.links:
-                self._touched.update(self._users[link])
             Alarm(self.env, flow.latency, self._then(flow.rest, flow.ends))
         if self._touched:
             self._solve_later()
         self._plan_wake()
+
+
+def _shares(wiring: Wiring) -> list[tuple[tuple[int, int], ...]]:
+    """Links that each leg loads, and what of them it takes with its rate alone; more than all of a dead one."""
+    found = []
+    for leg, (link, weight, count) in zip(wiring.legs, wiring.loads, strict=True):
+        taken = dict.fromkeys(leg.links, 0 if leg.alone else 2 * _WHOLE)
+        if leg.alone:
+            filled = _WHOLE * leg.alone * weight * count / wiring.capacity[link]
+            for at, share in zip(link.tolist(), np.ceil(filled).astype(np.int64).tolist(), strict=True):
+                taken[at] += share
+        found.append(tuple(taken.items()))
+    return found
