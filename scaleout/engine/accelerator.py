@@ -112,45 +112,47 @@ class _Stream:
 
     def begin(self) -> None:
         """Begin the step that is next, once all that it waits for has ended."""
-        owner, step = self.owner, self.step
-        for op in step.waits:
-            if owner.ended[op] < 0:
-                owner.waiting.setdefault(op, []).append(self)
+        owner = self.owner
+        op, waits, task = self.step
+        for other in waits:
+            if owner.ended[other] < 0:
+                owner.waiting.setdefault(other, []).append(self)
                 return
-        op = step.op
         owner.arrived[op] = now = owner.env.now
-        if step.transfer is not None:
-            if step.held != NOTHING:
-                owner.take(step.held)
-            owner.meetings.arrive(owner.cls, step.role, step.transfer, self)
+        if task.transfer is not None:
+            if task.held != NOTHING:
+                owner.take(task.held)
+            owner.meetings.arrive(owner.cls, task.role, task.transfer, self)
         else:
             owner.started[op] = now
-            if step.stretch is None:
-                Alarm(owner.env, step.duration, [self.end])
+            if task.stretch is None:
+                Alarm(owner.env, task.duration, [self.end])
             else:
-                owner.busy[op] = _Busy(step.stretch, owner.taken, self)
+                owner.busy[op] = _Busy(task.stretch, owner.taken, self)
 
     def start(self) -> None:
         """The transfer of this step starts: a collective holds its cores before."""
-        step = self.step
-        self.owner.started[step.op] = self.owner.env.now
-        if step.taken != NOTHING:
-            self.owner.take(step.taken - step.held)
+        op, _, task = self.step
+        self.owner.started[op] = self.owner.env.now
+        if task.taken != NOTHING:
+            self.owner.take(task.taken - task.held)
 
     def worked(self, busy: _Busy) -> None:
         """The kernels of this step have ended."""
-        del self.owner.busy[self.step.op]
+        op = self.step[0]
+        del self.owner.busy[op]
         if busy.stretch.size > 1:
-            self.owner.disturbed[self.step.op] = busy.stretch.times(busy.course)
+            self.owner.disturbed[op] = busy.stretch.times(busy.course)
         self.end()
 
-    def end(self, _: simpy.Event | None = None) -> None:
+    def end(self, event: simpy.Event | None = None) -> None:
         """The step has ended; others may wait for it."""
-        owner, step = self.owner, self.step
-        if step.taken != NOTHING:
-            owner.take(NOTHING - step.taken)
-        owner.ended[step.op] = owner.env.now
-        for stream in owner.waiting.pop(step.op, ()):
+        owner = self.owner
+        op, _, task = self.step
+        if task.taken != NOTHING:
+            owner.take(NOTHING - task.taken)
+        owner.ended[op] = owner.env.now
+        for stream in owner.waiting.pop(op, ()):
             stream.begin()
         following = next(self._later, None)
         if following:
@@ -271,9 +273,9 @@ def _check_ended(job: Job, wiring: Quotient, accelerators: list[Accelerator]) ->
     stuck = []
     for accelerator in accelerators:
         for steps in accelerator.track.steps:
-            first = next((step for step in steps if accelerator.ended[step.op] < 0), None)
+            first = next((op for op, *_ in steps if accelerator.ended[op] < 0), None)
             if first is not None:
-                stuck.append((int(wiring.representatives[accelerator.cls]), first.op))
+                stuck.append((int(wiring.representatives[accelerator.cls]), first))
     if stuck:
         raise WorkloadError(stuck_at(job, stuck))
 
