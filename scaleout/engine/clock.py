@@ -1,7 +1,7 @@
 """Simulated time: SimPy's environment in whole ticks, with events that make calls."""
 
 from collections.abc import Callable
-from heapq import heappop
+from heapq import heappop, heappush
 
 import simpy
 from simpy.events import NORMAL, EventPriority
@@ -14,18 +14,15 @@ Calls = list[Callable[[simpy.Event], None]]
 class Clock(simpy.Environment):
     """An environment whose time is a whole number."""
 
-    _now: int
-
-    @property
-    def now(self) -> int:
-        """Time [tick]."""
-        return self._now
+    now: int = 0
+    """Time [tick]."""
 
     def run_down(self) -> int:
         """Process all events, and count them; as `run`, for events that neither fail nor stop anything."""
         queue, count = self._queue, 0
         while queue:
-            self._now, _, _, event = heappop(queue)  # type: ignore[assignment]
+            now, _, _, event = heappop(queue)
+            self._now = self.now = now  # type: ignore[assignment]
             calls, event.callbacks = event.callbacks, None  # type: ignore[assignment]
             count += 1
             for call in calls:
@@ -38,7 +35,8 @@ class Alarm(simpy.Event):
 
     def __init__(self, env: Clock, delay: int, calls: Calls, priority: EventPriority = NORMAL) -> None:
         self.env, self.callbacks, self._ok, self._value = env, calls, True, None
-        env.schedule(self, priority, delay)
+        # as env.schedule, without the call
+        heappush(env._queue, (env._now + delay, priority, next(env._eid), self))
 
     def cancel(self) -> None:
         """Make none of the calls."""

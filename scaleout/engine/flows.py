@@ -110,11 +110,13 @@ class FlowNetwork:
                 free = free and not (users[link] and load[link] + share > _FULL)
             users[link][flow.key] = flow
             load[link] += share
-        alone = flow.leg.alone
-        if free and alone and ticks(flow.leg.size / alone):
-            self._run_at(flow, alone, now)
+        if free and flow.leg.alone:
+            self._run_at(flow, flow.leg.alone, now)
+        if flow.total:
             flow.alarm = Alarm(self.env, flow.finish - now + flow.latency, [partial(self._passed, flow)])
         else:
+            # less than a tick is left to the end of the instant
+            flow.rate = 0.0
             self._touched[flow.key] = flow
             self._solve_later()
 
@@ -211,7 +213,7 @@ class FlowNetwork:
     def _run_at(self, flow: _Flow, rate: float, now: int) -> None:
         seconds = flow.leg.size / rate
         flow.since, flow.rate, flow.total = now, rate, ticks(seconds)
-        flow.finish = now + ticks((1.0 - flow.done) * seconds)
+        flow.finish = now + (ticks((1.0 - flow.done) * seconds) if flow.done else flow.total)
 
     def _carry(self, flow: _Flow, now: int) -> None:
         """Count what was carried at the present rate."""
