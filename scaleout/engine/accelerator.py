@@ -1,15 +1,17 @@
-"""Accelerators: SimPy processes that carry out programs, one process a stream of each class."""
+"""Accelerators: they carry out programs in SimPy's time, stream by stream of each class.
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from functools import partial
-from typing import Any
+A step of a stream that waits is begun by what it waits for, so only what takes time is an event.
+"""
+
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import simpy
 
 from scaleout.arrays import Ints
+from scaleout.engine.clock import Alarm, Clock
 from scaleout.engine.contention import NOTHING, Contention, Kernels, Stretch, Taken
-from scaleout.engine.flows import Done, FlowNetwork
+from scaleout.engine.flows import FlowNetwork
 from scaleout.engine.program import COMPUTE, STREAMS, TICKS_PER_SECOND, Job
 from scaleout.engine.quotient import Quotient, Transfer
 from scaleout.engine.runs import Known, Pattern, Step, Track, compile_class
@@ -25,43 +27,42 @@ class _Meetings:
     Members match by order: the k-th operation of one is the k-th of all others.
     """
 
-    def __init__(self, env: simpy.Environment, network: FlowNetwork, wiring: Quotient) -> None:
+    def __init__(self, env: Clock, network: FlowNetwork, wiring: Quotient) -> None:
         self.env, self.network = env, network
         self._members = [len(orbit.members) for orbit in wiring.orbits]
         self._arrived: dict[tuple[int, int, int], int] = {}
-        self._open: dict[tuple[int, int], tuple[Done, list[Callable[[], None] | None]]] = {}
+        self._open: dict[tuple[int, int], list[_Stream]] = {}
 
-    def arrive(self, cls: int, role: int, transfer: Transfer, starts: Callable[[], None] | None) -> Done:
-        """Report one member; the event fires, with the start of the transfer, when it is over.
-
-        `starts` is called when the transfer starts.
-        """
+    def arrive(self, cls: int, role: int, transfer: Transfer, stream: "_Stream") -> None:
+        """Report one member: its stream is told when the transfer starts, and when it is over."""
         orbit = transfer.orbit
+        if self._members[orbit] == 1:
+            stream.start()
+            self.network.start(transfer, [stream.end])
+            return
         number = self._arrived.get((orbit, cls, role), 0)
         self._arrived[orbit, cls, role] = number + 1
-        finished, present = self._open.get((orbit, number), (None, []))
-        if finished is None:
-            finished = Done(self.env)
-            self._open[orbit, number] = finished, present
-        present.append(starts)
-        if len(present) == self._members[orbit]:
-            del self._open[orbit, number]
-            for begin in present:
-                if begin:
-                    begin()
-            self.network.start(transfer, finished)
-        return finished
+        present = self._open.pop((orbit, number), None) or []
+        present.append(stream)
+        if len(present) < self._members[orbit]:
+            self._open[orbit, number] = present
+            return
+        for member in present:
+            member.start()
+        self.network.start(transfer, [member.end for member in present])
 
 
 class _Busy:
     """Kernels at work that transfers may disturb: since when, and how it goes under what is taken from them."""
 
-    __slots__ = ("alarm", "course", "process", "start", "stretch")
+    __slots__ = ("alarm", "course", "start", "stream", "stretch")
 
-    def __init__(self, stretch: Stretch, start: int, taken: Taken, process: simpy.Process | None) -> None:
-        self.stretch, self.start, self.process = stretch, start, process
+    def __init__(self, stretch: Stretch, taken: Taken, stream: "_Stream") -> None:
+        self.stretch, self.stream = stretch, stream
+        self.start = stream.owner.env.now
         self.course = stretch.begun(taken)
-        self.alarm = self.end
+        self.alarm = -1
+        self._set()
 
     @property
     def end(self) -> int:
@@ -80,79 +81,105 @@ class _Busy:
         elif course.taken != taken:
             course = self.stretch.changed(course, at, taken)
         self.course = course
-        if self.process and self.end < self.alarm:
-            self.alarm = self.end
-            self.process.interrupt()
+        if self.end < self.alarm:
+            # sooner than thought
+            self._set()
+
+    def _set(self) -> None:
+        env, self.alarm = self.stream.owner.env, self.end
+        Alarm(env, self.alarm - env.now, [self._ring])
+
+    def _ring(self, _: simpy.Event) -> None:
+        """The end, unless it was put off or put forward since the alarm was set."""
+        if self.alarm != self.stream.owner.env.now:
+            return
+        if self.end > self.alarm:
+            self._set()
+        else:
+            self.alarm = -1
+            self.stream.worked(self)
+
+
+class _Stream:
+    """A stream of a class: carries out its steps in order."""
+
+    __slots__ = ("_later", "owner", "step")
+
+    def __init__(self, owner: "Accelerator", steps: tuple[Step, ...]) -> None:
+        self.owner = owner
+        self._later = iter(steps)
+        self.step = next(self._later)
+
+    def begin(self) -> None:
+        """Begin the step that is next, once all that it waits for has ended."""
+        owner = self.owner
+        op, waits, task = self.step
+        for other in waits:
+            if owner.ended[other] < 0:
+                owner.waiting.setdefault(other, []).append(self)
+                return
+        owner.arrived[op] = now = owner.env.now
+        if task.transfer is not None:
+            if task.held != NOTHING:
+                owner.take(task.held)
+            owner.meetings.arrive(owner.cls, task.role, task.transfer, self)
+        else:
+            owner.started[op] = now
+            if task.stretch is None:
+                Alarm(owner.env, task.duration, [self.end])
+            else:
+                owner.busy[op] = _Busy(task.stretch, owner.taken, self)
+
+    def start(self) -> None:
+        """The transfer of this step starts: a collective holds its cores before."""
+        op, _, task = self.step
+        self.owner.started[op] = self.owner.env.now
+        if task.taken != NOTHING:
+            self.owner.take(task.taken - task.held)
+
+    def worked(self, busy: _Busy) -> None:
+        """The kernels of this step have ended."""
+        op = self.step[0]
+        del self.owner.busy[op]
+        if busy.stretch.size > 1:
+            self.owner.disturbed[op] = busy.stretch.times(busy.course)
+        self.end()
+
+    def end(self, event: simpy.Event | None = None) -> None:
+        """The step has ended; others may wait for it."""
+        owner = self.owner
+        op, _, task = self.step
+        if task.taken != NOTHING:
+            owner.take(NOTHING - task.taken)
+        owner.ended[op] = owner.env.now
+        for stream in owner.waiting.pop(op, ()):
+            stream.begin()
+        following = next(self._later, None)
+        if following:
+            self.step = following
+            self.begin()
 
 
 class Accelerator:
     """One class of ranks: its streams, and when each operation arrived, started and ended."""
 
-    def __init__(self, env: simpy.Environment, cls: int, track: Track, ops: int, meetings: _Meetings) -> None:
+    def __init__(self, env: Clock, cls: int, track: Track, ops: int, meetings: _Meetings) -> None:
         self.env, self.cls, self.track, self.meetings = env, cls, track, meetings
         self.arrived, self.started, self.ended = [-1] * ops, [-1] * ops, [-1] * ops
-        self.waiting: dict[int, simpy.Event] = {}
+        self.waiting: dict[int, list[_Stream]] = {}
         self.taken = NOTHING
         self.busy: dict[int, _Busy] = {}
         self.disturbed: dict[int, Ints] = {}
         """Times of each run that transfers may disturb, by its last operation."""
-        self.streams = [env.process(self.stream(steps)) for steps in track.steps if steps]
-
-    def stream(self, steps: tuple[Step, ...]) -> Generator[simpy.Event, Any, None]:
-        """Carry out the steps of one stream, in order."""
-        env, ended, signals = self.env, self.ended, self.track.signals
-        for step in steps:
-            for op in step.waits:
-                if ended[op] < 0:
-                    yield self._end_of(op)
-            op = step.op
-            self.arrived[op] = int(env.now)
-            if step.stretch is not None:
-                self.started[op] = int(env.now)
-                yield from self.work(op, step.stretch)
-            elif step.transfer is None:
-                self.started[op] = int(env.now)
-                yield env.timeout(step.duration)
-            elif step.taken == NOTHING:
-                self.started[op] = yield self.meetings.arrive(self.cls, step.role, step.transfer, None)
-            else:
-                self.started[op] = yield self.meetings.arrive(self.cls, step.role, step.transfer, self.admit(step))
-                self.take(NOTHING - step.taken)
-            ended[op] = int(env.now)
-            if op in signals and op in self.waiting:
-                self.waiting.pop(op).succeed()
-
-    def work(self, op: int, stretch: Stretch) -> Generator[simpy.Event, Any, None]:
-        """Carry out kernels, for as long as they take under what is taken from them."""
-        env = self.env
-        busy = self.busy[op] = _Busy(stretch, int(env.now), self.taken, env.active_process)
-        while busy.end > env.now:
-            try:
-                busy.alarm = busy.end
-                yield env.timeout(busy.end - int(env.now))
-            except simpy.Interrupt:
-                # sooner than thought
-                continue
-        del self.busy[op]
-        if stretch.size > 1:
-            self.disturbed[op] = stretch.times(busy.course)
-
-    def admit(self, step: Step) -> Callable[[], None]:
-        """A transfer arrives; what is left to do when it starts: a collective holds its cores before."""
-        if step.held != NOTHING:
-            self.take(step.held)
-        return partial(self.take, step.taken - step.held)
+        for steps in track.steps:
+            if steps:
+                _Stream(self, steps).begin()
 
     def take(self, taken: Taken) -> None:
         """Take so much more, or less, from all kernels."""
         self.taken += taken
         for busy in self.busy.values():
-            busy.disturb(int(self.env.now), self.taken)
-
-    def _end_of(self, op: int) -> simpy.Event:
-        if op not in self.waiting:
-            self.waiting[op] = self.env.event()
-        return self.waiting[op]
+            busy.disturb(self.env.now, self.taken)
 
     def record(self) -> ClassTimeline:
         """Times of all operations, those inside runs filled in."""
@@ -198,7 +225,7 @@ def run(job: Job, wiring: Quotient, *, runs: bool = True, contention: Contention
         Some transfers wait for dead links for ever, or some operations for each other; the message
         names them.
     """
-    env = simpy.Environment()
+    env = Clock()
     network = FlowNetwork(env, wiring)
     meetings = _Meetings(env, network, wiring)
     accelerators = []
@@ -211,10 +238,9 @@ def run(job: Job, wiring: Quotient, *, runs: bool = True, contention: Contention
         known, kernels = prepared[speed]
         track = compile_class(job, wiring, cls, runs=runs, known=known, kernels=kernels)
         accelerators.append(Accelerator(env, cls, track, len(program), meetings))
-    env.run()
+    events = env.run_down()
     _check_moving(job, wiring, network)
     _check_ended(job, wiring, accelerators)
-    events = next(env._eid)
     return Timeline(tuple(a.record() for a in accelerators), events, network.solves, network.account())
 
 
@@ -247,9 +273,9 @@ def _check_ended(job: Job, wiring: Quotient, accelerators: list[Accelerator]) ->
     stuck = []
     for accelerator in accelerators:
         for steps in accelerator.track.steps:
-            first = next((step for step in steps if accelerator.ended[step.op] < 0), None)
+            first = next((op for op, *_ in steps if accelerator.ended[op] < 0), None)
             if first is not None:
-                stuck.append((int(wiring.representatives[accelerator.cls]), first.op))
+                stuck.append((int(wiring.representatives[accelerator.cls]), first))
     if stuck:
         raise WorkloadError(stuck_at(job, stuck))
 

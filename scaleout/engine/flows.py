@@ -2,55 +2,53 @@
 
 All changes at one instant make one solve, after everything else of that instant; only transfers
 that share links, directly or through others, with one that came or went are solved again; a
-transfer whose rate stays is not touched. Finish dates sit in a heap. At a fault all transfers go
-on with what is left of them, over the links of the new epoch; one that crosses a dead link waits.
+transfer whose rate stays is not touched. Links that all their transfers cannot fill, even if each
+had all others to itself, bind nobody: sharing them does not count. Finish dates sit in a heap. A
+transfer that shares nothing gets its rate at once, and while that is so nobody asks when its last
+byte is through: what is late to leave its links leaves before anybody is counted as sharing them.
+At a fault all transfers go on with what is left of them, over the links of the new epoch; one that
+crosses a dead link waits.
 """
 
 import heapq
 from array import array
 from functools import partial
-from typing import Any
 
 import numpy as np
 import simpy
 from simpy.events import URGENT, EventPriority
 
+from scaleout.engine.clock import Alarm, Calls, Clock
 from scaleout.engine.program import ticks
 from scaleout.engine.quotient import Leg, Quotient, Transfer, Wiring
 from scaleout.engine.timeline import Moved
 
-__all__ = ["Done", "FlowNetwork"]
+__all__ = ["FlowNetwork"]
 
+_WHOLE = 1 << 40
+_FULL = _WHOLE - (1 << 10)
+"""Loads are whole numbers, so that sums are exact: of all that a link carries, and from where on it may bind."""
 _LAST = EventPriority(2)
 """Below SimPy's own priorities: after everything else of the instant."""
-
-
-class Done(simpy.Event):
-    """An event that can be triggered ahead of time."""
-
-    def succeed_after(self, delay: int, value: Any) -> None:
-        """Trigger the event `delay` ticks from now."""
-        self._ok = True
-        self._value = value
-        self.env.schedule(self, delay=delay)
 
 
 class _Flow:
     """A leg under way: its share done is brought up to date when its rate changes."""
 
     __slots__ = (
-        "done", "finish", "finished", "key", "latency", "leg", "place", "rate", "rest", "since", "start", "total",
+        "alarm", "done", "ends", "finish", "key", "latency", "leg", "place", "rate", "rest", "since", "total",
     )  # fmt: skip
 
-    def __init__(self, key: int, leg: Leg, rest: tuple[Leg, ...], finished: Done, start: int) -> None:
-        self.key, self.leg, self.rest, self.finished = key, leg, rest, finished
+    def __init__(self, key: int, leg: Leg, rest: tuple[Leg, ...], ends: Calls, now: int) -> None:
+        self.key, self.leg, self.rest, self.ends = key, leg, rest, ends
         self.latency = leg.latency
         self.place = leg.index
         """Of the leg among those of all epochs: which links it loads."""
-        start, self.start = int(self.finished.env.now), start
-        self.done, self.since, self.rate, self.finish = 0.0, start, 0.0, -1
+        self.done, self.since, self.rate, self.finish = 0.0, now, 0.0, -1
         self.total = 0
         """Ticks of the whole leg at the present rate; 0 where it does not move."""
+        self.alarm: Alarm | None = None
+        """Of the end with its latency, while it shares nothing."""
 
 
 class FlowNetwork:
@@ -64,7 +62,7 @@ class FlowNetwork:
         Links, loads and rates.
     """
 
-    def __init__(self, env: simpy.Environment, wiring: Quotient) -> None:
+    def __init__(self, env: Clock, wiring: Quotient) -> None:
         self.env = env
         self.solves = 0
         # stretches at a constant rate: place, start and end [tick], and share of the leg
@@ -73,12 +71,12 @@ class FlowNetwork:
         self._legs = self._wiring.legs
         self._first = 0
         for number, epoch in enumerate(wiring.epochs[1:], 1):
-            change = simpy.Event(env)
-            change.callbacks.append(partial(self._enter, number, epoch))
-            change._ok, change._value = True, None
             # before everything else of the instant
-            env.schedule(change, priority=URGENT, delay=epoch.start)
+            Alarm(env, epoch.start, [partial(self._enter, number, epoch)], URGENT)
         self._users: list[dict[int, _Flow]] = [{} for _ in wiring.capacity]
+        self._shares = _shares(self._wiring)
+        self._load = [0] * len(self._users)
+        """Of each link by its transfers, if each had its rate alone."""
         self._touched: dict[int, _Flow] = {}
         self._heap: list[tuple[int, int, _Flow]] = []
         self._rates: dict[tuple[int, ...], dict[int, float]] = {}
@@ -86,38 +84,73 @@ class FlowNetwork:
         self._wake_at = -1
         self._solve_due = False
 
-    def start(self, transfer: Transfer, finished: Done) -> None:
-        """Begin a transfer; `finished` fires, with the time of this start, after its last byte and latency."""
-        self._begin(transfer.legs, finished, int(self.env.now))
+    def start(self, transfer: Transfer, ends: Calls) -> None:
+        """Begin a transfer; the calls are made after its last byte and latency."""
+        self._begin(transfer.legs, ends)
 
-    def _begin(self, legs: tuple[Leg, ...], finished: Done, start: int) -> None:
-        """Begin the first of the legs of a transfer that started at `start`."""
+    def _begin(self, legs: tuple[Leg, ...], ends: Calls) -> None:
+        """Begin the first of these legs of a transfer."""
         wait = 0
         while legs and not legs[0].size:
             wait, legs = wait + self._legs[legs[0].index].latency, legs[1:]
         if not legs:
-            finished.succeed_after(wait, start)
-        elif wait:
-            self._later(wait, legs, finished, start)
+            Alarm(self.env, wait, ends)
+            return
+        if wait:
+            Alarm(self.env, wait, self._then(legs, ends))
+            return
+        now, users, load = self.env.now, self._users, self._load
+        flow = _Flow(self._next_key, self._legs[legs[0].index], legs[1:], ends, now)
+        flow.place += self._first
+        self._next_key += 1
+        free = True
+        for link, share in self._shares[flow.leg.index]:
+            if users[link] and load[link] + share > _FULL:
+                self._clear(link, now)
+                free = free and not (users[link] and load[link] + share > _FULL)
+            users[link][flow.key] = flow
+            load[link] += share
+        if free and flow.leg.alone:
+            self._run_at(flow, flow.leg.alone, now)
+        if flow.total:
+            flow.alarm = Alarm(self.env, flow.finish - now + flow.latency, [partial(self._passed, flow)])
         else:
-            flow = _Flow(self._next_key, self._legs[legs[0].index], legs[1:], finished, start)
-            flow.place += self._first
-            self._next_key += 1
-            for link in flow.leg.links:
-                self._users[link][flow.key] = flow
+            # less than a tick is left to the end of the instant
+            flow.rate = 0.0
             self._touched[flow.key] = flow
             self._solve_later()
 
-    def _later(self, wait: int, legs: tuple[Leg, ...], finished: Done, start: int) -> None:
-        self.env.timeout(wait).callbacks.append(lambda _: self._begin(legs, finished, start))
+    def _then(self, legs: tuple[Leg, ...], ends: Calls) -> Calls:
+        """What is to be done when the last leg is over: begin the next, or the calls."""
+        return [lambda _: self._begin(legs, ends)] if legs else ends
+
+    def _clear(self, link: int, now: int) -> None:
+        """Whoever shared nothing on a link and is through leaves it."""
+        for flow in list(self._users[link].values()):
+            if flow.alarm and flow.finish <= now:
+                self._leave(flow)
+
+    def _leave(self, flow: _Flow) -> None:
+        """The last byte is through."""
+        self._note(flow, flow.finish, 1.0 - flow.done)
+        flow.finish = -2
+        for link, share in self._shares[flow.leg.index]:
+            del self._users[link][flow.key]
+            if not flow.alarm and self._load[link] > _FULL:
+                self._touched.update(self._users[link])
+            self._load[link] -= share
+
+    def _passed(self, flow: _Flow, event: simpy.Event) -> None:
+        """A transfer that shared nothing is over, its latency too."""
+        if flow.finish != -2:
+            self._leave(flow)
+        for call in self._then(flow.rest, flow.ends):
+            call(event)
 
     def _solve_later(self) -> None:
         if not self._solve_due:
             self._solve_due = True
-            event = simpy.Event(self.env)
-            event.callbacks.append(self._solve)
-            event._ok, event._value = True, None
-            self.env.schedule(event, priority=_LAST)
+            Alarm(self.env, 0, [self._solve], _LAST)
 
     def _solve(self, _: simpy.Event) -> None:
         """Give every transfer that was touched, and all that share links with it, its fair rate."""
@@ -132,12 +165,12 @@ class FlowNetwork:
         self._plan_wake()
 
     def _component(self, flow: _Flow) -> list[_Flow]:
-        """All transfers that are linked to this one by shared links."""
+        """All transfers that are linked to this one by shared links that may bind."""
         found, queue = {flow.key: flow}, [flow]
         for member in queue:
             for link in member.leg.links:
                 users = self._users[link]
-                if len(users) > 1:
+                if len(users) > 1 and self._load[link] > _FULL:
                     for key, other in users.items():
                         if key not in found:
                             found[key] = other
@@ -155,21 +188,32 @@ class FlowNetwork:
             rates = dict(zip(active, self._wiring.rates(active).tolist(), strict=True))
             self._rates[active] = rates
         for flow in component:
+            self._watch(flow)
             self._set_rate(flow, rates[flow.leg.index])
+
+    def _watch(self, flow: _Flow) -> None:
+        """From now on it matters to others when the last byte is through."""
+        if flow.alarm:
+            flow.alarm.cancel()
+            flow.alarm = None
+            heapq.heappush(self._heap, (flow.finish, flow.key, flow))
 
     def _set_rate(self, flow: _Flow, rate: float) -> None:
         if rate == flow.rate:
             return
-        now = int(self.env.now)
+        now = self.env.now
+        self._watch(flow)
         self._carry(flow, now)
-        flow.since, flow.rate = now, rate
-        if not rate:
-            flow.total, flow.finish = 0, -1
-            return
+        if rate:
+            self._run_at(flow, rate, now)
+            heapq.heappush(self._heap, (flow.finish, flow.key, flow))
+        else:
+            flow.since, flow.rate, flow.total, flow.finish = now, 0.0, 0, -1
+
+    def _run_at(self, flow: _Flow, rate: float, now: int) -> None:
         seconds = flow.leg.size / rate
-        flow.total = ticks(seconds)
-        flow.finish = now + ticks((1.0 - flow.done) * seconds)
-        heapq.heappush(self._heap, (flow.finish, flow.key, flow))
+        flow.since, flow.rate, flow.total = now, rate, ticks(seconds)
+        flow.finish = now + (ticks((1.0 - flow.done) * seconds) if flow.done else flow.total)
 
     def _carry(self, flow: _Flow, now: int) -> None:
         """Count what was carried at the present rate."""
@@ -184,7 +228,9 @@ class FlowNetwork:
 
     def _enter(self, number: int, wiring: Wiring, _: simpy.Event) -> None:
         """Go over to another epoch: what is under way goes on over its links."""
-        now = int(self.env.now)
+        now = self.env.now
+        for link in range(len(self._users)):
+            self._clear(link, now)
         for key, flow in sorted({key: flow for users in self._users for key, flow in users.items()}.items()):
             leg = wiring.legs[flow.leg.index]
             if not self._wiring.alike(wiring, leg.index):
@@ -198,6 +244,10 @@ class FlowNetwork:
             self._touched[key] = flow
         self._wiring, self._legs, self._rates = wiring, wiring.legs, {}
         self._first = number * len(wiring.legs)
+        self._shares, self._load = _shares(wiring), [0] * len(self._users)
+        for flow in self._touched.values():
+            for link, share in self._shares[flow.leg.index]:
+                self._load[link] += share
         if self._touched:
             self._solve_later()
 
@@ -217,28 +267,33 @@ class FlowNetwork:
             heapq.heappop(heap)
         if heap and (self._wake_at < 0 or heap[0][0] < self._wake_at):
             self._wake_at = heap[0][0]
-            self.env.timeout(self._wake_at - int(self.env.now)).callbacks.append(self._wake)
+            Alarm(self.env, self._wake_at - self.env.now, [self._wake])
 
     def _wake(self, _: simpy.Event) -> None:
         """End the transfers whose date has come."""
-        now = int(self.env.now)
+        now = self.env.now
         if self._wake_at == now:
             self._wake_at = -1
         heap = self._heap
         while heap and heap[0][0] <= now:
-            date, key, flow = heapq.heappop(heap)
+            date, flow = heapq.heappop(heap)[::2]
             if flow.finish != date:
                 continue
-            self._note(flow, now, 1.0 - flow.done)
-            flow.finish = -2
-            for link in flow.leg.links:
-                users = self._users[link]
-                del users[key]
-                self._touched.update(users)
-            if flow.rest:
-                self._later(flow.latency, flow.rest, flow.finished, flow.start)
-            else:
-                flow.finished.succeed_after(flow.latency, flow.start)
+            self._leave(flow)
+            Alarm(self.env, flow.latency, self._then(flow.rest, flow.ends))
         if self._touched:
             self._solve_later()
         self._plan_wake()
+
+
+def _shares(wiring: Wiring) -> list[tuple[tuple[int, int], ...]]:
+    """Links that each leg loads, and what of them it takes with its rate alone; more than all of a dead one."""
+    found = []
+    for leg, (link, weight, count) in zip(wiring.legs, wiring.loads, strict=True):
+        taken = dict.fromkeys(leg.links, 0 if leg.alone else 2 * _WHOLE)
+        if leg.alone:
+            filled = _WHOLE * leg.alone * weight * count / wiring.capacity[link]
+            for at, share in zip(link.tolist(), np.ceil(filled).astype(np.int64).tolist(), strict=True):
+                taken[at] += share
+        found.append(tuple(taken.items()))
+    return found

@@ -21,7 +21,7 @@ from scaleout.engine.contention import NOTHING, Kernels, Row, Stretch, Taken, le
 from scaleout.engine.program import COLLECTIVE, COMPUTE, RECEIVE, STREAMS, Job, Program, ticks
 from scaleout.engine.quotient import Quotient, Transfer
 
-__all__ = ["Step", "Track", "compile_class"]
+__all__ = ["Step", "Task", "Track", "compile_class"]
 
 
 class Pattern(NamedTuple):
@@ -36,15 +36,11 @@ Known = dict[bytes, Pattern | None]
 """Patterns by streams, times and distances; None where a run would not be equal to its operations."""
 
 
-class Step(NamedTuple):
-    """What one stream does next.
+class Task(NamedTuple):
+    """What a step of a stream does; steps that are alike share one.
 
     Parameters
     ----------
-    op
-        Operation whose end the step reports: of a run, the last.
-    waits
-        Operations of other streams that must have ended.
     duration
         Of a compute operation or a run [tick].
     transfer, role
@@ -55,14 +51,17 @@ class Step(NamedTuple):
         Of a compute operation or a run that what is taken may disturb.
     """
 
-    op: int
-    waits: tuple[int, ...]
     duration: int
-    transfer: Transfer | None
-    role: int
+    transfer: Transfer | None = None
+    role: int = 0
     held: Taken = NOTHING
     taken: Taken = NOTHING
     stretch: Stretch | None = None
+
+
+Step = tuple[int, tuple[int, ...], Task]
+"""What one stream does next: the operation whose end the step reports, of a run the last; operations of other
+streams that must have ended; and what it does."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,8 +72,6 @@ class Track:
     ----------
     steps
         Per stream.
-    signals
-        Operations whose end another stream waits for.
     runs
         (pattern, first and last + 1 position in `local`) of each run.
     patterns
@@ -84,7 +81,6 @@ class Track:
     """
 
     steps: tuple[tuple[Step, ...], ...]
-    signals: frozenset[int]
     runs: tuple[tuple[int, int, int], ...]
     patterns: tuple[Pattern, ...]
     local: Ints
@@ -157,25 +153,31 @@ def compile_class(
     elsewhere = (after >= 0) & np.where(
         in_run[:, None], ~in_run[after], program.stream[after] != program.stream[:, None]
     )
-    waited, waits = _rows(np.where(elsewhere, after, -1))
+    waits = _rows(np.where(elsewhere, after, -1))
     lows, highs = np.array(bounds, dtype=np.int64).reshape(-1, 2).T
-    spans = [int(pattern.end[-1]) for pattern in patterns]
-    for op, first, kind in zip(local[highs - 1].tolist(), local[lows].tolist(), kinds, strict=True):
-        steps[0].append(Step(op, waits[first], spans[kind], None, 0, stretch=patterns[kind].stretch))
-    alone = np.flatnonzero(~in_run)
-    columns = (alone, program.kind[alone], program.item[alone], program.stream[alone], taken[alone])
-    for op, kind, item, stream, time in zip(*(column.tolist() for column in columns), strict=True):
+    whole = [Task(int(pattern.end[-1]), stretch=pattern.stretch) for pattern in patterns]
+    firsts = [waits[op] for op in local[lows].tolist()]
+    steps[0] += zip(local[highs - 1].tolist(), firsts, [whole[kind] for kind in kinds], strict=True)
+
+    def task(op: int) -> Task:
+        kind, item, time = int(program.kind[op]), int(program.item[op]), int(taken[op])
         if kind == COMPUTE:
-            stretch = kernels.alone(item, time) if kernels else None
-            steps[stream].append(Step(op, waits[op], time, None, 0, stretch=stretch))
-        else:
-            transfer, taking = transfers[kind, item], takes.get((kind, item), NOTHING)
-            # the kernels of a collective wait for their peers; those of a send are there when both sides are
-            held = Taken(taking.cores, 0) if kind == COLLECTIVE else NOTHING
-            steps[stream].append(Step(op, waits[op], time, transfer, int(kind == RECEIVE), held, taking))
+            return Task(time, stretch=kernels.alone(item, time) if kernels else None)
+        taking = takes.get((kind, item), NOTHING)
+        # the kernels of a collective wait for their peers; those of a send are there when both sides are
+        held = Taken(taking.cores, 0) if kind == COLLECTIVE else NOTHING
+        return Task(time, transfers[kind, item], int(kind == RECEIVE), held, taking)
+
+    alone = np.flatnonzero(~in_run)
+    codes = program.item[alone] * (RECEIVE + 1) + program.kind[alone]
+    _, examples, which = np.unique(codes, return_index=True, return_inverse=True)
+    tasks = [task(op) for op in alone[examples].tolist()]
+    for stream, mine in enumerate(steps):
+        here = program.stream[alone] == stream
+        ops = alone[here].tolist()
+        mine += zip(ops, [waits[op] for op in ops], [tasks[at] for at in which[here].tolist()], strict=True)
     table = tuple(zip(kinds, lows.tolist(), highs.tolist(), strict=True))
-    signals = frozenset(waited.tolist())
-    return Track(tuple(tuple(s) for s in steps), signals, table, tuple(patterns), local)
+    return Track(tuple(tuple(s) for s in steps), table, tuple(patterns), local)
 
 
 def _takes(
@@ -198,17 +200,16 @@ def _columns(program: Program, takes: dict[tuple[int, int], Taken]) -> Ints:
     return columns
 
 
-def _rows(table: Ints) -> tuple[Ints, list[tuple[int, ...]]]:
-    """The entries of a table that are not negative, all together and row by row."""
+def _rows(table: Ints) -> list[tuple[int, ...]]:
+    """The entries of a table that are not negative, row by row."""
     valid = table >= 0
-    entries = table[valid]
     rows: list[tuple[int, ...]] = [()] * len(table)
-    flat, begin = entries.tolist(), 0
+    flat, begin = table[valid].tolist(), 0
     some = np.flatnonzero(valid.any(axis=1))
     for row, size in zip(some.tolist(), valid[some].sum(axis=1).tolist(), strict=True):
         rows[row] = tuple(flat[begin : begin + size])
         begin += size
-    return entries, rows
+    return rows
 
 
 def _find_runs(
@@ -250,8 +251,9 @@ def _find_runs(
     numbers: dict[bytes, int] = {}
     patterns: list[Pattern] = []
     kinds = []
+    table, width = rows.tobytes(), rows.itemsize * rows.shape[1]
     for low, high in bounds:
-        key = rows[low:high].tobytes()
+        key = table[low * width : high * width]
         if key not in numbers:
             if key not in known:
                 known[key] = _time_run(rows[low:high], kernels)

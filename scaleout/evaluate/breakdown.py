@@ -173,8 +173,9 @@ def _pick(wanted: Bools, ops: Program) -> Bools:
 
 
 def _parts(parts: tuple[tuple[str, float], ...], taken: int) -> list[tuple[str, int]]:
-    """An operation's ticks shared out over its parts; the last takes what rounding leaves; without time there are none."""
+    """An operation's ticks shared out over its parts; the last takes what rounding leaves."""
     if not parts:
+        # nothing but a place to wait at, which takes no time
         return []
     whole = sum(seconds for _, seconds in parts)
     shares = [round(taken * seconds / whole) for _, seconds in parts[:-1]]

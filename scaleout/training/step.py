@@ -6,9 +6,8 @@ buckets reduced beside the backward of the last micro-batch, and the next norm. 
 that all-reduce together, so one period is the steady state exactly.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
-from itertools import takewhile
 
 import numpy as np
 
@@ -33,6 +32,7 @@ from scaleout.parallel import (
 )  # fmt: skip
 from scaleout.specs import Chip, TrainingExperiment
 from scaleout.training.imperfect import speeds
+from scaleout.training.itinerary import Form, Itinerary, Steps
 from scaleout.training.missing import refuse_missing
 from scaleout.training.mixed import seats
 from scaleout.training.offload import check_host, on_host, refuse_hostless, resident
@@ -41,8 +41,8 @@ from scaleout.training.schedules import Pass
 from scaleout.training.slower import Slower
 from scaleout.training.stages import Place, chunks_of
 from scaleout.training.state import GATHER, State
-from scaleout.training.timetable import Steps, finished, timetable
-from scaleout.training.writer import PassWriter, message_way
+from scaleout.training.timetable import timetable
+from scaleout.training.writer import PassWriter, Span, Written
 
 __all__ = ["build"]
 
@@ -84,7 +84,7 @@ def build(experiment: TrainingExperiment) -> Job:
         places = [
             Place(chunks[at], at == 0, at == len(chunks) - 1, came, goes) for _, at, came, goes in table.seats[stage]
         ]
-        programs.append(_program(experiment, state, writer, places, table.steps[stage], table.inbox[stage]))
+        programs.append(_program(experiment, state, writer, places, table.steps[stage], table.itineraries[stage]))
         mine = [place.chunk for place in places]
         held = state.static(mine)
         written = [*writer.layers.values(), *writer.plain.values()]
@@ -139,75 +139,73 @@ def _program(
     writer: PassWriter,
     places: list[Place],
     steps: Steps,
-    inbox: Mapping[int, tuple[Pass, ...]],
+    plan: Itinerary,
 ) -> Program:
     """Update, passes in the schedule's order, and the meeting at the end."""
     stack = experiment.stack
     # a chunk's first forward waits for its own gather, or the very first pass for all of them
-    used = list(dict.fromkeys(one.chunk for step in steps for one in step))
-    opening, gathers = state.opening([places[chunk] for chunk in used])
-    waiting = dict(zip(used, gathers if stack.overlap_parameter_gather else gathers[-1:], strict=False))
+    opening, gathers = state.opening([places[chunk] for chunk in plan.chunks])
+    waiting = dict(zip(plan.chunks, gathers if stack.overlap_parameter_gather else gathers[-1:], strict=False))
     blocks, names, extra = [opening], [""], []
-    ends = finished(steps)
-    coming = {way: iter(passes) for way, passes in inbox.items()}
     early: dict[Pass, int] = {}
     blocking = not stack.overlap_sends or (experiment.reduces_each and not writer.overlapped)
     through, reduced = int(np.flatnonzero(opening.ops[:, 0] == COMPUTE)[-1]), 0
-    begun: set[int] = set()
     # what a pass's first copy in, and its kernels, wait for; where each pass's last copy out is
-    came, gone = _last_out(opening), -1
+    came, gone, copied = _last_out(opening), -1, experiment.offload.any
     left: dict[tuple[int, int], int] = {}
+    known: dict[int, tuple[Written, int, list[tuple[Form, Span, int]]]] = {}
     size = len(opening)
-    for number, step in enumerate(steps):
-        made = []
-        for one in step:
-            place = places[one.chunk]
-            way = message_way(one, place)
-            if way and one not in early:
-                # messages are taken in the order in which they are sent, whatever they are for
-                for other in takewhile(one.__ne__, coming[way]):
-                    early[other] = size
-                    blocks.append(writer.received(way))
-                    names.append("")
-                    size += 1
-            whole = number == ends[one.chunk] and one.kind in "BW"
-            edge = whole if one.kind != "F" else one.chunk not in begun
-            begun.add(one.chunk)
-            made.append(writer.written(one, place, edge=edge, received=one in early))
-        written = made[0] if len(made) == 1 else writer.pair(*made)
-        received = [early.pop(one) for one in step if one in early]
-        freed = came
-        for one, span in zip(step, written.spans, strict=True):
-            waits = list(received)
-            if one.kind == "F" and one.chunk in waiting:
-                waits.append(waiting.pop(one.chunk))
-            if blocks[1:] and span.first >= 0 and (span.first != span.kernel or blocking):
+    for at, number in enumerate(plan.which):
+        for way, one in plan.early.get(at, ()):
+            early[one] = size
+            blocks.append(writer.received(way))
+            names.append("")
+            size += 1
+        if number not in known:
+            known[number] = _written(writer, places, plan.forms[number])
+        written, length, passes = known[number]
+        received = [early.pop(one) for one in steps[at] if one in early] if early else []
+        here, freed = len(blocks), came
+        for one, (form, span, free) in zip(steps[at], passes, strict=True):
+            waits = received[:]
+            if form.kind == "F" and form.chunk in waiting:
+                waits.append(waiting.pop(form.chunk))
+            if here > 1 and span.first >= 0 and (span.first != span.kernel or blocking):
                 # a collective is issued after the kernels before it, on whatever stream it runs
                 waits.append(through)
-            if span.gather >= 0 and not (blocks[1:] and span.gather == span.first):
-                extra.append((len(blocks), span.gather, through))
+            if span.gather >= 0 and not (here > 1 and span.gather == span.first):
+                extra.append((here, span.gather, through))
             if span.out >= 0 and gone >= 0:
                 # buffers are free
                 waits.append(gone)
-            # an operation waits for so many at most, messages in its own block among them
-            free = DEPENDENCIES - np.count_nonzero(written.block.after[span.first]) if waits else 0
-            extra += [(len(blocks), span.first, op) for op in waits[:free]]
-            mine = left.get((one.chunk, one.micro_batch), -1)
-            for copy, waited in ((span.fetch, came), (span.second, through), (span.kept, mine)):
-                if copy >= 0 and waited >= 0:
-                    extra.append((len(blocks), copy, waited))
-            freed = max(freed, size + span.free if span.free >= 0 else -1)
-            if span.out >= 0:
-                gone = left[one.chunk, one.micro_batch] = size + span.out
+            extra += [(here, span.first, op) for op in waits[:free]]
+            if copied:
+                mine = left.get((one.chunk, one.micro_batch), -1)
+                for copy, waited in ((span.fetch, came), (span.second, through), (span.kept, mine)):
+                    if copy >= 0 and waited >= 0:
+                        extra.append((here, copy, waited))
+                freed = max(freed, size + span.free if span.free >= 0 else -1)
+                if span.out >= 0:
+                    gone = left[one.chunk, one.micro_batch] = size + span.out
             if span.reduction >= 0:
                 reduced = size + span.reduction
         came = freed
         if written.through >= 0:
             through = size + written.through
         blocks.append(written.block)
-        words = (f"{one.kind}{one.micro_batch}" + (f".{one.chunk}" if places[1:] else "") for one in step)
-        names.append("&".join(words) if written.through >= 0 else "")
-        size += len(written.block)
+        names.append(plan.names[at] if written.through >= 0 else "")
+        size += length
     # the closing's first operation needs all gradients: it waits for the last kernel and the last bucket
     extra += [(len(blocks), 0, op) for op in (through, reduced) if op]
     return join([*blocks, state.closing(places)], [*names, ""], extra)
+
+
+def _written(
+    writer: PassWriter, places: list[Place], forms: tuple[Form, ...]
+) -> tuple[Written, int, list[tuple[Form, Span, int]]]:
+    """A step, its number of operations, and its passes, with how much more the first operation of each may wait for."""
+    made = [writer.written(form, places[form.chunk]) for form in forms]
+    written = made[0] if len(made) == 1 else writer.pair(*made)
+    # an operation waits for so many at most, messages in its own block among them
+    free = [DEPENDENCIES - int(np.count_nonzero(written.block.after[span.first])) for span in written.spans]
+    return written, len(written.block), list(zip(forms, written.spans, free, strict=True))

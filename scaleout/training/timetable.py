@@ -7,13 +7,13 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from scaleout.errors import SpecError
+from scaleout.training.itinerary import Itinerary, Steps, finished, itinerary
 from scaleout.training.schedules import KINDS_OF_PASS, Pass, Placement, Schedule
 
-__all__ = ["DOWN", "UP", "Seat", "Timetable", "copies", "finished", "routes", "seats_of", "timetable", "together"]
+__all__ = ["DOWN", "UP", "Seat", "Timetable", "copies", "routes", "seats_of", "timetable", "together"]
 
 DOWN, UP = 1, -1
 """Ways of a message: to the next stage, and to the one before."""
-Steps = tuple[tuple[Pass, ...], ...]
 
 
 class Seat(NamedTuple):
@@ -48,11 +48,14 @@ class Timetable:
         Of each stage: where its chunks stand in the model.
     inbox
         Of each stage and way: the passes that the messages which come that way are for, as they are sent.
+    itineraries
+        Of each stage.
     """
 
     steps: tuple[Steps, ...]
     seats: tuple[tuple[Seat, ...], ...]
     inbox: tuple[Mapping[int, tuple[Pass, ...]], ...]
+    itineraries: tuple[Itinerary, ...]
 
 
 def routes(placement: Placement, stages: int, chunks: int) -> list[list[tuple[int, int]]]:
@@ -112,7 +115,12 @@ def timetable(schedule: Schedule, stages: int, chunks: int, micro_batches: int) 
     _check_runs(schedule.name, steps, seats, ways)
     if several > 1:
         _check_copies(schedule.name, steps, seats)
-    return Timetable(steps, seats, _inboxes(steps, seats, ways))
+    inbox = _inboxes(steps, seats, ways)
+    plans = [
+        itinerary(mine, [(seat.came, seat.goes) for seat in seats[stage]], inbox[stage])
+        for stage, mine in enumerate(steps)
+    ]
+    return Timetable(steps, seats, inbox, tuple(plans))
 
 
 def _steps(name: str, stage: int, given: Iterable[object]) -> Steps:
@@ -209,12 +217,6 @@ def _check_runs(
             one = steps[stage][at[stage]][0]
             rows.append(f"stage {stage}: {_words(one)} waits for stage {other}: {_words(needed)}")
         raise SpecError(f"schedule {name}: stages wait for each other for ever:\n  " + "\n  ".join(rows))
-
-
-def finished(steps: Steps) -> dict[int, int]:
-    """The step after which the gradients of each chunk are whole, in the order in which that comes."""
-    last = {one.chunk: at for at, step in enumerate(steps) for one in step if one.kind in "BW"}
-    return dict(sorted(last.items(), key=lambda row: row[1]))
 
 
 def _check_copies(name: str, steps: Sequence[Steps], seats: Sequence[Sequence[Seat]]) -> None:

@@ -13,25 +13,18 @@ from scaleout.parallel import KINDS, Block, Frozen, Layers, Tables, begins, inte
 from scaleout.specs import Stack
 from scaleout.training.copies import Copies
 from scaleout.training.held import Held
-from scaleout.training.schedules import Pass
+from scaleout.training.itinerary import Form, message_way
 from scaleout.training.stages import Place
 from scaleout.training.state import State
 from scaleout.training.timetable import DOWN, UP
 from scaleout.training.units import Units
 
-__all__ = ["PassWriter", "Span", "Written", "message_way"]
+__all__ = ["PassWriter", "Span", "Written"]
 
 _LINES = {DOWN: ("pp_forward", "forward"), UP: ("pp_backward", "backward")}
 """Family and streams of the messages to the next stage, and to the one before."""
 Part = Literal["both", "input", "weight"]
 _PARTS: dict[str, Part] = {"F": "both", "B": "both", "I": "input", "W": "weight"}
-
-
-def message_way(step: Pass, place: Place) -> int:
-    """Which way the message that a pass waits for comes; 0 for none."""
-    if step.kind == "W":
-        return 0
-    return place.came if step.kind == "F" else -place.goes
 
 
 class Span(NamedTuple):
@@ -114,20 +107,12 @@ class PassWriter:
         self._pairs: dict[tuple[int, int], Written] = {}
         self._numbers: dict[Place, int] = {}
 
-    def written(self, step: Pass, place: Place, *, edge: bool, received: bool) -> Written:
-        """The block of a pass.
-
-        Parameters
-        ----------
-        edge
-            Forward, it is the first of its chunk; otherwise the gradients of the chunk are whole after it.
-        received
-            The message that it waits for was taken before.
-        """
-        key = (step.kind, self._numbers.setdefault(place, len(self._numbers)), edge, received)
+    def written(self, form: Form, place: Place) -> Written:
+        """The block of a pass."""
+        key = (form.kind, self._numbers.setdefault(place, len(self._numbers)), form.edge, form.received)
         if key not in self._blocks:
-            write = self._forward if step.kind == "F" else self._backward
-            block, copies, gather, reduction = write(step, place, edge, received)
+            write = self._forward if form.kind == "F" else self._backward
+            block, copies, gather, reduction = write(form, place)
             kinds = block.ops[:, 0]
             kernels, sends = np.flatnonzero(kinds == COMPUTE), np.flatnonzero(kinds == SEND)
             through = _end(kernels, -1)
@@ -219,12 +204,12 @@ class PassWriter:
             ahead if state.units else 0,
         )
 
-    def _forward(self, step: Pass, place: Place, first: bool, received: bool) -> _Made:
+    def _forward(self, form: Form, place: Place) -> _Made:
         """The block and its first gather, -1 for none; a forward pass reduces nothing."""
         block, units = Block(self.tables), self._units(place)
-        after = self._enter(block, place.came, received)
+        after = self._enter(block, place.came, form.received)
         kept = self.state.experiment.reshard
-        gather = range(len(units)) if kept in ("forward", "backward") or (kept == "step" and first) else ()
+        gather = range(len(units)) if kept in ("forward", "backward") or (kept == "step" and form.edge) else ()
         copies = self._copies(block, units, gather, self.stack.forward_prefetch, "forward")
         flow = Units(
             block,
@@ -245,19 +230,19 @@ class PassWriter:
         self._send(block, place.goes, after)
         return block.freeze(), copies.marks, flow.first_gather, -1
 
-    def _backward(self, step: Pass, place: Place, whole: bool, received: bool) -> _Made:
+    def _backward(self, form: Form, place: Place) -> _Made:
         """The block, its first gather and its last gradient reduction, -1 for none."""
-        block, units, part = Block(self.tables), self._units(place)[::-1], _PARTS[step.kind]
-        after = self._enter(block, message_way(step, place), received)
+        block, units, part = Block(self.tables), self._units(place)[::-1], _PARTS[form.kind]
+        after = self._enter(block, message_way(form.kind, place.came, place.goes), form.received)
         state, kept = self.state, self.state.experiment.reshard
-        reduces = part != "input" and (whole or state.experiment.reduces_each)
+        reduces = part != "input" and (form.edge or state.experiment.reduces_each)
         embedding = Held()
         if part == "weight" and place.first:
             # computed before, and reduced with the rest
             embedding = units.pop().held
         again = [at for at, unit in enumerate(units) if not unit.stays] if kept == "forward" else []
         # gradients of weights need the weights no more, but the last of them ends the step
-        drops = whole if kept == "step" else kept != "never" and part != "weight"
+        drops = form.edge if kept == "step" else kept != "never" and part != "weight"
         gather = again if part != "weight" else []
         copies = self._copies(block, units, gather, self.stack.backward_prefetch, part)
         flow = Units(

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from machines import job, line, program, record
 
-from scaleout.engine import Family, Job, Message
+from scaleout.engine import Family, Job, Message, flows
 from scaleout.errors import TopologyError, WorkloadError
-from scaleout.evaluate.event import Recording
+from scaleout.evaluate.event import Recording, evaluate
+from scaleout.io.catalogue import load
 from scaleout.network import max_min
-from scaleout.specs import Fault
+from scaleout.specs import Batch, Fault, Layout, TrainingExperiment
 
 SECOND = 1_000_000_000_000
 LINK = "chip 0 -> chip 1"
@@ -53,6 +54,12 @@ def test_faults_on_one_link_multiply_and_end() -> None:
 def test_a_transfer_over_a_dead_link_stalls_and_goes_on() -> None:
     stalled = [fault(1.0, until=7.5, share=0, then="stall")]
     assert ends(record(sends(4e9), line(4), faults=stalled)) == [10.5]
+
+
+def test_less_than_a_tick_is_no_time() -> None:
+    # a 4,000th of a byte at 1 GB/s is a quarter of a tick, at half the rate half of one
+    assert ends(record(sends(0.00025), line(4))) == [0.0]
+    assert ends(record(sends(0.00025, 0.00025), line(4))) == [0.0, 0.0]
 
 
 def test_one_that_begins_while_its_link_is_dead_waits_for_it() -> None:
@@ -136,3 +143,25 @@ def test_dead_links_among_many_shares(seed: int) -> None:
     crosses_dead = np.bincount(flow, capacity[link] == 0) > 0
     assert (rate[crosses_dead] == 0).all()
     assert (rate[~crosses_dead] > 0).all()
+
+
+def test_links_that_cannot_bind_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    # experts, stages and replicas on the same ports and leaves; with every shared link solved as if it bound
+    layout = Layout(pp=4, dp=64, ep=32, zero=1)
+    spec = TrainingExperiment(
+        system=load("system", "dgx-h100"),
+        chips=256,
+        model=load("model", "deepseek-v2-lite"),
+        layout=layout,
+        batch=Batch(global_=64 * 8, sequence=4096),
+        stack=load("stack", "megatron-lm"),
+    )
+    fast = evaluate(spec)
+    monkeypatch.setattr(flows, "_FULL", -1)
+    whole = evaluate(spec)
+    assert whole.timeline.solves > fast.timeline.solves > 0
+    assert whole.timeline.events > fast.timeline.events
+    for one, other in zip(fast.timeline.classes, whole.timeline.classes, strict=True):
+        for times in ("arrived", "started", "ended"):
+            assert np.array_equal(getattr(one, times), getattr(other, times))
+    assert fast.usage().busy == pytest.approx(whole.usage().busy, rel=1e-12)

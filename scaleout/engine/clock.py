@@ -1,0 +1,43 @@
+"""Simulated time: SimPy's environment in whole ticks, with events that make calls."""
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+
+import simpy
+from simpy.events import NORMAL, EventPriority
+
+__all__ = ["Alarm", "Calls", "Clock"]
+
+Calls = list[Callable[[simpy.Event], None]]
+
+
+class Clock(simpy.Environment):
+    """An environment whose time is a whole number."""
+
+    now: int = 0
+    """Time [tick]."""
+
+    def run_down(self) -> int:
+        """Process all events, and count them; as `run`, for events that neither fail nor stop anything."""
+        queue, count = self._queue, 0
+        while queue:
+            now, _, _, event = heappop(queue)
+            self._now = self.now = now  # type: ignore[assignment]
+            calls, event.callbacks = event.callbacks, None  # type: ignore[assignment]
+            count += 1
+            for call in calls:
+                call(event)
+        return count
+
+
+class Alarm(simpy.Event):
+    """An event `delay` ticks from now that makes these calls."""
+
+    def __init__(self, env: Clock, delay: int, calls: Calls, priority: EventPriority = NORMAL) -> None:
+        self.env, self.callbacks, self._ok, self._value = env, calls, True, None
+        # as env.schedule, without the call
+        heappush(env._queue, (env._now + delay, priority, next(env._eid), self))
+
+    def cancel(self) -> None:
+        """Make none of the calls."""
+        self.callbacks = []
