@@ -20,8 +20,9 @@ __all__ = ["command"]
 @click.option("--write", "page", type=click.Path(path_type=Path), required=True, help="Markdown file to write.")
 @click.option("--figures", type=click.Path(path_type=Path), help="Folder of the figures. [default: figures/ beside it]")
 @click.option("--notes", type=click.Path(path_type=Path), help="YAML file: name of table -> what is off and why.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes for training steps.")
 @click.option("--date", default=None, help="Date on the page. [default: today]")
-def command(folder: Path, page: Path, figures: Path | None, notes: Path | None, date: str | None) -> None:
+def command(folder: Path, page: Path, figures: Path | None, notes: Path | None, jobs: int, date: str | None) -> None:
     """Compare every table of FOLDER with the simulator, and write a page with figures.
 
     Tables are known by their names, such as gemm.csv; those that are not there are passed over.
@@ -44,7 +45,7 @@ def command(folder: Path, page: Path, figures: Path | None, notes: Path | None, 
         tables = {}
         for path in paths:
             with progress(path.name) as watch:
-                agreement = validate(TABLES[path.name], path, watch)
+                agreement = validate(TABLES[path.name], path, watch, jobs=jobs)
             digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
             tables[path.stem] = Measured(path.name, digest, agreement)
         head = f"scaleout {__version__}, {date or datetime.now(UTC).date().isoformat()}"

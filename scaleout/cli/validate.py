@@ -27,8 +27,9 @@ _FORMATS = (".png", ".svg")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (errors as fractions) instead of tables.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw simulated against measured into a .png or .svg.")
 @click.option("--rows", type=click.IntRange(0), default=10, show_default=True, help="Rows furthest off to list.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes for training steps.")
 @click.option("--all", "everything", is_flag=True, help="List every line left out; with --json also every row.")
-def command(kind: str, file: Path, as_json: bool, plot: Path | None, rows: int, everything: bool) -> None:
+def command(kind: str, file: Path, as_json: bool, plot: Path | None, rows: int, jobs: int, everything: bool) -> None:
     """Compare every row of FILE, a CSV table of measurements of one KIND, with the simulator.
 
     Errors are simulated / measured - 1. Rows that cannot be simulated are left out, with the reason;
@@ -39,13 +40,14 @@ def command(kind: str, file: Path, as_json: bool, plot: Path | None, rows: int, 
       scaleout validate gemm gemm.csv
       scaleout validate gemm gemm.csv --plot gemm.svg --rows 30
       scaleout validate gemm gemm.csv --json > gemm.json
+      scaleout validate training training.csv --jobs 2
     """
     kind_module(kind)
     if plot is not None and plot.suffix.lower() not in _FORMATS:
         raise SpecError(f"--plot {plot}: a figure is written as {' or '.join(_FORMATS)}")
     with _output(plot):
         with progress(f"{kind} {file.name}") as watch:
-            agreement = validate(kind, file, watch)
+            agreement = validate(kind, file, watch, jobs=jobs)
         drawn = _draw(agreement, plot)
     if as_json:
         click.echo(json.dumps(agreement.summary() | (_rows(agreement) if everything else {}), indent=2))

@@ -21,6 +21,9 @@ _WIDTH = 2.0
 _GRID = 8.0
 """Elements that a side of a 16-bit product must be a multiple of to run on tensor cores
 (NVIDIA, Matrix Multiplication Background User's Guide: 16 bytes)."""
+_OFF_GRID = 0.5
+"""Share of the fp32 rate that products off the grid reach: operands in 16 bits are widened on the way
+to the vector units (docs/training.md)."""
 
 
 class Rates(NamedTuple):
@@ -108,7 +111,7 @@ def pack(chip: Chip, stack: Stack, precision: str) -> Rates:
         dropout=float(stack.dropout),
         fused_sum=float(stack.fused_gradient_sum),
         elementwise=elementwise,
-        vector=chip.peak_flops.get("fp32", chip.flops(plain)),
+        vector=_OFF_GRID * chip.peak_flops["fp32"] if "fp32" in chip.peak_flops else chip.flops(plain),
         gap=stack.kernel_gap,
         host=stack.host_launch,
         fused_loss=float(stack.fused_loss),

@@ -39,7 +39,8 @@ class Stack:
     overlap_parameter_gather
         Parameters are gathered beside the first forward passes; otherwise before them.
     overlap_gradient_reduction
-        Buckets of gradients are reduced beside the rest of backward; otherwise after it.
+        Buckets, or units, of gradients are reduced beside the rest of backward; otherwise buckets after it,
+        and the kernels of a unit wait for the unit before.
     overlap_sends
         A rank goes on with its next pass while it sends to another stage; otherwise when the
         message is through.

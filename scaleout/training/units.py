@@ -65,9 +65,10 @@ class Units:
         waits = (*after, self._gathered[at]) if at in self._gathered else after
         if at in self._gathered and state.stack.gather_copies:
             waits = (state.copy(self.block, "copies of weights", self.held[at], state.stack.gather_copies, waits),)
-        # two units have gradients at a time: the one that computes, and the one that is reduced
-        if len(self._reduced) > 1 and self._reduced[-2] >= 0:
-            waits = (*waits, self._reduced[-2])
+        # two units have gradients at a time, the one that computes and the one that is reduced; or one, which blocks
+        oldest = 2 if state.stack.overlap_gradient_reduction else 1
+        if len(self._reduced) >= oldest and self._reduced[-oldest] >= 0:
+            waits = (*waits, self._reduced[-oldest])
         self._start = self.block.last + 1
         return waits
 

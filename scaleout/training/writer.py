@@ -161,8 +161,8 @@ class PassWriter:
 
     @property
     def overlapped(self) -> bool:
-        """Whether gradients are reduced beside backward; units always are."""
-        return self.stack.overlap_gradient_reduction or self.state.units
+        """Whether gradients are reduced beside backward."""
+        return self.stack.overlap_gradient_reduction
 
     def _units(self, place: Place) -> list[_Unit]:
         """Units of a chunk in the order of the model."""

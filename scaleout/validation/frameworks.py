@@ -83,6 +83,7 @@ FRAMEWORKS = (
     Framework(pattern="Megatron-LM", stack="megatron-lm-2021", zero=0, **_EARLY),
     Framework(pattern="Megatron-Core", stack="megatron-lm", gradients=("fp32", "fp32"), **_CORE),
     # attention in recipes of NVIDIA's GPUs is cuDNN's, on TPUs it is a kernel of JAX's
+    Framework(pattern="(?i)maxtext", system="tpu-v7", stack="maxtext-sparsecore", **_MAXTEXT),
     Framework(pattern="(?i)maxtext", system="tpu", stack="maxtext", **_MAXTEXT),
     Framework(pattern="(?i)maxtext", stack="maxtext-gpu", **_MAXTEXT),
     Framework(

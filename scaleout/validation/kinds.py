@@ -56,7 +56,7 @@ def kind_module(kind: str) -> Kind:
     return cast(Kind, import_module(KINDS[kind]))
 
 
-def validate(kind: str, path: str | Path, watch: Watch | None = None) -> Agreement:
+def validate(kind: str, path: str | Path, watch: Watch | None = None, *, jobs: int = 1) -> Agreement:
     """Compare every row of a table of measurements with the simulator.
 
     Parameters
@@ -66,11 +66,17 @@ def validate(kind: str, path: str | Path, watch: Watch | None = None) -> Agreeme
     path
         A CSV file.
     watch
-        Is told how many bytes of the file are read, of how many.
+        Is told how much of the work is done, of how much.
+    jobs
+        Processes that simulate the steps of a training table; other kinds, quick, take one.
 
     Raises
     ------
     MeasurementError
         Unknown kind, a file that is no such table, or malformed rows, all of them at once.
     """
+    if kind == "training":
+        from scaleout.validation import training
+
+        return training.compare(Path(path), watch, jobs)
     return kind_module(kind).compare(Path(path), watch)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from scaleout.errors import PlanError, ScaleoutError
+from scaleout.errors import MeasurementError, PlanError, ScaleoutError
 from scaleout.io.catalogue import known_models, list_names, load, plain_name
 from scaleout.io.table import Row
 from scaleout.models import training_flops
@@ -162,6 +162,8 @@ def experiment_of(row: Row, known: Known) -> tuple[TrainingExperiment, list[str]
             recompute=_recompute(cells, recipe, framework),
             stack=_settled(stack, system, recipe, framework),
         )
+    except MeasurementError:
+        raise
     except PlanError:
         return Skipped(row.line, "the layout does not multiply out to the chips and the batch of the row")
     except ScaleoutError as error:

@@ -1,12 +1,17 @@
 """Training steps: a published run, what it took an iteration, and the same step simulated."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.errors import ScaleoutError
 from scaleout.evaluate import evaluate
 from scaleout.io.table import Row, Watch, take_rows
+from scaleout.specs import TrainingExperiment
 from scaleout.training.memory import stage_peaks
 from scaleout.training.step import build
 from scaleout.validation.agreement import Agreement, Compared, Skipped
@@ -23,13 +28,48 @@ _NUMBERS = (
 """Columns of numbers, none below 0."""
 
 
-def compare(path: Path, watch: Watch | None = None) -> Agreement:
-    """Every row, its step simulated by the event evaluator."""
-    rows = take_rows(path, COLUMNS, partial(_compare_row, Known()), watch)
-    return Agreement.of("training", rows, combined=[("source", "system")])
+def compare(path: Path, watch: Watch | None = None, jobs: int = 1) -> Agreement:
+    """Every row, its step simulated by the event evaluator; equal experiments of several rows once.
+
+    Parameters
+    ----------
+    watch
+        Is told how many experiments are simulated, of how many.
+    jobs
+        Processes that simulate; the result is the same for any number.
+    """
+    rows = take_rows(path, COLUMNS, partial(_read, Known()))
+    distinct = list(dict.fromkeys(row.experiment for row in rows if isinstance(row, _Published)))
+    results: dict[TrainingExperiment, _Simulated] = {}
+    for done, (experiment, result) in enumerate(zip(distinct, _simulate_all(distinct, jobs), strict=True), start=1):
+        results[experiment] = result
+        if watch is not None:
+            watch(done, len(distinct))
+    compared = [row if isinstance(row, Skipped) else _compared(row, results[row.experiment]) for row in rows]
+    return Agreement.of("training", compared, combined=[("source", "system")])
 
 
-def _compare_row(known: Known, row: Row) -> Compared | Skipped:
+@dataclass(frozen=True, slots=True)
+class _Published:
+    """A row's line, what it belongs to, its measured time [s], its experiment and what was assumed for it."""
+
+    line: int
+    keys: Mapping[str, str]
+    measured: float
+    experiment: TrainingExperiment
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Simulated:
+    """Time of a step [s] and whether it fits in HBM; or why there is none."""
+
+    seconds: float = 0.0
+    fits: bool = True
+    refusal: str = ""
+
+
+def _read(known: Known, row: Row) -> _Published | Skipped:
     for column in _NUMBERS:
         # a malformed cell is an error also in a row that is left out
         row.optional_number(column, above=False)
@@ -40,13 +80,6 @@ def _compare_row(known: Known, row: Row) -> Compared | Skipped:
     measured = iteration_seconds(row, experiment)
     if measured is None:
         return Skipped(row.line, "no measurement")
-    try:
-        job = build(experiment)
-        if max(sum(kinds.values()) for kinds in stage_peaks(job)) > experiment.system.chip.hbm_bytes:
-            flags = [*flags, "does not fit by our count"]
-        simulated = evaluate(experiment, job=job).timeline.end / TICKS_PER_SECOND
-    except ScaleoutError as error:
-        return Skipped(row.line, f"cannot be simulated: {str(error).splitlines()[0]:.120}")
     keys = {
         "source": source_of(row),
         "framework": row.optional("framework"),
@@ -54,9 +87,36 @@ def _compare_row(known: Known, row: Row) -> Compared | Skipped:
         "chip": experiment.system.chip.name,
         "precision": experiment.precision,
     }
-    model, layout = experiment.model, experiment.layout
+    return _Published(row.line, keys, measured, experiment, tuple(flags))
+
+
+def _simulate_all(experiments: Sequence[TrainingExperiment], jobs: int) -> Iterator[_Simulated]:
+    """Results in the order of the experiments, by so many processes."""
+    if jobs == 1:
+        yield from map(_simulated, experiments)
+    else:
+        # a process that draws a progress bar has threads, and is not to be forked
+        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+            yield from pool.map(_simulated, experiments)
+
+
+def _simulated(experiment: TrainingExperiment) -> _Simulated:
+    try:
+        job = build(experiment)
+        fits = max(sum(kinds.values()) for kinds in stage_peaks(job)) <= experiment.system.chip.hbm_bytes
+        return _Simulated(evaluate(experiment, job=job).timeline.end / TICKS_PER_SECOND, fits)
+    except ScaleoutError as error:
+        return _Simulated(refusal=f"cannot be simulated: {str(error).splitlines()[0]:.120}")
+
+
+def _compared(row: _Published, result: _Simulated) -> Compared | Skipped:
+    if result.refusal:
+        return Skipped(row.line, result.refusal)
+    experiment = row.experiment
+    layout = experiment.layout
     label = (
-        f"{model.layers} x {model.hidden}, {experiment.chips} chips, tp {layout.tp} pp {layout.pp} dp {layout.dp}, "
-        f"micro-batch {experiment.batch.micro}"
+        f"{experiment.model.layers} x {experiment.model.hidden}, {experiment.chips} chips, "
+        f"tp {layout.tp} pp {layout.pp} dp {layout.dp}, micro-batch {experiment.batch.micro}"
     )
-    return Compared(row.line, keys, measured, simulated, tuple(flags), label=label)
+    flags = row.flags if result.fits else (*row.flags, "does not fit by our count")
+    return Compared(row.line, row.keys, row.measured, result.seconds, flags, label=label)

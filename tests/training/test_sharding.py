@@ -148,6 +148,26 @@ def test_reductions_that_block_overlap_nothing(small: Make) -> None:
     assert recording.timeline.end == busy(recording, True) + busy(recording, False)
 
 
+def test_units_that_reduce_alone_hide_their_gathers_only(small: Make) -> None:
+    stack = {"overlap_gradient_reduction": False, "one_communicator": False, "gather_copies": 0.0}
+    alone = evaluate(flat(small, stack, layout={"zero": 3}))
+    reduced = sum(took(alone, at) for at in _reductions(alone.job))
+    beside = evaluate(flat(small, stack | {"overlap_gradient_reduction": True}, layout={"zero": 3}))
+    kernels = busy(alone, True)
+    assert beside.timeline.end < kernels + reduced <= alone.timeline.end < kernels + busy(alone, False)
+    # where gathers wait for reductions too, and for room, nothing at all overlaps
+    keys = {**stack, "one_communicator": True, "forward_prefetch": 0, "backward_prefetch": 0}
+    bare = evaluate(flat(small, keys, layout={"zero": 3}))
+    assert bare.timeline.end == busy(bare, True) + busy(bare, False)
+
+
+def _reductions(job: Job) -> list[int]:
+    """Numbers, among the collectives of the first program, of those that reduce gradients."""
+    program = job.programs[0]
+    items = program.item[program.kind != COMPUTE].tolist()
+    return [at for at, item in enumerate(items) if job.messages[item].operation == "reduce_scatter"]
+
+
 def test_beside_slow_kernels_all_is_hidden_but_the_ends(small: Make) -> None:
     spec = flat(small, {"gather_copies": 0.0, "reduction_copies": 0.0}, layout={"zero": 3})
     slow = replace(spec, slow=replace(spec.slow, chips=dict.fromkeys(range(DP), 0.01)))

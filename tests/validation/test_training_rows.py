@@ -215,3 +215,26 @@ def test_batches_that_ranks_cannot_share_are_told_from_tokens(tmp_path: Path, kn
     )  # fmt: skip
     assert experiment.batch.global_ == 1024
     assert "gbs from tokens" in flags
+
+
+def test_equal_experiments_are_simulated_once_whatever_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluated = []
+    simulate = training.evaluate
+    monkeypatch.setattr(training, "evaluate", lambda e, job: evaluated.append(e) or simulate(e, job=job))
+    told: list[tuple[int, int]] = []
+    path = tmp_path / "runs.csv"
+    path.write_text("\n".join((HEAD, KORTHIKANTI, changed(iter_s="1.5"), changed(mbs="2"))) + "\n", encoding="utf-8")
+    found = training.compare(path, lambda done, size: told.append((done, size)))
+    assert len(evaluated) == 2
+    assert told == [(1, 2), (2, 2)]
+    first, second, third = found.compared
+    assert first.simulated == second.simulated != third.simulated
+    assert (first.measured, second.measured) == (1.42, 1.5)
+
+
+def test_any_number_of_processes_gives_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text("\n".join((HEAD, KORTHIKANTI, changed(mbs="2"), changed(system=""))) + "\n", encoding="utf-8")
+    assert training.compare(path, jobs=2) == training.compare(path)
