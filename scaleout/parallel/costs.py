@@ -389,7 +389,7 @@ def _host(row, s, rates):  # type: ignore[no-untyped-def]
     """The host's time to launch a kernel of an operation."""
     if s.experts == 0.0 or row >= F_EMBEDDING:
         return rates.host
-    if row == F_ROUTE or row == B_ROUTE:
+    if row in (F_ROUTE, B_ROUTE):
         return rates.host_router
     return rates.host_experts if F_ROUTE < row < B_ROUTE else rates.host_attention
 
