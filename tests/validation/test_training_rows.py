@@ -203,7 +203,7 @@ def test_racks_are_filled_evenly_and_tokens_go_by_the_kernels_of_the_system(tmp_
     )
     assert experiment.system.chips_per_node == 64
     assert "chips used of a node assumed" in flags
-    assert experiment.stack.experts_exchange == "NVLinkOneSided"
+    assert experiment.stack.experts_exchange == "HybridEP"
     assert experiment.model.predictions == 0
 
 
