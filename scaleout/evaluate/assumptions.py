@@ -178,6 +178,8 @@ def _stack(stack: Stack) -> str:
     words = [f"{describe(stack.kernel_gap, 's')} between kernels"]
     if stack.host_launch:
         words.append(f"{describe(stack.host_launch, 's')} of the host for each")
+    if stack.host_launch_experts:
+        words.append(f"{describe(stack.host_launch_experts, 's')} in layers of experts")
     words.append(f"elementwise passes at {stack.elementwise_efficiency:.0%} of HBM bandwidth")
     words += [
         f"{', '.join(names)}: {how}" for names, how in ((overlapped, "beside kernels"), (blocking, "blocking")) if names

@@ -56,7 +56,7 @@ RESTS_ON = {
         "stack.optimizer_traffic", "stack.dropout", "stack.fused_loss",
         "stack.gather_copies", "stack.reduction_copies",
     ),
-    "launch": ("stack.kernel_gap", "stack.host_launch"),
+    "launch": ("stack.kernel_gap", "stack.host_launch", "stack.host_launch_experts"),
     "tp": ("system.scale_up", "system.library.protocols", "system.library.idle_step", "stack.overlap_tensor_parallel"),
     "cp": ("system.scale_up", "system.library.protocols", "system.library.idle_step"),
     "ep": (

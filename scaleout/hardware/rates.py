@@ -51,6 +51,8 @@ class Rates(NamedTuple):
     weight_cast, weight_copies
         Of a parameter of the linear layers: traffic of its cast once a step, and what it takes in
         low precision beside its 16 bits [byte]; negative where it is less and replaces them.
+    host_experts, host_router, host_attention
+        As `host`, in layers of experts: of most kernels, of the router's, and of those of attention [s].
     kept
         Of an element of what goes into a linear layer, from forward to the gradient of its weights [byte].
     gate_kept, attention_kept
@@ -72,6 +74,9 @@ class Rates(NamedTuple):
     fused_loss: float = 0.0
     weight_cast: float = 0.0
     weight_copies: float = 0.0
+    host_experts: float = 0.0
+    host_router: float = 0.0
+    host_attention: float = 0.0
     kept: float = 2.0
     gate_kept: float = 2.0
     attention_kept: float = 2.0
@@ -101,6 +106,7 @@ def pack(chip: Chip, stack: Stack, precision: str) -> Rates:
             f"choose another with --set stack.attention={_preferred(chip)}"
         )
     elementwise = chip.hbm_bandwidth * stack.elementwise_efficiency
+    host = max(stack.host_launch, stack.host_launch_experts)
     return Rates(
         linear=gemm_vector(chip, precision, sustained=True),
         plain=gemm_vector(chip, plain, sustained=True),
@@ -114,6 +120,9 @@ def pack(chip: Chip, stack: Stack, precision: str) -> Rates:
         vector=_OFF_GRID * chip.peak_flops["fp32"] if "fp32" in chip.peak_flops else chip.flops(plain),
         gap=stack.kernel_gap,
         host=stack.host_launch,
+        host_experts=0.0 if "experts" in stack.graphs else host,
+        host_router=0.0 if "router" in stack.graphs else host,
+        host_attention=0.0 if "attention" in stack.graphs else host,
         fused_loss=float(stack.fused_loss),
         weight_cast=recipe.cast_bytes(chip) if recipe else 0.0,
         weight_copies=recipe.held_bytes(chip) - _WIDTH * stack.low_precision_weights if recipe else 0.0,

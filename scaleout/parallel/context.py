@@ -186,7 +186,7 @@ class Context:
         row[ELEMENTWISE] += passes / self.rates.elementwise
         # a collective is launched too
         row[KERNELS] += 1.0 + (passes > 0.0)
-        launches(row[None, :], self.rates)
+        launches(row[None, :], self.rates, self.shard)
         return Label(
             name, "compute", tuple((part, time) for part, time in zip(PARTS, row.tolist(), strict=False) if time)
         )

@@ -40,6 +40,7 @@ from scaleout.parallel.rows import (
     B_PREDICT_WEIGHT,
     B_QKV_DATA,
     B_QKV_WEIGHT,
+    B_ROUTE,
     ELEMENTWISE,
     F_ADD,
     F_ADD_NORM,
@@ -57,6 +58,7 @@ from scaleout.parallel.rows import (
     F_NORM,
     F_PREDICT,
     F_QKV_CORE,
+    F_ROUTE,
     FUSED_LOSS_BACKWARD,
     FUSED_LOSS_FORWARD,
     KERNELS,
@@ -383,12 +385,22 @@ def core_costs(s: Shard, rates: Rates, backward: bool) -> Floats:
 
 
 @compilable
-def launches(out: Floats, rates: Rates) -> None:
+def _host(row, s, rates):  # type: ignore[no-untyped-def]
+    """The host's time to launch a kernel of an operation."""
+    if s.experts == 0.0 or row >= F_EMBEDDING:
+        return rates.host
+    if row in (F_ROUTE, B_ROUTE):
+        return rates.host_router
+    return rates.host_experts if F_ROUTE < row < B_ROUTE else rates.host_attention
+
+
+@compilable
+def launches(out: Floats, rates: Rates, s: Shard) -> None:
     """Time between the kernels of each row: where the host launches more slowly than the chip computes, it waits."""
     for row in range(len(out)):
         busy = out[row, MATMUL] + out[row, ATTENTION] + out[row, ELEMENTWISE]
         gaps = out[row, KERNELS] * rates.gap
-        out[row, LAUNCH] = max(gaps, out[row, KERNELS] * rates.host - busy)
+        out[row, LAUNCH] = max(gaps, out[row, KERNELS] * _host(row, s, rates) - busy)
 
 
 @compilable
@@ -419,5 +431,5 @@ def layer_costs(s: Shard, rates: Rates) -> Floats:
             out[row, KERNELS] += s.sequence_parallel
     out[B_MLP_OUT] = out[B_MLP_OUT_DATA] + out[B_MLP_OUT_WEIGHT]
     out[B_ATTENTION] = out[B_ATTENTION_DATA] + out[B_ATTENTION_WEIGHT]
-    launches(out, rates)
+    launches(out, rates, s)
     return out

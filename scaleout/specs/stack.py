@@ -23,6 +23,12 @@ class Stack:
         Idle time between two kernels [s].
     host_launch
         The host's time to launch a kernel [s]; it binds where kernels are shorter.
+    host_launch_experts
+        The same in layers of experts, where the host waits in each for the number of tokens that every
+        expert gets, and so is never ahead of the chip [s].
+    graphs
+        Parts of layers of experts that are launched as CUDA graphs, at no time of the host: "attention",
+        with norms and residuals, "router", and "experts", which is all the rest.
     elementwise_efficiency
         Share of HBM bandwidth that elementwise passes reach [1].
     attention
@@ -109,6 +115,8 @@ class Stack:
     version: str
     kernel_gap: Seconds
     host_launch: Seconds = 0.0
+    host_launch_experts: Seconds = 0.0
+    graphs: tuple[Literal["attention", "router", "experts"], ...] = ()
     elementwise_efficiency: Fraction
     attention: str
     dropout: bool = False

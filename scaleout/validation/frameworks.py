@@ -97,10 +97,10 @@ FRAMEWORKS = (
     # FP8 stands for per-tensor scaling by the tensor at hand: performance-summary.md, 25.11 and later
     Framework(
         pattern="Megatron-Bridge",
-        stack="nemo",
+        stack="megatron-bridge",
         gradients=("bf16", "bf16"),
         fp8="fp8_current",
-        exchange=("DeepEP", "NVLinkOneSided"),
+        exchange=("HybridEP",),
         **_CORE,
     ),
     Framework(

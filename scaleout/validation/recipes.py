@@ -6,8 +6,15 @@ matches a row is taken; what it says is assumed of the run, and flagged.
 
 import re
 from dataclasses import dataclass
+from typing import Any, Literal
 
 __all__ = ["RECIPES", "Recipe", "recipe_of"]
+
+Part = Literal["attention", "router", "experts"]
+_STEP: tuple[Part, ...] = ("attention", "router", "experts")
+"""The whole step is one CUDA graph."""
+_BEFORE_EXPERTS: tuple[Part, ...] = ("attention", "router")
+_MLA = ("mla_up_proj",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +34,13 @@ class Recipe:
         Of a proxy: the model cut down to so many of its layers, so that it fits few chips.
     tp, pp, vpp, cp, etp, shard, batch, micro, sequence
         As in a layout and a batch.
+    chunks
+        Layers of every chunk, predictions among them, as in a layout; the first that fits the model and
+        its number of chunks is taken.
     exchange
         What carries tokens to their experts, as in a stack.
+    graphs
+        What is launched as CUDA graphs, as in a stack.
     """
 
     framework: str
@@ -44,7 +56,9 @@ class Recipe:
     cp: int | None = None
     etp: int | None = None
     shard: int | None = None
+    chunks: tuple[tuple[int, ...], ...] = ()
     exchange: str | None = None
+    graphs: tuple[Part, ...] = ()
     batch: int | None = None
     micro: int | None = None
     sequence: int | None = None
@@ -64,6 +78,20 @@ _SAVED_QKV = ("norm", "core_attention", "mlp")
 """All but the projections to queries, keys and values; the projection out of attention, which is
 recomputed too, is left out: 1/12 of a layer's forward pass."""
 
+_DEEPSEEK_CHUNKS = tuple(
+    (first, *between, last + predictions)
+    for predictions in (0, 1)
+    for first, between, last in ((4, (4,) * 14, 1), (1, (2,) * 30, 0), (8, (8,) * 6, 5))
+)
+
+
+def _deepseek(framework: str, system: str = "", precision: str = "", **settings: Any) -> Recipe:
+    return Recipe(
+        framework=f"Megatron-Bridge {framework}", model="deepseekv3", system=system, precision=precision,
+        chunks=_DEEPSEEK_CHUNKS, **settings,
+    )  # fmt: skip
+
+
 RECIPES = (
     # NVIDIA/dgxc-benchmarking, grok1/README_314b.md of v25.02, and grok1/README.md for 512 chips
     _grok(8, 2), _grok(16, 4), _grok(32, 4), _grok(64, 8), _grok(128, 16), _grok(256, 32),
@@ -81,12 +109,20 @@ RECIPES = (
     # AI-Hypercomputer/maxtext, configs/tpu/v4/22b.sh and 52b.sh
     Recipe(framework="MaxText", model="maxtext22b", system="tpu-v4", micro=13, sequence=2048, recompute=("full",)),
     Recipe(framework="MaxText", model="maxtext52b", system="tpu-v4", micro=7, sequence=2048, recompute=("full",)),
-    # NVIDIA-NeMo/Megatron-Bridge, scripts/performance/configs/gpt_oss, and the dispatcher of gpt_oss_provider.py,
-    # which the MXFP8 recipes of 26.06 replace
-    Recipe(
-        framework=r"Megatron-Bridge 2(5|6\.0[0-5])", model="gptoss120b", recompute=("norm", "mlp_product"),
-        exchange="nccl",
-    ),
+    # NVIDIA-NeMo/Megatron-Bridge, scripts/performance/configs: workload_base_configs.py of models, of 2025 at
+    # 0fa501a and later; the last chunk of DeepSeek-V3 holds the prediction. Experts with a capacity (tokendrop)
+    # let no host wait
+    Recipe(framework="Megatron-Bridge 25.09", model="qwen3", graphs=_STEP),
+    _deepseek("25.09", "gb200|dgx-b200", recompute=_MLA, graphs=_STEP),
+    _deepseek("25.09", "dgx-h100", recompute=(*_MLA, "mlp"), exchange="DeepEP"),
+    _deepseek("25.11", "gb200", "mxfp8", recompute=(*_MLA, "mlp"), graphs=_BEFORE_EXPERTS),
+    _deepseek("26.04.01", "dgx-b200", recompute=(*_MLA, "mlp"), exchange="DeepEP", graphs=_BEFORE_EXPERTS),
+    _deepseek("26.06|26.08", "gb200|dgx-b300", recompute=_MLA, graphs=_STEP),
+    _deepseek("", "gb200|dgx-b300", recompute=_MLA, graphs=_BEFORE_EXPERTS),
+    _deepseek("", recompute=_MLA),
+    Recipe(framework="Megatron-Bridge 26.0[68]", model="qwen3|gptoss", precision="mxfp8", graphs=_STEP),
+    Recipe(framework="Megatron-Bridge", model="qwen3235b", system="dgx-b300|dgx-b200|dgx-h100", exchange="nccl"),
+    Recipe(framework="Megatron-Bridge", model="gptoss120b", recompute=("norm", "moe_act"), exchange="nccl"),
 )  # fmt: skip
 
 

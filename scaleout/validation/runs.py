@@ -150,6 +150,9 @@ def experiment_of(row: Row, known: Known) -> tuple[TrainingExperiment, list[str]
             per_rank = batch.global_ // (layout.dp * batch.micro)
             vpp = cells.given("vpp", recipe.vpp, framework.chunks(model.layers, layout.pp, per_rank)) or 1
             layout = replace(layout, vpp=vpp)
+            cut = (layout.pp * vpp, model.layers + model.predictions)
+            chunks = next((chunks for chunks in recipe.chunks if (len(chunks), sum(chunks)) == cut), None)
+            layout = replace(layout, chunks=chunks)
         experiment = TrainingExperiment(
             system=system,
             chips=row.whole("gpus"),
@@ -282,9 +285,9 @@ def _recompute(cells: _Cells, recipe: Recipe, framework: Framework) -> tuple[str
 
 
 def _settled(stack: Stack, system: System, recipe: Recipe, framework: Framework) -> Stack:
-    """A stack with what carries tokens to experts on the system; one of its recipe goes first."""
+    """A stack with what carries tokens to experts on the system and what is in graphs; its recipe goes first."""
     kernels = next((name for name in framework.exchange if name in system.moe_kernels), stack.experts_exchange)
-    return replace(stack, experts_exchange=recipe.exchange or kernels)
+    return replace(stack, experts_exchange=recipe.exchange or kernels, graphs=recipe.graphs or stack.graphs)
 
 
 def _reduction(row: Row) -> str | None:

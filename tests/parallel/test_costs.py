@@ -246,3 +246,26 @@ def test_compiled_is_plain_to_the_bit(small: Make) -> None:
         mine: Shard = cut.compiled(dims, chosen)
         assert mine == cut(dims, chosen)
         assert layer_costs.compiled(mine, rates).tolist() == layer_costs(mine, rates).tolist()
+
+
+def test_a_host_that_waits_for_experts_binds_in_their_layers_alone(small: Make) -> None:
+    plain = small(
+        chips=8, model="mixtral-8x7b", layout={"tp": 1, "pp": 1, "vpp": 1, "dp": 8, "ep": 8}, stack="megatron-lm"
+    )
+    late = costs(on(plain, host_launch_experts=1.0))
+    for name, row in zip(LABELS[: ROW["embedding"]], late, strict=False):
+        assert row[:KERNELS].sum() == pytest.approx(row[KERNELS]), name
+    np.testing.assert_array_equal(late[ROW["embedding"] :], costs(plain)[ROW["embedding"] :])
+    dense = llama(small)
+    np.testing.assert_array_equal(costs(on(dense, host_launch_experts=1.0)), costs(dense))
+
+
+def test_parts_in_graphs_cost_the_host_nothing(small: Make) -> None:
+    plain = small(
+        chips=8, model="mixtral-8x7b", layout={"tp": 1, "pp": 1, "vpp": 1, "dp": 8, "ep": 8}, stack="megatron-lm"
+    )
+    np.testing.assert_array_equal(
+        costs(on(plain, host_launch_experts=1.0, graphs=("attention", "router", "experts"))), costs(plain)
+    )
+    routed = costs(on(plain, host_launch_experts=1.0, graphs=("attention", "experts"))) - costs(plain)
+    assert {LABELS[row] for row in np.nonzero(routed.any(axis=1))[0]} == {"route", "route, norm, backward"}

@@ -203,8 +203,28 @@ def test_racks_are_filled_evenly_and_tokens_go_by_the_kernels_of_the_system(tmp_
     )
     assert experiment.system.chips_per_node == 64
     assert "chips used of a node assumed" in flags
-    assert experiment.stack.experts_exchange == "NVLinkOneSided"
+    assert experiment.stack.experts_exchange == "HybridEP"
     assert experiment.model.predictions == 0
+
+
+def test_recipes_name_the_layers_of_chunks_and_what_is_in_graphs(tmp_path: Path, known: Known) -> None:
+    cells = {
+        "model": "DeepSeekV3",
+        "precision": "MXFP8",
+        "tp": "1",
+        "ep": "8",
+        "gpus": "256",
+        "gbs": "4096",
+        "mbs": "1",
+    }
+    eager, _ = mapped(tmp_path, known, **cells, framework="Megatron-Bridge 26.04", system="dgx-b200", pp="16")
+    # 61 layers and a prediction
+    assert eager.layout.chunks == (*[4] * 15, 2)
+    assert eager.recompute == ("mla_up_proj",)
+    assert eager.stack.graphs == ()
+    whole, _ = mapped(tmp_path, known, **cells, framework="Megatron-Bridge 26.06", system="dgx-b300", pp="8")
+    assert whole.layout.chunks == (*[8] * 7, 6)
+    assert set(whole.stack.graphs) == {"attention", "router", "experts"}
 
 
 def test_batches_that_ranks_cannot_share_are_told_from_tokens(tmp_path: Path, known: Known) -> None:
