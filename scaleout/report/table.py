@@ -1,5 +1,8 @@
 """A result as a table for the terminal."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
@@ -59,8 +62,9 @@ def _headline(result: Result, wall_time: float, events: int | None) -> Table:
     setting = result.experiment
     rows = {
         "layout": (
-            f"tp {setting['tp']}, pp {setting['pp']}, vpp {setting['vpp']}, dp {setting['dp']}, "
+            f"tp {setting['tp']}, {_cut(setting)}pp {setting['pp']}, vpp {setting['vpp']}, dp {setting['dp']}, "
             f"ZeRO-{setting['zero']}, sequence parallel {'on' if setting['sequence_parallel'] else 'off'}"
+            + (f", schedule {escape(setting['schedule'])}" if setting.get("schedule") else "")
         ),
         "batch": (
             f"{setting['global_batch']:,} sequences of {setting['sequence']:,} tokens, micro-batch "
@@ -85,6 +89,11 @@ def _headline(result: Result, wall_time: float, events: int | None) -> Table:
     for name, value in rows.items():
         table.add_row(f"[dim]{name}[/]", value)
     return table
+
+
+def _cut(setting: Mapping[str, Any]) -> str:
+    """Degrees that most layouts have not."""
+    return "".join(f"{name} {setting[name]}, " for name in ("cp", "ep", "etp") if setting.get(name, 1) > 1)
 
 
 def _published(beside: Beside) -> str:
