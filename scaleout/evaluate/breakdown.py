@@ -172,7 +172,7 @@ def _pick(wanted: Bools, ops: Program) -> Bools:
 
 
 def _parts(parts: tuple[tuple[str, float], ...], taken: int) -> list[tuple[str, int]]:
-    """An operation's ticks shared out over its parts; the last takes what rounding leaves; without time there are none."""
+    """An operation's ticks shared out over its parts; the last takes what rounding leaves. None without time."""
     if not parts:
         return []
     whole = sum(seconds for _, seconds in parts)
