@@ -1,13 +1,14 @@
 """A step in low precision: times, memory, and both evaluators."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from scaleout.errors import SpecError
 from scaleout.hardware import pack
 from scaleout.hardware.formats import RECIPES
-from scaleout.parallel import shard
+from scaleout.parallel import kept_of, options, shard
 from scaleout.simulate import simulate
 from scaleout.specs import TrainingExperiment
 from scaleout.training import build
@@ -32,19 +33,36 @@ def test_a_large_step_is_shorter_and_both_evaluators_agree(small: Make, precisio
     assert sum(analytic.memory.peak.values()) == pytest.approx(sum(event.memory.peak.values()), rel=1e-12)
 
 
+@pytest.mark.parametrize("alone", [False, True])
 @pytest.mark.parametrize("precision", sorted(RECIPES))
-def test_weights_have_a_copy_in_low_precision_and_inputs_are_kept_in_it(small: Make, precision: str) -> None:
+def test_weights_have_a_copy_in_low_precision_or_are_kept_in_it_alone(small: Make, precision: str, alone: bool) -> None:
     wide, narrow = on_b200(small, "bf16"), on_b200(small, precision)
+    narrow = replace(narrow, stack=replace(narrow.stack, low_precision_weights=alone))
     chip, recipe, layer = narrow.system.chip, RECIPES[precision], shard(narrow)
     extra = [
         after["weights"] - before["weights"]
         for before, after in zip(stage_peaks(build(wide)), stage_peaks(build(narrow)), strict=True)
     ]
-    # the layers are dealt out over two stages; embedding and head have no copy
-    layers = [item / layer.layer / recipe.held_bytes(chip) for item in extra]
+    # the layers are dealt out over two stages; embedding and head stay in 16 bits
+    layers = [item / layer.layer / (recipe.held_bytes(chip) - 2.0 * alone) for item in extra]
     assert layers == pytest.approx([round(number) for number in layers])
     assert sum(layers) == pytest.approx(narrow.model.layers)
     assert pack(chip, narrow.stack, precision).kept == recipe.width
+
+
+def test_caches_in_low_precision_free_what_they_say(small: Make) -> None:
+    spec = small(precision="fp8", stack="nemo")
+    mine, choices = shard(spec), options(spec)
+    rates, thin = (
+        pack(spec.system.chip, replace(spec.stack, gate_cache=gate, attention_cache=attention), "fp8")
+        for gate, attention in ((None, None), (1.0, 1.5))
+    )
+    # of 2 bytes for each gate, and of 2 + 1 for attention's output
+    freed = mine.tokens * (mine.gates * mine.ffn * 1.0 + mine.attended * 1.5)
+    assert kept_of(mine, choices, rates).layer - kept_of(mine, choices, thin).layer == pytest.approx(freed)
+    # gradients that wait for the weights have the width of the products
+    plain = pack(spec.system.chip, spec.stack, "bf16")
+    assert kept_of(mine, choices, rates).waiting < kept_of(mine, choices, plain).waiting
 
 
 @pytest.mark.parametrize("precision", ["mxfp8", "nvfp4"])
