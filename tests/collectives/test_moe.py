@@ -103,3 +103,16 @@ def test_deepep_at_full_throughput(operation: str, ranks: int, rate: float) -> N
     copies = split.copies if nodes == 1 else split.far * nodes / (nodes - 1)
     counted = 4096 * copies * 7168 * (kernel.element or 2.0)
     assert counted / seconds == pytest.approx(rate, rel=0.10)
+
+
+@pytest.mark.parametrize(("name", "operation", "ranks", "rate"), [
+    ("dgx-b200", "dispatch", 8, 536e9), ("dgx-b200", "combine", 8, 531e9),
+    ("gb200-nvl72", "dispatch", 8, 550e9), ("gb200-nvl72", "combine", 8, 538e9),
+    ("gb200-nvl72", "dispatch", 32, 486e9), ("gb200-nvl72", "combine", 32, 423e9),
+])  # fmt: skip
+def test_hybrid_ep_in_one_domain(name: str, operation: str, ranks: int, rate: float) -> None:
+    """deepseek-ai/DeepEP, docs/README_Hybrid-EP.md, as called from PyTorch: 8 experts a rank, 16 bits."""
+    system = load("system", name)
+    given = exchange(ranks, experts=8 * ranks)
+    seconds = exchange_seconds(getattr(system.moe_kernels["HybridEP"], operation), given, 2.0, system)
+    assert 4096 * spread(given, ranks, "rank").copies * 7168 * 2.0 / seconds == pytest.approx(rate, rel=0.25)
