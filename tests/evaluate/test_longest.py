@@ -28,7 +28,7 @@ Make = Callable[..., TrainingExperiment]
 def analyses() -> list[tuple[TrainingExperiment, Analysis, Analysis]]:
     """Layouts by the Programs and by the recurrence, on machines of all kinds."""
     made = []
-    for rails, count in ((True, 60), (False, 25)):
+    for rails, count in ((True, 90), (False, 40)):
         for spec in islice(random_experiments(seed=11, rails=rails), count):
             if uncovered(spec):
                 continue
