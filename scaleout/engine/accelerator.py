@@ -152,12 +152,13 @@ class _Stream:
         if task.taken != NOTHING:
             owner.take(NOTHING - task.taken)
         owner.ended[op] = owner.env.now
-        for stream in owner.waiting.pop(op, ()):
-            stream.begin()
         following = next(self._later, None)
+        # this stream goes on before those that waited for it: so the compiled loop has it
         if following:
             self.step = following
             self.begin()
+        for stream in owner.waiting.pop(op, ()):
+            stream.begin()
 
 
 class Accelerator:

@@ -78,5 +78,14 @@ RESTS_ON = {
 """Kind of a step's time -> constants, where a file that lists them as unverified widens its error."""
 NETWORK = ("system.network", "system.library.network_step", "system.library.network_rate")
 """What a kind rests on beside these, where its groups go beyond a node."""
-NO_TIME = ("chip.power", "chip.hbm_bytes", "stack.reserved", "stack.master", "system.tuner")
+NO_TIME = (
+    "chip.power",
+    "chip.hbm_bytes",
+    "stack.reserved",
+    "stack.master",
+    "stack.low_precision_weights",
+    "stack.gate_cache",
+    "stack.attention_cache",
+    "system.tuner",
+)
 """Constants on which no time of a training step rests."""

@@ -191,7 +191,6 @@ BAD = {
     "compare no value": (["compare", NAME, NAME, "--set-a", "layout.pp"], "expected key=value"),
     "compare layout": (["compare", NAME, NAME, "--set", "layout.pp=3"], "but chips is"),
     "compare hbm": (["compare", NAME, NAME, "--set-b", "model=llama-3.1-405b"], "does not fit in HBM"),
-    "compare window": (["compare", NAME, NAME, "--set", "model=mistral-7b-v0.1"], "model.window: no time model"),
     "compare plot kind": (["compare", NAME, NAME, "--plot", "x.pdf"], "x.pdf: a figure ends in .png or .svg"),
     "compare plot folder": (["compare", NAME, NAME, "--plot", "no/x.png"], "there is no folder no"),
     "compare option": (["compare", NAME, NAME, "--sets", "a=1"], "--set"),

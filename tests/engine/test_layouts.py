@@ -39,7 +39,7 @@ SYSTEMS = ("dgx-h100", "vtrain-a100-4xhdr200", "tpu-v5e", "mi300x-8", "dgx-1")
 def job(layout: Layout) -> Job:
     """Every stage computes, uses each of its communicators in turn, and passes on; the stages differ."""
     made = families(layout, tied_embeddings=False)
-    names = [name for name in made if name != "world" and not name.startswith("pp")]
+    names = [name for name in made if name != "world" and not name.startswith("pp") and not name.endswith("_copies")]
     messages = [Message(name, OPERATION.get(name, "all_reduce"), BYTES) for name in names]
     messages += [Message("pp_forward", "send", BYTES)] if layout.pp > 1 else []
     messages += [Message("world", "all_reduce", 0.0)]

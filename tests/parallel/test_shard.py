@@ -5,12 +5,13 @@ from collections.abc import Callable
 import pytest
 
 from scaleout.io.catalogue import list_names, load
-from scaleout.models import parameters
+from scaleout.models import LayerKind, layer_kinds, parameters
 from scaleout.parallel.shard import Shard, cut, dimensions, options
 from scaleout.specs import Model, TrainingExperiment
 
 Make = Callable[..., TrainingExperiment]
-MODELS = list_names("model")
+MODELS = [name for name in list_names("model") if set(layer_kinds(load("model", name))) == {LayerKind()}]
+"""Whose layers are all dense and alike; the others are in test_layer_kinds.py."""
 CUT = ("gpt2", "gpt3-175b", "llama-3.1-405b", "qwen2.5-72b", "bloom-176b", "mpt-30b-foundry", "gemma-7b")
 """Of every norm, bias, embedding and feed-forward block."""
 
