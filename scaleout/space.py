@@ -237,7 +237,7 @@ def _divides(base: TrainingExperiment, at: dict[str, Ints]) -> Bools:
     fine &= (model.kv_heads % tp == 0) | (tp % model.kv_heads == 0)
     fine &= (at["sequence_parallel"] == 0) | (base.batch.sequence % tp == 0)
     fine &= (pp * vpp <= model.layers + 2) & (at["global_batch"] % ranks == 0)
-    fine &= (vpp == 1) | ((pp > 1) & (micro_batches % pp == 0))
+    fine &= (vpp == 1) | (pp > 1)
     # no product of accepted values overflows
     fine &= micro_batches * (model.layers + np.minimum(pp * vpp, model.layers + 3)) <= LARGEST_STEP
     return fine
@@ -246,7 +246,9 @@ def _divides(base: TrainingExperiment, at: dict[str, Ints]) -> Bools:
 def _layouts(base: TrainingExperiment, at: dict[str, Ints], modules: list[tuple[str, ...]]) -> Outcomes:
     system, sequence = base.system, base.batch.sequence
     chips = at["tp"] * at["pp"] * at["dp"]
-    problem = np.where(_divides(base, at), _FINE, _DIVIDES_NOT)
+    # the recurrence knows rounds of as many micro-batches as there are stages alone
+    rounds = (at["vpp"] == 1) | (at["global_batch"] // (at["dp"] * at["micro"]) % at["pp"] == 0)
+    problem = np.where(_divides(base, at), np.where(rounds, _FINE, _NO_MODEL), _DIVIDES_NOT)
     ticks = np.zeros((len(chips), len(OUTCOME)), dtype=np.int64)
     memory = np.full(len(chips), np.nan)
     model, rates = dimensions(base.model), pack(system.chip, base.stack, base.precision)

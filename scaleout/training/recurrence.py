@@ -19,11 +19,11 @@ from scaleout.training.stages import layers_of
 __all__ = ["OUTCOME", "Plan", "orders", "step_ticks", "warm_up"]
 
 OUTCOME = (
-    "end", "compute", "optimizer", "exposed_tp", "exposed_cp", "exposed_ep", "exposed_pp", "exposed_dp", "imbalance",
-    "bubble",
+    "end", "compute", "optimizer", "exposed_tp", "exposed_cp", "exposed_ep", "exposed_pp", "exposed_dp", "exposed_copy",
+    "imbalance", "bubble",
 )  # fmt: skip
-"""The end of a step, and where the time of the first stage went [tick]; `step_ticks` knows neither cp nor ep."""
-END, COMPUTE, OPTIMIZER, EXPOSED_TP, _, _, EXPOSED_PP, EXPOSED_DP, IMBALANCE, BUBBLE = range(len(OUTCOME))
+"""The end of a step, and where the time of the first stage went [tick]; `step_ticks` knows no cp, ep or copy."""
+END, COMPUTE, OPTIMIZER, EXPOSED_TP, _, _, EXPOSED_PP, EXPOSED_DP, _, IMBALANCE, BUBBLE = range(len(OUTCOME))
 
 
 class Plan(NamedTuple):

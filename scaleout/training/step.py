@@ -207,5 +207,6 @@ def _written(
     made = [writer.written(form, places[form.chunk]) for form in forms]
     written = made[0] if len(made) == 1 else writer.pair(*made)
     # an operation waits for so many at most, messages in its own block among them
-    free = [DEPENDENCIES - int(np.count_nonzero(written.block.after[span.first])) for span in written.spans]
+    after = written.block.after
+    free = [DEPENDENCIES - int(np.count_nonzero(after[s.first])) if s.first >= 0 else 0 for s in written.spans]
     return written, len(written.block), list(zip(forms, written.spans, free, strict=True))
