@@ -162,7 +162,7 @@ def _draw(table: PipelineTable) -> "Figure":
     ax.spines["left"].set_visible(False)
     used = {box.kind for box in table.boxes}
     entries = [Patch(color=PASS_COLOURS[kind], label=words) for kind, words in KINDS_OF_PASS.items() if kind in used]
-    entries.append(Patch(color=COLOURS["optimizer"], label="optimizer"))
+    entries.append(Patch(color=PASS_COLOURS[""], label="optimizer"))
     idle = sum(table.idle(row) for row in range(table.rows)) / table.rows
     entries.append(Patch(color=COLOURS["bubble"], label=f"nothing runs ({idle:.1%})"))
     words = "paler: later chunks" if table.chunks > 1 else None
@@ -178,7 +178,7 @@ def _colour(box: Box, chunks: int) -> tuple[float, ...]:
     from matplotlib.colors import to_rgb
 
     if not box.kind:
-        return to_rgb(COLOURS["optimizer"])
+        return to_rgb(PASS_COLOURS[""])
     pale = 0.6 * box.chunk / max(1, chunks - 1)
     return tuple(part + (1.0 - part) * pale for part in to_rgb(PASS_COLOURS[box.kind]))
 

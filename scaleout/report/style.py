@@ -35,7 +35,8 @@ MEMORY_COLOURS = {
     "temporary": "#CC79A7",
     "reserved": "#BBBBBB",
 }
-PASS_COLOURS = {"F": "#0072B2", "B": "#009E73", "I": "#E69F00", "W": "#CC79A7"}
+PASS_COLOURS = {"F": "#0072B2", "B": "#009E73", "I": "#E69F00", "W": "#CC79A7", "": "#000000"}
+"""Of kinds of passes; the optimizer, which is none, is black, as paler chunks look like its blue elsewhere."""
 GROUP_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C510A", "#000000")
 OTHER_COLOUR = "#999999"
 FORMATS = {"png": {"Software": None}, "svg": {"Date": None}}
