@@ -20,11 +20,11 @@ from typing import Any, get_args, get_type_hints
 from scaleout.errors import PlanError, SpecError, near
 from scaleout.io.huggingface import read_config
 from scaleout.io.yaml import as_yaml, parse_value, read_mapping
-from scaleout.specs import Chip, Model, Stack, System, TrainingExperiment
+from scaleout.specs import Chip, InferenceEngine, Model, ServingExperiment, Stack, System, TrainingExperiment
 
 __all__ = [
-    "FOLDERS", "experiment", "find", "known_chips", "known_models", "list_names", "load", "plain_name", "read", "roots",
-    "schema", "summary",
+    "FOLDERS", "any_experiment", "experiment", "find", "find_trace", "known_chips", "known_models", "list_names",
+    "load", "plain_name", "read", "roots", "schema", "serving_experiment", "summary",
 ]  # fmt: skip
 
 FOLDERS = {
@@ -32,10 +32,13 @@ FOLDERS = {
     "system": "topologies/systems",
     "model": "workloads/models",
     "stack": "workloads/stacks",
+    "engine": "workloads/engines",
     "training": "workloads/training",
+    "serving": "workloads/serving",
 }
 _CLASSES: dict[str, Any] = {
-    "chip": Chip, "system": System, "model": Model, "stack": Stack, "training": TrainingExperiment,
+    "chip": Chip, "system": System, "model": Model, "stack": Stack, "engine": InferenceEngine,
+    "training": TrainingExperiment, "serving": ServingExperiment,
 }  # fmt: skip
 _REFERENCES = {
     ("system",): "system",
@@ -43,7 +46,18 @@ _REFERENCES = {
     ("chip",): "chip",
     ("model",): "model",
     ("stack",): "stack",
+    ("engine",): "engine",
+    ("training",): "training",
+    ("training", "system"): "system",
+    ("training", "system", "chip"): "chip",
+    ("training", "model"): "model",
+    ("training", "stack"): "stack",
+    ("speculation", "draft"): "model",
 }
+_NAMED = {
+    "system": ("chip",), "training": ("system", "model", "stack"), "serving": ("system", "model", "engine", "training"),
+}  # fmt: skip
+"""Keys of a kind of file that may give a name in place of what it names."""
 _EXPECTED = {
     "tuple_type": "expected a list",
     "mapping_type": "expected a mapping",
@@ -115,7 +129,7 @@ def find(kind: str, name: str, beside: Path | None = None) -> Path:
                     return path
     if kind == "model" and (other := _model_file(name)):
         return other
-    what = "experiment" if kind == "training" else kind
+    what = "experiment" if kind in ("training", "serving") else kind
     ends = ".yaml, or .json from Hugging Face" if kind == "model" else ".yaml"
     hint = f"; a path ends in {ends}" if "/" in name or "." in name else ""
     raise SpecError(f"unknown {what} {shown!r}; {near(name, list_names(kind))}{hint}")
@@ -179,10 +193,12 @@ def _validate(kind: str, data: Mapping[str, Any], where: str) -> Any:
     from pydantic import ValidationError
 
     renamed = deepcopy(dict(data))
-    if isinstance(renamed.get("batch"), dict) and "global" in renamed["batch"]:
-        renamed["batch"]["global_"] = renamed["batch"].pop("global")
-    if isinstance(renamed.get("recompute"), str):
-        renamed["recompute"] = [renamed["recompute"]]
+    for job in (renamed, renamed.get("training")):
+        if isinstance(job, dict):
+            if isinstance(job.get("batch"), dict) and "global" in job["batch"]:
+                job["batch"]["global_"] = job["batch"].pop("global")
+            if isinstance(job.get("recompute"), str):
+                job["recompute"] = [job["recompute"]]
     try:
         return _adapter(kind).validate_python(renamed)
     except ValidationError as error:
@@ -232,19 +248,23 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 
 def _resolve(data: dict[str, Any], where: str, kind: str, beside: Path | None) -> None:
-    """Replace the names of chip, system, model and stack by what they name."""
-    for key in ("chip",) if kind == "system" else ("system", "model", "stack") if kind == "training" else ():
+    """Replace the names of chips, systems, models, stacks and engines by what they name."""
+    for key in _NAMED.get(kind, ()):
         if kind == "training" and key in _DEFAULTS:
             data.setdefault(key, _DEFAULTS[key])
         value = data.get(key)
         if isinstance(value, str):
             data[key] = _named(key, value, f"{where}: {key}", beside)
-        elif key == "system" and isinstance(value, dict):
-            _resolve(value, where, "system", beside)
-    others = data.get("others") if kind == "training" else None
-    for at, other in enumerate(others if isinstance(others, list) else ()):
-        if isinstance(other, dict) and isinstance(other.get("chip"), str):
-            other["chip"] = _named("chip", other["chip"], f"{where}: others.{at}.chip", beside)
+        elif key in _NAMED and isinstance(value, dict):
+            _resolve(value, where, key, beside)
+    key = {"training": "others", "serving": "pools"}.get(kind, "")
+    rows = data.get(key)
+    for at, row in enumerate(rows if isinstance(rows, list) else ()):
+        if isinstance(row, dict) and isinstance(row.get("chip"), str):
+            row["chip"] = _named("chip", row["chip"], f"{where}: {key}.{at}.chip", beside)
+    speculation = data.get("speculation") if kind == "serving" else None
+    if isinstance(speculation, dict) and isinstance(speculation.get("draft"), str):
+        speculation["draft"] = _named("model", speculation["draft"], f"{where}: speculation.draft", beside)
 
 
 def _named(kind: str, name: str, where: str, beside: Path | None) -> dict[str, Any]:
@@ -312,6 +332,68 @@ def experiment(source: str | Path | Mapping[str, Any], settings: tuple[str, ...]
     PlanError
         The layout does not divide.
     """
+    spec: TrainingExperiment = _experiment("training", source, settings)
+    return spec
+
+
+def serving_experiment(source: str | Path | Mapping[str, Any], settings: tuple[str, ...] = ()) -> ServingExperiment:
+    """As `experiment`, of serving; its trace becomes the path of a file.
+
+    Raises
+    ------
+    SpecError
+        Every mistake at once, one a line, with file, key, value and what is accepted.
+    PlanError
+        The degrees of a pool do not divide the model.
+    """
+    spec: ServingExperiment = _experiment("serving", source, settings)
+    return spec
+
+
+def any_experiment(
+    source: str | Path | Mapping[str, Any], settings: tuple[str, ...] = ()
+) -> TrainingExperiment | ServingExperiment:
+    """A training or a serving experiment, by its `kind`; a name is looked for among both."""
+    if isinstance(source, Mapping):
+        kind = source.get("kind", "training")
+    else:
+        name = str(source)
+        shipped = not name.lower().endswith((".yaml", ".yml")) and name in list_names("serving")
+        kind = "serving" if shipped else "training"
+        if not shipped and name not in list_names("training"):
+            try:
+                kind = read_mapping(find("training", name)).get("kind", "training")
+            except SpecError as error:
+                if name.lower().endswith((".yaml", ".yml")):
+                    raise
+                known = sorted({*list_names("training"), *list_names("serving")})
+                raise SpecError(f"unknown experiment {name!r:.80}; {near(name, known)}") from error
+    return serving_experiment(source, settings) if kind == "serving" else experiment(source, settings)
+
+
+def find_trace(name: str, beside: Path | None = None) -> Path:
+    """The file of a trace: a path, from the working folder or from that of the file that names it, or a shipped name.
+
+    Raises
+    ------
+    SpecError
+        There is none.
+    """
+    folders = [root / "workloads/traces" for root in roots()]
+    with suppress(OSError):
+        for folder in (Path(), *([beside.parent] if beside else [])):
+            if (folder / name).is_file():
+                return folder / name
+        if "/" not in name and not name.startswith("."):
+            for folder in folders:
+                found = sorted(folder.glob(f"{name}.*")) if "*" not in name else []
+                if found:
+                    return found[0]
+    shipped = {path.stem for folder in folders if folder.is_dir() for path in folder.iterdir() if path.is_file()}
+    raise SpecError(f"requests.trace: {name!r:.80}: no such file; {near(name, sorted(shipped))}")
+
+
+def _experiment(wanted: str, source: str | Path | Mapping[str, Any], settings: tuple[str, ...]) -> Any:
     settings = (settings,) if isinstance(settings, str) else tuple(settings)
     path: Path | None = None
     if isinstance(source, Mapping):
@@ -319,22 +401,27 @@ def experiment(source: str | Path | Mapping[str, Any], settings: tuple[str, ...]
     elif not isinstance(source, str | Path):
         raise SpecError(f"{source!r:.60} is no experiment; expected a file, a name or a mapping")
     else:
-        path = find("training", str(source))
+        path = find(wanted, str(source))
         where, data = str(path), read_mapping(path)
-    kind = data.setdefault("kind", "training")
-    if kind != "training":
-        raise SpecError(f"{where}: kind: {kind!r} is not accepted; expected 'training'")
+    kind = data.setdefault("kind", wanted)
+    if kind != wanted:
+        raise SpecError(f"{where}: kind: {kind!r} is not accepted; expected {wanted!r}")
     for setting in settings:
         _assign(data, str(setting), path)
     if settings:
         data["settings"] = [*data.get("settings", ()), *settings]
         where = f"{where} with --set"
-    _resolve(data, where, "training", path)
+    _resolve(data, where, wanted, path)
+    requests = data.get("requests")
+    if isinstance(requests, dict) and isinstance(requests.get("trace"), str):
+        try:
+            requests["trace"] = str(find_trace(requests["trace"], path))
+        except SpecError as error:
+            raise SpecError(f"{where}: {error}") from None
     try:
-        spec: TrainingExperiment = _validate("training", data, where)
+        return _validate(wanted, data, where)
     except PlanError as error:
         raise PlanError("\n".join(f"{where}: {line}" for line in str(error).splitlines())) from None
-    return spec
 
 
 def read(kind: str, name: str) -> str:
@@ -369,7 +456,7 @@ def schema(kind: str) -> dict[str, Any]:
         for key in [key for key in props if key.endswith("_")]:
             props[key.rstrip("_")] = props.pop(key)
             node["required"] = [name.rstrip("_") for name in node.get("required", [])]
-        for key in ("system", "model", "stack", "chip"):
+        for key in ("system", "model", "stack", "chip", "engine"):
             if "$ref" in props.get(key, {}):
                 props[key] = {"anyOf": [{"type": "string", "description": f"name of a {key}"}, props[key]]}
                 if key in _DEFAULTS:

@@ -7,10 +7,13 @@ from scaleout.specs.experiment import MODULES, Offload, Others, Routing, Slow, T
 from scaleout.specs.faults import Fault
 from scaleout.specs.fields import FrozenDict
 from scaleout.specs.gemm import GemmConstants, GroupedConstants, QuantiseConstants
+from scaleout.specs.inference import POLICIES, InferenceEngine
 from scaleout.specs.layout import Batch, Layout
 from scaleout.specs.model import Experts, Latent, LinearAttention, Model
 from scaleout.specs.moe import MoeKernel, MoeLibrary
 from scaleout.specs.published import Published
+from scaleout.specs.requests import Arrivals, Length, Requests
+from scaleout.specs.serving import Cache, Failure, Pool, Router, Scheduler, ServingExperiment, Slo, Speculation
 from scaleout.specs.stack import Stack
 from scaleout.specs.system import ALGORITHMS, CollectiveLibrary, Host, Launch, Network, Protocol, ScaleUp, System
 from scaleout.specs.tuner import Tuner
@@ -18,21 +21,27 @@ from scaleout.specs.tuner import Tuner
 __all__ = [
     "ALGORITHMS",
     "MODULES",
+    "POLICIES",
+    "Arrivals",
     "AttentionConstants",
     "Batch",
+    "Cache",
     "Chip",
     "CollectiveLibrary",
     "DecodeConstants",
     "ElementwiseConstants",
     "Experts",
+    "Failure",
     "Fault",
     "FrozenDict",
     "GemmConstants",
     "GroupedConstants",
     "Host",
+    "InferenceEngine",
     "Latent",
     "Launch",
     "Layout",
+    "Length",
     "LinearAttention",
     "Model",
     "MoeKernel",
@@ -40,13 +49,20 @@ __all__ = [
     "Network",
     "Offload",
     "Others",
+    "Pool",
     "PrefillConstants",
     "Protocol",
     "Published",
     "QuantiseConstants",
+    "Requests",
+    "Router",
     "Routing",
     "ScaleUp",
+    "Scheduler",
+    "ServingExperiment",
+    "Slo",
     "Slow",
+    "Speculation",
     "Stack",
     "System",
     "TrainingExperiment",
