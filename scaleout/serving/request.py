@@ -32,8 +32,8 @@ class Request:
     """
 
     __slots__ = (
-        "arrival", "block_tokens", "blocks", "born", "cached", "client", "finish", "first", "inputs", "number", "outputs",
-        "preempted", "prefilled", "priority", "replica", "reply", "scheduled", "session", "state", "steps",
+        "arrival", "block_tokens", "blocks", "born", "cached", "client", "finish", "first", "inputs", "number",
+        "outputs", "preempted", "prefilled", "priority", "replica", "reply", "scheduled", "session", "state", "steps",
     )  # fmt: skip
 
     def __init__(
