@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from scaleout.errors import PlanError, SpecError
-from scaleout.io.catalogue import FOLDERS, experiment, find, list_names, load, schema
+from scaleout.io.catalogue import FOLDERS, find, list_names, load, schema
+from scaleout.io.experiments import experiment
 from scaleout.simulate import simulate
 from scaleout.specs import Chip, Layout
 from scaleout.specs.experiment import LARGEST_MACHINE
