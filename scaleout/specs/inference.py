@@ -46,17 +46,24 @@ class InferenceEngine:
     overlapped
         The host prepares a step while the chip carries out the one before: it counts only where
         it is longer than that.
-    elementwise_efficiency
-        Share of HBM bandwidth that elementwise kernels reach [1].
+    elementwise_launch, elementwise_efficiency
+        Fixed time of an elementwise kernel [s], and the share of HBM bandwidth that it reaches [1].
     fused
         Elementwise kernels that it fuses into one: "add_norm", residual with the norm after it;
         "activation", the gate's product with its activation; "rope_cache", rotary positions with
-        the write to the KV cache.
+        the write to the KV cache; "quantise", casts of activations with what comes before them.
     prefill_attention, decode_attention
-        Names of attention kernels, whose constants the chip holds.
+        Names of attention kernels in order of preference: the first whose constants the chip holds is
+        taken, or any of the chip's where it holds none of them.
     one_shot, two_shot
         Messages up to which an all-reduce inside a node is the engine's own, in which everyone reads
         from everyone, in one step or in two [byte]; 0: always the library's.
+    own_launch, own_step, own_rate
+        Of such an all-reduce: once, and once a step, beside the links [s]; share of a link's payload
+        rate that its kernels drive [1].
+    experts_exchange
+        How tokens of attention ranks go to experts: "all_gather" gathers all tokens on all ranks and
+        reduces what they give; or the name of a library among the system's `moe_kernels`.
     """
 
     name: str
@@ -76,12 +83,17 @@ class InferenceEngine:
     step_overhead: Seconds = 0.0
     sequence_overhead: Seconds = 0.0
     overlapped: bool = False
+    elementwise_launch: Seconds
     elementwise_efficiency: Fraction
-    fused: tuple[Literal["add_norm", "activation", "rope_cache"], ...] = ()
-    prefill_attention: str
-    decode_attention: str
+    fused: tuple[Literal["add_norm", "activation", "rope_cache", "quantise"], ...] = ()
+    prefill_attention: tuple[str, ...] = ()
+    decode_attention: tuple[str, ...] = ()
     one_shot: Bytes = 0.0
     two_shot: Bytes = 0.0
+    own_launch: Seconds = 0.0
+    own_step: Seconds = 0.0
+    own_rate: Fraction = 1.0
+    experts_exchange: str = "all_gather"
     source: str
     unverified: tuple[str, ...] = ()
 
