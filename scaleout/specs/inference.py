@@ -46,6 +46,9 @@ class InferenceEngine:
     overlapped
         The host prepares a step while the chip carries out the one before: it counts only where
         it is longer than that.
+    micro_batch_tokens
+        With pipeline parallelism a static batch is cut in as many parts as there are stages, where they
+        divide it, and in halves until a part has no more tokens than this; None: not cut.
     elementwise_launch, elementwise_efficiency
         Fixed time of an elementwise kernel [s], and the share of HBM bandwidth that it reaches [1].
     fused
@@ -83,6 +86,7 @@ class InferenceEngine:
     step_overhead: Seconds = 0.0
     sequence_overhead: Seconds = 0.0
     overlapped: bool = False
+    micro_batch_tokens: Count | None = None
     elementwise_launch: Seconds
     elementwise_efficiency: Fraction
     fused: tuple[Literal["add_norm", "activation", "rope_cache", "quantise"], ...] = ()
