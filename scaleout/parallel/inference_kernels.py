@@ -10,6 +10,7 @@ from typing import NamedTuple
 from scaleout.errors import SpecError
 from scaleout.hardware.attention import attention_vector, decode_seconds, decode_vector, prefill_seconds
 from scaleout.hardware.gemm import gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
+from scaleout.hardware.rates import UNFUSED
 from scaleout.specs import AttentionConstants, Chip, InferenceEngine
 
 __all__ = ["WEIGHT_BYTES", "Cost", "Kernels"]
@@ -23,6 +24,8 @@ WEIGHT_BYTES = {
 """Of a parameter of the linear layers in HBM, its scales included [byte]; w4a16: 16 bits for each 64."""
 _NORM, _ADD, _ADD_NORM = 4.0, 6.0, 8.0
 """Bytes of an element that a norm, an add, and both in one kernel move [byte]."""
+_MASKED_SOFTMAX = 8.0
+"""Bytes of a score that a softmax kernel moves: 32 bits and a mask of 16 read, 16 bits written [byte]."""
 _LATENT_SHARE = 0.6
 """Share of the dense rate that attention over compressed keys reaches where products bind [1]: FlashMLA's README
 has 580 to 660 of 989 TFLOP/s on the H800."""
@@ -63,16 +66,20 @@ class Kernels:
         if precision in _WEIGHT_ONLY and linear not in chip.gemm and "bf16" in chip.gemm:
             # no such kernel was measured: that of 16 bits with fewer bytes of weights
             chip = replace(chip, gemm={**chip.gemm, linear: chip.gemm["bf16"]})
+        chip = _slower(chip, engine.product_rate)
         plain = "fp16" if precision == "fp16" else "bf16"
         self._linear = gemm_vector(chip, linear, sustained=True)
         self._plain = gemm_vector(chip, plain, sustained=True)
         self._quantise = quantise_vector(chip, precision) if self.cast else None
         self._hbm = chip.hbm_bandwidth * engine.elementwise_efficiency
         self.cache_width = 1.0 if cache == "fp8" else 2.0
-        prefill = _kernel(chip, engine.prefill_attention, "prefill")
-        constants = chip.attention[prefill]
-        self._prefill = attention_vector(chip, prefill, plain, cache if cache == "fp8" else plain).tolist()
-        self.prepared = (constants.for_prefill(plain, cache if cache == "fp8" else plain).preparation or 0.0) > 0.0
+        self._prefill: list[float] | None = None
+        self.prepared = False
+        """The prefill kernel's time has rotary positions and the write to the cache in it."""
+        if engine.prefill_attention[:1] != (UNFUSED,):
+            prefill, kept = _kernel(chip, engine.prefill_attention, "prefill"), cache if cache == "fp8" else plain
+            self._prefill = attention_vector(chip, prefill, plain, kept).tolist()
+            self.prepared = (chip.attention[prefill].for_prefill(plain, kept).preparation or 0.0) > 0.0
         decode = chip.attention[_kernel(chip, engine.decode_attention, "decode")]
         found = decode.for_decode(cache if cache in decode.decode else plain)
         self._decode = decode_vector(chip, found).tolist()
@@ -140,10 +147,23 @@ class Kernels:
         """
         q_len = new / prompts
         kv_len = max(q_len, scores / new + (q_len - 1.0) / 2.0)
+        if self._prefill is None:
+            return self._unfused(prompts, q_len, kv_len, heads, size, value)
         return Cost(
             float(prefill_seconds(prompts, q_len, kv_len, heads, kv_heads, size, False, self._prefill, value, window)),
             1,
         )
+
+    def _unfused(self, prompts: float, q_len: float, kv_len: float, heads: float, size: float, value: float) -> Cost:
+        """Attention as products and passes: queries, keys and values by heads, scores in 32 bits with a mask."""
+        rows, pairs = prompts * q_len * heads, prompts * q_len * kv_len * heads
+        batch = prompts * heads
+        # products of heads are stacked along the rows; each reads matrices of its own
+        extra = 2.0 * (batch - 1.0) / batch / q_len
+        first = gemm_seconds(batch * q_len, kv_len, size, 4.0 + extra * size, self._plain)
+        second = gemm_seconds(batch * q_len, value, kv_len, 2.0 + extra * kv_len, self._plain)
+        products = Cost(float(first + second), 2)
+        return products.plus(self.passes(_MASKED_SOFTMAX * pairs), self.passes(4.0 * rows * (3.0 * size + value), 4))
 
     def decode(
         self, sequences: int, each: float, context: float, longest: float, heads: float, kv_heads: float, size: float
@@ -171,6 +191,14 @@ class Kernels:
         read = sequences * context * (rank + rope) * self.cache_width / c[3]
         work = 2.0 * tokens * context * heads * (2.0 * rank + rope) / (_LATENT_SHARE * self.chip.flops("bf16"))
         return Cost(float(c[12] + c[18] + (read**3.0 + work**3.0) ** (1.0 / 3.0)), 2)
+
+
+def _slower(chip: Chip, rate: float) -> Chip:
+    """The chip with the arithmetic of its products at this share of their rate; HBM is as fast as ever."""
+    if rate == 1.0:
+        return chip
+    slower = {name: replace(c, compute_efficiency=c.compute_efficiency * rate) for name, c in chip.gemm.items()}
+    return replace(chip, gemm=slower, sustained={name: value * rate for name, value in chip.sustained.items()})
 
 
 def _kernel(chip: Chip, names: tuple[str, ...], phase: str) -> str:

@@ -109,6 +109,9 @@ class PoolSteps:
         self.head = _Table(self.layers.head)
         self.alone = _Table(self._alone)
         self._steps = _Table(self._stages)
+        self._speed = system.host.speed if system.host is not None else 1.0
+        self._launch = self.engine.host_launch / self._speed
+        self._late = ticks(self.engine.message_launch / self._speed)
         self._sizes = tuple(sorted(self.engine.graph_sizes))
 
     def stages(self, works: tuple[Work, ...]) -> tuple[int, ...]:
@@ -145,7 +148,7 @@ class PoolSteps:
         if padded is not None:
             tokens = [padded] * len(works)
         piecewise = prompts and padded is not None
-        gap, launch = self.engine.kernel_gap, self.engine.host_launch
+        gap, launch, late = self.engine.kernel_gap, self._launch, self._late
         out = []
         for stage, kinds in enumerate(self.layers.stages):
             each = {kind: self._layer(kind, stage, works, tokens) for kind in set(kinds)}
@@ -159,6 +162,8 @@ class PoolSteps:
                     kernels = cost.kernels + attention.kernels
                     compute = ticks(cost.seconds + attention.seconds + kernels * gap)
                     alone = self.alone.of(message) if message is not None else 0
+                    if message is not None and padded is None:
+                        compute += late
                     segments.append(Segment(compute, message, alone))
                     total += count * (compute + alone)
                     if padded is None:
@@ -183,7 +188,10 @@ class PoolSteps:
     def _host(self, works: tuple[Work, ...]) -> int:
         """The host's share of a step; attention ranks have hosts of their own [tick]."""
         most = max(work.prompts + work.decodes for work in works)
-        return ticks(self.engine.step_overhead + most * self.engine.sequence_overhead)
+        seconds = self.engine.step_overhead + most * self.engine.sequence_overhead
+        if any(work.prompts for work in works):
+            seconds += self.engine.prompt_overhead
+        return ticks(seconds / self._speed)
 
     def _layer(self, kind: LayerKind, stage: int, works: tuple[Work, ...], tokens: list[int]) -> list[_Piece]:
         """Pieces of a layer; attention ranks wait for the slowest of them."""

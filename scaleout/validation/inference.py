@@ -12,6 +12,7 @@ from pathlib import Path
 from scaleout.errors import ScaleoutError
 from scaleout.io.catalogue import load
 from scaleout.io.table import Row, Watch, take_rows
+from scaleout.models import active_parameters
 from scaleout.serving.batches import saturated_rate, static_batch
 from scaleout.serving.room import room, weight_bytes
 from scaleout.serving.steps import PoolSteps
@@ -70,6 +71,8 @@ class _Known:
         kind, engine = row.text("metric_kind"), row.text("engine")
         if engine not in _ENGINES:
             return [Skipped(row.line, f"no engine {engine!r}")]
+        if "power capped" in row.text("gpu"):
+            return [Skipped(row.line, "not measured: prompts take 1.30 times as long as those of the uncapped chip")]
         if row.text("gpu") not in _SYSTEMS:
             return [Skipped(row.line, f"no chip {row.text('gpu')!r}")]
         if not kind.startswith((_STATIC, _STEPS, _OFFLINE)):
@@ -111,6 +114,10 @@ class _Known:
             return [
                 Compared(row.line, self._keys(row, "whole batch"), row.number("e2e_ms") * 1e-3, whole, label=label)
             ]
+        peak = experiment.system.chip.flops("bf16") * pool.chips_each
+        least = 2.0 * active_parameters(experiment.model) * batch * inputs / peak
+        if row.number("ttft_ms") * 1e-3 < least:
+            return [Skipped(row.line, "impossible: prompts faster than the chips' dense rate")]
         return [
             Compared(row.line, self._keys(row, "prefill"), row.number("ttft_ms") * 1e-3, found.prefill, label=label),
             Compared(row.line, self._keys(row, "decode"), row.number("tpot_ms") * 1e-3, found.step, label=label),
