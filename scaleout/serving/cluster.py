@@ -1,12 +1,12 @@
 """The cluster: requests come, a router sends them to replicas, and each ends in one way."""
 
-from collections.abc import Iterator
-from typing import Protocol
+from functools import partial
 
 import simpy
 
 from scaleout.engine.clock import Alarm, Clock
 from scaleout.errors import WorkloadError
+from scaleout.serving.arrivals import Source
 from scaleout.serving.log import Log
 from scaleout.serving.replica import Replica
 from scaleout.serving.request import Request
@@ -14,17 +14,7 @@ from scaleout.serving.router import Router
 from scaleout.serving.work import StepTimer
 from scaleout.specs import ServingExperiment
 
-__all__ = ["Cluster", "Source"]
-
-
-class Source(Protocol):
-    """Where requests come from."""
-
-    def open(self) -> Iterator[Request]:
-        """Requests whose time does not depend on replies, in the order of their arrival."""
-
-    def after(self, request: Request, now: int) -> Request | None:
-        """What the client of a request that ended now sends next, if anything; it comes at its `arrival`."""
+__all__ = ["Cluster"]
 
 
 class Cluster:
@@ -62,7 +52,7 @@ class Cluster:
                 (self._then if pool.role == "decode" else self._first).append(replica)
         self.router = Router(spec.router, self._first)
         self._onward = Router(spec.router, self._then) if self._then else None
-        self._coming = source.open()
+        self._coming = iter(source)
         self._handed: dict[int, int] = {}
         """Requests that wait for another replica to take their cache -> the replica that holds it."""
         self.seen = 0
@@ -153,6 +143,8 @@ class Cluster:
 
     def _again(self, request: Request) -> None:
         """Whoever sent it may send another."""
-        after = self.source.after(request, self.env.now)
-        if after is not None:
-            Alarm(self.env, after.arrival - self.env.now, [lambda _: self._route(after)])
+        for after in self.source.after(request, self.env.now):
+            Alarm(self.env, after.arrival - self.env.now, [partial(self._sent, after)])
+
+    def _sent(self, request: Request, _: simpy.Event) -> None:
+        self._route(request)

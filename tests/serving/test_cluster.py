@@ -52,11 +52,11 @@ class Listed:
     def __init__(self, requests: list[Request]) -> None:
         self.requests = requests
 
-    def open(self) -> Iterator[Request]:
+    def __iter__(self) -> Iterator[Request]:
         return iter(self.requests)
 
-    def after(self, request: Request, now: int) -> Request | None:
-        return None
+    def after(self, request: Request, now: int) -> tuple[Request, ...]:
+        return ()
 
 
 def spec(pools: tuple[Pool, ...] = (Pool(),), router: str = "round_robin", **scheduler: object) -> ServingExperiment:
