@@ -23,10 +23,11 @@ from scaleout.specs import Chip, GroupedConstants, InferenceEngine, Model, Pool,
 
 __all__ = ["Layers", "serving_shard", "stage_kinds"]
 
-_LOGITS = 10.0
-"""Bytes of a logit that sampling moves: read in 16 bits, written and read in 32 [byte]."""
+_LOGITS, _SAMPLING = 4.0, 10
+"""Bytes of a logit that greedy sampling moves [byte], and its kernels: vLLM's takes 25 us and 0.3 us a token
+of 128,256 logits on an RTX PRO 6000 (kernel profiles of LLMServingSim 2.0)."""
 _UNMEASURED = GroupedConstants(
-    work=1.0, traffic=1.0, launch=15e-6, source="no fused kernel of experts was measured on this chip in this dtype"
+    work=1.4, traffic=1.0, launch=20e-6, source="mean of those measured on H100, where the chip has none in this dtype"
 )
 ALL_GATHER = "all_gather"
 
@@ -188,7 +189,7 @@ class Layers:
         if not rows:
             return k.add_norm(float(tokens * self.model.hidden))
         cost = k.add_norm(float(tokens * self.model.hidden)).plus(k.plain(float(rows), s.vocabulary, s.hidden))
-        return cost.plus(k.passes(_LOGITS * rows * self.model.vocabulary, 3))
+        return cost.plus(k.passes(_LOGITS * rows * self.model.vocabulary, _SAMPLING))
 
     # --- messages ----------------------------------------------------------------------------
 

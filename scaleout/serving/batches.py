@@ -5,6 +5,9 @@ from some of them. ``docs/steps.md`` has the formulas.
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 from scaleout.engine.program import TICKS_PER_SECOND
@@ -50,15 +53,12 @@ def static_batch(
     pp, micro_tokens
         Stages; see `InferenceEngine.micro_batch_tokens`.
     """
-    first = _pipelined(timer, batch, pp, micro_tokens, inputs, lambda n: prompts(n, inputs))
+    first = _pipelined(timer, batch, pp, micro_tokens, inputs, partial(prompts, tokens=inputs))
     steps = outputs - 1
     total = 0.0
     if steps:
         marks = sorted({1 + (steps - 1) * k // (_SAMPLES - 1) for k in range(_SAMPLES)})
-        times = [
-            _pipelined(timer, batch, pp, micro_tokens, 1, lambda n, mark=mark: replies(n, inputs + mark))  # type: ignore[misc]
-            for mark in marks
-        ]
+        times = [_pipelined(timer, batch, pp, micro_tokens, 1, partial(replies, seen=inputs + mark)) for mark in marks]
         total = _between(marks, times)
     return StaticBatch(first, total, steps)
 
@@ -88,13 +88,15 @@ def replies(count: int, seen: float) -> Work:
 def _between(marks: list[int], times: list[float]) -> float:
     """Sum over all whole numbers from the first mark to the last, of what lies on lines between the marks."""
     total = times[-1]
-    for low, high, a, b in zip(marks, marks[1:], times, times[1:], strict=False):
+    for (low, a), (high, b) in pairwise(zip(marks, times, strict=True)):
         # low is counted, high is not
         total += (high - low) * (a + b) / 2.0 + (a - b) / 2.0
     return total
 
 
-def _pipelined(timer: StepTimer, batch: int, pp: int, micro_tokens: int | None, each: int, work) -> float:  # type: ignore[no-untyped-def]
+def _pipelined(
+    timer: StepTimer, batch: int, pp: int, micro_tokens: int | None, each: int, work: Callable[[int], Work]
+) -> float:
     """A step of a whole batch, cut into parts that follow one another through the stages [s]."""
     part = batch
     if pp > 1 and micro_tokens is not None:

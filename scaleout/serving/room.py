@@ -152,11 +152,13 @@ def room(experiment: ServingExperiment, pool: Pool) -> Room:
         return found._replace(blocks=taken, cache=taken * found.block_tokens * found.token)
     if found.blocks < _SHORTEST:
         chip = pool.chip or experiment.system.chip
+        gib = 2.0**30
         raise PlanError(
-            f"{experiment.model.name} at {experiment.precision} on tp {pool.tp}, pp {pool.pp}: weights of "
-            f"{found.weights / 2**30:.1f} GiB, activations of {found.activations / 2**30:.1f} GiB and "
-            f"{(found.graphs + found.reserved) / 2**30:.1f} GiB of graphs and runtime leave no room for the KV cache in "
-            f"{chip.hbm_bytes / 2**30:.1f} GiB of a {chip.name} ({-found.cache / 2**30:.1f} GiB short); {_nearest(experiment, pool)}"
+            f"{experiment.model.name} at {experiment.precision} on tp {pool.tp}, pp {pool.pp}: "
+            f"{found.weights / gib:.1f} GiB of weights, {found.activations / gib:.1f} GiB of activations and "
+            f"{(found.graphs + found.reserved) / gib:.1f} GiB of graphs and runtime leave no room for the KV cache in "
+            f"the {chip.hbm_bytes / gib:.1f} GiB of a {chip.name}, {-found.cache / gib:.1f} GiB short; "
+            f"{_nearest(experiment, pool)}"
         )
     return found
 

@@ -6,11 +6,13 @@ size. What is rounded, and by how much, is in ``docs/steps.md``.
 
 from collections import Counter
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from scaleout.engine.program import Message, ticks
+from scaleout.errors import PlanError
 from scaleout.models import LayerKind
 from scaleout.network import Fabric, machine
 from scaleout.parallel.inference import Layers
@@ -113,6 +115,7 @@ class PoolSteps:
         self._launch = self.engine.host_launch / self._speed
         self._late = ticks(self.engine.message_launch / self._speed)
         self._sizes = tuple(sorted(self.engine.graph_sizes))
+        self._drafting = _drafting(experiment, pool, start, self.wires.fabric)
 
     def stages(self, works: tuple[Work, ...]) -> tuple[int, ...]:
         """Time of each pipeline stage for a step [tick]; one `Work` for each attention rank."""
@@ -173,6 +176,8 @@ class PoolSteps:
                         launched += count * (attention.kernels + 1) * launch
                 timed[at] = tuple(segments)
             waiting = max(0, ticks(launched) - total)
+            if self._drafting is not None and stage + 1 == self.pool.pp:
+                waiting += self._drafting.of(works)
             total += waiting
             if stage == 0:
                 host = self._host(works)
@@ -231,6 +236,51 @@ class PoolSteps:
             rows = max(work.rows for work in works)
             back.append(_Piece(self.head.of(most, rows), Cost(), layers.gather_logits(stage, rows)))
         return front, back
+
+
+def _drafting(experiment: ServingExperiment, pool: Pool, start: int, fabric: Fabric) -> "_Table[int] | None":
+    """Time of what drafts the next tokens, by the works of the step that verified the ones before [tick]."""
+    speculation, model = experiment.speculation, experiment.model
+    if speculation is None:
+        return None
+    # the draft's steps are launched with the model's own
+    engine = replace(experiment.engine, step_overhead=0.0, sequence_overhead=0.0, prompt_overhead=0.0)
+    last = start + (pool.pp - 1) * pool.tp * pool.dp
+    if speculation.draft is not None:
+        # on each tensor-parallel group a copy of its own
+        layout, draft, joined = replace(pool, pp=1, dp=1, ep=1), speculation.draft, 0.0
+    else:
+        if not model.predictions:
+            raise PlanError(
+                f"speculation.draft: {model.name} has no layers of multi-token prediction; name a model that drafts"
+            )
+        layout, joined = replace(pool, pp=1), 2.0 * model.hidden
+        experts = replace(model.experts, first=0, every=1) if model.experts is not None else None
+        draft = replace(model, layers=1, predictions=0, experts=experts)
+    alone = replace(
+        experiment, model=draft, speculation=None, engine=engine, pools=(replace(layout, role="both"),), failures=(),
+        training=None,
+    )  # fmt: skip
+    if speculation.draft is not None:
+        alone = replace(alone, precision="bf16")
+    steps = PoolSteps(alone, layout, last, fabric)
+
+    def one(works: tuple[Work, ...]) -> int:
+        groups = [works] if layout.dp > 1 or len(works) == 1 else [(work,) for work in works]
+        most = max(sum(work.prompt_tokens + work.decodes for work in group) for group in groups)
+        product = steps.layers.kernels.linear(float(most), draft.hidden / layout.tp, joined) if joined else Cost()
+        return max(sum(steps.stages(group)) for group in groups) + ticks(product.seconds)
+
+    def all_of(works: tuple[Work, ...]) -> int:
+        # a first step with the prompts, and tokens that were taken last; the others draft one a sequence
+        first = tuple(work._replace(decode_tokens=work.decodes, rows=work.decodes + work.prompts) for work in works)
+        again = tuple(
+            Work(0, 0, 0, 0, work.decodes, work.decodes, work.context, work.longest, work.decodes) for work in works
+        )
+        further = (speculation.tokens - 1) * one(again) if any(work.decodes for work in works) else 0
+        return one(first) + further
+
+    return _Table(all_of)
 
 
 def _whole(experiment: ServingExperiment, chips: int) -> int:

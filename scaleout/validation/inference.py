@@ -32,7 +32,21 @@ from scaleout.validation.agreement import Agreement, Compared, Skipped
 
 __all__ = ["COLUMNS", "compare"]
 
-COLUMNS = ("id", "model", "gpu", "n_gpus", "tp", "pp", "ep", "precision", "engine", "isl", "osl", "batch", "metric_kind")
+COLUMNS = (
+    "id",
+    "model",
+    "gpu",
+    "n_gpus",
+    "tp",
+    "pp",
+    "ep",
+    "precision",
+    "engine",
+    "isl",
+    "osl",
+    "batch",
+    "metric_kind",
+)
 
 _ENGINES = {
     "FasterTransformer": "fastertransformer",
@@ -111,9 +125,7 @@ class _Known:
         label = f"tp {pool.tp}, pp {pool.pp}, {batch} of {inputs} and {outputs} tokens"
         if kind.startswith(_STATIC):
             whole = found.prefill + found.decode
-            return [
-                Compared(row.line, self._keys(row, "whole batch"), row.number("e2e_ms") * 1e-3, whole, label=label)
-            ]
+            return [Compared(row.line, self._keys(row, "whole batch"), row.number("e2e_ms") * 1e-3, whole, label=label)]
         peak = experiment.system.chip.flops("bf16") * pool.chips_each
         least = 2.0 * active_parameters(experiment.model) * batch * inputs / peak
         if row.number("ttft_ms") * 1e-3 < least:
@@ -166,8 +178,9 @@ def _tuned(experiment: ServingExperiment, pool: Pool, inputs: int, outputs: int)
 
 def _pool(model: Model, tp: int, pp: int, kind: str, flags: list[str]) -> Pool:
     if kind.startswith(_OFFLINE) and model.experts is not None and tp > 1:
-        flags.append("attention by data parallelism, experts dealt out")
-        return Pool(tp=1, pp=pp, dp=tp, ep=tp)
+        # its options ask for attention by data parallelism; --ep is not told, and 1 unless given
+        flags.append("attention by data parallelism, experts cut over all chips")
+        return Pool(tp=1, pp=pp, dp=tp)
     return Pool(tp=tp, pp=pp)
 
 
@@ -224,8 +237,17 @@ _timers: dict[str, PoolSteps] = {}
 def _timer(experiment: ServingExperiment) -> PoolSteps:
     """Step times of an experiment with one pool, kept for the rows that follow."""
     pool = experiment.pools[0]
-    key = repr((experiment.system.name, experiment.model, experiment.engine.name, experiment.engine.version, pool,
-                experiment.precision, experiment.cache.dtype))
+    key = repr(
+        (
+            experiment.system.name,
+            experiment.model,
+            experiment.engine.name,
+            experiment.engine.version,
+            pool,
+            experiment.precision,
+            experiment.cache.dtype,
+        )
+    )
     if key not in _timers:
         _timers[key] = PoolSteps(experiment, pool)
     return _timers[key]
