@@ -117,8 +117,8 @@ def _summarise(experiment: ServingExperiment, log: Log, rooms: list[Room], sensi
     more = outputs > 1
     tpot = np.zeros(len(outputs))
     tpot[more] = (finish - first)[more] / (outputs[more] - 1)
-    came: Floats = np.asarray(log.arrival, dtype=np.int64) * _SECOND
-    ends: Floats = np.asarray(log.finish, dtype=np.int64) * _SECOND
+    came: Floats = np.asarray(log.arrival, dtype=np.float64) * _SECOND
+    ends: Floats = np.asarray(log.finish, dtype=np.float64) * _SECOND
     duration = log.end * _SECOND - float(came.min()) if len(came) else 0.0
     kept = _kept(experiment, ttft, tpot, latency)
     counts = {"came": len(state)}
