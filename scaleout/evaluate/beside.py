@@ -1,0 +1,81 @@
+"""A training job beside others on one machine: its steps, one after another, over the links that all share."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from scaleout.arrays import Bools
+from scaleout.engine import Family, Lineup, Repeated, SharedNetwork, discrete, quotient
+from scaleout.engine.clock import Clock
+from scaleout.errors import PlanError
+from scaleout.evaluate.contention import contention_of
+from scaleout.evaluate.event import Site
+from scaleout.network import Fabric, machine, with_host
+from scaleout.specs import Slow, System, TrainingExperiment
+from scaleout.training.step import build
+
+__all__ = ["first_chip", "shared_machine", "training_beside"]
+
+
+def first_chip(system: System, chips: int) -> int:
+    """The first chip after so many others for a job that has its nodes to itself."""
+    return -(-chips // system.chips_per_node) * system.chips_per_node
+
+
+def shared_machine(
+    system: System, chips: int, training: TrainingExperiment | None = None, *, hosts: bool = False
+) -> Fabric:
+    """The fabric of so many chips, and of a training job's on the nodes after them.
+
+    Parameters
+    ----------
+    hosts
+        With the links to the hosts' memory, where the system describes hosts.
+
+    Raises
+    ------
+    PlanError
+        The training job is one for another system, or has faults.
+    TopologyError
+        The machine cannot be built at this size.
+    """
+    slow = Slow()
+    if training is not None:
+        if replace(training.system, chip=system.chip) != system:
+            raise PlanError(
+                f"training.system: {training.system.name} is not the {system.name} on whose network the job is to run"
+            )
+        if training.faults:
+            raise PlanError("training.faults: links of a machine that is shared do not fail; take the faults out")
+        first = first_chip(system, chips)
+        chips = first + training.chips
+        slow = Slow(
+            ports={first + rank: left for rank, left in training.slow.ports.items()},
+            scale_up={first + rank: left for rank, left in training.slow.scale_up.items()},
+        )
+    fabric = machine(system, chips, slow)
+    hosts = hosts or (training is not None and training.offload.any)
+    return with_host(fabric, system.host) if hosts and system.host else fabric
+
+
+def training_beside(env: Clock, network: SharedNetwork, training: TrainingExperiment, first: int) -> Repeated:
+    """A training job on the chips from `first` on, ready to start; its programs are those of `simulate`, unfolded."""
+    job, fabric = build(training), network.fabric
+    moved = replace(
+        job, families={name: Family(name, f.category, f.groups + first) for name, f in job.families.items()}
+    )
+    patterns = Site(fabric).patterns(moved)
+    # members of groups are ranks of the job, the links are where its chips stand
+    wiring = network.adopt(quotient(job, fabric, patterns, discrete(job, fabric)), _own(fabric, first, training.chips))
+    return Repeated(env, network, Lineup(job, wiring, contention=contention_of(training, job, fabric, patterns)))
+
+
+def _own(fabric: Fabric, first: int, chips: int) -> Bools:
+    """Links inside nodes that no other chip stands in."""
+    topology = fabric.topology
+    mine = np.zeros(topology.size, dtype=bool)
+    nodes = topology.node[first : first + chips]
+    others = np.concatenate((topology.node[:first], topology.node[first + chips :]))
+    mine[first : first + chips] = ~np.isin(nodes, others)
+    own: Bools = (topology.kind == 0) & (mine[topology.source] | mine[topology.target])
+    return own
