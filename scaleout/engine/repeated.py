@@ -5,7 +5,6 @@ from array import array
 from scaleout.engine.accelerator import Lineup
 from scaleout.engine.clock import Clock
 from scaleout.engine.flows import FlowNetwork
-from scaleout.errors import WorkloadError
 
 __all__ = ["Repeated"]
 
@@ -22,8 +21,6 @@ class Repeated:
     """
 
     def __init__(self, env: Clock, network: FlowNetwork, lineup: Lineup) -> None:
-        if not lineup.busy_classes:
-            raise WorkloadError("a job without operations has no steps that could be repeated")
         self.env, self.network, self.lineup = env, network, lineup
         self.times = array("q")
         """Of every step that has ended [tick]."""

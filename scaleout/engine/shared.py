@@ -1,7 +1,7 @@
 """One network for several users: transfers of any size between any chips, added when they are first used.
 
-Every link of the machine is a link here, nothing is folded. A user brings patterns (`add`) or a whole
-job that was wired unfolded (`adopt`); what they start shares the links as in `FlowNetwork`. Somebody
+Every link of the machine is a link here. A user brings patterns (`add`) or a whole job (`adopt`), folded
+only over links that nobody else loads; what they start shares the links as in `FlowNetwork`. Somebody
 whose own traffic is not always simulated (a replica whose steps are timed once and remembered) claims
 its links, and is told when others come onto them.
 """
@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from scaleout.arrays import Bools, Floats
+from scaleout.arrays import Floats, Ints
 from scaleout.engine.clock import Calls, Clock
 from scaleout.engine.flows import Flow, FlowNetwork, share_of
 from scaleout.engine.program import ticks
@@ -66,21 +66,29 @@ class SharedNetwork(FlowNetwork):
         self._moved: list[float] = []
         """Bytes that elementary flows of each leg have carried [byte]."""
         self._transfers = 0
-        self._private = np.zeros(len(capacity), dtype=bool)
+        self._numbers = np.arange(len(capacity))
+        self._stands_for = np.arange(len(capacity))
+        """The link that carries what each link does: another, where an adopted job was folded."""
+        self._taken = np.zeros(len(capacity), dtype=bool)
+        """Links that somebody loads or claims, other than folded ones."""
+        self._folded = np.zeros(len(capacity), dtype=bool)
+        """Links that an adopted job was folded over."""
         self._claims: list[Claim] = []
         self._claims_of: dict[int, tuple[Claim, ...]] = {}
 
     def add(self, pattern: Pattern) -> tuple[Transfer, ...]:
-        """Transfers of one byte of message each, one for each group of a pattern on this fabric; start them at scale.
+        """Transfers of one byte of message each, one for each group of a pattern on this fabric, to start at a scale.
 
         Raises
         ------
         TopologyError
-            They load links that a job was promised to have to itself.
+            They load links that an adopted job was folded over.
         """
-        groups, links = len(pattern.phases[0].latency), np.arange(len(self._wiring.capacity))
+        for phase in pattern.phases:
+            self._take(phase.link)
+        groups = len(pattern.phases[0].latency)
         numbers = np.arange(groups)
-        tables = [loads_of(phase, numbers, links, self._wiring.capacity) for phase in pattern.phases]
+        tables = [loads_of(phase, numbers, self._numbers, self._wiring.capacity) for phase in pattern.phases]
         made = []
         for group in range(groups):
             legs = []
@@ -94,52 +102,59 @@ class SharedNetwork(FlowNetwork):
                     alone=min(alone, cap),
                     latency=ticks(float(phase.latency[group])),
                 )
-                if self._private[load[0]].any():
-                    at = int(load[0][self._private[load[0]]][0])
-                    name = self.fabric.topology.link_name(at)
-                    raise TopologyError(f"{self.fabric.topology.name}: {name} was to be loaded by one job alone")
                 self._append(leg, load, cap)
                 legs.append(leg)
             made.append(Transfer(self._transfers, -1, pattern.algorithm, tuple(legs), private=False))
             self._transfers += 1
         return tuple(made)
 
-    def adopt(self, wiring: Quotient, alone: Bools | None = None) -> Quotient:
-        """The transfers of a whole job, wired unfolded on this fabric and without faults.
+    def adopt(self, wiring: Quotient) -> Quotient:
+        """The transfers of a whole job, wired on this fabric and without faults; none is private any more.
 
-        Parameters
-        ----------
-        alone
-            Links that nobody else will load, shape (links,): what is private there stays so, is timed in closed
-            form and never comes here. None: everything comes here.
+        A class of links is loaded by its lowest alone; nobody else may load a class of several.
 
         Raises
         ------
         TopologyError
-            The job is folded, has faults, or is wired on other links.
+            The job has faults, is wired on other links, or was folded over links that others load or claim.
         """
         link_of, topology = wiring.link_of, self.fabric.topology
+        if len(wiring.epochs) > 1 or wiring.topology.links != topology.links:
+            raise TopologyError(f"{topology.name}: only a job on the same links and without faults is taken in")
         known = np.flatnonzero(link_of >= 0)
-        if len(wiring.epochs) > 1 or len(known) != len(wiring.capacity) or wiring.topology.links != topology.links:
-            raise TopologyError(f"{topology.name}: only an unfolded job on the same links, without faults, is taken in")
-        real = np.empty(len(known), dtype=np.int64)
-        real[link_of[known]] = known
+        classes, first, sizes = np.unique(link_of[known], return_index=True, return_counts=True)
+        real = np.empty(len(wiring.capacity), dtype=np.int64)
+        real[classes] = known[first]
+        several = known[np.isin(link_of[known], classes[sizes > 1])]
+        self._check(several[self._taken[several]])
+        self._take(np.setdiff1d(known, several))
+        self._folded[several] = True
+        self._stands_for[several] = real[link_of[several]]
         base, epoch = len(self._made), wiring.epochs[0]
         for leg, (link, weight, count), cap in zip(epoch.legs, wiring.loads, wiring.caps.tolist(), strict=True):
             order = np.lexsort((weight, real[link]))
             links = tuple(np.sort(real[list(leg.links)]).tolist())
             moved = Leg(base + leg.index, leg.size, links, leg.alone, leg.latency)
             self._append(moved, (real[link][order], weight[order], count[order]), cap)
-        own = np.zeros(topology.links, dtype=bool) if alone is None else alone
-        transfers = {}
-        for key, old in wiring.transfers.items():
-            legs = tuple(self._made[base + leg.index] for leg in old.legs)
-            private = old.private and all(own[list(leg.links)].all() for leg in legs)
-            if private:
-                for leg in legs:
-                    self._private[list(leg.links)] = True
-            transfers[key] = replace(old, legs=legs, private=private)
+        transfers = {
+            key: replace(old, legs=tuple(self._made[base + leg.index] for leg in old.legs), private=False)
+            for key, old in wiring.transfers.items()
+        }
         return replace(wiring, transfers=transfers)
+
+    def _take(self, links: Ints) -> None:
+        """Somebody loads or claims links."""
+        self._check(links[self._folded[links]])
+        self._taken[links] = True
+
+    def _check(self, both: Ints) -> None:
+        """Refuse links that a job is folded over and that others use."""
+        if len(both):
+            topology = self.fabric.topology
+            raise TopologyError(
+                f"{topology.name}: {topology.link_name(int(both[0]))} is used by others, but a job was folded as if "
+                "it had it to itself; name it among those that are apart"
+            )
 
     def _append(self, leg: Leg, load: Load, cap: float) -> None:
         self._made.append(leg)
@@ -149,8 +164,15 @@ class SharedNetwork(FlowNetwork):
         self._moved.append(0.0)
 
     def claim(self, links: Iterable[int], disturbed: Callable[[], None] | None = None) -> Claim:
-        """Claim links; what is under way on them already does not count."""
+        """Claim links; what is under way on them already does not count.
+
+        Raises
+        ------
+        TopologyError
+            An adopted job was folded over them.
+        """
         claim = Claim(frozenset(links), disturbed)
+        self._take(np.array(sorted(claim.links), dtype=np.int64))
         self._claims.append(claim)
         self._claims_of.clear()
         return claim
@@ -191,9 +213,10 @@ class SharedNetwork(FlowNetwork):
             super()._note(flow, now, share)
 
     def carried(self) -> Floats:
-        """What every link has carried so far, but for what jobs have to themselves [byte], shape (links,)."""
+        """What every link has carried so far [byte], shape (links,)."""
         total = np.zeros(len(self._wiring.capacity))
         for moved, (link, weight, count) in zip(self._moved, self._loads, strict=True):
             if moved:
                 np.add.at(total, link, moved * weight * count)
-        return total
+        every: Floats = total[self._stands_for]
+        return every

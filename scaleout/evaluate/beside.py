@@ -4,17 +4,20 @@ from dataclasses import replace
 
 import numpy as np
 
-from scaleout.arrays import Bools
-from scaleout.engine import Family, Lineup, Repeated, SharedNetwork, discrete, quotient
+from scaleout.arrays import Ints
+from scaleout.engine import Family, Lineup, Repeated, SharedNetwork, discrete, equitable, quotient
 from scaleout.engine.clock import Clock
 from scaleout.errors import PlanError
 from scaleout.evaluate.contention import contention_of
 from scaleout.evaluate.event import Site
-from scaleout.network import Fabric, machine, with_host
+from scaleout.network import Fabric, copies, machine, with_host
 from scaleout.specs import Slow, System, TrainingExperiment
 from scaleout.training.step import build
 
-__all__ = ["first_chip", "shared_machine", "training_beside"]
+__all__ = ["first_chip", "links_among", "shared_machine", "training_beside"]
+
+_ROWS = 1 << 16
+"""Pairs that are routed at a time."""
 
 
 def first_chip(system: System, chips: int) -> int:
@@ -58,24 +61,40 @@ def shared_machine(
     return with_host(fabric, system.host) if hosts and system.host else fabric
 
 
-def training_beside(env: Clock, network: SharedNetwork, training: TrainingExperiment, first: int) -> Repeated:
-    """A training job on the chips from `first` on, ready to start; its programs are those of `simulate`, unfolded."""
+def links_among(fabric: Fabric, chips: int) -> Ints:
+    """Links on all ways among the first chips, and those to their hosts where the fabric has hosts."""
+    topology = fabric.topology
+    found = np.zeros(topology.links, dtype=bool)
+    for low in range(0, chips * chips, _ROWS):
+        source, target = np.divmod(np.arange(low, min(low + _ROWS, chips * chips)), chips)
+        apart = source != target
+        found[fabric.route(source[apart], target[apart]).link] = True
+    if any(name == "host" for name, _ in topology.vertices):
+        for out in (True, False):
+            found[copies(fabric, np.arange(chips), out=out).phases[0].link] = True
+    return np.flatnonzero(found)
+
+
+def training_beside(
+    env: Clock, network: SharedNetwork, training: TrainingExperiment, first: int, others: Ints | None = None
+) -> Repeated:
+    """A training job on the chips from `first` on, ready to start; its programs are those of `simulate`.
+
+    Parameters
+    ----------
+    others
+        Links that others may load, as `links_among` finds them: what is alike in the job is folded, what they can
+        disturb is not. None: nothing is folded.
+    """
     job, fabric = build(training), network.fabric
     moved = replace(
         job, families={name: Family(name, f.category, f.groups + first) for name, f in job.families.items()}
     )
     patterns = Site(fabric).patterns(moved)
     # members of groups are ranks of the job, the links are where its chips stand
-    wiring = network.adopt(quotient(job, fabric, patterns, discrete(job, fabric)), _own(fabric, first, training.chips))
+    if others is None or training.slow.spread:
+        partition = discrete(job, fabric)
+    else:
+        partition = equitable(job, fabric, patterns, apart=others)
+    wiring = network.adopt(quotient(job, fabric, patterns, partition))
     return Repeated(env, network, Lineup(job, wiring, contention=contention_of(training, job, fabric, patterns)))
-
-
-def _own(fabric: Fabric, first: int, chips: int) -> Bools:
-    """Links inside nodes that no other chip stands in."""
-    topology = fabric.topology
-    mine = np.zeros(topology.size, dtype=bool)
-    nodes = topology.node[first : first + chips]
-    others = np.concatenate((topology.node[:first], topology.node[first + chips :]))
-    mine[first : first + chips] = ~np.isin(nodes, others)
-    own: Bools = (topology.kind == 0) & (mine[topology.source] | mine[topology.target])
-    return own
