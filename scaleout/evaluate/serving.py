@@ -114,7 +114,7 @@ def summarise(
         course=course_of(
             log, experiment.pools, [one.blocks * pool.dp for one, pool in zip(rooms, experiment.pools, strict=True)]
         ),
-        warnings=_warnings(experiment, columns, counts, stability, short),
+        warnings=_warnings(experiment, columns, counts, short),
         assumptions=serving_assumptions(experiment, rooms),
     )
 
@@ -130,17 +130,13 @@ def _promises(experiment: ServingExperiment, columns: _Columns) -> tuple[dict[st
     return {name: int(one.sum()) + lost for name, one in broken.items()}, kept
 
 
-def _warnings(
-    experiment: ServingExperiment, columns: _Columns, counts: dict[str, int], stability: Stability, short: bool
-) -> tuple[str, ...]:
+def _warnings(experiment: ServingExperiment, columns: _Columns, counts: dict[str, int], short: bool) -> tuple[str, ...]:
     found = []
     if short:
         found.append(
             f"all requests come within three times the mean latency, {describe(float(columns.latency.mean()), 's')}: "
             "replicas are never as full as under a lasting stream of this rate; take more (requests.count)"
         )
-    if stability == "overloaded":
-        found.append("requests come faster than they are served: times grow with the length of the stream")
     tail = 1.0 - experiment.slo.share
     if tail and experiment.slo != Slo(share=experiment.slo.share) and 0 < counts["came"] * tail < 5.0:
         found.append(
@@ -180,7 +176,8 @@ def _step(
 
 
 def _shares(experiment: ServingExperiment, log: Log, rooms: Sequence[Room], duration: float) -> tuple[Share, ...]:
-    ended = np.bincount(np.maximum(np.asarray(log.replica), 0), minlength=len(log.courses))
+    replicas = np.asarray(log.replica)
+    ended = np.bincount(replicas[replicas >= 0], minlength=len(log.courses))
     found, number = [], 0
     for at, pool in enumerate(experiment.pools):
         for _ in range(pool.replicas):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Curves", "draw_course", "draw_latency", "latency_curves"]
 
-_PROMISE = "#D55E00"
+_PROMISE = "#000000"
 _TOGETHER = 4
 """Stretches of a course over which rates are averaged."""
 _SHORTEST = 1e-6
@@ -77,7 +77,7 @@ def draw_latency(result: Served) -> "Figure":
             if panel.limit is not None:
                 ax.axvline(panel.limit, color=_PROMISE, linewidth=1.2, label=f"promised: {describe(panel.limit, 's')}")
                 ax.axhline(share * 100.0, color=_PROMISE, linewidth=0.8, linestyle=":", label=f"for {share:.0%}")
-                ax.set_title(f"{panel.kept:.1%} keep it", color=_PROMISE, loc="right", fontweight="normal")
+                ax.set_title(f"{panel.kept:.1%} of all keep it", color=_PROMISE, loc="right", fontweight="normal")
             ax.set_xscale("log")
             _log_limits(ax, panel)
             ax.set_xlabel(panel.title)
@@ -112,7 +112,7 @@ def _log_limits(ax: "Axes", panel: Curves) -> None:
 
 def _place(figure: "Figure", **edges: float) -> None:
     """Panels at fixed places: labels of these figures are of known size, and finding out takes half a second."""
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)
     figure.subplots_adjust(**edges)
 
 
