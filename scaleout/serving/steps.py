@@ -101,7 +101,7 @@ class PoolSteps:
         )  # fmt: skip
         ranks = start + np.arange(pool.chips_each).reshape(pool.pp, pool.dp, pool.tp)
         self.wires = ReplicaWires(
-            fabric or machine(system, _whole(experiment, start + pool.chips_each)), ranks, self.engine
+            fabric or machine(system, _whole(experiment, start + pool.chips_each)), ranks, system, self.engine
         )
         self.around = _Table(self.layers.around)
         self.feed = _Table(self.layers.feed)
