@@ -20,7 +20,8 @@ from scaleout.collectives.places import railed
 from scaleout.engine.chunks import Lanes, run_lanes
 from scaleout.errors import ScaleoutError
 from scaleout.evaluate.analytic import analyse
-from scaleout.io.catalogue import experiment, list_names, load
+from scaleout.io.catalogue import list_names, load
+from scaleout.io.experiments import experiment
 from scaleout.network import max_min, rail_fat_tree
 from scaleout.simulate import simulate
 from scaleout.space import analyse_many, design_space

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
         TopologyError,
         WorkloadError,
     )
-    from scaleout.io.catalogue import experiment, list_names, load, schema
+    from scaleout.io.catalogue import list_names, load, schema
+    from scaleout.io.experiments import experiment
     from scaleout.io.graphs import from_networkx, load_topology, read_topology, write_topology
     from scaleout.io.huggingface import read_huggingface
     from scaleout.result import Result
@@ -47,7 +48,8 @@ _HOMES = {
         "TopologyError",
         "WorkloadError",
     ),
-    "scaleout.io.catalogue": ("experiment", "list_names", "load", "schema"),
+    "scaleout.io.catalogue": ("list_names", "load", "schema"),
+    "scaleout.io.experiments": ("experiment",),
     "scaleout.io.graphs": ("from_networkx", "load_topology", "read_topology", "write_topology"),
     "scaleout.io.huggingface": ("read_huggingface",),
     "scaleout.result": ("Result",),

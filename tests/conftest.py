@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from scaleout.io.catalogue import experiment
+from scaleout.io.experiments import experiment
 from scaleout.specs import TrainingExperiment
 
 # machines are shared and noisy: how long an example takes proves nothing

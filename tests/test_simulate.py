@@ -8,7 +8,7 @@ import pytest
 
 from scaleout.errors import PlanError, SpecError
 from scaleout.evaluate.event import evaluate
-from scaleout.io.catalogue import experiment
+from scaleout.io.experiments import experiment
 from scaleout.result import Result
 from scaleout.simulate import simulate
 from scaleout.specs import TrainingExperiment

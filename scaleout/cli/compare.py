@@ -9,7 +9,7 @@ from scaleout.cli.evaluator import evaluator_option
 from scaleout.cli.progress import progress
 from scaleout.comparison import compare
 from scaleout.errors import SpecError
-from scaleout.io.catalogue import experiment
+from scaleout.io.experiments import experiment
 from scaleout.io.results import read_result
 from scaleout.report.files import figure_file, write_figure
 from scaleout.result import Result

@@ -17,7 +17,7 @@ from scaleout.cli.evaluator import evaluator_option
 from scaleout.cli.progress import progress
 from scaleout.errors import SpecError
 from scaleout.evaluate.event import Recording
-from scaleout.io.catalogue import experiment
+from scaleout.io.experiments import experiment
 from scaleout.report.files import figure_file, output_folder, write_all, write_figure
 from scaleout.result import Result
 from scaleout.simulate import record, simulate

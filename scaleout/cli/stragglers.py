@@ -5,7 +5,7 @@ import json
 import click
 
 from scaleout.cli.progress import progress
-from scaleout.io.catalogue import experiment
+from scaleout.io.experiments import experiment
 from scaleout.stragglers import straggler_table
 
 __all__ = ["command"]

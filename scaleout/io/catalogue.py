@@ -17,14 +17,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from scaleout.errors import PlanError, SpecError, near
+from scaleout.errors import SpecError, near
 from scaleout.io.huggingface import read_config
-from scaleout.io.yaml import as_yaml, parse_value, read_mapping
+from scaleout.io.yaml import as_yaml, read_mapping
 from scaleout.specs import Chip, InferenceEngine, Model, ServingExperiment, Stack, System, TrainingExperiment
 
 __all__ = [
-    "FOLDERS", "any_experiment", "experiment", "find", "find_trace", "known_chips", "known_models", "list_names",
-    "load", "plain_name", "read", "roots", "schema", "serving_experiment", "summary",
+    "DEFAULTS", "FOLDERS", "find", "known_chips", "known_models", "list_names", "load", "named", "plain_name", "read",
+    "resolve", "roots", "schema", "summary", "validate",
 ]  # fmt: skip
 
 FOLDERS = {
@@ -40,24 +40,12 @@ _CLASSES: dict[str, Any] = {
     "chip": Chip, "system": System, "model": Model, "stack": Stack, "engine": InferenceEngine,
     "training": TrainingExperiment, "serving": ServingExperiment,
 }  # fmt: skip
-_REFERENCES = {
-    ("system",): "system",
-    ("system", "chip"): "chip",
-    ("chip",): "chip",
-    ("model",): "model",
-    ("stack",): "stack",
-    ("engine",): "engine",
-    ("training",): "training",
-    ("training", "system"): "system",
-    ("training", "system", "chip"): "chip",
-    ("training", "model"): "model",
-    ("training", "stack"): "stack",
-    ("speculation", "draft"): "model",
-}
 _NAMED = {
     "system": ("chip",), "training": ("system", "model", "stack"), "serving": ("system", "model", "engine", "training"),
 }  # fmt: skip
 """Keys of a kind of file that may give a name in place of what it names."""
+_KINDS = {key: key for key in ("system", "model", "stack", "chip", "engine", "training")} | {"draft": "model"}
+"""Keys that may give a name, and the kind of what it names."""
 _EXPECTED = {
     "tuple_type": "expected a list",
     "mapping_type": "expected a mapping",
@@ -68,7 +56,8 @@ _EXPECTED = {
 }
 _MOST = 10
 """Mistakes that are listed."""
-_DEFAULTS = {"stack": "pytorch"}
+DEFAULTS = {"stack": "pytorch"}
+"""What is meant where a training experiment does not say."""
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -189,7 +178,8 @@ def _keys_at(cls: Any, path: tuple[Any, ...]) -> list[str]:
     return [f.name.rstrip("_") for f in fields(cls)] if is_dataclass(cls) else []
 
 
-def _validate(kind: str, data: Mapping[str, Any], where: str) -> Any:
+def validate(kind: str, data: Mapping[str, Any], where: str) -> Any:
+    """The frozen spec of a mapping whose references are resolved; `SpecError` with every mistake, after `where`."""
     from pydantic import ValidationError
 
     renamed = deepcopy(dict(data))
@@ -237,8 +227,8 @@ def _document(kind: str, name: str, beside: Path | None) -> dict[str, Any]:
     """A named file as a mapping, its own references resolved, checked on its own."""
     path = find(kind, name, beside)
     data = _mapping(path)
-    _resolve(data, str(path), kind, path)
-    _validate(kind, data, str(path))
+    resolve(data, str(path), kind, path)
+    validate(kind, data, str(path))
     return data
 
 
@@ -247,59 +237,40 @@ def _mapping(path: Path) -> dict[str, Any]:
     return read_config(path) if path.suffix.lower() == ".json" else read_mapping(path)
 
 
-def _resolve(data: dict[str, Any], where: str, kind: str, beside: Path | None) -> None:
+def resolve(data: dict[str, Any], where: str, kind: str, beside: Path | None) -> None:
     """Replace the names of chips, systems, models, stacks and engines by what they name."""
     for key in _NAMED.get(kind, ()):
-        if kind == "training" and key in _DEFAULTS:
-            data.setdefault(key, _DEFAULTS[key])
+        if kind == "training" and key in DEFAULTS:
+            data.setdefault(key, DEFAULTS[key])
         value = data.get(key)
         if isinstance(value, str):
-            data[key] = _named(key, value, f"{where}: {key}", beside)
+            data[key] = named(key, value, f"{where}: {key}", beside)
         elif key in _NAMED and isinstance(value, dict):
-            _resolve(value, where, key, beside)
+            resolve(value, where, key, beside)
     key = {"training": "others", "serving": "pools"}.get(kind, "")
     rows = data.get(key)
     for at, row in enumerate(rows if isinstance(rows, list) else ()):
         if isinstance(row, dict) and isinstance(row.get("chip"), str):
-            row["chip"] = _named("chip", row["chip"], f"{where}: {key}.{at}.chip", beside)
+            row["chip"] = named("chip", row["chip"], f"{where}: {key}.{at}.chip", beside)
     speculation = data.get("speculation") if kind == "serving" else None
     if isinstance(speculation, dict) and isinstance(speculation.get("draft"), str):
-        speculation["draft"] = _named("model", speculation["draft"], f"{where}: speculation.draft", beside)
+        speculation["draft"] = named("model", speculation["draft"], f"{where}: speculation.draft", beside)
 
 
-def _named(kind: str, name: str, where: str, beside: Path | None) -> dict[str, Any]:
+def named(kind: str, name: str, where: str, beside: Path | None) -> dict[str, Any]:
+    """What a name or path stands for, as a mapping that was checked; `where` begins the message where it is wrong."""
     try:
         return _document(kind, name, beside)
     except SpecError as error:
         raise SpecError(f"{where}: {error}") from None
 
 
-def _assign(data: dict[str, Any], setting: str, beside: Path | None) -> None:
-    """Carry out one ``key=value`` override; entering a named object loads it first."""
-    key, equals, text = setting.partition("=")
-    path = tuple(key.strip().split("."))
-    if not equals or not all(path):
-        raise SpecError(f"--set {setting!r}: expected key=value, for example layout.pp=4")
-    value = parse_value(text, f"--set {key}")
-    node: Any = data
-    for depth, step in enumerate(path[:-1]):
-        kind = _REFERENCES.get(path[: depth + 1])
-        if kind and step not in node and step in _DEFAULTS:
-            node[step] = _DEFAULTS[step]
-        if kind and isinstance(node.get(step), str):
-            node[step] = _named(kind, node[step], f"--set {key}", beside)
-        node = node.setdefault(step, {})
-        if not isinstance(node, dict):
-            raise SpecError(f"--set {key}: {'.'.join(path[: depth + 1])} is a value, it has no key {path[depth + 1]!r}")
-    node[path[-1]] = value
-
-
 def load(kind: str, name: str) -> Any:
     """A chip, system, model or stack by name or path, as a frozen spec."""
     path = find(kind, str(name))
     data = _mapping(path)
-    _resolve(data, str(path), kind, path)
-    return _validate(kind, data, str(path))
+    resolve(data, str(path), kind, path)
+    return validate(kind, data, str(path))
 
 
 def known_chips() -> dict[str, Chip]:
@@ -313,115 +284,6 @@ def known_models() -> dict[str, Model]:
     models: list[Model] = [load("model", name) for name in list_names("model")]
     by_alias = {plain_name(alias): model for model in models for alias in model.aliases}
     return by_alias | {plain_name(model.name): model for model in models}
-
-
-def experiment(source: str | Path | Mapping[str, Any], settings: tuple[str, ...] = ()) -> TrainingExperiment:
-    """An experiment from a file, a name of the catalogue, or a mapping of the same form.
-
-    Parameters
-    ----------
-    source
-        Path of a YAML file, name of a shipped experiment, or a mapping.
-    settings
-        Overrides ``key=value`` with dotted keys, as ``--set`` takes them.
-
-    Raises
-    ------
-    SpecError
-        Every mistake at once, one a line, with file, key, value and what is accepted.
-    PlanError
-        The layout does not divide.
-    """
-    spec: TrainingExperiment = _experiment("training", source, settings)
-    return spec
-
-
-def serving_experiment(source: str | Path | Mapping[str, Any], settings: tuple[str, ...] = ()) -> ServingExperiment:
-    """As `experiment`, of serving; its trace becomes the path of a file.
-
-    Raises
-    ------
-    SpecError
-        Every mistake at once, one a line, with file, key, value and what is accepted.
-    PlanError
-        The degrees of a pool do not divide the model.
-    """
-    spec: ServingExperiment = _experiment("serving", source, settings)
-    return spec
-
-
-def any_experiment(
-    source: str | Path | Mapping[str, Any], settings: tuple[str, ...] = ()
-) -> TrainingExperiment | ServingExperiment:
-    """A training or a serving experiment, by its `kind`; a name is looked for among both."""
-    if isinstance(source, Mapping):
-        kind = source.get("kind", "training")
-    else:
-        name = str(source)
-        shipped = not name.lower().endswith((".yaml", ".yml")) and name in list_names("serving")
-        kind = "serving" if shipped else "training"
-        if not shipped and name not in list_names("training"):
-            try:
-                kind = read_mapping(find("training", name)).get("kind", "training")
-            except SpecError as error:
-                if name.lower().endswith((".yaml", ".yml")):
-                    raise
-                known = sorted({*list_names("training"), *list_names("serving")})
-                raise SpecError(f"unknown experiment {name!r:.80}; {near(name, known)}") from error
-    return serving_experiment(source, settings) if kind == "serving" else experiment(source, settings)
-
-
-def find_trace(name: str, beside: Path | None = None) -> Path:
-    """The file of a trace: a path, from the working folder or from that of the file that names it, or a shipped name.
-
-    Raises
-    ------
-    SpecError
-        There is none.
-    """
-    folders = [root / "workloads/traces" for root in roots()]
-    with suppress(OSError):
-        for folder in (Path(), *([beside.parent] if beside else [])):
-            if (folder / name).is_file():
-                return folder / name
-        if "/" not in name and not name.startswith("."):
-            for folder in folders:
-                found = sorted(folder.glob(f"{name}.*")) if "*" not in name else []
-                if found:
-                    return found[0]
-    shipped = {path.stem for folder in folders if folder.is_dir() for path in folder.iterdir() if path.is_file()}
-    raise SpecError(f"requests.trace: {name!r:.80}: no such file; {near(name, sorted(shipped))}")
-
-
-def _experiment(wanted: str, source: str | Path | Mapping[str, Any], settings: tuple[str, ...]) -> Any:
-    settings = (settings,) if isinstance(settings, str) else tuple(settings)
-    path: Path | None = None
-    if isinstance(source, Mapping):
-        where, data = "experiment", deepcopy(dict(source))
-    elif not isinstance(source, str | Path):
-        raise SpecError(f"{source!r:.60} is no experiment; expected a file, a name or a mapping")
-    else:
-        path = find(wanted, str(source))
-        where, data = str(path), read_mapping(path)
-    kind = data.setdefault("kind", wanted)
-    if kind != wanted:
-        raise SpecError(f"{where}: kind: {kind!r} is not accepted; expected {wanted!r}")
-    for setting in settings:
-        _assign(data, str(setting), path)
-    if settings:
-        data["settings"] = [*data.get("settings", ()), *settings]
-        where = f"{where} with --set"
-    _resolve(data, where, wanted, path)
-    requests = data.get("requests")
-    if isinstance(requests, dict) and isinstance(requests.get("trace"), str):
-        try:
-            requests["trace"] = str(find_trace(requests["trace"], path))
-        except SpecError as error:
-            raise SpecError(f"{where}: {error}") from None
-    try:
-        return _validate(wanted, data, where)
-    except PlanError as error:
-        raise PlanError("\n".join(f"{where}: {line}" for line in str(error).splitlines())) from None
 
 
 def read(kind: str, name: str) -> str:
@@ -456,9 +318,9 @@ def schema(kind: str) -> dict[str, Any]:
         for key in [key for key in props if key.endswith("_")]:
             props[key.rstrip("_")] = props.pop(key)
             node["required"] = [name.rstrip("_") for name in node.get("required", [])]
-        for key in ("system", "model", "stack", "chip", "engine"):
-            if "$ref" in props.get(key, {}):
-                props[key] = {"anyOf": [{"type": "string", "description": f"name of a {key}"}, props[key]]}
-                if key in _DEFAULTS:
+        for key, of in _KINDS.items():
+            if "$ref" in str(props.get(key, {})) and "items" not in props[key]:
+                props[key] = {"anyOf": [{"type": "string", "description": f"name of a {of}"}, props[key]]}
+                if key in DEFAULTS:
                     node["required"] = [name for name in node.get("required", []) if name != key]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **built}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from scaleout.errors import MeasurementError, near
+from scaleout.io.text import text_lines
 
 __all__ = ["Row", "Watch", "take_rows"]
 
@@ -62,7 +63,11 @@ class Row:
     def whole(self, column: str, low: int = 1, high: int = 10**12) -> int:
         """A whole number from `low` to `high`."""
         value = self.cells[column].strip()
-        number = float(value) if len(value) < 60 and _NUMBER.fullmatch(value) else math.nan
+        if len(value) < 16 and value.isascii() and value.isdigit():
+            # most are written so; what is not needs a closer look
+            number: float = int(value)
+        else:
+            number = float(value) if len(value) < 60 and _NUMBER.fullmatch(value) else math.nan
         if not low <= number <= high or number != int(number):
             accepted = f"expected a whole number from {low:,} to {high:,}"
             raise self._refuse(column, f"{_short(value)} is not accepted; {accepted}")
@@ -136,25 +141,9 @@ def take_rows(path: Path, columns: Sequence[str], take: Callable[[Row], T], watc
     return taken
 
 
-def _lines(file: BinaryIO) -> Iterator[str]:
-    """Lines of UTF-8 text, of bounded length; a byte order mark is dropped."""
-    line = 0
-    while data := file.readline(_LONGEST):
-        line += 1
-        if len(data) >= _LONGEST:
-            raise MeasurementError(f"line {line}: longer than {_LONGEST:,} characters; expected CSV")
-        try:
-            text = data.decode("utf-8-sig" if line == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise MeasurementError(f"line {line}: not UTF-8 text at byte {error.start}; expected CSV") from None
-        if "\0" in text:
-            raise MeasurementError(f"line {line}: holds a zero byte; expected CSV")
-        yield text
-
-
 def _rows(file: BinaryIO, columns: Sequence[str]) -> Iterator[Row | MeasurementError]:
     """Rows below the header, or what is wrong with them; blank lines are passed over."""
-    reader = csv.reader(_lines(file), strict=True)
+    reader = csv.reader(text_lines(file, _LONGEST, "CSV"), strict=True)
     header = [name.strip() for name in next(reader, [])]
     if not header:
         raise MeasurementError(f"is empty; expected a header with the columns {', '.join(columns)}")

@@ -1,10 +1,12 @@
 """Text files in, never more of one than a page of text could be."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from scaleout.errors import SpecError
+from scaleout.errors import MeasurementError, SpecError
 
-__all__ = ["read_text"]
+__all__ = ["read_text", "text_lines"]
 
 
 def read_text(path: Path, largest: int, what: str) -> str:
@@ -31,3 +33,25 @@ def read_text(path: Path, largest: int, what: str) -> str:
             raise
         reason = getattr(error, "strerror", None) or "not a text file in UTF-8"
         raise SpecError(f"{path}: cannot be read: {reason}") from None
+
+
+def text_lines(file: BinaryIO, longest: int, expected: str) -> Iterator[str]:
+    """Lines of UTF-8 text, of fewer than `longest` bytes; a byte order mark is dropped.
+
+    Raises
+    ------
+    MeasurementError
+        A line is longer, or no text; the message says that `expected` belongs here.
+    """
+    line = 0
+    while data := file.readline(longest):
+        line += 1
+        if len(data) >= longest:
+            raise MeasurementError(f"line {line}: longer than {longest:,} characters; expected {expected}")
+        try:
+            text = data.decode("utf-8-sig" if line == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise MeasurementError(f"line {line}: not UTF-8 text at byte {error.start}; expected {expected}") from None
+        if "\0" in text:
+            raise MeasurementError(f"line {line}: holds a zero byte; expected {expected}")
+        yield text

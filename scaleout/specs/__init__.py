@@ -7,12 +7,12 @@ from scaleout.specs.experiment import MODULES, Offload, Others, Routing, Slow, T
 from scaleout.specs.faults import Fault
 from scaleout.specs.fields import FrozenDict
 from scaleout.specs.gemm import GemmConstants, GroupedConstants, QuantiseConstants
-from scaleout.specs.inference import POLICIES, InferenceEngine
+from scaleout.specs.inference import POLICIES, InferenceEngine, Policy
 from scaleout.specs.layout import Batch, Layout
 from scaleout.specs.model import Experts, Latent, LinearAttention, Model
 from scaleout.specs.moe import MoeKernel, MoeLibrary
 from scaleout.specs.published import Published
-from scaleout.specs.requests import Arrivals, Length, Requests
+from scaleout.specs.requests import FORMS, Arrivals, Length, Requests, TraceRow
 from scaleout.specs.serving import Cache, Failure, Pool, Router, Scheduler, ServingExperiment, Slo, Speculation
 from scaleout.specs.stack import Stack
 from scaleout.specs.system import ALGORITHMS, CollectiveLibrary, Host, Launch, Network, Protocol, ScaleUp, System
@@ -20,6 +20,7 @@ from scaleout.specs.tuner import Tuner
 
 __all__ = [
     "ALGORITHMS",
+    "FORMS",
     "MODULES",
     "POLICIES",
     "Arrivals",
@@ -49,6 +50,7 @@ __all__ = [
     "Network",
     "Offload",
     "Others",
+    "Policy",
     "Pool",
     "PrefillConstants",
     "Protocol",
@@ -65,6 +67,7 @@ __all__ = [
     "Speculation",
     "Stack",
     "System",
+    "TraceRow",
     "TrainingExperiment",
     "Tuner",
 ]

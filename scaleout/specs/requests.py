@@ -1,15 +1,52 @@
 """Requests: when they come, and how many tokens they bring and ask for."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from scaleout.errors import SpecError
 from scaleout.specs.fields import check_fields
-from scaleout.units import Count, NotNegative, Number, Positive, Seconds, Share
+from scaleout.units import Count, Number, Positive, Seconds, Share
 
-__all__ = ["Arrivals", "Length", "Requests"]
+__all__ = ["FORMS", "Arrivals", "Form", "Length", "Requests", "TraceRow"]
 
 Seed = Annotated[int, Number(low=0, high=2**63, above=False, integer=True)]
+Spread = Annotated[float, Number(high=100.0, above=False)]
+Form = Literal["scaleout", "azure", "mooncake", "vidur", "splitwise", "llmservingsim", "burstgpt", "bench"]
+FORMS: tuple[Form, ...] = (
+    "scaleout", "azure", "mooncake", "vidur", "splitwise", "llmservingsim", "burstgpt", "bench",
+)  # fmt: skip
+"""Forms of files of requests."""
+
+
+class TraceRow(NamedTuple):
+    """One request as a file of requests has it.
+
+    Parameters
+    ----------
+    line
+        Of the file, from 1.
+    arrival
+        When it comes, from the beginning of the trace [s]; None: the file has no times.
+    inputs, outputs
+        Tokens of the prompt, and of the reply.
+    priority
+        Who has more goes first.
+    session
+        Requests of one session have the same number; -1 for none.
+    blocks
+        Hashes of the full blocks that the prompt begins with; equal ones are equal tokens up to their end.
+    block_tokens
+        Tokens of such a block.
+    """
+
+    line: int
+    arrival: float | None
+    inputs: int
+    outputs: int
+    priority: int = 0
+    session: int = -1
+    blocks: tuple[int, ...] = ()
+    block_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,10 +58,10 @@ class Arrivals:
     process
         "trace": when the trace says, at its own rate or sped up to `rate`; "poisson"; "gamma", with
         a coefficient of variation of its own; "constant", evenly spaced; "ramp", Poisson from `rate` to
-        `end_rate`; "diurnal", Poisson around `rate`, by a sine of `period` and `amplitude`; "closed",
-        `clients` who send their next request `think` after a reply; and the scenarios of MLPerf
-        Inference: "offline", all at once; "server", Poisson; "single_stream", one client;
-        "multi_stream", one client who sends `clients` at a time.
+        `end_rate` over all requests; "diurnal", Poisson around `rate`, by a sine of `period` and
+        `amplitude`; "closed", `clients` who send their next request `think` after a reply; and the
+        scenarios of MLPerf Inference: "offline", all at once; "server", Poisson; "single_stream", one
+        client; "multi_stream", one client who sends `clients` at a time, when all before are answered.
     rate
         Mean requests a second over all replicas [1/s].
     cv
@@ -44,7 +81,7 @@ class Arrivals:
         "offline", "server", "single_stream", "multi_stream",
     ] = "poisson"  # fmt: skip
     rate: Positive | None = None
-    cv: Positive = 1.0
+    cv: Spread = 1.0
     end_rate: Positive | None = None
     period: Seconds = 86_400.0
     amplitude: Share = 0.5
@@ -59,6 +96,8 @@ class Arrivals:
             raise SpecError(f"requests.arrivals.rate: missing; {self.process!r} needs one, in requests a second")
         if self.process == "ramp" and self.end_rate is None:
             raise SpecError("requests.arrivals.end_rate: missing; a ramp needs the rate at its end")
+        if self.process == "single_stream" and self.clients > 1:
+            raise SpecError(f"requests.arrivals.clients: {self.clients}; a single stream has one")
         if self.process == "diurnal" and self.period == 0:
             raise SpecError("requests.arrivals.period: 0 s is no day")
 
@@ -70,19 +109,18 @@ class Length:
     Parameters
     ----------
     kind
-        "constant"; "uniform" between `low` and `high`; "lognormal", "gamma" or "geometric" of this mean
-        (and coefficient of variation), cut to `low` and `high`.
+        "constant"; "uniform", every whole number from `low` to `high`; "lognormal", "gamma" or "geometric".
     mean
-        [token]
+        Of the distribution before it is cut to `low` and `high` [token]; all kinds but "uniform" need it.
     cv
-        Coefficient of variation [1].
+        Coefficient of variation, of "lognormal" and "gamma", before they are cut [1].
     low, high
-        Least and most [token].
+        Least and most [token]; what is drawn beyond becomes the bound itself.
     """
 
     kind: Literal["constant", "uniform", "lognormal", "gamma", "geometric"] = "constant"
-    mean: Positive
-    cv: NotNegative = 1.0
+    mean: Positive | None = None
+    cv: Spread = 1.0
     low: Count = 1
     high: Count = 1_000_000
 
@@ -90,6 +128,13 @@ class Length:
         check_fields(self)
         if self.low > self.high:
             raise SpecError(f"length: low {self.low} is above high {self.high}")
+        if self.kind == "uniform":
+            if self.mean is not None:
+                raise SpecError(f"length.mean: {self.mean:g}; a uniform length has low and high alone")
+        elif self.mean is None:
+            raise SpecError(f"length.mean: missing; {self.kind!r} needs one, in tokens")
+        elif not self.low <= self.mean <= self.high:
+            raise SpecError(f"length.mean: {self.mean:g} is not between low {self.low} and high {self.high}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +153,8 @@ class Requests:
     count
         Requests; None: all of the trace, or 1,000.
     prefix
-        Tokens of a beginning that requests share, with `prefixes` of them to choose from (0: none do).
+        The first tokens of a prompt that are one of `prefixes` beginnings, which requests share; they are
+        part of its length, and a shorter prompt is a part of a beginning (0: none share).
     prefixes
         How many such beginnings there are; each as likely.
     arrivals
@@ -118,9 +164,7 @@ class Requests:
     """
 
     trace: str | None = None
-    form: Literal[
-        "scaleout", "azure", "mooncake", "vidur", "splitwise", "llmservingsim", "burstgpt", "bench"
-    ] | None = None  # fmt: skip
+    form: Form | None = None
     input: Length | None = None
     output: Length | None = None
     count: Count | None = None

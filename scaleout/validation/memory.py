@@ -10,7 +10,7 @@ from pathlib import Path
 
 from scaleout.errors import SpecError
 from scaleout.hardware import pack
-from scaleout.io.catalogue import experiment
+from scaleout.io.experiments import experiment
 from scaleout.io.table import Row, Watch, take_rows
 from scaleout.models import LayerKind
 from scaleout.parallel import Tables, shard

@@ -78,7 +78,7 @@ def test_one_slow_chip_slows_everyone(small: Make) -> None:
 
 
 def test_the_partition_is_the_coarsest_on_16384_chips(small: Make) -> None:
-    from scaleout.io.catalogue import experiment
+    from scaleout.io.experiments import experiment
 
     recording = evaluate(experiment("llama-3.1-405b-16k"))
     assert recording.wiring.classes == 16

@@ -13,7 +13,8 @@ from scaleout.errors import SpecError
 from scaleout.evaluate.band import band_of, kind_errors
 from scaleout.evaluate.ranges import Use, range_warnings, uses
 from scaleout.evaluate.uncertainty import DEFAULTS, NETWORK, NO_TIME, RESTS_ON
-from scaleout.io.catalogue import experiment, list_names, load
+from scaleout.io.catalogue import list_names, load
+from scaleout.io.experiments import experiment
 from scaleout.result import ErrorBand
 from scaleout.simulate import simulate
 from scaleout.specs import TrainingExperiment

@@ -9,7 +9,8 @@ from random_layouts import random_experiments
 from scaleout.errors import ScaleoutError, SpecError
 from scaleout.evaluate.analytic import analyse
 from scaleout.evaluate.event import evaluate
-from scaleout.io.catalogue import experiment, load
+from scaleout.io.catalogue import load
+from scaleout.io.experiments import experiment
 from scaleout.simulate import simulate
 from scaleout.space import design_space
 from scaleout.specs import Network, TrainingExperiment

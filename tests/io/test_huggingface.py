@@ -7,7 +7,8 @@ import pytest
 
 from scaleout import read_huggingface
 from scaleout.errors import SpecError
-from scaleout.io.catalogue import experiment, load, read
+from scaleout.io.catalogue import load, read
+from scaleout.io.experiments import experiment
 from scaleout.specs import Model
 from scaleout.training import build
 

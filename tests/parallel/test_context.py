@@ -16,7 +16,7 @@ from scaleout.engine.program import COLLECTIVE, COMPUTE, ticks
 from scaleout.errors import PlanError
 from scaleout.evaluate.event import evaluate
 from scaleout.hardware import pack
-from scaleout.io.catalogue import experiment
+from scaleout.io.experiments import experiment
 from scaleout.network import ring
 from scaleout.parallel import Block, Context, Tables, join, kept_of, options, shard
 from scaleout.parallel.context import pieces

@@ -3,7 +3,7 @@
 import pytest
 
 from scaleout.engine.hbm import ledger, peak
-from scaleout.io.catalogue import experiment
+from scaleout.io.experiments import experiment
 from scaleout.simulate import record
 
 SMALL = ("batch.global=32", "model.layers=8", "batch.sequence=1024")

@@ -8,7 +8,7 @@ from random_layouts import random_experiments
 
 from scaleout.errors import ScaleoutError
 from scaleout.evaluate.analytic import given, plan_of
-from scaleout.io.catalogue import experiment
+from scaleout.io.experiments import experiment
 from scaleout.parallel.costs import layer_costs
 from scaleout.parallel.shard import cut
 from scaleout.parallel.wires import wires_of

@@ -7,7 +7,7 @@ import pytest
 from scaleout.engine import ledger
 from scaleout.engine.program import RECEIVE, SEND
 from scaleout.evaluate.event import evaluate
-from scaleout.io.catalogue import experiment
+from scaleout.io.experiments import experiment
 from scaleout.models import parameters
 from scaleout.parallel import shard
 from scaleout.specs import TrainingExperiment

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from scaleout.io.catalogue import experiment
+from scaleout.io.experiments import experiment
 from scaleout.validation import validate
 from scaleout.validation.memory import MODELS, MODES, held
 

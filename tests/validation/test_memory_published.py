@@ -6,7 +6,7 @@ Micro-batches beyond those that a pipeline holds at a time change no peak, so lo
 import pytest
 
 from scaleout.errors import PlanError
-from scaleout.io.catalogue import experiment
+from scaleout.io.experiments import experiment
 from scaleout.simulate import simulate
 from scaleout.specs import TrainingExperiment
 from scaleout.training.memory import check_fits, stage_peaks

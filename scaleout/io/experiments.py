@@ -1,0 +1,177 @@
+"""Experiments: a file, a name or a mapping, with ``--set`` carried out, as one frozen spec."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from scaleout.errors import PlanError, SpecError, near
+from scaleout.io.catalogue import DEFAULTS, find, list_names, named, resolve, roots, validate
+from scaleout.io.yaml import parse_value, read_mapping
+from scaleout.specs import ServingExperiment, TrainingExperiment
+
+__all__ = ["any_experiment", "experiment", "find_trace", "serving_experiment"]
+
+_REFERENCES = {
+    ("system",): "system",
+    ("system", "chip"): "chip",
+    ("model",): "model",
+    ("stack",): "stack",
+    ("engine",): "engine",
+    ("others", "#", "chip"): "chip",
+    ("pools", "#", "chip"): "chip",
+    ("speculation", "draft"): "model",
+    ("training",): "training",
+    ("training", "system"): "system",
+    ("training", "system", "chip"): "chip",
+    ("training", "model"): "model",
+    ("training", "stack"): "stack",
+    ("training", "others", "#", "chip"): "chip",
+}
+"""Keys whose value may be a name, and of what; # stands for any place of a list."""
+_LISTS = ("failures", "faults", "others", "pools")
+"""Keys of lists of mappings: place 0 of one that is not there is its first."""
+
+
+def experiment(source: str | Path | Mapping[str, Any], settings: tuple[str, ...] = ()) -> TrainingExperiment:
+    """An experiment from a file, a name of the catalogue, or a mapping of the same form.
+
+    Parameters
+    ----------
+    source
+        Path of a YAML file, name of a shipped experiment, or a mapping.
+    settings
+        Overrides ``key=value`` with dotted keys, as ``--set`` takes them.
+
+    Raises
+    ------
+    SpecError
+        Every mistake at once, one a line, with file, key, value and what is accepted.
+    PlanError
+        The layout does not divide.
+    """
+    spec: TrainingExperiment = _experiment("training", source, settings)
+    return spec
+
+
+def serving_experiment(source: str | Path | Mapping[str, Any], settings: tuple[str, ...] = ()) -> ServingExperiment:
+    """As `experiment`, of serving; its trace becomes the path of a file.
+
+    Raises
+    ------
+    SpecError
+        Every mistake at once, one a line, with file, key, value and what is accepted.
+    PlanError
+        The degrees of a pool do not divide the model.
+    """
+    spec: ServingExperiment = _experiment("serving", source, settings)
+    return spec
+
+
+def any_experiment(
+    source: str | Path | Mapping[str, Any], settings: tuple[str, ...] = ()
+) -> TrainingExperiment | ServingExperiment:
+    """A training or a serving experiment, by its `kind`; a name is looked for among both."""
+    if isinstance(source, Mapping):
+        kind = source.get("kind", "training")
+    else:
+        name = str(source)
+        shipped = not name.lower().endswith((".yaml", ".yml")) and name in list_names("serving")
+        kind = "serving" if shipped else "training"
+        if not shipped and name not in list_names("training"):
+            try:
+                kind = read_mapping(find("training", name)).get("kind", "training")
+            except SpecError as error:
+                if name.lower().endswith((".yaml", ".yml")):
+                    raise
+                known = sorted({*list_names("training"), *list_names("serving")})
+                raise SpecError(f"unknown experiment {name!r:.80}; {near(name, known)}") from error
+    return serving_experiment(source, settings) if kind == "serving" else experiment(source, settings)
+
+
+def find_trace(name: str, beside: Path | None = None) -> Path:
+    """The file of a trace: a path, from the working folder or from that of the file that names it, or a shipped name.
+
+    Raises
+    ------
+    SpecError
+        There is none.
+    """
+    folders = [root / "workloads/traces" for root in roots()]
+    with suppress(OSError):
+        for folder in (Path(), *([beside.parent] if beside else [])):
+            if (folder / name).is_file():
+                return folder / name
+        if "/" not in name and not name.startswith("."):
+            for folder in folders:
+                found = sorted(folder.glob(f"{name}.*")) if "*" not in name else []
+                if found:
+                    return found[0]
+    shipped = {path.stem for folder in folders if folder.is_dir() for path in folder.iterdir() if path.is_file()}
+    raise SpecError(f"requests.trace: {name!r:.80}: no such file; {near(name, sorted(shipped))}")
+
+
+def _experiment(wanted: str, source: str | Path | Mapping[str, Any], settings: tuple[str, ...]) -> Any:
+    settings = (settings,) if isinstance(settings, str) else tuple(settings)
+    path: Path | None = None
+    if isinstance(source, Mapping):
+        where, data = "experiment", deepcopy(dict(source))
+    elif not isinstance(source, str | Path):
+        raise SpecError(f"{source!r:.60} is no experiment; expected a file, a name or a mapping")
+    else:
+        path = find(wanted, str(source))
+        where, data = str(path), read_mapping(path)
+    kind = data.setdefault("kind", wanted)
+    if kind != wanted:
+        raise SpecError(f"{where}: kind: {kind!r} is not accepted; expected {wanted!r}")
+    for setting in settings:
+        _assign(data, str(setting), path)
+    if settings:
+        data["settings"] = [*data.get("settings", ()), *settings]
+        where = f"{where} with --set"
+    resolve(data, where, wanted, path)
+    requests = data.get("requests")
+    if isinstance(requests, dict) and isinstance(requests.get("trace"), str):
+        try:
+            requests["trace"] = str(find_trace(requests["trace"], path))
+        except SpecError as error:
+            raise SpecError(f"{where}: {error}") from None
+    try:
+        return validate(wanted, data, where)
+    except PlanError as error:
+        raise PlanError("\n".join(f"{where}: {line}" for line in str(error).splitlines())) from None
+
+
+def _assign(data: dict[str, Any], setting: str, beside: Path | None) -> None:
+    """Carry out one ``key=value`` override; entering a named object loads it first."""
+    key, equals, text = setting.partition("=")
+    path = tuple(key.strip().split("."))
+    if not equals or not all(path):
+        raise SpecError(f"--set {setting!r}: expected key=value, for example layout.pp=4")
+    value = parse_value(text, f"--set {key}")
+    node: Any = data
+    kinds: tuple[str, ...] = ()
+    for depth, step in enumerate(path[:-1]):
+        kinds = (*kinds, "#" if isinstance(node, list) else step)
+        kind = _REFERENCES.get(kinds)
+        at = _place(node, step, f"--set {key}", ".".join(path[:depth]))
+        if isinstance(node, dict) and at not in node:
+            first: Any = [{}] if step in _LISTS and path[depth + 1] == "0" else {}
+            node[at] = DEFAULTS[step] if kind and step in DEFAULTS else first
+        if kind and isinstance(node[at], str):
+            node[at] = named(kind, node[at], f"--set {key}", beside)
+        node = node[at]
+        if not isinstance(node, dict | list):
+            raise SpecError(f"--set {key}: {'.'.join(path[: depth + 1])} is a value, it has no key {path[depth + 1]!r}")
+    node[_place(node, path[-1], f"--set {key}", ".".join(path[:-1]))] = value
+
+
+def _place(node: Any, step: str, where: str, of: str) -> Any:
+    """A key of a mapping as it is; of a list, the number of one of its items."""
+    if not isinstance(node, list):
+        return step
+    if not (step.isascii() and step.isdigit() and len(step) < 9 and int(step) < len(node)):
+        items = f"0 to {len(node) - 1}" if node else "none"
+        raise SpecError(f"{where}: {step!r} is no place in the list {of}; expected a number, of {items}")
+    return int(step)
