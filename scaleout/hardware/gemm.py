@@ -17,8 +17,8 @@ from scaleout.hardware.formats import format_of
 from scaleout.specs import Chip, GemmConstants
 
 __all__ = [
-    "SAME_UNITS", "Menu", "gemm_beside", "gemm_constants", "gemm_seconds", "gemm_vector", "joined", "menu", "quantise_seconds",
-    "quantise_vector",
+    "SAME_UNITS", "Menu", "gemm_beside", "gemm_constants", "gemm_seconds", "gemm_vector", "joined", "menu",
+    "quantise_seconds", "quantise_vector",
 ]  # fmt: skip
 
 

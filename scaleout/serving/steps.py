@@ -181,7 +181,8 @@ class PoolSteps:
             total += waiting
             if stage == 0:
                 host = self._host(works)
-                more = max(0, host - total) if self.engine.overlapped else host
+                # several batches under way are prepared one by one, and none ahead of time
+                more = max(0, host - total) if self.engine.overlapped and self.pool.pp == 1 else host
                 waiting, total = waiting + more, total + more
             layers: tuple[Segment, ...] = ()
             if expand:

@@ -49,7 +49,7 @@ class InferenceEngine:
         All times of hosts are those of a DGX H100's; `Host.speed` brings them to others.
     overlapped
         The host prepares a step while the chip carries out the one before: it counts only where
-        it is longer than that.
+        it is longer than that. Without pipeline parallelism alone.
     product_rate
         Rate of its matrix multiplications over that of the library whose constants the chip holds [1].
     micro_batch_tokens
