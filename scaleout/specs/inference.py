@@ -98,7 +98,7 @@ class InferenceEngine:
     overlapped: bool = False
     product_rate: Fraction = 1.0
     micro_batch_tokens: Count | None = None
-    elementwise_launch: Seconds
+    elementwise_launch: Seconds = 0.0
     elementwise_efficiency: Fraction
     fused: tuple[Literal["add_norm", "activation", "rope_cache", "quantise"], ...] = ()
     prefill_attention: tuple[str, ...] = ()

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from scaleout.errors import PlanError
-from scaleout.io.catalogue import load, serving_experiment
+from scaleout.io.catalogue import load
+from scaleout.io.experiments import serving_experiment
 from scaleout.models import parameters
 from scaleout.parallel.inference import stage_kinds
 from scaleout.serving.room import cache_bytes, room, weight_bytes

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from scaleout.engine.program import ticks
 from scaleout.errors import PlanError, SpecError
-from scaleout.io.catalogue import load, serving_experiment
+from scaleout.io.catalogue import load
+from scaleout.io.experiments import serving_experiment
 from scaleout.serving import steps as module
 from scaleout.serving.steps import PoolSteps
 from scaleout.serving.work import IDLE, Work, upto
