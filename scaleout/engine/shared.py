@@ -6,7 +6,7 @@ whose own traffic is not always simulated (a replica whose steps are timed once 
 its links, and is told when others come onto them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -52,7 +52,7 @@ class SharedNetwork(FlowNetwork):
     fabric
         The machine. Its links do not fail.
     account
-        Keep every stretch at a constant rate, for `account`; otherwise sums alone, of bounded size.
+        Keep every stretch at a constant rate, for `account` and `stretches`; otherwise sums alone, of bounded size.
     """
 
     def __init__(self, env: Clock, fabric: Fabric, *, account: bool = False) -> None:
@@ -225,6 +225,20 @@ class SharedNetwork(FlowNetwork):
         self._moved[flow.place] += share * flow.scale * flow.leg.size
         if self._keep:
             super()._note(flow, now, share)
+
+    def stretches(self, link: int) -> Iterator[tuple[int, int, int, float]]:
+        """What a link carried at constant rates: leg, start and end [tick], bytes [byte]; with `account` only."""
+        each = {
+            leg: self._made[leg].size * float((weight * count)[at == link].sum())
+            for leg, (at, weight, count) in enumerate(self._loads)
+            if (at == link).any()
+        }
+        moved = self.account()
+        for leg, start, end, share in zip(
+            moved.leg.tolist(), moved.start.tolist(), moved.end.tolist(), moved.share.tolist(), strict=True
+        ):
+            if leg in each:
+                yield leg, start, end, share * each[leg]
 
     def carried(self) -> Floats:
         """What every link has carried so far [byte], shape (links,); of a job's own links without what is private."""
