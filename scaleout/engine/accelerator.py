@@ -3,7 +3,7 @@
 A step of a stream that waits is begun by what it waits for, so only what takes time is an event.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import simpy
@@ -18,7 +18,7 @@ from scaleout.engine.runs import Known, Pattern, Step, Track, compile_class
 from scaleout.engine.timeline import ClassTimeline, Timeline
 from scaleout.errors import WorkloadError
 
-__all__ = ["run", "stuck_at"]
+__all__ = ["Lineup", "run", "stuck_at"]
 
 
 class _Meetings:
@@ -157,6 +157,8 @@ class _Stream:
         if following:
             self.step = following
             self.begin()
+        else:
+            owner.close()
         for stream in owner.waiting.pop(op, ()):
             stream.begin()
 
@@ -164,8 +166,11 @@ class _Stream:
 class Accelerator:
     """One class of ranks: its streams, and when each operation arrived, started and ended."""
 
-    def __init__(self, env: Clock, cls: int, track: Track, ops: int, meetings: _Meetings) -> None:
+    def __init__(
+        self, env: Clock, cls: int, track: Track, ops: int, meetings: _Meetings, ended: Callable[[], None] | None
+    ) -> None:
         self.env, self.cls, self.track, self.meetings = env, cls, track, meetings
+        self._open, self._ended = sum(map(bool, track.steps)), ended
         self.arrived, self.started, self.ended = [-1] * ops, [-1] * ops, [-1] * ops
         self.waiting: dict[int, list[_Stream]] = {}
         self.taken = NOTHING
@@ -175,6 +180,12 @@ class Accelerator:
         for steps in track.steps:
             if steps:
                 _Stream(self, steps).begin()
+
+    def close(self) -> None:
+        """One of its streams has nothing left to do."""
+        self._open -= 1
+        if not self._open and self._ended:
+            self._ended()
 
     def take(self, taken: Taken) -> None:
         """Take so much more, or less, from all kernels."""
@@ -210,6 +221,47 @@ class Accelerator:
             yield begin, end, np.array(lows)
 
 
+class Lineup:
+    """A job made ready: its accelerators may begin any number of times, one time after the other.
+
+    Parameters
+    ----------
+    runs
+        False makes an event of every operation instead of every run; the times are the same.
+    contention
+        What transfers take of the kernels beside them; None for nothing.
+    """
+
+    def __init__(self, job: Job, wiring: Quotient, *, runs: bool = True, contention: Contention | None = None) -> None:
+        self.wiring = wiring
+        self._classes: list[tuple[Track, int]] = []
+        prepared: dict[float, tuple[Known, Kernels | None]] = {}
+        for cls in range(wiring.classes):
+            rank = int(wiring.representatives[cls])
+            program, speed = job.programs[job.program_of[rank]], job.speed.get(rank, 1.0)
+            if speed not in prepared:
+                prepared[speed] = {}, Kernels(contention, speed) if contention else None
+            known, kernels = prepared[speed]
+            track = compile_class(job, wiring, cls, runs=runs, known=known, kernels=kernels)
+            self._classes.append((track, len(program)))
+
+    def begin(self, env: Clock, network: FlowNetwork, ended: Callable[[], None] | None = None) -> list[Accelerator]:
+        """Begin now.
+
+        Parameters
+        ----------
+        ended
+            Called when a class has carried out all its operations, once for each that has any.
+        """
+        meetings = _Meetings(env, network, self.wiring)
+        return [Accelerator(env, cls, track, ops, meetings, ended) for cls, (track, ops) in enumerate(self._classes)]
+
+    @property
+    def busy_classes(self) -> int:
+        """Classes that have operations."""
+        return sum(ops > 0 for _, ops in self._classes)
+
+
 def run(job: Job, wiring: Quotient, *, runs: bool = True, contention: Contention | None = None) -> Timeline:
     """Run every class to its end.
 
@@ -227,18 +279,8 @@ def run(job: Job, wiring: Quotient, *, runs: bool = True, contention: Contention
         names them.
     """
     env = Clock()
-    network = FlowNetwork(env, wiring)
-    meetings = _Meetings(env, network, wiring)
-    accelerators = []
-    prepared: dict[float, tuple[Known, Kernels | None]] = {}
-    for cls in range(wiring.classes):
-        rank = int(wiring.representatives[cls])
-        program, speed = job.programs[job.program_of[rank]], job.speed.get(rank, 1.0)
-        if speed not in prepared:
-            prepared[speed] = {}, Kernels(contention, speed) if contention else None
-        known, kernels = prepared[speed]
-        track = compile_class(job, wiring, cls, runs=runs, known=known, kernels=kernels)
-        accelerators.append(Accelerator(env, cls, track, len(program), meetings))
+    network = FlowNetwork(env, wiring.epochs)
+    accelerators = Lineup(job, wiring, runs=runs, contention=contention).begin(env, network)
     events = env.run_down()
     _check_moving(job, wiring, network)
     _check_ended(job, wiring, accelerators)

@@ -12,35 +12,41 @@ crosses a dead link waits.
 
 import heapq
 from array import array
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 import simpy
 from simpy.events import URGENT, EventPriority
 
+from scaleout.arrays import Floats
 from scaleout.engine.clock import Alarm, Calls, Clock
 from scaleout.engine.program import ticks
-from scaleout.engine.quotient import Leg, Quotient, Transfer, Wiring
+from scaleout.engine.quotient import Leg, Load, Transfer, Wiring
 from scaleout.engine.timeline import Moved
 
-__all__ = ["FlowNetwork"]
+__all__ = ["Flow", "FlowNetwork", "share_of"]
 
 _WHOLE = 1 << 40
 _FULL = _WHOLE - (1 << 10)
 """Loads are whole numbers, so that sums are exact: of all that a link carries, and from where on it may bind."""
 _LAST = EventPriority(2)
 """Below SimPy's own priorities: after everything else of the instant."""
+_KEPT = 1 << 16
+"""Sets of transfers whose rates are remembered at most."""
 
 
-class _Flow:
+class Flow:
     """A leg under way: its share done is brought up to date when its rate changes."""
 
     __slots__ = (
-        "alarm", "done", "ends", "finish", "key", "latency", "leg", "place", "rate", "rest", "since", "total",
+        "alarm", "done", "ends", "finish", "key", "latency", "leg", "place", "rate", "rest", "scale", "since", "total",
     )  # fmt: skip
 
-    def __init__(self, key: int, leg: Leg, rest: tuple[Leg, ...], ends: Calls, now: int) -> None:
+    def __init__(self, key: int, leg: Leg, rest: tuple[Leg, ...], ends: Calls, now: int, scale: float) -> None:
         self.key, self.leg, self.rest, self.ends = key, leg, rest, ends
+        self.scale = scale
+        """Its bytes over those of the leg."""
         self.latency = leg.latency
         self.place = leg.index
         """Of the leg among those of all epochs: which links it loads."""
@@ -58,49 +64,55 @@ class FlowNetwork:
     ----------
     env
         Simulated time, in ticks.
-    wiring
-        Links, loads and rates.
+    epochs
+        Links, loads and rates, from each fault on.
     """
 
-    def __init__(self, env: Clock, wiring: Quotient) -> None:
+    def __init__(self, env: Clock, epochs: Sequence[Wiring]) -> None:
         self.env = env
         self.solves = 0
         # stretches at a constant rate: place, start and end [tick], and share of the leg
         self._when, self._share_done = array("q"), array("d")
-        self._wiring = wiring.epochs[0]
+        self._wiring = epochs[0]
         self._legs = self._wiring.legs
         self._first = 0
-        for number, epoch in enumerate(wiring.epochs[1:], 1):
+        for number, epoch in enumerate(epochs[1:], 1):
             # before everything else of the instant
             Alarm(env, epoch.start, [partial(self._enter, number, epoch)], URGENT)
-        self._users: list[dict[int, _Flow]] = [{} for _ in wiring.capacity]
+        self._users: list[dict[int, Flow]] = [{} for _ in epochs[0].capacity]
         self._shares = _shares(self._wiring)
         self._load = [0] * len(self._users)
         """Of each link by its transfers, if each had its rate alone."""
-        self._touched: dict[int, _Flow] = {}
-        self._heap: list[tuple[int, int, _Flow]] = []
+        self._touched: dict[int, Flow] = {}
+        self._heap: list[tuple[int, int, Flow]] = []
         self._rates: dict[tuple[int, ...], dict[int, float]] = {}
         self._next_key = 0
         self._wake_at = -1
         self._solve_due = False
 
-    def start(self, transfer: Transfer, ends: Calls) -> None:
-        """Begin a transfer; the calls are made after its last byte and latency."""
-        self._begin(transfer.legs, ends)
+    def start(self, transfer: Transfer, ends: Calls, scale: float = 1.0) -> None:
+        """Begin a transfer; the calls are made after its last byte and latency.
 
-    def _begin(self, legs: tuple[Leg, ...], ends: Calls) -> None:
+        Parameters
+        ----------
+        scale
+            Its bytes over those of its legs [1].
+        """
+        self._begin(transfer.legs, ends, scale)
+
+    def _begin(self, legs: tuple[Leg, ...], ends: Calls, scale: float) -> None:
         """Begin the first of these legs of a transfer."""
         wait = 0
-        while legs and not legs[0].size:
+        while legs and not legs[0].size * scale:
             wait, legs = wait + self._legs[legs[0].index].latency, legs[1:]
         if not legs:
             Alarm(self.env, wait, ends)
             return
         if wait:
-            Alarm(self.env, wait, self._then(legs, ends))
+            Alarm(self.env, wait, self._then(legs, ends, scale))
             return
         now, users, load = self.env.now, self._users, self._load
-        flow = _Flow(self._next_key, self._legs[legs[0].index], legs[1:], ends, now)
+        flow = Flow(self._next_key, self._legs[legs[0].index], legs[1:], ends, now, scale)
         flow.place += self._first
         self._next_key += 1
         free = True
@@ -120,9 +132,9 @@ class FlowNetwork:
             self._touched[flow.key] = flow
             self._solve_later()
 
-    def _then(self, legs: tuple[Leg, ...], ends: Calls) -> Calls:
+    def _then(self, legs: tuple[Leg, ...], ends: Calls, scale: float) -> Calls:
         """What is to be done when the last leg is over: begin the next, or the calls."""
-        return [lambda _: self._begin(legs, ends)] if legs else ends
+        return [lambda _: self._begin(legs, ends, scale)] if legs else ends
 
     def _clear(self, link: int, now: int) -> None:
         """Whoever shared nothing on a link and is through leaves it."""
@@ -130,7 +142,7 @@ class FlowNetwork:
             if flow.alarm and flow.finish <= now:
                 self._leave(flow)
 
-    def _leave(self, flow: _Flow) -> None:
+    def _leave(self, flow: Flow) -> None:
         """The last byte is through."""
         self._note(flow, flow.finish, 1.0 - flow.done)
         flow.finish = -2
@@ -140,11 +152,11 @@ class FlowNetwork:
                 self._touched.update(self._users[link])
             self._load[link] -= share
 
-    def _passed(self, flow: _Flow, event: simpy.Event) -> None:
+    def _passed(self, flow: Flow, event: simpy.Event) -> None:
         """A transfer that shared nothing is over, its latency too."""
         if flow.finish != -2:
             self._leave(flow)
-        for call in self._then(flow.rest, flow.ends):
+        for call in self._then(flow.rest, flow.ends, flow.scale):
             call(event)
 
     def _solve_later(self) -> None:
@@ -164,7 +176,7 @@ class FlowNetwork:
                 self._share(component)
         self._plan_wake()
 
-    def _component(self, flow: _Flow) -> list[_Flow]:
+    def _component(self, flow: Flow) -> list[Flow]:
         """All transfers that are linked to this one by shared links that may bind."""
         found, queue = {flow.key: flow}, [flow]
         for member in queue:
@@ -177,7 +189,7 @@ class FlowNetwork:
                             queue.append(other)
         return queue
 
-    def _share(self, component: list[_Flow]) -> None:
+    def _share(self, component: list[Flow]) -> None:
         if len(component) == 1:
             self._set_rate(component[0], component[0].leg.alone)
             return
@@ -185,20 +197,22 @@ class FlowNetwork:
         rates = self._rates.get(active)
         if rates is None:
             self.solves += 1
+            if len(self._rates) >= _KEPT:
+                self._rates.clear()
             rates = dict(zip(active, self._wiring.rates(active).tolist(), strict=True))
             self._rates[active] = rates
         for flow in component:
             self._watch(flow)
             self._set_rate(flow, rates[flow.leg.index])
 
-    def _watch(self, flow: _Flow) -> None:
+    def _watch(self, flow: Flow) -> None:
         """From now on it matters to others when the last byte is through."""
         if flow.alarm:
             flow.alarm.cancel()
             flow.alarm = None
             heapq.heappush(self._heap, (flow.finish, flow.key, flow))
 
-    def _set_rate(self, flow: _Flow, rate: float) -> None:
+    def _set_rate(self, flow: Flow, rate: float) -> None:
         if rate == flow.rate:
             return
         now = self.env.now
@@ -210,21 +224,21 @@ class FlowNetwork:
         else:
             flow.since, flow.rate, flow.total, flow.finish = now, 0.0, 0, -1
 
-    def _run_at(self, flow: _Flow, rate: float, now: int) -> None:
-        seconds = flow.leg.size / rate
+    def _run_at(self, flow: Flow, rate: float, now: int) -> None:
+        seconds = flow.leg.size * flow.scale / rate
         flow.since, flow.rate, flow.total = now, rate, ticks(seconds)
         flow.finish = now + (ticks((1.0 - flow.done) * seconds) if flow.done else flow.total)
 
-    def _carry(self, flow: _Flow, now: int) -> None:
+    def _carry(self, flow: Flow, now: int) -> None:
         """Count what was carried at the present rate."""
         if flow.total and now > flow.since:
             share = (now - flow.since) / flow.total
             flow.done += share
             self._note(flow, now, share)
 
-    def _note(self, flow: _Flow, now: int, share: float) -> None:
+    def _note(self, flow: Flow, now: int, share: float) -> None:
         self._when.extend((flow.place, flow.since, now))
-        self._share_done.append(share)
+        self._share_done.append(share * flow.scale)
 
     def _enter(self, number: int, wiring: Wiring, _: simpy.Event) -> None:
         """Go over to another epoch: what is under way goes on over its links."""
@@ -280,7 +294,7 @@ class FlowNetwork:
             if flow.finish != date:
                 continue
             self._leave(flow)
-            Alarm(self.env, flow.latency, self._then(flow.rest, flow.ends))
+            Alarm(self.env, flow.latency, self._then(flow.rest, flow.ends, flow.scale))
         if self._touched:
             self._solve_later()
         self._plan_wake()
@@ -288,12 +302,15 @@ class FlowNetwork:
 
 def _shares(wiring: Wiring) -> list[tuple[tuple[int, int], ...]]:
     """Links that each leg loads, and what of them it takes with its rate alone; more than all of a dead one."""
-    found = []
-    for leg, (link, weight, count) in zip(wiring.legs, wiring.loads, strict=True):
-        taken = dict.fromkeys(leg.links, 0 if leg.alone else 2 * _WHOLE)
-        if leg.alone:
-            filled = _WHOLE * leg.alone * weight * count / wiring.capacity[link]
-            for at, share in zip(link.tolist(), np.ceil(filled).astype(np.int64).tolist(), strict=True):
-                taken[at] += share
-        found.append(tuple(taken.items()))
-    return found
+    return [share_of(leg, load, wiring.capacity) for leg, load in zip(wiring.legs, wiring.loads, strict=True)]
+
+
+def share_of(leg: Leg, load: Load, capacity: Floats) -> tuple[tuple[int, int], ...]:
+    """Of one leg."""
+    link, weight, count = load
+    taken = dict.fromkeys(leg.links, 0 if leg.alone else 2 * _WHOLE)
+    if leg.alone:
+        filled = _WHOLE * leg.alone * weight * count / capacity[link]
+        for at, share in zip(link.tolist(), np.ceil(filled).astype(np.int64).tolist(), strict=True):
+            taken[at] += share
+    return tuple(taken.items())

@@ -68,7 +68,9 @@ def roles(job: Job, family: str) -> Ints:
     return np.arange(members) if sends else np.zeros(members, dtype=np.int64)
 
 
-def equitable(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], later: Sequence[Epoch] = ()) -> Partition:
+def equitable(
+    job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], later: Sequence[Epoch] = (), apart: Ints | None = None
+) -> Partition:
     """The coarsest equitable partition: what is alike in all epochs.
 
     Parameters
@@ -77,6 +79,8 @@ def equitable(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], later: 
         Pattern of each message, by index into the job's messages.
     later
         Epochs after faults.
+    apart
+        Links that are like no other, since somebody else loads them.
     """
     epochs = epochs_of(fabric, patterns, later)
     names = sorted(job.families)
@@ -93,6 +97,8 @@ def equitable(job: Job, fabric: Fabric, patterns: Mapping[int, Pattern], later: 
     link_colour = fabric.topology.kind.astype(np.uint64)
     for epoch in epochs:
         link_colour = _mix(_bits(epoch.bandwidth) + link_colour)
+    if apart is not None:
+        link_colour[apart] += _mix(1 + np.arange(len(apart), dtype=np.uint64))
     group_colour = np.empty(groups, dtype=np.uint64)
     # what belongs to what: (group, rank, role) and (group, link, weight)
     none = np.zeros(0, dtype=np.int64)

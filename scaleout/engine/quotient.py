@@ -21,11 +21,11 @@ from scaleout.network.fairshare import max_min
 from scaleout.network.pattern import Pattern, Phase
 from scaleout.network.topology import Topology
 
-__all__ = ["Leg", "Orbit", "Quotient", "Transfer", "Wiring", "frame", "quotient", "sized"]
+__all__ = ["Leg", "Load", "Orbit", "Quotient", "Transfer", "Wiring", "frame", "loads_of", "quotient", "sized"]
 
 Load = tuple[Ints, Floats, Ints]
 """Link classes that a leg loads, with which weight, and how many elementary flows do."""
-_NOTHING: tuple[Load, float] = (np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=np.int64)), float(np.inf)
+NOTHING: tuple[Load, float] = (np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=np.int64)), float(np.inf)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,9 +120,9 @@ class Wiring:
     """
 
     start: int
-    legs: tuple[Leg, ...]
-    loads: tuple[Load, ...]
-    caps: Floats
+    legs: Sequence[Leg]
+    loads: Sequence[Load]
+    caps: Floats | Sequence[float]
     capacity: Floats
     bandwidth: Floats
 
@@ -132,7 +132,9 @@ class Wiring:
         link, weight, count = (np.concatenate(column) for column in zip(*loads, strict=True))
         used, compact = np.unique(link, return_inverse=True)
         flow = np.repeat(np.arange(len(active)), [len(load[0]) for load in loads])
-        return max_min(self.capacity[used], compact, flow, weight, count, self.caps[list(active)])
+        return max_min(
+            self.capacity[used], compact, flow, weight, count, np.array([self.caps[index] for index in active])
+        )
 
     def alike(self, other: "Wiring", index: int) -> bool:
         """Whether a leg loads the same links by the same weights in another epoch."""
@@ -285,7 +287,7 @@ def frame(
             pattern = epoch.patterns[message]
             if job.messages[message].nbytes and id(pattern) not in tables:
                 orbit_of_group = group_orbit[job.messages[message].family]
-                tables[id(pattern)] = [_loads(p, orbit_of_group, number_of_link, capacity) for p in pattern.phases]
+                tables[id(pattern)] = [loads_of(p, orbit_of_group, number_of_link, capacity) for p in pattern.phases]
                 for table in tables[id(pattern)]:
                     for orbit, ((link, _, _), _) in table.items():
                         for at in link.tolist():
@@ -297,7 +299,7 @@ def frame(
             pattern, nbytes, group = epoch.patterns[message], job.messages[message].nbytes, orbits[orbit].group
             links = rows[orbit, message, id(pattern)]
             for number, phase in enumerate(pattern.phases):
-                load, alone = tables[id(pattern)][number].get(orbit, _NOTHING) if nbytes else _NOTHING
+                load, alone = tables[id(pattern)][number].get(orbit, NOTHING) if nbytes else NOTHING
                 legs.append(
                     Leg(
                         index=len(legs),
@@ -328,7 +330,7 @@ def frame(
             orbit=orbit,
             message=message,
             algorithm=epochs[0].patterns[message].algorithm,
-            legs=first.legs[begin:end],
+            legs=tuple(first.legs[begin:end]),
             private=len(members) == 1
             and used_by == {orbit}
             and all(leg.alone > 0 for leg in first.legs[begin:end])
@@ -342,8 +344,8 @@ def frame(
         orbits=tuple(orbits),
         orbit_of=orbit_of,
         transfers=transfers,
-        loads=first.loads,
-        caps=first.caps,
+        loads=tuple(first.loads),
+        caps=np.asarray(first.caps),
         capacity=first.capacity,
         epochs=tuple(wired),
         link_of=number_of_class[partition.link],
@@ -376,7 +378,7 @@ def _orbits(job: Job, partition: Partition) -> tuple[list[Orbit], dict[tuple[str
     return orbits, orbit_of, group_orbit
 
 
-def _loads(phase: Phase, group_orbit: Ints, number_of_link: Ints, capacity: Floats) -> dict[int, tuple[Load, float]]:
+def loads_of(phase: Phase, group_orbit: Ints, number_of_link: Ints, capacity: Floats) -> dict[int, tuple[Load, float]]:
     """Per orbit: chosen links that its groups load, the weight, and by how many groups; its rate alone."""
     number = number_of_link[phase.link]
     hit = number >= 0

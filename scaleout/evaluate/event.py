@@ -166,9 +166,8 @@ class Site:
     Patterns and partitions do not depend on the model, so they are made once for many experiments.
     """
 
-    def __init__(self, system: System, chips: int, slow: Slow, *, hosts: bool) -> None:
-        fabric = machine(system, chips, slow)
-        self.fabric: Fabric = with_host(fabric, system.host) if hosts and system.host else fabric
+    def __init__(self, fabric: Fabric) -> None:
+        self.fabric = fabric
         self._patterns: dict[tuple[str, str, str], Pattern] = {}
         self._trials: dict[tuple[str, str], dict[str, Pattern]] = {}
         self._choices: dict[tuple[str, str, float], str] = {}
@@ -274,4 +273,5 @@ def site(experiment: TrainingExperiment) -> Site:
 
 @lru_cache(maxsize=8)
 def _site(system: System, chips: int, slow: Slow, degrees: tuple[object, ...], hosts: bool) -> Site:
-    return Site(system, chips, slow, hosts=hosts)
+    fabric = machine(system, chips, slow)
+    return Site(with_host(fabric, system.host) if hosts and system.host else fabric)

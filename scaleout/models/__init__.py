@@ -1,5 +1,6 @@
 """What a model holds and computes, before it is cut over chips."""
 
+from scaleout.models.cache import CACHE_WIDTH, cached_tokens, kv_bytes, state_bytes
 from scaleout.models.kinds import LayerKind, layer_kinds
 from scaleout.models.transformer import (
     active_parameters,
@@ -11,12 +12,16 @@ from scaleout.models.transformer import (
 )
 
 __all__ = [
+    "CACHE_WIDTH",
     "LayerKind",
     "active_parameters",
+    "cached_tokens",
+    "kv_bytes",
     "layer_kinds",
     "layer_parameters",
     "norm_parameters",
     "parameters",
     "scored_pairs",
+    "state_bytes",
     "training_flops",
 ]

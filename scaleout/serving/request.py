@@ -32,8 +32,9 @@ class Request:
     """
 
     __slots__ = (
-        "arrival", "block_tokens", "blocks", "born", "cached", "client", "finish", "first", "inputs", "number",
-        "outputs", "preempted", "prefilled", "priority", "replica", "reply", "scheduled", "session", "state", "steps",
+        "arrival", "block_tokens", "blocks", "born", "cached", "client", "finish", "first", "inputs", "joined",
+        "number", "outputs", "preempted", "prefilled", "priority", "replica", "reply", "scheduled", "session", "state",
+        "steps", "target",
     )  # fmt: skip
 
     def __init__(
@@ -54,14 +55,16 @@ class Request:
         """Who sent it, in a closed loop."""
         self.state: State = "waiting"
         self.scheduled = self.first = self.finish = -1
-        self.prefilled = 0
-        """Tokens that are in the KV cache or about to be."""
+        self.target, self.prefilled = inputs, 0
+        """Tokens to be brought into the KV cache before it decodes, and how many are there."""
         self.reply = 0
         """Tokens of the reply so far, when it last joined those that decode."""
+        self.joined = -1
+        """When it did; on leaving them, when it had its last token."""
         self.born = 0
-        """Count of decode steps of its attention rank when it did."""
+        """Count of decode steps of its lane when it did."""
         self.steps = 0
-        """Decode steps that it takes from there on."""
+        """Decode steps that it takes from there on; 0 while it does not decode."""
         self.cached = 0
         """Tokens that were found in the prefix cache."""
         self.preempted = 0

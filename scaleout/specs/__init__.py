@@ -7,7 +7,7 @@ from scaleout.specs.experiment import MODULES, Offload, Others, Routing, Slow, T
 from scaleout.specs.faults import Fault
 from scaleout.specs.fields import FrozenDict
 from scaleout.specs.gemm import GemmConstants, GroupedConstants, QuantiseConstants
-from scaleout.specs.inference import POLICIES, InferenceEngine
+from scaleout.specs.inference import POLICIES, InferenceEngine, Policy
 from scaleout.specs.layout import Batch, Layout
 from scaleout.specs.model import Experts, Latent, LinearAttention, Model
 from scaleout.specs.moe import MoeKernel, MoeLibrary
@@ -50,6 +50,7 @@ __all__ = [
     "Network",
     "Offload",
     "Others",
+    "Policy",
     "Pool",
     "PrefillConstants",
     "Protocol",

@@ -36,27 +36,43 @@ class InferenceEngine:
         Idle time of the chip between two kernels of a captured graph [s].
     host_launch
         The host's time to launch a kernel outside of graphs [s]; it binds where kernels are shorter.
+    message_launch
+        Added to a message outside of graphs: hosts of the ranks are not quite at one [s].
     graph_sizes
         Numbers of tokens that graphs are captured for; a step of fewer tokens is padded to the
         next, one of more runs outside of graphs. None captured: the host launches every kernel.
     graphs_mixed
         Steps with prompts in them run in graphs too, but for attention (piecewise graphs).
-    step_overhead, sequence_overhead
-        The host's time for a step, and for each sequence in it [s].
+    step_overhead, sequence_overhead, prompt_overhead
+        The host's time for a step, for each sequence in it, and for a step with prompts besides [s].
+        All times of hosts are those of a DGX H100's; `Host.speed` brings them to others.
     overlapped
         The host prepares a step while the chip carries out the one before: it counts only where
         it is longer than that.
-    elementwise_efficiency
-        Share of HBM bandwidth that elementwise kernels reach [1].
+    product_rate
+        Rate of its matrix multiplications over that of the library whose constants the chip holds [1].
+    micro_batch_tokens
+        With pipeline parallelism a static batch is cut in as many parts as there are stages, where they
+        divide it, and in halves until a part has no more tokens than this; None: not cut.
+    elementwise_launch, elementwise_efficiency
+        Fixed time of an elementwise kernel [s], and the share of HBM bandwidth that it reaches [1].
     fused
         Elementwise kernels that it fuses into one: "add_norm", residual with the norm after it;
         "activation", the gate's product with its activation; "rope_cache", rotary positions with
-        the write to the KV cache.
+        the write to the KV cache; "quantise", casts of activations with what comes before them.
     prefill_attention, decode_attention
-        Names of attention kernels, whose constants the chip holds.
+        Names of attention kernels in order of preference: the first whose constants the chip holds is
+        taken, or any of the chip's where it holds none of them; "unfused" first: prompts by products and
+        passes over matrices of scores.
     one_shot, two_shot
         Messages up to which an all-reduce inside a node is the engine's own, in which everyone reads
         from everyone, in one step or in two [byte]; 0: always the library's.
+    own_launch, own_step, own_rate
+        Of such an all-reduce: once, and once a step, beside the links [s]; share of a link's payload
+        rate that its kernels drive [1].
+    experts_exchange
+        How tokens of attention ranks go to experts: "all_gather" gathers all tokens on all ranks and
+        reduces what they give; or the name of a library among the system's `moe_kernels`.
     """
 
     name: str
@@ -71,17 +87,26 @@ class InferenceEngine:
     graph_pool: Bytes = 0.0
     kernel_gap: Seconds
     host_launch: Seconds = 0.0
+    message_launch: Seconds = 0.0
     graph_sizes: tuple[Count, ...] = ()
     graphs_mixed: bool = False
     step_overhead: Seconds = 0.0
     sequence_overhead: Seconds = 0.0
+    prompt_overhead: Seconds = 0.0
     overlapped: bool = False
+    product_rate: Fraction = 1.0
+    micro_batch_tokens: Count | None = None
+    elementwise_launch: Seconds
     elementwise_efficiency: Fraction
-    fused: tuple[Literal["add_norm", "activation", "rope_cache"], ...] = ()
-    prefill_attention: str
-    decode_attention: str
+    fused: tuple[Literal["add_norm", "activation", "rope_cache", "quantise"], ...] = ()
+    prefill_attention: tuple[str, ...] = ()
+    decode_attention: tuple[str, ...] = ()
     one_shot: Bytes = 0.0
     two_shot: Bytes = 0.0
+    own_launch: Seconds = 0.0
+    own_step: Seconds = 0.0
+    own_rate: Fraction = 1.0
+    experts_exchange: str = "all_gather"
     source: str
     unverified: tuple[str, ...] = ()
 

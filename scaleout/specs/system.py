@@ -235,6 +235,9 @@ class Host:
         Neighbouring chips that share one link into the host; one alone may fill it.
     memory
         Of a node, for what is offloaded [byte].
+    speed
+        One thread of its processors over one of a DGX H100's [1]: serving engines launch kernels and
+        prepare steps from there.
     """
 
     kind: Literal["pcie", "c2c", "scale-up"]
@@ -243,6 +246,7 @@ class Host:
     latency: Seconds
     chips_per_link: Count = 1
     memory: Bytes
+    speed: Positive = 1.0
     source: str
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ KINDS = {
     "moe_alltoall": "scaleout.validation.moe_alltoall",
     "training": "scaleout.validation.training",
     "memory": "scaleout.validation.memory",
+    "inference": "scaleout.validation.inference",
 }
 """Name of a kind -> its module, which is imported when it is used."""
 
@@ -32,6 +33,7 @@ TABLES = {
     "training.csv": "training",
     "training_single_node.csv": "training",
     "memory.csv": "memory",
+    "inference.csv": "inference",
 }
 """File name of a published table -> its kind."""
 

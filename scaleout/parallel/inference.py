@@ -1,0 +1,270 @@
+"""A model on the chips of a replica: the kernels and messages of one serving step, by part.
+
+A layer's time falls into parts that depend on few numbers each: products and passes on the number
+of new tokens, attention on what they see. Whoever simulates keeps the parts (`scaleout.serving.steps`).
+Kernels and bytes of each part are listed in ``docs/steps.md``.
+"""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+
+from scaleout.arrays import Floats
+from scaleout.collectives.moe import ByKernel, Exchange
+from scaleout.engine.program import Message
+from scaleout.errors import PlanError, SpecError, near
+from scaleout.hardware.gemm import gemm_constants
+from scaleout.hardware.moe import Loads, experts_seconds
+from scaleout.models import LayerKind, layer_kinds
+from scaleout.parallel.inference_kernels import Cost, Kernels
+from scaleout.parallel.shard import Options, Shard, cut, dimensions
+from scaleout.specs import Chip, GroupedConstants, InferenceEngine, Model, Pool, Routing, System
+
+__all__ = ["Layers", "serving_shard", "stage_kinds"]
+
+_LOGITS, _SAMPLING = 4.0, 10
+"""Bytes of a logit that greedy sampling moves [byte], and its kernels: vLLM's takes 25 us and 0.3 us a token
+of 128,256 logits on an RTX PRO 6000 (kernel profiles of LLMServingSim 2.0)."""
+_UNMEASURED = GroupedConstants(
+    work=1.4, traffic=1.0, launch=20e-6, source="mean of those measured on H100, where the chip has none in this dtype"
+)
+ALL_GATHER = "all_gather"
+
+
+def serving_shard(model: Model, kind: LayerKind, pool: Pool) -> Shard:
+    """What one chip of a replica holds of a layer.
+
+    Raises
+    ------
+    PlanError
+        The degrees do not divide the experts' width.
+    """
+    experts = model.experts
+    etp = 1 if pool.ep > 1 else pool.tp * pool.dp
+    if kind.experts and experts is not None and experts.ffn % etp:
+        raise PlanError(f"pool: tp x dp = {etp} does not divide the experts' width {experts.ffn} of {model.name}; ep")
+    return cut(
+        dimensions(model, kind),
+        Options(
+            tp=float(pool.tp), sequence_parallel=0.0, micro=1.0, sequence=float(model.max_sequence), gradient_width=0.0,
+            full=0.0, attention=0.0, mlp=0.0, core=0.0, norm=0.0, product=0.0, split_sends=1.0, ep=float(pool.ep),
+            etp=float(etp), load=1.0, encoder_sequence=0.0, moe=0.0, moe_act=0.0, shared_experts=0.0, up=0.0, cp=1.0,
+        ),
+    )  # fmt: skip
+
+
+def stage_kinds(model: Model, pp: int) -> tuple[tuple[LayerKind, ...], ...]:
+    """Kinds of the layers of each stage, dealt evenly; later stages have those that are over."""
+    kinds = [kind for kind in layer_kinds(model) if kind.part == "decoder"]
+    edges = [len(kinds) * stage // pp for stage in range(pp + 1)]
+    return tuple(tuple(kinds[low:high]) for low, high in pairwise(edges))
+
+
+class Layers:
+    """Parts of a step on one chip of a replica.
+
+    Raises
+    ------
+    PlanError
+        The model has layers whose time nobody models.
+    """
+
+    def __init__(
+        self, model: Model, system: System, chip: Chip, engine: InferenceEngine, pool: Pool, precision: str, cache: str,
+        routing: Routing,
+    ) -> None:  # fmt: skip
+        self.model, self.pool, self.engine, self.system, self.chip = model, pool, engine, system, chip
+        self.kernels = Kernels(chip, engine, precision, cache)
+        self.precision, self.skew = precision, routing.skew
+        self.stages = stage_kinds(model, pool.pp)
+        self.shards = {kind: serving_shard(model, kind, pool) for stage in self.stages for kind in stage}
+        if any(kind.attention == "linear" for kind in self.shards):
+            raise PlanError(
+                f"model: {model.name} has layers of linear attention, whose decode steps have no time model yet; "
+                "take a model without"
+            )
+        self.chances = _chances(model, pool, routing)
+        if model.experts is not None:
+            self.expert_dtype, self.expert_chip = _expert_chip(chip, precision)
+
+    # --- attention ---------------------------------------------------------------------------
+
+    def around(self, kind: LayerKind, tokens: int) -> Cost:
+        """What comes before and after attention proper, from the norm to the output projection."""
+        s, k, t = self.shards[kind], self.kernels, float(tokens)
+        if not tokens:
+            return Cost()
+        cost = k.add_norm(t * s.hidden)
+        if s.post_norms:
+            cost = cost.plus(k.passes(4.0 * t * s.hidden))
+        if s.latents:
+            rank = s.query_rank or s.hidden
+            down = k.linear(t, s.query_rank + s.key_rank + s.rope, s.hidden)
+            cost = cost.plus(down, k.passes(4.0 * t * (s.query_rank + s.key_rank)), k.linear(t, s.query, rank))
+            # queries into the space of compressed keys and results out of it; or keys and values for all heads
+            each = s.value_size * s.heads + (s.head_size - s.rope) * s.heads
+            cost = cost.plus(k.plain(t, each, s.key_rank)._replace(kernels=2))
+            cost = cost.plus(k.rope_cache(t, (s.heads + 1.0) * s.rope, s.key_rank + s.rope))
+        else:
+            cost = cost.plus(k.linear(t, s.inner, s.hidden))
+            if s.query_norm:
+                cost = cost.plus(k.passes(4.0 * t * (s.query + s.key), 2))
+            if not (s.rotary and k.prepared):
+                cost = cost.plus(k.rope_cache(t, (s.query + s.key) * s.rotary, s.key + s.value))
+        if s.output_gate:
+            cost = cost.plus(k.passes(6.0 * t * s.attended))
+        return cost.plus(k.linear(t, s.hidden, s.attended, fused_cast=False))
+
+    def prefill(self, kind: LayerKind, prompts: int, new: int, scores: int) -> Cost:
+        """Attention of new tokens of prompts."""
+        s = self.shards[kind]
+        if not new:
+            return Cost()
+        if s.latents:
+            return self.kernels.prefill(prompts, new, scores, s.heads, s.heads, s.head_size, s.value_size, 0.0)
+        return self.kernels.prefill(
+            prompts, new, scores, s.heads, s.kv_heads, s.head_size, s.value_size, self._window(kind)
+        )
+
+    def decode(self, kind: LayerKind, sequences: int, tokens: int, context: int, longest: int) -> Cost:
+        """Attention of sequences that decode; `context` is what they see altogether."""
+        s = self.shards[kind]
+        if not sequences:
+            return Cost()
+        mean, most = context / sequences, float(longest)
+        if window := self._window(kind):
+            mean, most = min(mean, window), min(most, window)
+        if s.latents:
+            return self.kernels.decode_latent(float(tokens), sequences, mean, s.heads, s.key_rank, s.rope)
+        each = tokens / sequences
+        return self.kernels.decode(sequences, each, mean, most, s.heads, s.kv_heads, s.head_size)
+
+    def _window(self, kind: LayerKind) -> float:
+        return float(self.model.window or 0) if kind.attention == "window" else 0.0
+
+    # --- feed-forward blocks -----------------------------------------------------------------
+
+    def feed(self, kind: LayerKind, tokens: int) -> Cost:
+        """The norm and a dense block; of experts the norm, the router and what every token goes through."""
+        s, k, t = self.shards[kind], self.kernels, float(tokens)
+        if not tokens:
+            return Cost()
+        cost = k.add_norm(t * s.hidden)
+        if s.post_norms:
+            cost = cost.plus(k.passes(4.0 * t * s.hidden))
+        for ffn in (s.ffn, s.shared_ffn):
+            if ffn:
+                cost = cost.plus(
+                    k.linear(t, s.gates * ffn, s.hidden), k.activation(t * ffn, s.gates), k.linear(t, s.hidden, ffn)
+                )
+        if s.router:
+            # scores, choice; with shared experts a sum
+            cost = cost.plus(k.plain(t, s.router, s.hidden), k.passes(8.0 * t * s.router, 2))
+            if s.shared_ffn:
+                cost = cost.plus(k.passes(6.0 * t * s.hidden))
+        return cost
+
+    def experts(self, kind: LayerKind, tokens: int) -> Cost:
+        """Experts of the busiest rank, of the tokens of all attention ranks."""
+        s = self.shards[kind]
+        if not tokens or not s.router:
+            return Cost()
+        chances = self.chances
+        each = Loads(tokens * chances, 1.0 - (1.0 - chances) ** tokens)
+        mine = max(1, round(tokens / self.pool.ep)) if self.pool.ep > 1 else tokens
+        return Cost(
+            experts_seconds(self.expert_chip, self.expert_dtype, mine, int(s.hidden), int(s.expert_ffn), each), 4
+        )
+
+    # --- both ends ---------------------------------------------------------------------------
+
+    def embedding(self, tokens: int) -> Cost:
+        """Rows of the table."""
+        return self.kernels.passes(4.0 * tokens * self.model.hidden)
+
+    def head(self, tokens: int, rows: int) -> Cost:
+        """The last norm, logits of `rows` tokens and sampling."""
+        s, k = next(iter(self.shards.values())), self.kernels
+        if not rows:
+            return k.add_norm(float(tokens * self.model.hidden))
+        cost = k.add_norm(float(tokens * self.model.hidden)).plus(k.plain(float(rows), s.vocabulary, s.hidden))
+        return cost.plus(k.passes(_LOGITS * rows * self.model.vocabulary, _SAMPLING))
+
+    # --- messages ----------------------------------------------------------------------------
+
+    def reduce(self, stage: int, tokens: int) -> Message | None:
+        """Sum over the tensor-parallel ranks."""
+        return self._message(f"tp{stage}", "all_reduce", tokens) if self.pool.tp > 1 else None
+
+    def gather_logits(self, stage: int, rows: int) -> Message | None:
+        """Parts of the vocabulary, gathered."""
+        if self.pool.tp == 1 or not rows:
+            return None
+        return Message(f"tp{stage}", "all_gather", 2.0 * rows * self.model.vocabulary)
+
+    def send(self, stage: int, tokens: int) -> Message | None:
+        """Activations to the next stage: each rank a part, as they are the same on all of a group."""
+        if stage + 1 >= self.pool.pp or not tokens:
+            return None
+        return Message(f"pp{stage}", "send", 2.0 * tokens * self.model.hidden / self.pool.tp)
+
+    def exchange(self, stage: int, most: int, altogether: int, back: bool) -> Message | None:
+        """Tokens of the attention ranks to their experts, or results back."""
+        pool, experts, library = self.pool, self.model.experts, self.engine.experts_exchange
+        if pool.dp == 1 or experts is None or not altogether:
+            return None
+        if library == ALL_GATHER or pool.ep == 1:
+            return self._message(f"ep{stage}", "reduce_scatter" if back else "all_gather", altogether)
+        known = self.system.moe_kernels
+        if library not in known:
+            raise SpecError(
+                f"engine.experts_exchange: system {self.system.name!r} has no kernels {library!r}; "
+                f"{near(library, (ALL_GATHER, *known))}"
+            )
+        kernel = known[library].combine if back else known[library].dispatch
+        # ranks of a tensor-parallel group have the same tokens, and share the sending of them
+        by = ByKernel(
+            f"{library}/{'combine' if back else 'dispatch'}",
+            kernel if self.kernels.cast else replace(kernel, element=None),
+            Exchange(
+                tokens=max(1.0, most / pool.tp),
+                hidden=self.model.hidden,
+                topk=experts.top_k,
+                experts=experts.count,
+                ranks=pool.ep,
+                skew=self.skew,
+                groups=experts.groups or 1,
+                group_limit=experts.group_limit or 1,
+            ),
+            2.0,
+        )
+        return Message(f"ep{stage}", by.name, by.nbytes, by)
+
+    def _message(self, family: str, operation: str, tokens: int) -> Message | None:
+        return Message(family, operation, 2.0 * tokens * self.model.hidden) if tokens else None
+
+
+def _chances(model: Model, pool: Pool, routing: Routing) -> Floats:
+    """Probability that a token goes to each expert of the busiest rank. Shape (experts of a rank,)."""
+    experts = model.experts
+    if experts is None:
+        return np.zeros(0)
+    popular = np.arange(1, experts.count + 1, dtype=np.float64) ** -routing.skew
+    chance = popular * (experts.top_k / popular.sum())
+    while (chance > 1.0 + 1e-12).any():
+        # nobody is chosen twice by a token: what is over goes to the others
+        full = chance >= 1.0
+        chance = np.where(full, 1.0, chance * ((experts.top_k - full.sum()) / chance[~full].sum()))
+    dealt = np.random.default_rng(routing.seed).permutation(np.minimum(chance, 1.0)).reshape(pool.ep, -1)
+    busiest: Floats = dealt[dealt.sum(axis=1).argmax()]
+    return busiest
+
+
+def _expert_chip(chip: Chip, precision: str) -> tuple[str, Chip]:
+    """Dtype of experts, and the chip with constants of their kernels, those of plain products where it has none."""
+    dtype = {"w8a16": "bf16", "w4a16": "bf16"}.get(precision, precision)
+    constants = gemm_constants(chip, dtype)
+    if constants.grouped is not None:
+        return dtype, chip
+    return dtype, replace(chip, gemm={**chip.gemm, dtype: replace(constants, grouped=_UNMEASURED)})

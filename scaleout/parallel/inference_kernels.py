@@ -1,0 +1,223 @@
+"""Times of the kernels of a serving step on one chip: products, attention, elementwise passes.
+
+Each method gives seconds of one kernel, or of a few that belong together, with their number. Rates
+are those of the chip's own constants; ``docs/steps.md`` says which.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple, cast
+
+from scaleout.arrays import Floats
+from scaleout.errors import SpecError
+from scaleout.hardware.attention import attention_vector, decode_seconds, decode_vector, prefill_seconds
+from scaleout.hardware.gemm import gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
+from scaleout.hardware.rates import UNFUSED
+from scaleout.specs import AttentionConstants, Chip, InferenceEngine
+
+__all__ = ["WEIGHT_BYTES", "Cost", "Kernels"]
+
+_WEIGHT_ONLY = {"w8a16": "int8_wo", "w4a16": "int4_wo"}
+"""Precisions whose products have 16 bits, by the format of their matrices."""
+WEIGHT_BYTES = {
+    "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "fp8_current": 1.0, "fp8_block": 1.0, "mxfp8": 1.03125, "nvfp4": 0.5625,
+    "w8a16": 1.0, "w4a16": 0.53125,
+}  # fmt: skip
+"""Of a parameter of the linear layers in HBM, its scales included [byte]; w4a16: 16 bits for each 64."""
+_NORM, _ADD, _ADD_NORM = 4.0, 6.0, 8.0
+"""Bytes of an element that a norm, an add, and both in one kernel move [byte]."""
+_MASKED_SOFTMAX = 8.0
+"""Bytes of a score that a softmax kernel moves: 32 bits and a mask of 16 read, 16 bits written [byte]."""
+_LATENT_SHARE = 0.6
+"""Share of the dense rate that attention over compressed keys reaches where products bind [1]: FlashMLA's README
+has 580 to 660 of 989 TFLOP/s on the H800."""
+
+
+class Cost(NamedTuple):
+    """Time of kernels [s], and their number."""
+
+    seconds: float = 0.0
+    kernels: int = 0
+
+    def plus(self, *others: "Cost") -> "Cost":
+        """One after another."""
+        return Cost(self.seconds + sum(o.seconds for o in others), self.kernels + sum(o.kernels for o in others))
+
+
+class Kernels:
+    """What a chip's kernels take under an engine.
+
+    Parameters
+    ----------
+    precision
+        Of the linear layers; see `ServingExperiment`.
+    cache
+        Dtype of the cached keys and values.
+
+    Raises
+    ------
+    SpecError
+        The chip has no constants for the precision, or of no attention kernel.
+    """
+
+    def __init__(self, chip: Chip, engine: InferenceEngine, precision: str, cache: str) -> None:
+        self.chip, self.engine, self.precision = chip, engine, precision
+        self.weight = WEIGHT_BYTES[precision]
+        self.cast = precision not in ("bf16", "fp16", *_WEIGHT_ONLY)
+        linear = _WEIGHT_ONLY.get(precision, precision)
+        if precision in _WEIGHT_ONLY and linear not in chip.gemm and "bf16" in chip.gemm:
+            # no such kernel was measured: that of 16 bits with fewer bytes of weights
+            chip = replace(chip, gemm={**chip.gemm, linear: chip.gemm["bf16"]})
+        chip = _slower(chip, engine.product_rate)
+        plain = "fp16" if precision == "fp16" else "bf16"
+        self._linear = _read(gemm_vector(chip, linear, sustained=True))
+        self._plain = _read(gemm_vector(chip, plain, sustained=True))
+        self._quantise = quantise_vector(chip, precision) if self.cast else None
+        self._hbm = chip.hbm_bandwidth * engine.elementwise_efficiency
+        self.cache_width = 1.0 if cache == "fp8" else 2.0
+        self._prefill: Floats | None = None
+        self.prepared = False
+        """The prefill kernel's time has rotary positions and the write to the cache in it."""
+        if engine.prefill_attention[:1] != (UNFUSED,):
+            prefill, kept = _kernel(chip, engine.prefill_attention, "prefill"), cache if cache == "fp8" else plain
+            self._prefill = _read(attention_vector(chip, prefill, plain, kept))
+            self.prepared = (chip.attention[prefill].for_prefill(plain, kept).preparation or 0.0) > 0.0
+        decode = chip.attention[_kernel(chip, engine.decode_attention, "decode")]
+        found = decode.for_decode(cache if cache in decode.decode else plain)
+        self._decode = _read(decode_vector(chip, found))
+        self._largest_group = found.largest_group
+
+    def linear(self, m: float, n: float, k: float, fused_cast: bool = True) -> Cost:
+        """C[m, n] = A[m, k] B[k, n] at the precision of the linear layers, with the cast of A.
+
+        Parameters
+        ----------
+        fused_cast
+            An elementwise kernel comes before it, which an engine may have cast what it gives.
+        """
+        if not m:
+            return Cost()
+        seconds, kernels = gemm_seconds(m, n, k, 2.0, self._linear), 1
+        if self._quantise is not None and not (fused_cast and "quantise" in self.engine.fused):
+            seconds += quantise_seconds(m * k, self._quantise)
+            kernels += 1
+        return Cost(float(seconds), kernels)
+
+    def plain(self, m: float, n: float, k: float, groups: float = 1.0) -> Cost:
+        """C[m, n] = A[m, k] B[k, n] in 16 bits, of so many groups in one kernel."""
+        return Cost(float(gemm_seconds(m, n, k, 2.0, self._plain, groups)), 1) if m else Cost()
+
+    def passes(self, nbytes: float, kernels: int = 1) -> Cost:
+        """Elementwise kernels that move so many bytes altogether."""
+        if not nbytes:
+            return Cost()
+        return Cost(kernels * self.engine.elementwise_launch + nbytes / self._hbm, kernels)
+
+    def add_norm(self, elements: float) -> Cost:
+        """The residual, and the norm after it."""
+        if "add_norm" in self.engine.fused:
+            return self.passes(_ADD_NORM * elements)
+        return self.passes((_ADD + _NORM) * elements, 2)
+
+    def activation(self, elements: float, gates: float) -> Cost:
+        """What follows the product into a feed-forward block; `elements` is what it gives."""
+        if gates < 2.0 or "activation" in self.engine.fused:
+            return self.passes(2.0 * (gates + 1.0) * elements)
+        return self.passes(10.0 * elements, 2)
+
+    def rope_cache(self, new: float, rotated: float, cached: float) -> Cost:
+        """Rotary positions of `rotated` elements a token, and the write of `cached` ones to the KV cache."""
+        nbytes = new * (4.0 * rotated + (2.0 + self.cache_width) * cached)
+        fused = "rope_cache" in self.engine.fused or not rotated
+        return self.passes(nbytes, 1 if fused else 2)
+
+    def prefill(
+        self,
+        prompts: int,
+        new: int,
+        scores: int,
+        heads: float,
+        kv_heads: float,
+        size: float,
+        value: float,
+        window: float,
+    ) -> Cost:
+        """Attention of `prompts` sequences' `new` tokens altogether, to `scores` tokens altogether.
+
+        The sequences are taken as alike: of new / prompts tokens each, and as many tokens before them
+        as give the pairs of the real ones.
+        """
+        q_len = new / prompts
+        kv_len = max(q_len, scores / new + (q_len - 1.0) / 2.0)
+        if self._prefill is None:
+            return self._unfused(prompts, q_len, kv_len, heads, size, value)
+        return Cost(
+            float(prefill_seconds(prompts, q_len, kv_len, heads, kv_heads, size, False, self._prefill, value, window)),
+            1,
+        )
+
+    def _unfused(self, prompts: float, q_len: float, kv_len: float, heads: float, size: float, value: float) -> Cost:
+        """Attention as products and passes: queries, keys and values by heads, scores in 32 bits with a mask."""
+        rows, pairs = prompts * q_len * heads, prompts * q_len * kv_len * heads
+        batch = prompts * heads
+        # products of heads are stacked along the rows; each reads matrices of its own
+        extra = 2.0 * (batch - 1.0) / batch / q_len
+        first = gemm_seconds(batch * q_len, kv_len, size, 4.0 + extra * size, self._plain)
+        second = gemm_seconds(batch * q_len, value, kv_len, 2.0 + extra * kv_len, self._plain)
+        products = Cost(float(first + second), 2)
+        return products.plus(self.passes(_MASKED_SOFTMAX * pairs), self.passes(4.0 * rows * (3.0 * size + value), 4))
+
+    def decode(
+        self, sequences: int, each: float, context: float, longest: float, heads: float, kv_heads: float, size: float
+    ) -> Cost:
+        """Attention of `each` new tokens a sequence to `context` cached ones, on average.
+
+        No sequence is done before the longest is: that alone is a bound.
+        """
+        group = heads / kv_heads
+        if each > 1.0 and group <= self._largest_group:
+            # queries of a sequence share a block as the heads of a group do
+            group = min(group * each, float(self._largest_group))
+        heads = group * kv_heads
+        width, c = self.cache_width, self._decode
+        seconds = decode_seconds(sequences, context, heads, kv_heads, size, width, c)
+        if longest > context and sequences > 1:
+            seconds = max(seconds, decode_seconds(1.0, longest, heads, kv_heads, size, width, c))
+        return Cost(float(seconds), 1)
+
+    def decode_latent(
+        self, tokens: float, sequences: int, context: float, heads: float, rank: float, rope: float
+    ) -> Cost:
+        """Attention to compressed keys, which all heads share: bytes of the cache, or products."""
+        c = self._decode
+        read = sequences * context * (rank + rope) * self.cache_width / c[3]
+        work = 2.0 * tokens * context * heads * (2.0 * rank + rope) / (_LATENT_SHARE * self.chip.flops("bf16"))
+        return Cost(float(c[12] + c[18] + (read**3.0 + work**3.0) ** (1.0 / 3.0)), 2)
+
+
+def _read(vector: Floats) -> Floats:
+    """The same numbers as plain code reads them faster."""
+    return cast(Floats, vector.tolist())
+
+
+def _slower(chip: Chip, rate: float) -> Chip:
+    """The chip with the arithmetic of its products at this share of their rate; HBM is as fast as ever."""
+    if rate == 1.0:
+        return chip
+    slower = {name: replace(c, compute_efficiency=c.compute_efficiency * rate) for name, c in chip.gemm.items()}
+    return replace(chip, gemm=slower, sustained={name: value * rate for name, value in chip.sustained.items()})
+
+
+def _kernel(chip: Chip, names: tuple[str, ...], phase: str) -> str:
+    """The first of the names that the chip has, or any of the chip's."""
+
+    def able(constants: AttentionConstants) -> bool:
+        return bool(constants.prefill if phase == "prefill" else constants.decode)
+
+    found = [name for name, constants in chip.attention.items() if able(constants)]
+    for name in (*names, *sorted(found)):
+        if name in found:
+            return name
+    raise SpecError(
+        f"chip {chip.name!r} has no constants of {phase} attention, which serving needs; its file needs "
+        f"attention: {{NAME: {{{phase}: ...}}}}, as in docs/attention.md"
+    )

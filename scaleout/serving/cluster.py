@@ -1,0 +1,150 @@
+"""The cluster: requests come, a router sends them to replicas, and each ends in one way."""
+
+from functools import partial
+
+import simpy
+
+from scaleout.engine.clock import Alarm, Clock
+from scaleout.errors import WorkloadError
+from scaleout.serving.arrivals import Source
+from scaleout.serving.log import Log
+from scaleout.serving.replica import Replica
+from scaleout.serving.request import Request
+from scaleout.serving.router import Router
+from scaleout.serving.work import StepTimer
+from scaleout.specs import ServingExperiment
+
+__all__ = ["Cluster"]
+
+
+class Cluster:
+    """Replicas of an experiment, and the requests on their way to and through them.
+
+    Parameters
+    ----------
+    timers, blocks
+        Of each pool: times of steps, and blocks of the KV cache on an attention rank.
+    closed
+        False makes an event of every step; the times are the same.
+    """
+
+    def __init__(
+        self,
+        spec: ServingExperiment,
+        source: Source,
+        timers: list[StepTimer],
+        blocks: list[int],
+        *,
+        closed: bool = True,
+    ) -> None:
+        self.spec, self.env, self.source = spec, Clock(), source
+        self.log = Log(sum(pool.replicas for pool in spec.pools))
+        self.replicas: list[Replica] = []
+        self._first: list[Replica] = []
+        self._then: list[Replica] = []
+        self._longest = min(spec.max_length, min(blocks) * spec.engine.block)
+        for pool, timer, room in zip(spec.pools, timers, blocks, strict=True):
+            for _ in range(pool.replicas):
+                replica = Replica(
+                    self.env, len(self.replicas), spec, (pool.pp, pool.dp), room, timer, self.log, self, closed=closed
+                )
+                self.replicas.append(replica)
+                (self._then if pool.role == "decode" else self._first).append(replica)
+        self.router = Router(spec.router, self._first)
+        self._onward = Router(spec.router, self._then) if self._then else None
+        self._coming = iter(source)
+        self._handed: dict[int, int] = {}
+        """Requests that wait for another replica to take their cache -> the replica that holds it."""
+        self.seen = 0
+        """Requests that have come."""
+
+    def run(self) -> Log:
+        """Simulate until every request has ended.
+
+        Raises
+        ------
+        WorkloadError
+            A request is longer than what the model or the KV cache has room for.
+        """
+        self._next()
+        self.env.run_down()
+        if len(self.log) != self.seen:
+            raise WorkloadError(f"{self.seen - len(self.log)} of {self.seen} requests wait for ever")
+        return self.log
+
+    # --- arrivals ------------------------------------------------------------------------------------
+
+    def _next(self) -> None:
+        """Wait for the next request of the open stream."""
+        request = next(self._coming, None)
+        if request is not None:
+            Alarm(self.env, request.arrival - self.env.now, [lambda _: self._come(request)])
+
+    def _come(self, request: Request) -> None:
+        self._route(request)
+        self._next()
+
+    def _route(self, request: Request) -> None:
+        """A request is here."""
+        self.seen += 1
+        if request.inputs + request.outputs > self._longest:
+            raise WorkloadError(self._too_long(request))
+        replica = self.router.pick(request)
+        if replica is None:
+            request.state, request.finish = "rejected", self.env.now
+            self._over(request)
+        else:
+            replica.submit(request)
+
+    def _too_long(self, request: Request) -> str:
+        """Why a request cannot be served."""
+        spec = self.spec
+        words = f"request {request.number}: {request.inputs:,} tokens in and {request.outputs:,} out are more than the "
+        if request.inputs + request.outputs > spec.max_length:
+            return words + f"{spec.max_length:,} that {spec.model.name} is served with (scheduler.max_length)"
+        return words + f"{self._longest:,} tokens that the KV cache of an attention rank has room for"
+
+    # --- what replicas tell --------------------------------------------------------------------------
+
+    def ended(self, request: Request) -> None:
+        """A request was served."""
+        self._again(request)
+
+    def prefilled(self, request: Request) -> bool:
+        """A prompt is through; where there are replicas that decode, one of them goes on."""
+        if self._onward is None or self.replicas[request.replica] in self._then:
+            return False
+        replica = self._onward.pick(request)
+        if replica is None:
+            return False
+        self._handed[request.number] = request.replica
+        # in the instant, but not before this replica has finished its step
+        Alarm(self.env, 0, [lambda _: replica.submit(request)])
+        return True
+
+    def fetch(self, request: Request) -> None:
+        """A replica that decodes has room for a cache."""
+        source = self.replicas[self._handed.pop(request.number)]
+        self._carry(source, self.replicas[request.replica], request)
+
+    def _carry(self, source: Replica, target: Replica, request: Request) -> None:
+        """Bring a cache from one replica to another."""
+
+        def through(_: simpy.Event) -> None:
+            source.fetched(request)
+            target.arrived(request)
+
+        Alarm(self.env, 0, [through])
+
+    def _over(self, request: Request) -> None:
+        """A request ended without a reply."""
+        self.log.write(request)
+        self._again(request)
+
+    def _again(self, request: Request) -> None:
+        """Whoever sent it may send another."""
+        for after in self.source.after(request, self.env.now):
+            Alarm(self.env, after.arrival - self.env.now, [partial(self._sent, after)])
+
+    def _sent(self, request: Request, _: simpy.Event) -> None:
+        self._route(request)

@@ -1,0 +1,316 @@
+"""A replica: it forms batches, carries out their steps, and says what has come of its requests.
+
+With a pipeline there are as many batches as stages, and each goes from stage to stage behind the
+others. A batch whose sequences all decode goes on by many steps at once: nothing changes but what
+they see, and the times of those steps are known beforehand. Whatever comes in between cuts the
+stretch at the end of the step that is under way, so the times are those of single steps.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import simpy
+from simpy.events import EventPriority
+
+from scaleout.engine.clock import Alarm, Clock
+from scaleout.serving.batching import PLANS, Limits
+from scaleout.serving.blocks import Blocks
+from scaleout.serving.lane import Lane, Rank
+from scaleout.serving.log import Log
+from scaleout.serving.queue import Queue
+from scaleout.serving.request import Request
+from scaleout.serving.work import IDLE, StepTimer
+from scaleout.specs import Policy, ServingExperiment
+
+__all__ = ["Replica", "Told"]
+
+_LAST = EventPriority(2)
+"""After everything else of the instant: all who come at one time are there when a batch is formed."""
+
+_CUT: tuple[Policy, ...] = ("chunked", "whole", "prefill-first")
+"""Policies under which a new request may change the next step."""
+
+
+class Told(Protocol):
+    """Who hears of a replica's requests."""
+
+    def ended(self, request: Request) -> None:
+        """A request is over."""
+
+    def prefilled(self, request: Request) -> bool:
+        """A prompt is through and its first token there; true where another replica goes on with it."""
+
+    def fetch(self, request: Request) -> None:
+        """There is room for a cache that another replica holds."""
+
+
+class _Batch:
+    """One batch in flight: a lane for each attention rank, and its step or stretch of steps under way."""
+
+    __slots__ = ("alarm", "lanes", "start", "stretch")
+
+    def __init__(self, lanes: Sequence[Lane]) -> None:
+        self.lanes = lanes
+        self.start = 0
+        self.stretch: list[tuple[int, int]] = []
+        """(steps, ticks of each) one after the other; empty while it does nothing."""
+        self.alarm: Alarm | None = None
+
+    @property
+    def ahead(self) -> bool:
+        """Whether more steps than the one under way are planned."""
+        return len(self.stretch) > 1 or (bool(self.stretch) and self.stretch[0][0] > 1)
+
+
+class Replica:
+    """One replica of a pool.
+
+    Parameters
+    ----------
+    env
+        Simulated time.
+    number
+        Of the replica, over all pools.
+    spec
+        What decides how batches are formed.
+    shape
+        Pipeline stages and attention ranks.
+    blocks
+        Of the KV cache on each attention rank.
+    timer
+        Times of steps.
+    closed
+        False makes an event of every step; the times are the same.
+    """
+
+    def __init__(
+        self,
+        env: Clock,
+        number: int,
+        spec: ServingExperiment,
+        shape: tuple[int, int],
+        blocks: int,
+        timer: StepTimer,
+        log: Log,
+        told: Told,
+        *,
+        closed: bool = True,
+    ) -> None:
+        stages, ranks = shape
+        self.env, self.number, self.timer, self.log, self.told = env, number, timer, log, told
+        self.load = 0
+        """Tokens of all its requests."""
+        self._plan, self._cut = PLANS[spec.policy], spec.policy in _CUT
+        self._closed = closed and stages == 1
+        self._most = spec.max_sequences
+        self._tokens = spec.max_batched_tokens
+        self.ranks = [
+            Rank(Queue(spec.scheduler.order), Blocks(blocks, spec.engine.block), spec.max_sequences, told.fetch)
+            for _ in range(ranks)
+        ]
+        together = spec.policy == "static"
+        self._batches = [_Batch([Lane(rank, log, together=together) for rank in self.ranks]) for _ in range(stages)]
+        self._free_at = [0] * stages
+        """When each stage has done all that was sent to it [tick]."""
+        self._due = False
+        self._rank_load = [0] * ranks
+        self._rank_of: dict[int, int] = {}
+
+    # --- requests ----------------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """Requests without a seat."""
+        return sum(len(rank.queue) for rank in self.ranks)
+
+    @property
+    def running(self) -> int:
+        """Requests with one."""
+        return sum(len(lane.running) for batch in self._batches for lane in batch.lanes)
+
+    def submit(self, request: Request) -> None:
+        """A request comes."""
+        request.replica = self.number
+        tokens = request.inputs + request.outputs
+        self.load += tokens
+        at = min(range(len(self.ranks)), key=self._rank_load.__getitem__)
+        self._rank_load[at] += tokens
+        self._rank_of[request.number] = at
+        self.ranks[at].queue.push(request)
+        self._wake(at)
+
+    def arrived(self, request: Request) -> None:
+        """The cache of a request has come from another replica; it decodes from the next step on."""
+        for batch in self._batches:
+            for lane in batch.lanes:
+                if lane.arriving.pop(request.number, None):
+                    lane.ready.append(request)
+                    if batch.ahead:
+                        self._cut_short(batch)
+        self._begin_later()
+
+    def fetched(self, request: Request) -> None:
+        """Another replica has the cache of a request."""
+        at = self._rank_of[request.number]
+        self._gone(request)
+        self.ranks[at].blocks.release(request, request.target)
+        self._wake(at)
+
+    def _wake(self, at: int) -> None:
+        """Batches that do nothing begin; where who waits first may get a seat, stretches are cut."""
+        self._begin_later()
+        for batch in self._batches:
+            if self._cut and batch.ahead:
+                rank, request = self.ranks[at], self.ranks[at].queue.first()
+                if rank.seats and request is not None and rank.blocks.held(request.target) <= rank.blocks.free:
+                    self._cut_short(batch)
+
+    def _gone(self, request: Request) -> None:
+        """It is not here any more."""
+        tokens = request.inputs + request.outputs
+        self.load -= tokens
+        self._rank_load[self._rank_of.pop(request.number)] -= tokens
+
+    # --- steps -------------------------------------------------------------------------------------
+
+    def _begin_later(self) -> None:
+        if not self._due:
+            self._due = True
+            Alarm(self.env, 0, [self._begin_all], _LAST)
+
+    def _begin_all(self, _: simpy.Event) -> None:
+        self._due = False
+        for batch in self._batches:
+            if not batch.stretch:
+                self._begin(batch)
+
+    def _begin(self, batch: _Batch) -> None:
+        """Form the next step, or the next stretch of steps that only decode."""
+        now, lanes = self.env.now, batch.lanes
+        limits = Limits(self._tokens, self._share())
+        for lane in lanes:
+            for request in lane.ready:
+                lane.join(request, request.joined)
+            lane.ready.clear()
+            self._make_room(lane)
+            self._plan(lane, limits, now)
+        works = tuple(lane.work() for lane in lanes)
+        if all(work is IDLE for work in works):
+            return
+        self.log.events += 1
+        self._note(now)
+        batch.start = now
+        if self._closed and not any(lane.chunks or lane.full for lane in lanes):
+            batch.stretch = self._steps_ahead(lanes)
+            end = now + sum(count * ticks for count, ticks in batch.stretch)
+        else:
+            end = self._send(self.timer.stages(works))
+            batch.stretch = [(1, end - now)]
+        batch.alarm = Alarm(self.env, end - now, [lambda _: self._ended(batch)])
+
+    def _share(self) -> int:
+        """Sequences of one attention rank that a batch may hold: with a pipeline, its part of all."""
+        if len(self._batches) == 1:
+            return self._most
+        there = max(len(rank.queue) + self._most - rank.seats for rank in self.ranks)
+        return min(self._most, -(-there // len(self._batches)))
+
+    def _make_room(self, lane: Lane) -> None:
+        """Take seats away until every reply has a block for its next token."""
+        lane.full = False
+        while lane.decodes and lane.room() < 1:
+            lane.rank.queue.push_back(lane.preempt())
+            lane.full = True
+
+    def _steps_ahead(self, lanes: Sequence[Lane]) -> list[tuple[int, int]]:
+        """Decode steps until a sequence ends or has no room: how many, of how many ticks."""
+        busy = [lane for lane in lanes if lane.decodes]
+        left = min(lane.steps_alike() for lane in busy)
+        done, found = 0, []
+        while left:
+            works = tuple(lane.work(done + 1) for lane in lanes)
+            # until one of them sees more than its time knows
+            count = left
+            for lane, work in zip(lanes, works, strict=True):
+                if work.decodes:
+                    more = (work.context - lane.context(done + 1)) // work.decodes
+                    count = min(count, more + 1, work.longest - lane.longest(done + 1) + 1)
+            found.append((count, self.timer.stages(works)[0]))
+            done, left = done + count, left - count
+        return found
+
+    def _send(self, stages: tuple[int, ...]) -> int:
+        """Send a step through the stages, behind all others; when it is through [tick]."""
+        at, free = self.env.now, self._free_at
+        for stage, ticks in enumerate(stages):
+            at = max(at, free[stage]) + ticks
+            free[stage] = at
+        return at
+
+    def _cut_short(self, batch: _Batch) -> None:
+        """End a stretch with the step that is under way."""
+        spent = self.env.now - batch.start
+        kept: list[tuple[int, int]] = []
+        for count, ticks in batch.stretch:
+            # a step that would begin at this very moment has not begun
+            need = -(-spent // ticks) if kept else max(1, -(-spent // ticks))
+            if need <= count:
+                kept += [(need, ticks)] if need else []
+                break
+            kept.append((count, ticks))
+            spent -= count * ticks
+        if batch.alarm:
+            batch.alarm.cancel()
+        batch.stretch = kept
+        end = batch.start + sum(count * ticks for count, ticks in kept)
+        batch.alarm = Alarm(self.env, end - self.env.now, [lambda _: self._ended(batch)])
+
+    def _ended(self, batch: _Batch) -> None:
+        """Steps are over: tokens are there, sequences come and go, and the next step begins."""
+        now, log, number = self.env.now, self.log, self.number
+        stretch, batch.stretch, at = batch.stretch, [], batch.start
+        for count, ticks in stretch:
+            at += count * ticks
+            log.steps[number] += count
+            log.busy[number] += count * ticks
+            for lane in batch.lanes:
+                if lane.decoding_now:
+                    log.decoded[number] += count * lane.decodes
+                    lane.advance(count, ticks, at)
+        for lane in batch.lanes:
+            for request, chunk in lane.chunks:
+                request.prefilled += chunk
+                if request.prefilled == request.target:
+                    lane.prompts.remove(request)
+                    self._first_token(lane, request, now)
+            lane.chunks.clear()
+            for request in lane.ended() if lane.decodes or lane.together else ():
+                self._finish(request, now)
+        self._begin_later()
+
+    def _first_token(self, lane: Lane, request: Request, now: int) -> None:
+        """A prompt is through, and with it a token of its reply is there."""
+        if request.first < 0:
+            request.first = now
+        else:
+            self.log.gaps[now - request.joined] += 1
+        request.reply += 1
+        request.joined = now
+        if request.reply == request.outputs:
+            lane.give_up(request, request.target)
+            self._finish(request, now)
+        elif self.told.prefilled(request):
+            lane.let_go(request)
+        else:
+            lane.join(request, now)
+
+    def _finish(self, request: Request, now: int) -> None:
+        request.state, request.finish = "served", now
+        self._gone(request)
+        self.log.write(request)
+        self.told.ended(request)
+
+    def _note(self, now: int) -> None:
+        """Write down what the replica looks like."""
+        used = sum(rank.blocks.total - rank.blocks.free for rank in self.ranks)
+        self.log.courses[self.number].note(now, self.running, self.waiting, used)

@@ -1,0 +1,289 @@
+"""Times of serving steps of a pool's replicas: what `StepTimer` promises, out of kernels and messages.
+
+Parts of a step are kept by what they depend on, whole steps by their works; both in tables of bounded
+size. What is rounded, and by how much, is in ``docs/steps.md``.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Hashable
+from dataclasses import replace
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from scaleout.engine.program import Message, ticks
+from scaleout.errors import PlanError
+from scaleout.models import LayerKind
+from scaleout.network import Fabric, machine
+from scaleout.parallel.inference import Layers
+from scaleout.parallel.inference_kernels import Cost
+from scaleout.parallel.inference_wires import ReplicaWires
+from scaleout.serving.work import Work
+from scaleout.specs import Pool, ServingExperiment
+
+__all__ = ["PoolSteps", "Segment"]
+
+_MOST = 1 << 16
+"""Entries of a table of steps or parts; the oldest half is dropped when it is full."""
+
+V = TypeVar("V")
+
+
+class Segment(NamedTuple):
+    """Kernels, then a message.
+
+    Parameters
+    ----------
+    compute
+        Of kernels and what lies between them [tick].
+    message
+        None where nothing is sent.
+    alone
+        Of the message with the network to itself [tick].
+    """
+
+    compute: int
+    message: Message | None = None
+    alone: int = 0
+
+
+class _Table(dict[Hashable, V]):
+    """Keeps what a function gave, of the latest arguments."""
+
+    def __init__(self, make: Callable[..., V]) -> None:
+        super().__init__()
+        self.make = make
+
+    def of(self, *key: Hashable) -> V:
+        found = self.get(key)
+        if found is None:
+            if len(self) >= _MOST:
+                for old in list(self)[: _MOST // 2]:
+                    del self[old]
+            found = self[key] = self.make(*key)
+        return found
+
+
+class _Piece(NamedTuple):
+    """A segment before its time is known: kernels, those of attention, and what follows."""
+
+    cost: Cost
+    attention: Cost
+    message: Message | None
+
+
+class PoolSteps:
+    """Step times of the replicas of a pool.
+
+    Parameters
+    ----------
+    experiment
+        Model, engine, precision.
+    pool
+        Of the experiment.
+    start
+        Rank of the first chip of the replica that stands for all.
+    fabric
+        The machine; None builds one that is large enough.
+
+    Raises
+    ------
+    PlanError, SpecError
+        The model has layers that nobody models, or the chip lacks constants.
+    """
+
+    def __init__(self, experiment: ServingExperiment, pool: Pool, start: int = 0, fabric: Fabric | None = None) -> None:
+        self.experiment, self.pool, self.engine = experiment, pool, experiment.engine
+        system, chip = experiment.system, pool.chip or experiment.system.chip
+        self.layers = Layers(
+            experiment.model, system, chip, experiment.engine, pool, experiment.precision, experiment.cache.dtype,
+            experiment.routing,
+        )  # fmt: skip
+        ranks = start + np.arange(pool.chips_each).reshape(pool.pp, pool.dp, pool.tp)
+        self.wires = ReplicaWires(
+            fabric or machine(system, _whole(experiment, start + pool.chips_each)), ranks, self.engine
+        )
+        self.around = _Table(self.layers.around)
+        self.feed = _Table(self.layers.feed)
+        self.experts = _Table(self.layers.experts)
+        self.prefill = _Table(self.layers.prefill)
+        self.decode = _Table(self.layers.decode)
+        self.head = _Table(self.layers.head)
+        self.alone = _Table(self._alone)
+        self._steps = _Table(self._stages)
+        self._speed = system.host.speed if system.host is not None else 1.0
+        self._launch = self.engine.host_launch / self._speed
+        self._late = ticks(self.engine.message_launch / self._speed)
+        self._sizes = tuple(sorted(self.engine.graph_sizes))
+        self._drafting = _drafting(experiment, pool, start, self.wires.fabric)
+
+    def stages(self, works: tuple[Work, ...]) -> tuple[int, ...]:
+        """Time of each pipeline stage for a step [tick]; one `Work` for each attention rank."""
+        return self._steps.of(works)
+
+    def program(self, works: tuple[Work, ...]) -> tuple[tuple[Segment, ...], ...]:
+        """The same step in pieces, stage by stage; times of kernels and of messages alone add up to `stages`."""
+        out = []
+        for stage, waiting, _ in self._timed(works):
+            segments = [Segment(waiting)] if waiting else []
+            out.append((*segments, *stage))
+        return tuple(out)
+
+    # --- inside ------------------------------------------------------------------------------
+
+    def _stages(self, works: tuple[Work, ...]) -> tuple[int, ...]:
+        return tuple(total for _, _, total in self._timed(works, expand=False))
+
+    def _alone(self, message: Message) -> int:
+        return ticks(self.wires.seconds(message))
+
+    def _padded(self, tokens: int, prompts: bool) -> int | None:
+        """Tokens that a captured graph computes; None outside of graphs."""
+        if prompts and not self.engine.graphs_mixed:
+            return None
+        return next((size for size in self._sizes if size >= tokens), None)
+
+    def _timed(self, works: tuple[Work, ...], expand: bool = True) -> list[tuple[tuple[Segment, ...], int, int]]:
+        """Of each stage: segments, time that kernels wait for the host, and all of it [tick]."""
+        prompts = any(work.prompt_tokens for work in works)
+        tokens = [work.prompt_tokens + work.decode_tokens for work in works]
+        padded = self._padded(max(tokens), prompts)
+        if padded is not None:
+            tokens = [padded] * len(works)
+        piecewise = prompts and padded is not None
+        gap, launch, late = self.engine.kernel_gap, self._launch, self._late
+        out = []
+        for stage, kinds in enumerate(self.layers.stages):
+            each = {kind: self._layer(kind, stage, works, tokens) for kind in set(kinds)}
+            times = Counter(kinds)
+            front, back = self._ends(stage, works, tokens)
+            groups = [(1, front), *((times[kind], each[kind]) for kind in sorted(times)), (1, back)]
+            total, launched, timed = 0, 0.0, {}
+            for at, (count, pieces) in enumerate(groups):
+                segments = []
+                for cost, attention, message in pieces:
+                    kernels = cost.kernels + attention.kernels
+                    compute = ticks(cost.seconds + attention.seconds + kernels * gap)
+                    alone = self.alone.of(message) if message is not None else 0
+                    if message is not None and padded is None:
+                        compute += late
+                    segments.append(Segment(compute, message, alone))
+                    total += count * (compute + alone)
+                    if padded is None:
+                        launched += count * (kernels + (message is not None)) * launch
+                    elif piecewise:
+                        # one graph up to attention, which the host launches, and one after it
+                        launched += count * (attention.kernels + 1) * launch
+                timed[at] = tuple(segments)
+            waiting = max(0, ticks(launched) - total)
+            if self._drafting is not None and stage + 1 == self.pool.pp:
+                waiting += self._drafting.of(works)
+            total += waiting
+            if stage == 0:
+                host = self._host(works)
+                more = max(0, host - total) if self.engine.overlapped else host
+                waiting, total = waiting + more, total + more
+            layers: tuple[Segment, ...] = ()
+            if expand:
+                place = {kind: timed[1 + at] for at, kind in enumerate(sorted(times))}
+                layers = (*timed[0], *(one for kind in kinds for one in place[kind]), *timed[len(groups) - 1])
+            out.append((layers, waiting, total))
+        return out
+
+    def _host(self, works: tuple[Work, ...]) -> int:
+        """The host's share of a step; attention ranks have hosts of their own [tick]."""
+        most = max(work.prompts + work.decodes for work in works)
+        seconds = self.engine.step_overhead + most * self.engine.sequence_overhead
+        if any(work.prompts for work in works):
+            seconds += self.engine.prompt_overhead
+        return ticks(seconds / self._speed)
+
+    def _layer(self, kind: LayerKind, stage: int, works: tuple[Work, ...], tokens: list[int]) -> list[_Piece]:
+        """Pieces of a layer; attention ranks wait for the slowest of them."""
+        slowest = Cost(), Cost()
+        for work, new in zip(works, tokens, strict=True):
+            attention = Cost()
+            if work.prompt_tokens:
+                attention = self.prefill.of(kind, work.prompts, work.prompt_tokens, work.prompt_scores)
+            if work.decodes:
+                more = self.decode.of(kind, work.decodes, work.decode_tokens, work.context, work.longest)
+                attention = attention.plus(more)
+            mine = self.around.of(kind, new), attention
+            slowest = max(slowest, mine, key=lambda pair: pair[0].seconds + pair[1].seconds)
+        most, altogether = max(tokens), sum(tokens)
+        layers = self.layers
+        pieces = [_Piece(*slowest, layers.reduce(stage, most))]
+        feed = self.feed.of(kind, most)
+        if not kind.experts:
+            pieces.append(_Piece(feed, Cost(), layers.reduce(stage, most)))
+        elif self.pool.dp == 1:
+            pieces.append(_Piece(feed.plus(self.experts.of(kind, altogether)), Cost(), layers.reduce(stage, most)))
+        else:
+            pieces.append(_Piece(feed, Cost(), layers.exchange(stage, most, altogether, back=False)))
+            experts = self.experts.of(kind, altogether)
+            pieces.append(_Piece(experts, Cost(), layers.exchange(stage, most, altogether, back=True)))
+        return pieces
+
+    def _ends(self, stage: int, works: tuple[Work, ...], tokens: list[int]) -> tuple[list[_Piece], list[_Piece]]:
+        """What comes before and after the layers of a stage."""
+        layers, most = self.layers, max(tokens)
+        front, back = [], []
+        if stage == 0 and most:
+            front.append(_Piece(layers.embedding(most), Cost(), layers.reduce(0, most)))
+        if stage + 1 < self.pool.pp:
+            back.append(_Piece(Cost(), Cost(), layers.send(stage, most)))
+        else:
+            rows = max(work.rows for work in works)
+            back.append(_Piece(self.head.of(most, rows), Cost(), layers.gather_logits(stage, rows)))
+        return front, back
+
+
+def _drafting(experiment: ServingExperiment, pool: Pool, start: int, fabric: Fabric) -> "_Table[int] | None":
+    """Time of what drafts the next tokens, by the works of the step that verified the ones before [tick]."""
+    speculation, model = experiment.speculation, experiment.model
+    if speculation is None:
+        return None
+    # the draft's steps are launched with the model's own
+    engine = replace(experiment.engine, step_overhead=0.0, sequence_overhead=0.0, prompt_overhead=0.0)
+    last = start + (pool.pp - 1) * pool.tp * pool.dp
+    if speculation.draft is not None:
+        # on each tensor-parallel group a copy of its own
+        layout, draft, joined = replace(pool, pp=1, dp=1, ep=1), speculation.draft, 0.0
+    else:
+        if not model.predictions:
+            raise PlanError(
+                f"speculation.draft: {model.name} has no layers of multi-token prediction; name a model that drafts"
+            )
+        layout, joined = replace(pool, pp=1), 2.0 * model.hidden
+        experts = replace(model.experts, first=0, every=1) if model.experts is not None else None
+        draft = replace(model, layers=1, predictions=0, experts=experts)
+    alone = replace(
+        experiment, model=draft, speculation=None, engine=engine, pools=(replace(layout, role="both"),), failures=(),
+        training=None,
+    )  # fmt: skip
+    if speculation.draft is not None:
+        alone = replace(alone, precision="bf16")
+    steps = PoolSteps(alone, layout, last, fabric)
+
+    def one(works: tuple[Work, ...]) -> int:
+        groups = [works] if layout.dp > 1 or len(works) == 1 else [(work,) for work in works]
+        most = max(sum(work.prompt_tokens + work.decodes for work in group) for group in groups)
+        product = steps.layers.kernels.linear(float(most), draft.hidden / layout.tp, joined) if joined else Cost()
+        return max(sum(steps.stages(group)) for group in groups) + ticks(product.seconds)
+
+    def all_of(works: tuple[Work, ...]) -> int:
+        # a first step with the prompts, and tokens that were taken last; the others draft one a sequence
+        first = tuple(work._replace(decode_tokens=work.decodes, rows=work.decodes + work.prompts) for work in works)
+        again = tuple(
+            Work(0, 0, 0, 0, work.decodes, work.decodes, work.context, work.longest, work.decodes) for work in works
+        )
+        further = (speculation.tokens - 1) * one(again) if any(work.decodes for work in works) else 0
+        return one(first) + further
+
+    return _Table(all_of)
+
+
+def _whole(experiment: ServingExperiment, chips: int) -> int:
+    """Chips of a machine that has at least so many: whole nodes beyond the first."""
+    each = experiment.system.chips_per_node
+    return chips if chips <= each else -(-chips // each) * each
