@@ -48,6 +48,7 @@ class ReplicaWires:
             if stage + 1 < pp:
                 self.groups[f"pp{stage}"] = np.stack([ranks[stage].ravel(), ranks[stage + 1].ravel()], axis=1)
         self._lines: dict[tuple[str, str], tuple[tuple[float, float], ...]] = {}
+        self._inside: dict[str, bool] = {}
         self._own: dict[tuple[str, str], tuple[float, float]] = {}
 
     def seconds(self, message: Message) -> float:
@@ -90,7 +91,9 @@ class ReplicaWires:
         one, two = self.engine.one_shot.get(members, 0.0), self.engine.two_shot.get(members, 0.0)
         if message.nbytes >= max(one, two) or (self._shared and len(group) > 2):
             return None
-        if len(np.unique(self.fabric.topology.node[group])) > 1:
+        if message.family not in self._inside:
+            self._inside[message.family] = len(np.unique(self.fabric.topology.node[group])) == 1
+        if not self._inside[message.family]:
             return None
         return "one-shot" if message.nbytes < one else "direct"
 
