@@ -10,11 +10,12 @@ from typing import NamedTuple, cast
 from scaleout.arrays import Floats
 from scaleout.errors import SpecError
 from scaleout.hardware.attention import attention_vector, decode_seconds, decode_vector, prefill_seconds
-from scaleout.hardware.gemm import gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
+from scaleout.hardware.formats import format_of
+from scaleout.hardware.gemm import SAME_UNITS, gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
 from scaleout.hardware.rates import UNFUSED
-from scaleout.specs import AttentionConstants, Chip, InferenceEngine
+from scaleout.specs import AttentionConstants, Chip, InferenceEngine, QuantiseConstants
 
-__all__ = ["WEIGHT_BYTES", "Cost", "Kernels"]
+__all__ = ["WEIGHT_BYTES", "Cost", "Kernels", "able"]
 
 _WEIGHT_ONLY = {"w8a16": "int8_wo", "w4a16": "int4_wo"}
 """Precisions whose products have 16 bits, by the format of their matrices."""
@@ -25,6 +26,8 @@ WEIGHT_BYTES = {
 """Of a parameter of the linear layers in HBM, its scales included [byte]; w4a16: 16 bits for each 64."""
 _NORM, _ADD, _ADD_NORM = 4.0, 6.0, 8.0
 """Bytes of an element that a norm, an add, and both in one kernel move [byte]."""
+_UNMEASURED_CAST = QuantiseConstants(hbm_efficiency=0.4, launch=4e-6)
+"""Of casts that nobody measured: those of H100 and B200 take 2 to 12 us and 0.32 to 0.81 of HBM's rate."""
 _MASKED_SOFTMAX = 8.0
 """Bytes of a score that a softmax kernel moves: 32 bits and a mask of 16 read, 16 bits written [byte]."""
 _LATENT_SHARE = 0.6
@@ -64,9 +67,7 @@ class Kernels:
         self.weight = WEIGHT_BYTES[precision]
         self.cast = precision not in ("bf16", "fp16", *_WEIGHT_ONLY)
         linear = _WEIGHT_ONLY.get(precision, precision)
-        if precision in _WEIGHT_ONLY and linear not in chip.gemm and "bf16" in chip.gemm:
-            # no such kernel was measured: that of 16 bits with fewer bytes of weights
-            chip = replace(chip, gemm={**chip.gemm, linear: chip.gemm["bf16"]})
+        chip = able(chip, linear)
         chip = _slower(chip, engine.product_rate)
         plain = "fp16" if precision == "fp16" else "bf16"
         self._linear = _read(gemm_vector(chip, linear, sustained=True))
@@ -192,6 +193,18 @@ class Kernels:
         read = sequences * context * (rank + rope) * self.cache_width / c[3]
         work = 2.0 * tokens * context * heads * (2.0 * rank + rope) / (_LATENT_SHARE * self.chip.flops("bf16"))
         return Cost(float(c[12] + c[18] + (read**3.0 + work**3.0) ** (1.0 / 3.0)), 2)
+
+
+def able(chip: Chip, dtype: str) -> Chip:
+    """The chip with constants of products of this dtype: where none were measured, those of 16 bits, at the
+    dtype's own rate and bytes."""
+    measured = dtype in chip.gemm or SAME_UNITS.get(dtype, dtype) in chip.gemm
+    if measured or "bf16" not in chip.gemm or format_of(dtype).rate not in chip.peak_flops:
+        return chip
+    constants = chip.gemm["bf16"]
+    if format_of(dtype).cast:
+        constants = replace(constants, quantise=_UNMEASURED_CAST)
+    return replace(chip, gemm={**chip.gemm, dtype: replace(constants, grouped=None, range={})})
 
 
 def _read(vector: Floats) -> Floats:

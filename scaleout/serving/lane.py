@@ -180,7 +180,8 @@ class Lane:
         self.decodes -= 1
         self._base -= seen
         self._takes[(1 - seen) % len(self._takes)] -= 1
-        last = max(request.joined, self._last)
+        # its token from elsewhere may be older than this lane's last step
+        last = self._last if self.steps > request.born else request.joined
         self._tokens[last] -= 1
         if not self._tokens[last]:
             del self._tokens[last]

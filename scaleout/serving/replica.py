@@ -128,6 +128,10 @@ class Replica:
         """Requests with one."""
         return sum(len(lane.running) for batch in self._batches for lane in batch.lanes)
 
+    def rank_of(self, request: Request) -> int:
+        """The attention rank that a request is on."""
+        return self._rank_of[request.number]
+
     def submit(self, request: Request) -> None:
         """A request comes."""
         request.replica = self.number
@@ -221,6 +225,10 @@ class Replica:
         while lane.decodes and lane.room() < 1:
             lane.rank.queue.push_back(lane.preempt())
             lane.full = True
+        if lane.full and lane.together:
+            # they wait for nobody any more
+            for request in lane.ended():
+                self._finish(request, self.env.now)
 
     def _steps_ahead(self, lanes: Sequence[Lane]) -> list[tuple[int, int]]:
         """Decode steps until a sequence ends or has no room: how many, of how many ticks."""

@@ -101,7 +101,7 @@ class PoolSteps:
         )  # fmt: skip
         ranks = start + np.arange(pool.chips_each).reshape(pool.pp, pool.dp, pool.tp)
         self.wires = ReplicaWires(
-            fabric or machine(system, _whole(experiment, start + pool.chips_each)), ranks, self.engine
+            fabric or machine(system, _whole(experiment, start + pool.chips_each)), ranks, system, self.engine
         )
         self.around = _Table(self.layers.around)
         self.feed = _Table(self.layers.feed)
@@ -181,7 +181,8 @@ class PoolSteps:
             total += waiting
             if stage == 0:
                 host = self._host(works)
-                more = max(0, host - total) if self.engine.overlapped else host
+                # several batches under way are prepared one by one, and none ahead of time
+                more = max(0, host - total) if self.engine.overlapped and self.pool.pp == 1 else host
                 waiting, total = waiting + more, total + more
             layers: tuple[Segment, ...] = ()
             if expand:
