@@ -18,6 +18,7 @@ from scaleout.serving.places import Place
 from scaleout.serving.request import STATES
 from scaleout.serving.room import Room, room
 from scaleout.serving.steps import PoolSteps
+from scaleout.serving.swap import host_share
 from scaleout.serving.transfer import Carrier
 from scaleout.serving.work import StepTimer, Work
 from scaleout.specs import ServingExperiment
@@ -107,9 +108,10 @@ def _simulate(
     source = requests(experiment.requests, rows, block=experiment.engine.block, longest=longest)
     env = Clock()
     carrier, job = _network(experiment, env)
+    hosts = [host_share(experiment, pool, one) for pool, one in zip(experiment.pools, rooms, strict=True)]
     cluster = Cluster(
         experiment, source, timers, [one.blocks for one in rooms], env=env, carrier=carrier,
-        over=job.stop if job else None, closed=closed,
+        over=job.stop if job else None, closed=closed, hosts=hosts,
     )  # fmt: skip
     if carrier is not None:
         carrier.note = lambda *row: cluster.log.transfers.append(row)

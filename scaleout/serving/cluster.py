@@ -1,6 +1,6 @@
 """The cluster: requests come, a router sends them to replicas, and each ends in one way."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import simpy
@@ -8,10 +8,12 @@ import simpy
 from scaleout.engine.clock import Alarm, Clock
 from scaleout.errors import WorkloadError
 from scaleout.serving.arrivals import Source
+from scaleout.serving.host import Copy
 from scaleout.serving.log import Log
 from scaleout.serving.replica import Replica
 from scaleout.serving.request import Request
 from scaleout.serving.router import Router
+from scaleout.serving.swap import HostLink, HostShare
 from scaleout.serving.transfer import Carrier
 from scaleout.serving.work import StepTimer
 from scaleout.specs import ServingExperiment
@@ -32,6 +34,11 @@ class Cluster:
         Carries caches from replica to replica; None where none has to, or in no time.
     over
         Called when the last request has ended.
+    hosts
+        Of each pool: what the host holds for an attention rank.
+    copies
+        Carries blocks between a replica's attention rank and its host, given their numbers; None: over links that
+        are used for nothing else.
     closed
         False makes an event of every step; the times are the same.
     """
@@ -47,6 +54,8 @@ class Cluster:
         carrier: Carrier | None = None,
         over: Callable[[], None] | None = None,
         closed: bool = True,
+        hosts: Sequence[HostShare | None] | None = None,
+        copies: Callable[[int, int], Copy] | None = None,
     ) -> None:
         self.spec, self.env, self.source, self.carrier = spec, env or Clock(), source, carrier
         self.log = Log(sum(pool.replicas for pool in spec.pools))
@@ -54,11 +63,17 @@ class Cluster:
         self._first: list[Replica] = []
         self._then: list[Replica] = []
         self._longest = min(spec.max_length, min(blocks) * spec.engine.block)
-        for pool, timer, room in zip(spec.pools, timers, blocks, strict=True):
-            for _ in range(pool.replicas):
+        for at, (pool, timer, room) in enumerate(zip(spec.pools, timers, blocks, strict=True)):
+            share = hosts[at] if hosts else None
+            for number in range(len(self.replicas), len(self.replicas) + pool.replicas):
+                hosted = None
+                if share is not None:
+                    own = [HostLink(self.env, share).copy for _ in range(pool.dp)]
+                    hosted = share.blocks, [copies(number, rank) for rank in range(pool.dp)] if copies else own
                 replica = Replica(
-                    self.env, len(self.replicas), spec, (pool.pp, pool.dp), room, timer, self.log, self, closed=closed
-                )
+                    self.env, number, spec, (pool.pp, pool.dp), room, timer, self.log, self,
+                    closed=closed, hosted=hosted,
+                )  # fmt: skip
                 self.replicas.append(replica)
                 (self._then if pool.role == "decode" else self._first).append(replica)
         self.router = Router(spec.router, self._first)
