@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from scaleout.engine.clock import Clock
 from scaleout.errors import SpecError
 from scaleout.evaluate.promise import check_floor, floor_of
 from scaleout.evaluate.serving import summarise
+from scaleout.evaluate.serving_network import network_of
 from scaleout.served import Sensitivity, Served
 from scaleout.serving.arrivals import Source, requests
 from scaleout.serving.cluster import Cluster
@@ -13,6 +15,7 @@ from scaleout.serving.log import Log
 from scaleout.serving.request import Request
 from scaleout.serving.room import Room, room
 from scaleout.serving.steps import PoolSteps
+from scaleout.serving.swap import host_share
 from scaleout.serving.work import StepTimer, Work
 from scaleout.specs import ServingExperiment
 from scaleout.specs.requests import TraceRow
@@ -157,4 +160,15 @@ def _simulate(
     longest = min(experiment.max_length, *(one.tokens for one in rooms))
     source = requests(experiment.requests, rows, block=experiment.engine.block, longest=longest)
     watched = source if told is None else _Watched(source, told)
-    return Cluster(experiment, watched, list(timers), [one.blocks for one in rooms], closed=closed).run()
+    env = Clock()
+    carrier, job = network_of(experiment, env)
+    hosts = [host_share(experiment, pool, one) for pool, one in zip(experiment.pools, rooms, strict=True)]
+    cluster = Cluster(
+        experiment, watched, list(timers), [one.blocks for one in rooms], env=env, carrier=carrier,
+        over=job.stop if job else None, closed=closed, hosts=hosts,
+    )  # fmt: skip
+    if carrier is not None:
+        carrier.note = lambda *row: cluster.log.transfers.append(row)
+    if job is not None:
+        job.start()
+    return cluster.run()

@@ -228,7 +228,8 @@ class Served:
     requests
         How many came, were served, rejected and failed.
     tokens
-        Of prompts and replies of those served, and of prompts those found in the prefix cache.
+        Of prompts and replies of those served, and of prompts those found in the prefix cache; of these,
+        the ones that came from the host's memory.
     duration
         From the first arrival to the last end [s].
     ttft, tpot, gap, latency, queue
@@ -246,6 +247,8 @@ class Served:
         What no request can be served faster than.
     preemptions
         Sequences that lost their seat for want of room.
+    host
+        Caches that were swapped out and loaded, and blocks that went out to hosts and came in.
     hit_rate
         Share of the prompts' tokens found in the prefix cache [1].
     stability
@@ -288,6 +291,7 @@ class Served:
     missed: Mapping[str, float]
     floor: Floor
     preemptions: int
+    host: Mapping[str, int]
     hit_rate: float
     stability: Stability
     sensitivity: Sensitivity | None
@@ -302,7 +306,7 @@ class Served:
     assumptions: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("experiment", "requests", "tokens", "transfers", "missed", "error_parts", "step"):
+        for name in ("experiment", "requests", "tokens", "transfers", "host", "missed", "error_parts", "step"):
             object.__setattr__(self, name, FrozenDict(getattr(self, name)))
         for name in ("memory", "assumptions"):
             object.__setattr__(self, name, tuple(FrozenDict(one) for one in getattr(self, name)))

@@ -35,8 +35,8 @@ class _Columns:
             np.asarray(getattr(log, name), dtype=np.int64)[self.done]
             for name in ("arrival", "first", "finish", "scheduled")
         )
-        self.inputs, self.outputs, self.cached = (
-            np.asarray(getattr(log, name))[self.done] for name in ("inputs", "outputs", "cached")
+        self.inputs, self.outputs, self.cached, self.hosted = (
+            np.asarray(getattr(log, name))[self.done] for name in ("inputs", "outputs", "cached", "hosted")
         )
         self.ttft: Floats = (first - arrival) * _SECOND
         self.latency: Floats = (finish - arrival) * _SECOND
@@ -80,7 +80,7 @@ def summarise(
         experiment=_words(experiment),
         chips=experiment.chips,
         requests=counts,
-        tokens={"input": inputs, "output": outputs, "cached": cached},
+        tokens={"input": inputs, "output": outputs, "cached": cached, "hosted": int(columns.hosted.sum())},
         duration=duration,
         ttft=Spread.of(columns.ttft),
         tpot=Spread.of(columns.tpot[columns.more]),
@@ -95,6 +95,7 @@ def summarise(
         missed={name: count / came for name, count in missed.items()},
         floor=floor,
         preemptions=sum(log.preempted),
+        host={name: log.host[name] for name in ("swaps", "loads", "out", "in")},
         hit_rate=cached / inputs if inputs else 0.0,
         stability=stability,
         sensitivity=sensitivity,

@@ -42,7 +42,8 @@ def serving_assumptions(spec: ServingExperiment, rooms: Sequence[Room]) -> tuple
                 _checked("hbm_bandwidth", chip.unverified),
             )
         )
-    own = engine.one_shot or engine.two_shot
+    members = max((str(pool.tp) for pool in spec.pools), key=int)
+    own = max(engine.one_shot.get(members, 0.0), engine.two_shot.get(members, 0.0))
     rows += [
         _row(
             f"engine {engine.name} {engine.version}",
@@ -61,7 +62,7 @@ def serving_assumptions(spec: ServingExperiment, rooms: Sequence[Room]) -> tuple
         _row(f"{system.name}: links", _links(spec), system.source, not system.unverified),
         _row(
             f"{system.library.name} {system.library.version}",
-            f"all-reduce up to {describe(max(engine.one_shot, engine.two_shot), 'byte')} by the engine itself"
+            f"all-reduce below {describe(own, 'byte')} in a node by the engine itself"
             if own else "all messages",
             system.library.source,
             _checked("library", system.unverified),

@@ -17,8 +17,8 @@ from scaleout.hardware.formats import format_of
 from scaleout.specs import Chip, GemmConstants
 
 __all__ = [
-    "Menu", "gemm_beside", "gemm_constants", "gemm_seconds", "gemm_vector", "joined", "menu", "quantise_seconds",
-    "quantise_vector",
+    "SAME_UNITS", "Menu", "gemm_beside", "gemm_constants", "gemm_seconds", "gemm_vector", "joined", "menu",
+    "quantise_seconds", "quantise_vector",
 ]  # fmt: skip
 
 
@@ -33,7 +33,7 @@ _HELD_TAIL = 0.61
 """Share of a wave by which blocks that find no free core lengthen a kernel [1]: one of 132 blocks on an H100
 falls from 80 to 47 % of peak beside an all-gather of 24 (forums.developer.nvidia.com, 337991)."""
 
-_SAME_UNITS = {"fp16": "bf16", "bf16": "fp16", "fp8_current": "fp8", "mxfp8": "fp8_block"}
+SAME_UNITS = {"fp16": "bf16", "bf16": "fp16", "fp8_current": "fp8", "mxfp8": "fp8_block"}
 """Dtypes that share units and scaling inside the product."""
 
 
@@ -45,7 +45,7 @@ def gemm_constants(chip: Chip, dtype: str) -> GemmConstants:
     SpecError
         The chip has none.
     """
-    for name in (dtype, _SAME_UNITS.get(dtype, dtype)):
+    for name in (dtype, SAME_UNITS.get(dtype, dtype)):
         if name in chip.gemm:
             return chip.gemm[name]
     accepted = near(dtype, chip.gemm) if chip.gemm else "its file needs gemm: {bf16: ...}, as in docs/gemm.md"

@@ -17,7 +17,7 @@ from scaleout.errors import PlanError, SpecError, near
 from scaleout.hardware.gemm import gemm_constants
 from scaleout.hardware.moe import Loads, experts_seconds
 from scaleout.models import LayerKind, layer_kinds
-from scaleout.parallel.inference_kernels import Cost, Kernels
+from scaleout.parallel.inference_kernels import Cost, Kernels, able
 from scaleout.parallel.shard import Options, Shard, cut, dimensions
 from scaleout.specs import Chip, GroupedConstants, InferenceEngine, Model, Pool, Routing, System
 
@@ -264,6 +264,7 @@ def _chances(model: Model, pool: Pool, routing: Routing) -> Floats:
 def _expert_chip(chip: Chip, precision: str) -> tuple[str, Chip]:
     """Dtype of experts, and the chip with constants of their kernels, those of plain products where it has none."""
     dtype = {"w8a16": "bf16", "w4a16": "bf16"}.get(precision, precision)
+    chip = able(chip, dtype)
     constants = gemm_constants(chip, dtype)
     if constants.grouped is not None:
         return dtype, chip

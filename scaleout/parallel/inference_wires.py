@@ -7,11 +7,12 @@ import numpy as np
 
 from scaleout.arrays import Ints
 from scaleout.collectives import trials
+from scaleout.collectives.moe import ByKernel, exchange_pattern
 from scaleout.collectives.registry import ALGORITHMS
 from scaleout.engine.program import Message
 from scaleout.network import Fabric
 from scaleout.network.pattern import Pattern
-from scaleout.specs import InferenceEngine, Protocol
+from scaleout.specs import InferenceEngine, Protocol, System
 
 __all__ = ["ReplicaWires"]
 
@@ -27,12 +28,16 @@ class ReplicaWires:
         Machine on which the replica stands.
     ranks
         Its chips: stage by stage, in it attention rank by attention rank. Shape (pp, dp, tp).
+    system
+        What the machine is made of.
     engine
         Whose own all-reduce takes small messages in a node.
     """
 
-    def __init__(self, fabric: Fabric, ranks: Ints, engine: InferenceEngine) -> None:
+    def __init__(self, fabric: Fabric, ranks: Ints, system: System, engine: InferenceEngine) -> None:
         self.fabric, self.engine = fabric, engine
+        self._shared = system.scale_up.kind in ("pcie", "pairs")
+        self._peers = system.scale_up.peer_access
         pp, dp, tp = ranks.shape
         self.groups: dict[str, Ints] = {}
         """Ranks of each communicator of a family, shape (groups, members); families carry the stage's number."""
@@ -44,12 +49,15 @@ class ReplicaWires:
             if stage + 1 < pp:
                 self.groups[f"pp{stage}"] = np.stack([ranks[stage].ravel(), ranks[stage + 1].ravel()], axis=1)
         self._lines: dict[tuple[str, str], tuple[tuple[float, float], ...]] = {}
+        self._inside: dict[str, bool] = {}
         self._own: dict[tuple[str, str], tuple[float, float]] = {}
 
     def seconds(self, message: Message) -> float:
         """Of a message alone [s]."""
         if not message.nbytes:
             return 0.0
+        if isinstance(message.details, ByKernel):
+            return self.pattern(message).alone(self.fabric, message.nbytes)
         own = self._own_line(message)
         if own is not None:
             return own[0] + message.nbytes * own[1]
@@ -64,6 +72,8 @@ class ReplicaWires:
 
     def pattern(self, message: Message) -> Pattern:
         """What carries a message, to run it on the network live."""
+        if isinstance(message.details, ByKernel):
+            return exchange_pattern(self.fabric, self.groups[message.family], message.details)
         own = self._own_name(message)
         if own is not None:
             return self._own_pattern(message.family, own)
@@ -75,12 +85,18 @@ class ReplicaWires:
 
     def _own_name(self, message: Message) -> str | None:
         """How the engine's own kernels do it, if they do."""
-        engine = self.engine
-        if message.operation != "all_reduce" or message.nbytes > max(engine.one_shot, engine.two_shot):
+        if message.operation != "all_reduce" or not self._peers:
             return None
-        if len(np.unique(self.fabric.topology.node[self.groups[message.family][0]])) > 1:
+        group = self.groups[message.family][0]
+        members = str(len(group))
+        one, two = self.engine.one_shot.get(members, 0.0), self.engine.two_shot.get(members, 0.0)
+        if message.nbytes >= max(one, two) or (self._shared and len(group) > 2):
             return None
-        return "one-shot" if message.nbytes <= engine.one_shot else "direct"
+        if message.family not in self._inside:
+            self._inside[message.family] = len(np.unique(self.fabric.topology.node[group])) == 1
+        if not self._inside[message.family]:
+            return None
+        return "one-shot" if message.nbytes < one else "direct"
 
     def _own_line(self, message: Message) -> tuple[float, float] | None:
         name = self._own_name(message)

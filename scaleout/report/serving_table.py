@@ -88,6 +88,7 @@ def _headline(result: Served, wall_time: float, events: int) -> Table:
         "error band": f"+- {result.error_band:.0%} of the time of a step",
         "preemptions": f"{result.preemptions:,}",
         **({"prefix cache": f"{result.hit_rate:.1%} of the prompts' tokens found"} if setting["prefix"] else {}),
+        **({"host memory": _host(result)} if any(result.host.values()) else {}),
         **({"KV transfers": _transfers(result)} if result.transfers["count"] else {}),
         "simulated in": f"{describe(wall_time, 's')}, {events:,} changes of batches",
     }
@@ -130,6 +131,13 @@ def _sensitivity(result: Served) -> str:
         f"steps {found.slower:.0%} longer: TTFT p99 {describe(result.ttft.p99, 's')} -> "
         f"{describe(found.ttft_p99, 's')}, TPOT p99 {describe(result.tpot.p99, 's')} -> "
         f"{describe(found.tpot_p99, 's')}, {found.stability}"
+    )
+
+
+def _host(result: Served) -> str:
+    host = result.host
+    return (
+        f"{host['swaps']:,} caches swapped out, {host['loads']:,} loaded; {host['out']:,} blocks out, {host['in']:,} in"
     )
 
 

@@ -1,9 +1,10 @@
 """An inference engine: what serving software of one version adds to the hardware, and how it schedules."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
-from scaleout.specs.fields import check_fields
+from scaleout.specs.fields import check_fields, freeze
 from scaleout.units import Bytes, Count, Fraction, Seconds
 
 __all__ = ["POLICIES", "InferenceEngine", "Policy"]
@@ -48,7 +49,7 @@ class InferenceEngine:
         All times of hosts are those of a DGX H100's; `Host.speed` brings them to others.
     overlapped
         The host prepares a step while the chip carries out the one before: it counts only where
-        it is longer than that.
+        it is longer than that. Without pipeline parallelism alone.
     product_rate
         Rate of its matrix multiplications over that of the library whose constants the chip holds [1].
     micro_batch_tokens
@@ -65,8 +66,9 @@ class InferenceEngine:
         taken, or any of the chip's where it holds none of them; "unfused" first: prompts by products and
         passes over matrices of scores.
     one_shot, two_shot
-        Messages up to which an all-reduce inside a node is the engine's own, in which everyone reads
-        from everyone, in one step or in two [byte]; 0: always the library's.
+        Messages below which an all-reduce inside a node is the engine's own, in which everyone reads
+        from everyone, in one step or in two, by the number of members [byte]; other numbers of members,
+        and more than two without links of their own, are always the library's.
     own_launch, own_step, own_rate
         Of such an all-reduce: once, and once a step, beside the links [s]; share of a link's payload
         rate that its kernels drive [1].
@@ -96,13 +98,13 @@ class InferenceEngine:
     overlapped: bool = False
     product_rate: Fraction = 1.0
     micro_batch_tokens: Count | None = None
-    elementwise_launch: Seconds
+    elementwise_launch: Seconds = 0.0
     elementwise_efficiency: Fraction
     fused: tuple[Literal["add_norm", "activation", "rope_cache", "quantise"], ...] = ()
     prefill_attention: tuple[str, ...] = ()
     decode_attention: tuple[str, ...] = ()
-    one_shot: Bytes = 0.0
-    two_shot: Bytes = 0.0
+    one_shot: Mapping[str, Bytes] = field(default_factory=dict)
+    two_shot: Mapping[str, Bytes] = field(default_factory=dict)
     own_launch: Seconds = 0.0
     own_step: Seconds = 0.0
     own_rate: Fraction = 1.0
@@ -112,3 +114,4 @@ class InferenceEngine:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        freeze(self, "one_shot", "two_shot")

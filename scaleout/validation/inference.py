@@ -5,11 +5,12 @@ What a row leaves out, an engine's own tools fill in as they do; everything assu
 
 import math
 import re
-from dataclasses import dataclass, replace
-from functools import cache
+from collections.abc import Hashable, Mapping
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 
-from scaleout.errors import ScaleoutError
+from scaleout.errors import MeasurementError, ScaleoutError
 from scaleout.io.catalogue import load
 from scaleout.io.table import Row, Watch, take_rows
 from scaleout.models import active_parameters
@@ -24,7 +25,6 @@ from scaleout.specs import (
     Model,
     Pool,
     Requests,
-    Scheduler,
     ServingExperiment,
     System,
 )
@@ -51,108 +51,121 @@ COLUMNS = (
 _ENGINES = {
     "FasterTransformer": "fastertransformer",
     "Megatron": "megatron",
-    "vLLM (Splitwise characterisation)": "vllm-splitwise",
-    "TensorRT-LLM v1.0 PyTorch backend": "tensorrt-llm-1.0",
+    "vLLM (Splitwise": "vllm-splitwise",
+    "TensorRT-LLM v1": "tensorrt-llm-1.0",
 }
+"""How the name of an engine begins -> its file."""
 _SYSTEMS = {
-    "A100-80GB SXM (SuperPOD)": "dgx-a100",
-    "A100-80GB": "dgx-a100",
-    "H100-80GB": "dgx-h100",
-    "H100 SXM 80GB": "dgx-h100",
+    "A100-40GB": "dgx-a100-40gb",
+    "A100": "dgx-a100",
+    "H100": "dgx-h100",
     "H200": "hgx-h200",
-    "B200": "dgx-b200",
     "GB200": "gb200-nvl72",
-    "RTX PRO 6000 Server": "rtxpro6000-8",
+    "B200": "dgx-b200",
+    "RTX PRO 6000": "rtxpro6000-8",
 }
+"""A word of the name of a chip -> the machine that it stood in; the first that fits."""
 _PRECISIONS = {"fp16": "fp16", "bf16": "bf16", "fp8": "fp8", "fp4": "nvfp4"}
 _SHAPE = re.compile(r"\(L=(\d+) h=(\d+) a=(\d+) V=(\d+)\)")
+Timers = dict[tuple[Hashable, ...], PoolSteps]
+_MOST = 64
+"""Pools whose step times are kept from row to row."""
 _STATIC, _STEPS, _OFFLINE = "static batch end-to-end", "static batch prefill/decode step", "offline max throughput"
 
 
 def compare(path: Path, watch: Watch | None = None) -> Agreement:
     """Every row; rows that tell both phases of a batch make two comparisons."""
-    known = _Known()
-    rows = take_rows(path, COLUMNS, known.take, watch)
+    timers: Timers = {}
+    rows = take_rows(path, COLUMNS, partial(_take, timers), watch)
     return Agreement.of("inference", [one for found in rows for one in found], combined=[("source", "phase")])
 
 
-@dataclass
-class _Known:
-    """Pools whose step times are kept from row to row."""
+def _take(timers: Timers, row: Row) -> list[Compared | Skipped]:
+    """Comparisons of a row."""
+    kind, engine, gpu, precision = (row.text(name) for name in ("metric_kind", "engine", "gpu", "precision"))
+    for column in ("isl", "osl", "batch"):
+        # online runs have names of data sets there
+        if row.optional(column).isdigit():
+            row.whole(column)
+    reason = ""
+    if not kind.startswith((_STATIC, _STEPS, _OFFLINE)):
+        reason = f"no figure of steps or of a saturated queue: {kind!r:.60}"
+    elif not _named(_ENGINES, engine):
+        reason = f"no engine {engine!r:.60}"
+    elif "power capped" in gpu:
+        reason = "not measured: prompts take 1.30 times as long as those of the uncapped chip"
+    elif not _named(_SYSTEMS, gpu):
+        reason = f"no system of {gpu!r:.60}"
+    elif precision not in _PRECISIONS:
+        reason = f"unknown precision {precision!r:.60}"
+    if reason:
+        return [Skipped(row.line, reason)]
+    flags: list[str] = []
+    try:
+        model = _model(row.text("model"))
+        pool = _pool(model, row.whole("tp"), row.optional_whole("pp") or 1, kind, flags)
+        experiment = _experiment(_system(gpu), model, _engine(engine), pool, _PRECISIONS[precision], kind)
+        if kind.startswith(_OFFLINE):
+            return [_offline(timers, row, experiment, flags)]
+        return _static(timers, row, experiment, kind)
+    except ScaleoutError as error:
+        if isinstance(error, MeasurementError):
+            raise
+        return [Skipped(row.line, str(error).partition("\n")[0])]
 
-    def take(self, row: Row) -> list[Compared | Skipped]:
-        """Comparisons of a row."""
-        kind, engine = row.text("metric_kind"), row.text("engine")
-        if engine not in _ENGINES:
-            return [Skipped(row.line, f"no engine {engine!r}")]
-        if "power capped" in row.text("gpu"):
-            return [Skipped(row.line, "not measured: prompts take 1.30 times as long as those of the uncapped chip")]
-        if row.text("gpu") not in _SYSTEMS:
-            return [Skipped(row.line, f"no chip {row.text('gpu')!r}")]
-        if not kind.startswith((_STATIC, _STEPS, _OFFLINE)):
-            return [Skipped(row.line, f"no figure of steps or of a saturated queue: {kind!r:.60}")]
-        precision = row.text("precision")
-        if precision not in _PRECISIONS:
-            return [Skipped(row.line, f"unknown precision {precision!r:.60}")]
-        flags: list[str] = []
-        try:
-            model = _model(row.text("model"))
-            tp, pp = row.whole("tp"), row.optional_whole("pp") or 1
-            pool = _pool(model, tp, pp, kind, flags)
-            experiment = _experiment(
-                _system(row.text("gpu")), model, _engine(engine), pool, _PRECISIONS[precision], kind
-            )
-            if kind.startswith(_OFFLINE):
-                return [self._offline(row, experiment, pool, flags)]
-            return self._static(row, experiment, pool, kind)
-        except ScaleoutError as error:
-            return [Skipped(row.line, str(error).partition("\n")[0])]
 
-    def _keys(self, row: Row, phase: str) -> dict[str, str]:
-        return {
-            "source": re.sub(r"[_-].*", "", row.optional("id")),
-            "engine": row.text("engine"),
-            "chip": row.text("gpu"),
-            "model": row.text("model").partition(" (")[0],
-            "phase": phase,
-        }
+def _named(known: Mapping[str, str], words: str) -> str:
+    """What the first known word among others stands for, or ""."""
+    return next((name for word, name in known.items() if word in words), "")
 
-    def _static(self, row: Row, experiment: ServingExperiment, pool: Pool, kind: str) -> list[Compared | Skipped]:
-        batch, inputs, outputs = row.whole("batch"), row.whole("isl"), row.whole("osl")
-        found = static_batch(
-            _timer(experiment), batch, inputs, outputs, pp=pool.pp, micro_tokens=experiment.engine.micro_batch_tokens
-        )
-        label = f"tp {pool.tp}, pp {pool.pp}, {batch} of {inputs} and {outputs} tokens"
-        if kind.startswith(_STATIC):
-            whole = found.prefill + found.decode
-            return [Compared(row.line, self._keys(row, "whole batch"), row.number("e2e_ms") * 1e-3, whole, label=label)]
-        peak = experiment.system.chip.flops("bf16") * pool.chips_each
-        least = 2.0 * active_parameters(experiment.model) * batch * inputs / peak
-        if row.number("ttft_ms") * 1e-3 < least:
-            return [Skipped(row.line, "impossible: prompts faster than the chips' dense rate")]
-        return [
-            Compared(row.line, self._keys(row, "prefill"), row.number("ttft_ms") * 1e-3, found.prefill, label=label),
-            Compared(row.line, self._keys(row, "decode"), row.number("tpot_ms") * 1e-3, found.step, label=label),
-        ]
 
-    def _offline(self, row: Row, experiment: ServingExperiment, pool: Pool, flags: list[str]) -> Compared | Skipped:
-        requests = re.search(r"\d+", row.optional("concurrency_or_rate"))
-        if requests is None:
-            return Skipped(row.line, "the number of requests is not told")
-        inputs, outputs = row.whole("isl"), row.whole("osl")
-        space = room(experiment, pool)
-        sequences, tokens = _tuned(experiment, pool, inputs, outputs)
-        rate = saturated_rate(
-            _timer(experiment), space, requests=int(requests[0]), inputs=inputs, outputs=outputs,
-            most_sequences=sequences, most_tokens=tokens, ranks=pool.dp, pp=pool.pp,
-        )  # fmt: skip
-        if not rate:
-            return Skipped(row.line, "no request fits in the KV cache")
-        label = f"tp {pool.tp}, pp {pool.pp}, {inputs} and {outputs} tokens"
-        # seconds a token, as everywhere: a slower simulation has a positive error
-        return Compared(
-            row.line, self._keys(row, "saturated"), 1.0 / row.number("out_tok_s"), 1.0 / rate, tuple(flags), label
-        )
+def _keys(row: Row, phase: str) -> dict[str, str]:
+    return {
+        "source": re.sub(r"[_-].*", "", row.optional("id")),
+        "engine": row.text("engine"),
+        "chip": row.text("gpu"),
+        "model": row.text("model").partition(" (")[0],
+        "phase": phase,
+    }
+
+
+def _static(timers: Timers, row: Row, experiment: ServingExperiment, kind: str) -> list[Compared | Skipped]:
+    """A batch whose requests enter and leave together."""
+    batch, inputs, outputs, pool = row.whole("batch"), row.whole("isl"), row.whole("osl"), experiment.pools[0]
+    found = static_batch(
+        _timer(timers, experiment), batch, inputs, outputs, pp=pool.pp,
+        micro_tokens=experiment.engine.micro_batch_tokens,
+    )  # fmt: skip
+    label = f"tp {pool.tp}, pp {pool.pp}, {batch} of {inputs} and {outputs} tokens"
+    if kind.startswith(_STATIC):
+        whole = found.prefill + found.decode
+        return [Compared(row.line, _keys(row, "whole batch"), row.number("e2e_ms") * 1e-3, whole, label=label)]
+    first, further = row.number("ttft_ms") * 1e-3, row.number("tpot_ms") * 1e-3
+    peak = experiment.system.chip.flops("bf16") * pool.chips_each
+    if first < 2.0 * active_parameters(experiment.model) * batch * inputs / peak:
+        return [Skipped(row.line, "impossible: prompts faster than the chips' dense rate")]
+    return [
+        Compared(row.line, _keys(row, "prefill"), first, found.prefill, label=label),
+        Compared(row.line, _keys(row, "decode"), further, found.step, label=label),
+    ]
+
+
+def _offline(timers: Timers, row: Row, experiment: ServingExperiment, flags: list[str]) -> Compared | Skipped:
+    """A queue of equal requests."""
+    requests = re.search(r"\d+", row.optional("concurrency_or_rate"))
+    if requests is None:
+        return Skipped(row.line, "the number of requests is not told")
+    inputs, outputs, pool = row.whole("isl"), row.whole("osl"), experiment.pools[0]
+    sequences, tokens = _tuned(experiment, pool, inputs, outputs)
+    rate = saturated_rate(
+        _timer(timers, experiment), room(experiment, pool), requests=int(requests[0]), inputs=inputs, outputs=outputs,
+        most_sequences=sequences, most_tokens=tokens, ranks=pool.dp, pp=pool.pp,
+    )  # fmt: skip
+    if not rate:
+        return Skipped(row.line, "no request fits in the KV cache")
+    label = f"tp {pool.tp}, pp {pool.pp}, dp {pool.dp}, {inputs} and {outputs} tokens"
+    # seconds a token, as everywhere: a slower simulation has a positive error
+    return Compared(row.line, _keys(row, "saturated"), 1.0 / row.number("out_tok_s"), 1.0 / rate, tuple(flags), label)
 
 
 def _tuned(experiment: ServingExperiment, pool: Pool, inputs: int, outputs: int) -> tuple[int, int]:
@@ -186,13 +199,13 @@ def _pool(model: Model, tp: int, pp: int, kind: str, flags: list[str]) -> Pool:
 
 @cache
 def _system(gpu: str) -> System:
-    found: System = load("system", _SYSTEMS[gpu])
+    found: System = load("system", _named(_SYSTEMS, gpu))
     return found
 
 
 @cache
 def _engine(name: str) -> InferenceEngine:
-    found: InferenceEngine = load("engine", _ENGINES[name])
+    found: InferenceEngine = load("engine", _named(_ENGINES, name))
     return found
 
 
@@ -227,27 +240,18 @@ def _experiment(
         ),
         # checkpoints that NVIDIA quantised keep keys and values in 8 bits too
         cache=Cache(dtype="fp8" if narrow else "bf16"),
-        scheduler=Scheduler(),
     )
 
 
-_timers: dict[str, PoolSteps] = {}
-
-
-def _timer(experiment: ServingExperiment) -> PoolSteps:
+def _timer(timers: Timers, experiment: ServingExperiment) -> PoolSteps:
     """Step times of an experiment with one pool, kept for the rows that follow."""
-    pool = experiment.pools[0]
-    key = repr(
-        (
-            experiment.system.name,
-            experiment.model,
-            experiment.engine.name,
-            experiment.engine.version,
-            pool,
-            experiment.precision,
-            experiment.cache.dtype,
-        )
-    )
-    if key not in _timers:
-        _timers[key] = PoolSteps(experiment, pool)
-    return _timers[key]
+    pool, engine = experiment.pools[0], experiment.engine
+    key = (
+        experiment.system.name, experiment.model.name, engine.name, engine.version, pool, experiment.precision,
+        experiment.cache.dtype,
+    )  # fmt: skip
+    if key not in timers:
+        if len(timers) >= _MOST:
+            timers.clear()
+        timers[key] = PoolSteps(experiment, pool)
+    return timers[key]
