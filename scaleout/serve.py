@@ -5,15 +5,21 @@ from collections.abc import Iterable
 import numpy as np
 
 from scaleout.arrays import Floats
+from scaleout.engine import Repeated, SharedNetwork
+from scaleout.engine.clock import Clock
 from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.errors import SpecError
+from scaleout.evaluate.beside import first_chip, links_among, shared_machine, training_beside
 from scaleout.served import Sensitivity, Served, Share, Spread, stability_of
 from scaleout.serving.arrivals import requests
 from scaleout.serving.cluster import Cluster
 from scaleout.serving.log import Log
+from scaleout.serving.places import Place
 from scaleout.serving.request import STATES
 from scaleout.serving.room import Room, room
 from scaleout.serving.steps import PoolSteps
+from scaleout.serving.swap import host_share
+from scaleout.serving.transfer import Carrier
 from scaleout.serving.work import StepTimer, Work
 from scaleout.specs import ServingExperiment
 from scaleout.specs.requests import TraceRow
@@ -100,7 +106,43 @@ def _simulate(
 ) -> Log:
     longest = min(experiment.max_length, *(one.tokens for one in rooms))
     source = requests(experiment.requests, rows, block=experiment.engine.block, longest=longest)
-    return Cluster(experiment, source, timers, [one.blocks for one in rooms], closed=closed).run()
+    env = Clock()
+    carrier, job = _network(experiment, env)
+    hosts = [host_share(experiment, pool, one) for pool, one in zip(experiment.pools, rooms, strict=True)]
+    cluster = Cluster(
+        experiment, source, timers, [one.blocks for one in rooms], env=env, carrier=carrier,
+        over=job.stop if job else None, closed=closed, hosts=hosts,
+    )  # fmt: skip
+    if carrier is not None:
+        carrier.note = lambda *row: cluster.log.transfers.append(row)
+    if job is not None:
+        job.start()
+    return cluster.run()
+
+
+def _network(experiment: ServingExperiment, env: Clock) -> tuple[Carrier | None, Repeated | None]:
+    """What carries caches, and the training job beside, on one network; None where nothing is carried."""
+    training = experiment.training
+    if training is None and all(pool.role == "both" for pool in experiment.pools):
+        return None, None
+    chips = experiment.chips
+    fabric = shared_machine(experiment.system, chips, training)
+    network = SharedNetwork(env, fabric)
+    job = None
+    if training is not None:
+        first = first_chip(experiment.system, chips)
+        job = training_beside(env, network, training, first, links_among(fabric, chips))
+    return Carrier(network, experiment.model, experiment.cache.dtype, _places(experiment)), job
+
+
+def _places(experiment: ServingExperiment) -> list[Place]:
+    """Where each replica stands: one after the other."""
+    found, first = [], 0
+    for pool in experiment.pools:
+        for _ in range(pool.replicas):
+            found.append(Place(first, pool.tp, pool.pp, pool.dp, pool.ep))
+            first += pool.chips_each
+    return found
 
 
 def _summarise(experiment: ServingExperiment, log: Log, rooms: list[Room], sensitivity: Sensitivity | None) -> Served:
@@ -125,9 +167,10 @@ def _summarise(experiment: ServingExperiment, log: Log, rooms: list[Room], sensi
     counts |= {name: int((state == at).sum()) for at, name in enumerate(STATES) if at > 1}
     stability = stability_of(came, ends, queue, Spread.of(latency).mean)
     rate = 1.0 / duration if duration else 0.0
+    system = experiment.system
     carried = [end - start for start, end, _, _ in log.transfers]
     return Served(
-        name=f"{experiment.model.name} on {experiment.chips:,} {experiment.system.chip.name} ({experiment.system.name})",
+        name=f"{experiment.model.name} on {experiment.chips:,} {system.chip.name} ({system.name})",
         experiment=_words(experiment),
         chips=experiment.chips,
         requests=counts,
@@ -158,7 +201,7 @@ def _summarise(experiment: ServingExperiment, log: Log, rooms: list[Room], sensi
                 "cache": one.cache,
             }
             for one in rooms
-        ),  # fmt: skip
+        ),
         transfers={
             "count": len(carried),
             "bytes": float(sum(row[3] for row in log.transfers)),
@@ -213,7 +256,7 @@ def _words(spec: ServingExperiment) -> dict[str, object]:
         "engine": spec.engine.name,
         "pools": [
             {
-                "role": pool.role, "replicas": pool.replicas, "tp": pool.tp, "pp": pool.pp, "dp": pool.dp, "ep": pool.ep,
+                **{name: getattr(pool, name) for name in ("role", "replicas", "tp", "pp", "dp", "ep")},
                 "chip": (pool.chip or spec.system.chip).name,
             }
             for pool in spec.pools
@@ -227,4 +270,4 @@ def _words(spec: ServingExperiment) -> dict[str, object]:
         "rate": spec.requests.arrivals.rate,
         "trace": spec.requests.trace,
         "settings": list(spec.settings),
-    }  # fmt: skip
+    }

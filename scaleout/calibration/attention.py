@@ -144,36 +144,52 @@ def fit_prefill(chip: Chip, kernel: str, dtype: str, kv_dtype: str, rows: Measur
     shapes = rows.shapes
     free: dict[str, tuple[float, float]] = dict(_FREE_PREFILL)
     choices: dict[str, tuple[Any, ...]] = {"tile": (64, 128), "rows_per_core": (1, 2), "wave_tail": (0.0, 0.5, 1.0)}
-    start = _PREFILL
+    starts = [_PREFILL]
     if dtype != kv_dtype:
         # the kernel may cast the queries to the narrower dtype of the cache
         choices["products"] = ("", kv_dtype)
     if kernel != "trtllm":
         # one sequence of some thousand tokens moves too little to tell L2 from HBM
-        start = replace(start, reduction=1 * _US, l2_ratio=None)
+        # old kernels split keys and store the cache themselves; in new ones neither, an engine does the latter
+        paged = replace(_PREFILL, l2_ratio=None)
+        starts = [replace(paged, reduction=1 * _US), replace(paged, preparation=None)]
         del free["l2_ratio"]
-        free["reduction"] = (1e-2 * _US, 30 * _US)
         choices["masked"] = (0.0, 1.0)
 
     def predict(constants: PrefillConstants) -> Floats:
         return _prefill_all.compiled(shapes, prefill_vector(chip, constants, dtype, kv_dtype))
 
     held = held_out((q, kv, h, k) for _, q, kv, h, k, _ in shapes.tolist())
-    return _recorded(best_fit(start, free, choices, predict, rows.seconds, held), shapes)
+    fits = []
+    for start in starts:
+        here = {name: bounds for name, bounds in free.items() if getattr(start, name) is not None}
+        if start.reduction is not None:
+            here["reduction"] = (1e-2 * _US, 30 * _US)
+        fits.append(best_fit(start, here, choices, predict, rows.seconds, held))
+    return _recorded(min(fits, key=lambda fit: float(np.abs(fit.errors[~held]).mean())), shapes)
 
 
-def fit_decode(chip: Chip, kv_dtype: str, rows: Measurements) -> Fit:
+def fit_decode(chip: Chip, kernel: str, kv_dtype: str, rows: Measurements) -> Fit:
     """Constants of a kernel's decode; all rows have to be possible."""
     shapes, width = rows.shapes, 1.0 if kv_dtype == "fp8" else 2.0
     groups = set((shapes[:, 3] / shapes[:, 4]).tolist())
     choices: dict[str, tuple[Any, ...]] = dict(_CHOICES_DECODE)
     start, free = _DECODE, dict(_FREE_DECODE)
-    if len(groups) == 1:
-        # one size of group cannot tell two kernels apart: one takes them all
+    if len(groups) == 1 or kernel != "trtllm":
+        # one size of group cannot tell two kernels apart, and FlashAttention has one that takes them all
         choices |= {"smallest_group": (1,), "single_split": (1,), "group_split": (1, 2, 4, 8)}
         start = replace(start, largest_group=_NEVER, head_overhead=0.0)
         for name in ("head_overhead", "single_overhead", "single_tile", "l2_ratio", "resident_blocks"):
             del free[name]
+        if kernel != "trtllm" and shapes[:, 0].min() == 1.0:
+            # its blocks take more than half of the shared memory of the cores that such tables are of
+            choices["blocks_per_core"] = (1,)
+            # from the middle of what the first such tables say; far off, launch takes up what blocks cost
+            start = replace(
+                start, grouping=5 * _US, launch=3.4 * _US, group_overhead=3 * _US, group_tile=1.8 * _US,
+                reduction=1.5 * _US, part_overhead=0.25 * _US, hbm_efficiency=0.93,
+            )  # fmt: skip
+            free["grouping"] = (1e-3 * _US, 10 * _US)
 
     def predict(constants: DecodeConstants) -> Floats:
         return _decode_all.compiled(shapes, width, decode_vector(chip, constants))
@@ -243,7 +259,7 @@ def _calibrate(table: Path, names: list[str] | None, write: bool) -> None:
                 if phase == "decode":
                     taken = possible(chip, kv_dtype, part)
                     print(f"    {len(part.seconds) - len(taken.seconds):,} rows above the HBM peak are left out")
-                    fit = fit_decode(chip, kv_dtype, taken)
+                    fit = fit_decode(chip, kernel, kv_dtype, taken)
                 else:
                     fit = fit_prefill(chip, kernel, dtype, kv_dtype, taken)
                 print("\n".join(_regimes(taken, fit, phase)))

@@ -27,6 +27,8 @@ __all__ = ["fit_operation", "main", "measurements"]
 _US = 1e-6
 _ELEMENT = 2.0
 """Bytes of an element; the tables are in half precision."""
+_KERNELS = ", kernels of eager PyTorch and vLLM"
+"""What is in tables that do not say it."""
 _FREE = {"launch": (0.3 * _US, 20 * _US), "efficiency": (0.05, 0.99), "l2_ratio": (0.05, 8.0)}
 _FREE_ROWS = {"row_overhead": (1e-3 * _US, 20 * _US), "element_overhead": (1e-7 * _US, 1e-2 * _US)}
 _START = ElementwiseConstants(launch=2 * _US, efficiency=0.5, l2_ratio=1.0, source="a first guess")
@@ -107,7 +109,7 @@ def _calibrate(table: Path, names: list[str] | None, write: bool) -> None:
             for low, high in ((0, 64), (64, 512), (512, np.inf)):
                 inside = (part[:, 0] > low) & (part[:, 0] <= high)
                 print(f"      tokens {low} to {high}: {summary(fit.errors[inside])}")
-            found = replace(fit.constants, source=f"fit to {source}, kernels of eager PyTorch and vLLM")
+            found = replace(fit.constants, source=f"fit to {source}{'' if 'vLLM' in source else _KERNELS}")
             section += [f"{operation}:", *indented(lines_of(dated(found, chip.elementwise.get(operation))))]
         if section:
             print("\n".join(section))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scaleout.errors import SpecError
 
-__all__ = ["replace_section", "write_section"]
+__all__ = ["replace_section", "write_section", "write_whole"]
 
 _INDENT = "  "
 
@@ -72,11 +72,27 @@ def write_section(file: Path, path: tuple[str, ...], section: str) -> None:
         The file cannot be read or written, or the section is not a block.
     """
     try:
-        data = replace_section(file.read_text(encoding="utf-8"), path, section).encode()
+        write_whole(file, replace_section(file.read_text(encoding="utf-8"), path, section))
+    except OSError as error:
+        raise SpecError(f"{file}: cannot be read: {error.strerror}") from None
+    except SpecError as error:
+        raise SpecError(f"{file}: {error}") from None
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a text file, whole or not at all; the folder is made where it is missing.
+
+    Raises
+    ------
+    SpecError
+        The file cannot be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
         try:
             with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
+                stream.write(text.encode())
             Path(temporary).chmod(0o644)
             Path(temporary).replace(file)
         except BaseException:
@@ -84,5 +100,3 @@ def write_section(file: Path, path: tuple[str, ...], section: str) -> None:
             raise
     except OSError as error:
         raise SpecError(f"{file}: cannot be written: {error.strerror}") from None
-    except SpecError as error:
-        raise SpecError(f"{file}: {error}") from None

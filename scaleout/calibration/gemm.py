@@ -5,6 +5,7 @@ the (n, k) pairs, at every m, are held out of the fit; the error on them is the 
 written beside the constants.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,9 +26,8 @@ from scaleout.io.catalogue import find, known_chips
 from scaleout.io.table import Row, take_rows
 from scaleout.specs import Chip, FrozenDict, GemmConstants
 
-__all__ = ["COLUMNS", "LIBRARY", "Measured", "fit", "kernel_times", "main", "read"]
+__all__ = ["COLUMNS", "Measured", "fit", "kernel_times", "main", "named", "read"]
 
-LIBRARY = "TensorRT-LLM collectors of aiconfigurator@095f58a"
 COLUMNS = ("chip", "dtype", "m", "n", "k", "time_us")
 
 _KNEE = 0.1
@@ -37,18 +37,21 @@ _PRIOR, _FIRM = 0.004, 0.06
 an efficiency of compute or HBM."""
 _GAIN = 0.97
 """A richer menu is taken where it brings the misfit below this share."""
+_BEYOND_L2 = 4.0
+"""Operands of so many times the L2's capacity leave nothing of note there for the next turn of a loop [1]."""
 _REGIMES = ((1, 64), (65, 1024), (1025, 10**9))
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Rows of one chip and dtype: m, n, k of each [rows, 3], and times [s]."""
+    """Rows of one chip and dtype: m, n, k of each [rows, 3], and times [s]; and what the table calls their source."""
 
     shapes: Floats
     seconds: Floats
+    source: str = ""
 
     def __getitem__(self, rows: Bools) -> "Measured":
-        return Measured(self.shapes[rows], self.seconds[rows])
+        return Measured(self.shapes[rows], self.seconds[rows], self.source)
 
 
 @compilable
@@ -64,15 +67,17 @@ def kernel_times(shapes: Floats, out_bytes: float, gemm: Floats, quantise: Float
 def read(path: Path, chips: Mapping[str, Chip]) -> dict[tuple[str, str], Measured]:
     """The rows of a table by chip and dtype, both as the catalogue names them."""
     rows: dict[tuple[str, str], list[list[float]]] = {}
+    sources: dict[tuple[str, str], str] = {}
 
     def take(row: Row) -> None:
         name, dtype = row.text("chip"), row.text("dtype")
         key = chips[name].name if name in chips else name, SPELLINGS.get(dtype, dtype)
+        sources[key] = row.optional("source")
         rows.setdefault(key, []).append([*(float(row.whole(axis)) for axis in "mnk"), row.number("time_us")])
 
     take_rows(path, COLUMNS, take)
     arrays = {key: np.array(values, dtype=np.float64) for key, values in rows.items()}
-    return {key: Measured(array[:, :3].copy(), array[:, 3] * 1e-6) for key, array in arrays.items()}
+    return {key: Measured(array[:, :3].copy(), array[:, 3] * 1e-6, sources[key]) for key, array in arrays.items()}
 
 
 def simulate(chip: Chip, dtype: str, shapes: Floats) -> Floats:
@@ -100,7 +105,8 @@ def _fit_menu(chip: Chip, dtype: str, measured: Measured, menu: Menu) -> tuple[f
     m, n, k = measured.shapes.T
     least = (m * k * shape.left + k * n * shape.right + 2.0 * m * n) / chip.hbm_bandwidth
     names = free(shape, menu, warm=bool(np.mean(least > measured.seconds) > 0.01), launch=launch)
-    first, low, high = guess(names)
+    beyond = least * chip.hbm_bandwidth > _BEYOND_L2 * (chip.l2_bytes or math.inf)
+    first, low, high = guess(names, float((least / measured.seconds)[beyond].max(initial=0.0)))
     logs = np.log(measured.seconds)
     firm = ("compute_efficiency", "hbm_efficiency")
     prior = np.sqrt(len(logs)) * np.array([_FIRM if name in firm else _PRIOR for name in names])
@@ -133,23 +139,39 @@ def _rounded(found: GemmConstants) -> GemmConstants:
     return replace(found, **changes)  # type: ignore[arg-type]
 
 
-def calibrate(chip: Chip, dtype: str, measured: Measured) -> tuple[GemmConstants, list[str]]:
+def calibrate(
+    chip: Chip, dtype: str, measured: Measured, menus: Sequence[Menu] = MENUS
+) -> tuple[GemmConstants, list[str]]:
     """Constants from the rows that are not held out, and lines on how well they do on both parts."""
     held = held_out((n, k) for _, n, k in measured.shapes.tolist())
-    found = fit(chip, dtype, measured[~held])
+    found = fit(chip, dtype, measured[~held], menus)
     times = simulate(replace(chip, gemm={dtype: found}), dtype, measured.shapes)
     errors = np.abs(times / measured.seconds - 1.0)
     bounds = {
         axis: (int(column.min()), int(column.max())) for axis, column in zip("mnk", measured.shapes.T, strict=True)
     }
+    library, source = named(measured.source)
     found = replace(
         found,
         residual=round(float(errors[held].mean()), 4),
         range=FrozenDict(bounds),
-        library=LIBRARY,
-        source=f"ai-dynamo/aiconfigurator 095f58a (Apache-2.0), {len(held):,} {dtype} kernels in short bursts",
+        library=library,
+        source=f"{source}, {len(held):,} {dtype} kernels in short bursts",
     )
     return found, list(_lines(f"{chip.name} {dtype}", measured.shapes[:, 0], errors, held))
+
+
+def named(source: str) -> tuple[str, str]:
+    """Library and origin of a table's source.
+
+    >>> named("ai-dynamo/aiconfigurator@095f58a (Apache-2.0), TensorRT-LLM collectors")
+    ('TensorRT-LLM collectors of aiconfigurator@095f58a', 'ai-dynamo/aiconfigurator 095f58a (Apache-2.0)')
+    """
+    origin, comma, words = source.partition(", ")
+    if not comma:
+        return source, source or "a table of measurements"
+    repository = origin.partition(" ")[0].rpartition("/")[2]
+    return f"{words} of {repository}", origin.replace("@", " ", 1)
 
 
 def _lines(name: str, m: Floats, errors: Floats, held: Bools) -> Iterator[str]:
@@ -168,11 +190,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command: fit, print, and with --write put into the chip files."""
     made = parser("gemm", __doc__, "CSV with the columns " + ", ".join(COLUMNS))
     made.add_argument("--dtype", action="append", help="all dtypes of the table otherwise")
+    made.add_argument("--splits", type=int, nargs="+", help="parts into which the library splits k, rising from 1")
     options = made.parse_args(arguments)
-    return carry_out(lambda: _calibrate(options.table, options.chip, options.dtype, options.write))
+    menus = MENUS
+    if options.splits:
+        menus = tuple(menu._replace(splits=tuple(options.splits)) for menu in MENUS if len(menu.splits) > 1)
+    return carry_out(lambda: _calibrate(options.table, options.chip, options.dtype, menus, options.write))
 
 
-def _calibrate(table: Path, names: list[str] | None, dtypes: list[str] | None, write: bool) -> None:
+def _calibrate(
+    table: Path, names: list[str] | None, dtypes: list[str] | None, menus: Sequence[Menu], write: bool
+) -> None:
     chips, wanted = known_chips(), {chip.name for chip in chosen_chips(names)}
     print(f"{'chip and dtype':28} {'rows':12} mean, median and 90th percentile of |simulated / measured - 1|")
     # 16-bit constants first: the launch time of the others is theirs
@@ -184,8 +212,10 @@ def _calibrate(table: Path, names: list[str] | None, dtypes: list[str] | None, w
         if name not in wanted or (dtypes and dtype not in dtypes):
             continue
         chip = chips[name]
-        found, lines = calibrate(chip, dtype, measured)
-        found = dated(found, chip.gemm.get(dtype))
+        found, lines = calibrate(chip, dtype, measured, menus)
+        before = chip.gemm.get(dtype)
+        # fused experts are fitted on their own
+        found = dated(replace(found, grouped=before.grouped if before else None), before)
         print(*lines, *(f"    {line}" for line in lines_of(found)), sep="\n", flush=True)
         chips[name] = replace(chip, gemm={**chip.gemm, dtype: found})
         if write:

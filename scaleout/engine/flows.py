@@ -199,11 +199,15 @@ class FlowNetwork:
             self.solves += 1
             if len(self._rates) >= _KEPT:
                 self._rates.clear()
-            rates = dict(zip(active, self._wiring.rates(active).tolist(), strict=True))
+            rates = dict(zip(active, self._solved(active).tolist(), strict=True))
             self._rates[active] = rates
         for flow in component:
             self._watch(flow)
             self._set_rate(flow, rates[flow.leg.index])
+
+    def _solved(self, active: tuple[int, ...]) -> Floats:
+        """Fair rates of legs that are active together [byte/s]."""
+        return self._wiring.rates(active)
 
     def _watch(self, flow: Flow) -> None:
         """From now on it matters to others when the last byte is through."""

@@ -1,6 +1,7 @@
 """A job that runs again and again, on a network that it shares with others."""
 
 from array import array
+from collections.abc import Callable
 
 from scaleout.engine.accelerator import Lineup
 from scaleout.engine.clock import Clock
@@ -18,10 +19,14 @@ class Repeated:
         Simulated time, and the network that has taken in the job's transfers.
     lineup
         The job, wired on that network.
+    told
+        Called after each step, before the next.
     """
 
-    def __init__(self, env: Clock, network: FlowNetwork, lineup: Lineup) -> None:
-        self.env, self.network, self.lineup = env, network, lineup
+    def __init__(
+        self, env: Clock, network: FlowNetwork, lineup: Lineup, told: Callable[[], None] | None = None
+    ) -> None:
+        self.env, self.network, self.lineup, self.told = env, network, lineup, told
         self.times = array("q")
         """Of every step that has ended [tick]."""
         self._stopped, self._under_way = True, False
@@ -48,5 +53,7 @@ class Repeated:
             return
         self.times.append(self.env.now - self._begun)
         self._under_way = False
+        if self.told is not None:
+            self.told()
         if not self._stopped:
             self._step()

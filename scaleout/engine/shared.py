@@ -1,12 +1,12 @@
 """One network for several users: transfers of any size between any chips, added when they are first used.
 
 Every link of the machine is a link here. A user brings patterns (`add`) or a whole job (`adopt`), folded
-only over links that nobody else loads; what they start shares the links as in `FlowNetwork`. Somebody
+only over links that are its own; what they start shares the links as in `FlowNetwork`. Somebody
 whose own traffic is not always simulated (a replica whose steps are timed once and remembered) claims
 its links, and is told when others come onto them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +18,7 @@ from scaleout.engine.program import ticks
 from scaleout.engine.quotient import NOTHING, Leg, Load, Quotient, Transfer, Wiring, loads_of
 from scaleout.errors import TopologyError
 from scaleout.network.fabric import Fabric
+from scaleout.network.fairshare import max_min
 from scaleout.network.pattern import Pattern
 
 __all__ = ["Claim", "SharedNetwork"]
@@ -52,7 +53,7 @@ class SharedNetwork(FlowNetwork):
     fabric
         The machine. Its links do not fail.
     account
-        Keep every stretch at a constant rate, for `account`; otherwise sums alone, of bounded size.
+        Keep every stretch at a constant rate, for `account` and `stretches`; otherwise sums alone, of bounded size.
     """
 
     def __init__(self, env: Clock, fabric: Fabric, *, account: bool = False) -> None:
@@ -66,13 +67,15 @@ class SharedNetwork(FlowNetwork):
         self._moved: list[float] = []
         """Bytes that elementary flows of each leg have carried [byte]."""
         self._transfers = 0
+        self._adopted: set[int] = set()
+        """Legs of jobs."""
         self._numbers = np.arange(len(capacity))
         self._stands_for = np.arange(len(capacity))
         """The link that carries what each link does: another, where an adopted job was folded."""
         self._taken = np.zeros(len(capacity), dtype=bool)
-        """Links that somebody loads or claims, other than folded ones."""
-        self._folded = np.zeros(len(capacity), dtype=bool)
-        """Links that an adopted job was folded over."""
+        """Links that somebody loads or claims, other than those of one job alone."""
+        self._own = np.zeros(len(capacity), dtype=bool)
+        """Links that one adopted job loads alone."""
         self._claims: list[Claim] = []
         self._claims_of: dict[int, tuple[Claim, ...]] = {}
 
@@ -82,7 +85,7 @@ class SharedNetwork(FlowNetwork):
         Raises
         ------
         TopologyError
-            They load links that an adopted job was folded over.
+            They load links that are an adopted job's own.
         """
         for phase in pattern.phases:
             self._take(phase.link)
@@ -108,15 +111,23 @@ class SharedNetwork(FlowNetwork):
             self._transfers += 1
         return tuple(made)
 
-    def adopt(self, wiring: Quotient) -> Quotient:
-        """The transfers of a whole job, wired on this fabric and without faults; none is private any more.
+    def adopt(self, wiring: Quotient, others: Ints | None = None) -> Quotient:
+        """The transfers of a whole job, wired on this fabric and without faults.
 
-        A class of links is loaded by its lowest alone; nobody else may load a class of several.
+        Of a class of links the lowest stands for all. What was private and is loaded by the job alone stays so: it is
+        timed in closed form and never comes here.
+
+        Parameters
+        ----------
+        others
+            Links that others may load or claim; the rest of what the job loads is its own, and only there may it
+            be folded. None: all of them.
 
         Raises
         ------
         TopologyError
-            The job has faults, is wired on other links, or was folded over links that others load or claim.
+            The job has faults, is wired on other links, or is folded over links that are not its own; or others load
+            or claim what is to be its own.
         """
         link_of, topology = wiring.link_of, self.fabric.topology
         if len(wiring.epochs) > 1 or wiring.topology.links != topology.links:
@@ -125,10 +136,15 @@ class SharedNetwork(FlowNetwork):
         classes, first, sizes = np.unique(link_of[known], return_index=True, return_counts=True)
         real = np.empty(len(wiring.capacity), dtype=np.int64)
         real[classes] = known[first]
+        own = np.zeros(topology.links, dtype=bool)
+        if others is not None:
+            own[known] = True
+            own[others] = False
         several = known[np.isin(link_of[known], classes[sizes > 1])]
-        self._check(several[self._taken[several]])
-        self._take(np.setdiff1d(known, several))
-        self._folded[several] = True
+        self._check(several[~own[several]])
+        self._check(np.flatnonzero(own & self._taken))
+        self._take(known[~own[known]])
+        self._own |= own
         self._stands_for[several] = real[link_of[several]]
         base, epoch = len(self._made), wiring.epochs[0]
         for leg, (link, weight, count), cap in zip(epoch.legs, wiring.loads, wiring.caps.tolist(), strict=True):
@@ -136,25 +152,53 @@ class SharedNetwork(FlowNetwork):
             links = tuple(np.sort(real[list(leg.links)]).tolist())
             moved = Leg(base + leg.index, leg.size, links, leg.alone, leg.latency)
             self._append(moved, (real[link][order], weight[order], count[order]), cap)
-        transfers = {
-            key: replace(old, legs=tuple(self._made[base + leg.index] for leg in old.legs), private=False)
-            for key, old in wiring.transfers.items()
-        }
+            self._adopted.add(moved.index)
+        transfers = {}
+        for key, old in wiring.transfers.items():
+            legs = tuple(self._made[base + leg.index] for leg in old.legs)
+            private = old.private and all(own[list(leg.links)].all() for leg in legs)
+            transfers[key] = replace(old, legs=legs, private=private)
         return replace(wiring, transfers=transfers)
 
     def _take(self, links: Ints) -> None:
         """Somebody loads or claims links."""
-        self._check(links[self._folded[links]])
+        self._check(links[self._own[links]])
         self._taken[links] = True
 
     def _check(self, both: Ints) -> None:
-        """Refuse links that a job is folded over and that others use."""
+        """Refuse links that are to be a job's own and that others use."""
         if len(both):
             topology = self.fabric.topology
             raise TopologyError(
-                f"{topology.name}: {topology.link_name(int(both[0]))} is used by others, but a job was folded as if "
-                "it had it to itself; name it among those that are apart"
+                f"{topology.name}: {topology.link_name(int(both[0]))} is used by others, but a job was wired as if "
+                "it had it to itself; name it among the links of others"
             )
+
+    def _solved(self, active: tuple[int, ...]) -> Floats:
+        if any(index in self._adopted for index in active):
+            # to the bit as where the job is alone
+            return super()._solved(active)
+        # a link that one flow loads holds it to its rate alone; links that the same flows load alike are one
+        crossing: dict[int, list[tuple[int, float, int]]] = {}
+        for flow, index in enumerate(active):
+            link, weight, count = self._loads[index]
+            for at, each, times in zip(link.tolist(), weight.tolist(), count.tolist(), strict=True):
+                crossing.setdefault(at, []).append((flow, each, times))
+        capacity = self._wiring.capacity
+        distinct = {
+            (float(capacity[at]), tuple(entries)): None
+            for at, entries in crossing.items()
+            if entries[0][0] != entries[-1][0]
+        }
+        alone = np.array([self._made[index].alone for index in active])
+        if not distinct:
+            return alone
+        rows = [(number, *entry) for number, (_, entries) in enumerate(distinct) for entry in entries]
+        numbers, flow_of, weights, counts = (np.array(column) for column in zip(*rows, strict=True))
+        order = np.argsort(flow_of, kind="stable")
+        room = np.array([key[0] for key in distinct])
+        columns = (numbers[order], flow_of[order], weights[order].astype(float), counts[order])
+        return max_min(room, *columns, alone)
 
     def _append(self, leg: Leg, load: Load, cap: float) -> None:
         self._made.append(leg)
@@ -169,7 +213,7 @@ class SharedNetwork(FlowNetwork):
         Raises
         ------
         TopologyError
-            An adopted job was folded over them.
+            They are an adopted job's own.
         """
         claim = Claim(frozenset(links), disturbed)
         self._take(np.array(sorted(claim.links), dtype=np.int64))
@@ -212,8 +256,22 @@ class SharedNetwork(FlowNetwork):
         if self._keep:
             super()._note(flow, now, share)
 
+    def stretches(self, link: int) -> Iterator[tuple[int, int, int, float]]:
+        """What a link carried at constant rates: leg, start and end [tick], bytes [byte]; with `account` only."""
+        each = {
+            leg: self._made[leg].size * float((weight * count)[at == link].sum())
+            for leg, (at, weight, count) in enumerate(self._loads)
+            if (at == link).any()
+        }
+        moved = self.account()
+        for leg, start, end, share in zip(
+            moved.leg.tolist(), moved.start.tolist(), moved.end.tolist(), moved.share.tolist(), strict=True
+        ):
+            if leg in each:
+                yield leg, start, end, share * each[leg]
+
     def carried(self) -> Floats:
-        """What every link has carried so far [byte], shape (links,)."""
+        """What every link has carried so far [byte], shape (links,); of a job's own links without what is private."""
         total = np.zeros(len(self._wiring.capacity))
         for moved, (link, weight, count) in zip(self._moved, self._loads, strict=True):
             if moved:

@@ -96,5 +96,5 @@ def training_beside(
         partition = discrete(job, fabric)
     else:
         partition = equitable(job, fabric, patterns, apart=others)
-    wiring = network.adopt(quotient(job, fabric, patterns, partition))
+    wiring = network.adopt(quotient(job, fabric, patterns, partition), others)
     return Repeated(env, network, Lineup(job, wiring, contention=contention_of(training, job, fabric, patterns)))

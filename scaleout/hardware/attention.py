@@ -120,6 +120,7 @@ def decode_vector(chip: Chip, c: DecodeConstants) -> Floats:
         c.part_overhead,
         c.wave_tail,
         c.resident_blocks,
+        c.grouping,
     ])  # fmt: skip
 
 
@@ -275,4 +276,6 @@ def decode_seconds(
     seconds: float = launch + (compute**3.0 + from_hbm**3.0 + from_l2**3.0) ** (1.0 / 3.0)
     if parts > 1.0:
         seconds += c[18] + c[19] * parts
+    if batch > 1.0:
+        seconds += c[22]
     return seconds

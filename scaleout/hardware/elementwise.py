@@ -12,9 +12,14 @@ from scaleout.specs import Chip, ElementwiseConstants
 __all__ = ["PASSES", "elementwise_seconds", "elementwise_vector", "kept_in_l2", "operation_vector"]
 
 
-PASSES = {"rmsnorm": 2.0, "rope": 2.0, "silu_mul": 3.0, "add": 3.0, "embedding": 2.0}
+PASSES = {
+    "rmsnorm": 2.0, "rope": 2.0, "silu_mul": 3.0, "add": 3.0, "embedding": 2.0, "add_rmsnorm": 4.0, "qk_norm": 2.0,
+    "sampler": 3.0,
+}  # fmt: skip
 """Arrays of tokens x width that an operation reads or writes: norm and rotation read and write one,
-the gated activation reads two of the width it writes, an add reads two, a lookup reads and writes rows."""
+the gated activation reads two of the width it writes, an add reads two, a lookup reads and writes rows.
+An add with the norm after it reads two and writes both; norms of queries and keys take every head as a row;
+a sampler widens logits of 16 bits to 32, and finds the largest in what L2 still has."""
 
 
 def elementwise_vector(chip: Chip, operation: str) -> Floats:

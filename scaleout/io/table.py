@@ -8,9 +8,8 @@ import csv
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, NamedTuple, TypeVar
 
 from scaleout.errors import MeasurementError, near
 from scaleout.io.text import text_lines
@@ -28,8 +27,7 @@ _MOST = 20
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One row: its line in the file, counted from 1, and its cells by column.
 
     Every reader of a cell raises `MeasurementError` with line, column, value and what is accepted.

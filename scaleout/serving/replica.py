@@ -15,8 +15,10 @@ from simpy.events import EventPriority
 from scaleout.engine.clock import Alarm, Clock
 from scaleout.serving.batching import PLANS, Limits
 from scaleout.serving.blocks import Blocks
+from scaleout.serving.host import Copy, HostMemory
 from scaleout.serving.lane import Lane, Rank
 from scaleout.serving.log import Log
+from scaleout.serving.prefix import PrefixBlocks
 from scaleout.serving.queue import Queue
 from scaleout.serving.request import Request
 from scaleout.serving.work import IDLE, StepTimer
@@ -79,6 +81,8 @@ class Replica:
         Of the KV cache on each attention rank.
     timer
         Times of steps.
+    hosted
+        Blocks that the host has room for, for each attention rank, and what carries them there and back.
     closed
         False makes an event of every step; the times are the same.
     """
@@ -95,6 +99,7 @@ class Replica:
         told: Told,
         *,
         closed: bool = True,
+        hosted: tuple[int, Sequence[Copy]] | None = None,
     ) -> None:
         stages, ranks = shape
         self.env, self.number, self.timer, self.log, self.told = env, number, timer, log, told
@@ -104,10 +109,20 @@ class Replica:
         self._closed = closed and stages == 1
         self._most = spec.max_sequences
         self._tokens = spec.max_batched_tokens
+        self._forced = spec.scheduler.preempt_for == "waiting" and self._cut
+        hosts: Sequence[HostMemory | None] = [None] * ranks
+        if hosted is not None:
+            hosts = [HostMemory(hosted[0], copy, self.arrived, log.host) for copy in hosted[1]]
+        kind, swap = PrefixBlocks if spec.cache.prefix else Blocks, spec.scheduler.preemption == "swap"
         self.ranks = [
-            Rank(Queue(spec.scheduler.order), Blocks(blocks, spec.engine.block), spec.max_sequences, told.fetch)
-            for _ in range(ranks)
-        ]
+            Rank(
+                Queue(spec.scheduler.order), kind(blocks, spec.engine.block, host), spec.max_sequences, told.fetch,
+                swap=swap,
+            )
+            for host in hosts
+        ]  # fmt: skip
+        self._leaving: list[tuple[int, Request]] = []
+        """Those whose cache another replica has, and their rank; their blocks are given back between two steps."""
         together = spec.policy == "static"
         self._batches = [_Batch([Lane(rank, log, together=together) for rank in self.ranks]) for _ in range(stages)]
         self._free_at = [0] * stages
@@ -128,6 +143,10 @@ class Replica:
         """Requests with one."""
         return sum(len(lane.running) for batch in self._batches for lane in batch.lanes)
 
+    def rank_of(self, request: Request) -> int:
+        """The attention rank that a request is on."""
+        return self._rank_of[request.number]
+
     def submit(self, request: Request) -> None:
         """A request comes."""
         request.replica = self.number
@@ -140,21 +159,28 @@ class Replica:
         self._wake(at)
 
     def arrived(self, request: Request) -> None:
-        """The cache of a request has come from another replica; it decodes from the next step on."""
+        """The cache of a request has come, from another replica or the host; it goes on with the next step."""
         for batch in self._batches:
-            for lane in batch.lanes:
-                if lane.arriving.pop(request.number, None):
-                    lane.ready.append(request)
-                    if batch.ahead:
-                        self._cut_short(batch)
+            if any(lane.arrive(request) for lane in batch.lanes) and batch.ahead:
+                self._cut_short(batch)
         self._begin_later()
 
     def fetched(self, request: Request) -> None:
         """Another replica has the cache of a request."""
-        at = self._rank_of[request.number]
+        self._leaving.append((self._rank_of[request.number], request))
         self._gone(request)
-        self.ranks[at].blocks.release(request, request.target)
-        self._wake(at)
+        for batch in self._batches:
+            if batch.ahead:
+                self._cut_short(batch)
+        if not any(batch.stretch for batch in self._batches):
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """Blocks of those who are at another replica are free again."""
+        leaving, self._leaving = self._leaving, []
+        for at, request in leaving:
+            self.ranks[at].blocks.release(request, request.target)
+            self._wake(at)
 
     def _wake(self, at: int) -> None:
         """Batches that do nothing begin; where who waits first may get a seat, stretches are cut."""
@@ -162,8 +188,15 @@ class Replica:
         for batch in self._batches:
             if self._cut and batch.ahead:
                 rank, request = self.ranks[at], self.ranks[at].queue.first()
-                if rank.seats and request is not None and rank.blocks.held(request.target) <= rank.blocks.free:
+                if request is not None and (
+                    (rank.seats and rank.blocks.fits(request)) or self._yields(batch.lanes[at], request)
+                ):
                     self._cut_short(batch)
+
+    def _yields(self, lane: Lane, request: Request) -> bool:
+        """Whether somebody loses a seat to one that waits."""
+        victim = lane.victim() if self._forced else None
+        return victim is not None and victim.priority < request.priority
 
     def _gone(self, request: Request) -> None:
         """It is not here any more."""
@@ -193,6 +226,7 @@ class Replica:
                 lane.join(request, request.joined)
             lane.ready.clear()
             self._make_room(lane)
+            self._make_way(lane, limits)
             self._plan(lane, limits, now)
         works = tuple(lane.work() for lane in lanes)
         if all(work is IDLE for work in works):
@@ -200,13 +234,18 @@ class Replica:
         self.log.events += 1
         self._note(now)
         batch.start = now
-        if self._closed and not any(lane.chunks or lane.full for lane in lanes):
+        if self._closed and not any(lane.chunks or lane.full or self._pressed(lane) for lane in lanes):
             batch.stretch = self._steps_ahead(lanes)
             end = now + sum(count * ticks for count, ticks in batch.stretch)
         else:
             end = self._send(self.timer.stages(works))
             batch.stretch = [(1, end - now)]
         batch.alarm = Alarm(self.env, end - now, [lambda _: self._ended(batch)])
+
+    def _pressed(self, lane: Lane) -> bool:
+        """Whether one that waits may take somebody's seat before the next step, when room has become less."""
+        first = lane.rank.queue.first() if self._forced else None
+        return first is not None and self._yields(lane, first)
 
     def _share(self) -> int:
         """Sequences of one attention rank that a batch may hold: with a pipeline, its part of all."""
@@ -219,8 +258,28 @@ class Replica:
         """Take seats away until every reply has a block for its next token."""
         lane.full = False
         while lane.decodes and lane.room() < 1:
-            lane.rank.queue.push_back(lane.preempt())
+            victim = lane.victim()
+            if victim is None:
+                return
+            lane.rank.queue.push_back(lane.preempt(victim))
             lane.full = True
+        if lane.full and lane.together:
+            # they wait for nobody any more
+            done = lane.ended()
+            for request in done:
+                self._finish(request, self.env.now)
+            lane.full = not done
+
+    def _make_way(self, lane: Lane, limits: Limits) -> None:
+        """Take seats away from lower priorities for one that waits, until it has a seat and room."""
+        rank = lane.rank
+        while self._forced and not lane.full:
+            first, victim = rank.queue.first(), lane.victim()
+            if first is None or victim is None or victim.priority >= first.priority:
+                return
+            if rank.seats and len(lane.running) < limits.sequences and rank.blocks.fits(first):
+                return
+            rank.queue.push_back(lane.preempt(victim))
 
     def _steps_ahead(self, lanes: Sequence[Lane]) -> list[tuple[int, int]]:
         """Decode steps until a sequence ends or has no room: how many, of how many ticks."""
@@ -286,6 +345,8 @@ class Replica:
             lane.chunks.clear()
             for request in lane.ended() if lane.decodes or lane.together else ():
                 self._finish(request, now)
+        if self._leaving:
+            self._give_back()
         self._begin_later()
 
     def _first_token(self, lane: Lane, request: Request, now: int) -> None:

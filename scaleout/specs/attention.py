@@ -106,6 +106,9 @@ class DecodeConstants:
         Time of a block that takes one head: fixed, of a tile [s].
     reduction, part_overhead
         Time to join the parts of split sequences: fixed, and of each part [s].
+    grouping
+        Time of the copies that lay the heads of a group side by side before and after the kernel [s]; the queries
+        of a single sequence lie so already.
     wave_tail
         1: a partial wave of blocks costs a whole one; 0: only its share [1].
     hbm_efficiency
@@ -137,6 +140,7 @@ class DecodeConstants:
     single_tile: Seconds
     reduction: Seconds
     part_overhead: Seconds
+    grouping: Seconds = 0.0
     wave_tail: Share
     hbm_efficiency: Fraction
     l2_ratio: Positive

@@ -20,6 +20,7 @@ KINDS = {
     "training": "scaleout.validation.training",
     "memory": "scaleout.validation.memory",
     "inference": "scaleout.validation.inference",
+    "serving": "scaleout.validation.serving",
 }
 """Name of a kind -> its module, which is imported when it is used."""
 

@@ -11,7 +11,7 @@ from scaleout.io.table import Row, Watch, take_rows
 from scaleout.specs import Chip
 from scaleout.validation.agreement import Agreement, Compared, Skipped
 
-__all__ = ["COLUMNS", "compare"]
+__all__ = ["COLUMNS", "compare", "exponent_of"]
 
 COLUMNS = ("chip", "dtype", "tokens", "hidden", "ffn", "topk", "experts", "tp", "ep", "routing", "time_us")
 
@@ -22,6 +22,17 @@ def compare(path: Path, watch: Watch | None = None) -> Agreement:
     """Every row, simulated alone."""
     rows = take_rows(path, COLUMNS, partial(_compare_row, known_chips()), watch)
     return Agreement.of("moe", rows, combined=[("chip", "dtype"), ("chip", "routing")])
+
+
+def exponent_of(routing: str) -> tuple[bool, float | None]:
+    """Whether the words are known, and the exponent of the law by which experts are popular; None: all alike."""
+    if routing == _BALANCED:
+        return True, None
+    try:
+        exponent = float(routing.removeprefix(_POWER_LAW))
+    except ValueError:
+        return False, None
+    return 0.0 <= exponent < 10.0 and exponent != 1.0, exponent
 
 
 def _compare_row(chips: dict[str, Chip], row: Row) -> Compared | Skipped:
@@ -36,14 +47,9 @@ def _compare_row(chips: dict[str, Chip], row: Row) -> Compared | Skipped:
         return Skipped(row.line, f"unknown dtype {dtype!r}; {near(dtype, FORMATS)}")
     if ffn % tp or experts % ep or top_k > experts:
         return Skipped(row.line, f"{experts} experts of {ffn} do not divide over ep {ep}, tp {tp}, or top-k is {top_k}")
-    exponent: float | None = None
-    if routing != _BALANCED:
-        try:
-            exponent = float(routing.removeprefix(_POWER_LAW))
-        except ValueError:
-            exponent = None
-        if exponent is None or not 0.0 <= exponent < 10.0 or exponent == 1.0:
-            return Skipped(row.line, f"unknown routing {routing!r}; expected {_BALANCED!r} or {_POWER_LAW + '1.2'!r}")
+    known, exponent = exponent_of(routing)
+    if not known:
+        return Skipped(row.line, f"unknown routing {routing!r}; expected {_BALANCED!r} or {_POWER_LAW + '1.2'!r}")
     try:
         simulated = experts_seconds(
             chips[name], kept, tokens, hidden, ffn // tp, loads(tokens, top_k, experts, ep, exponent)

@@ -51,7 +51,7 @@ def test_decode_constants_come_back_from_times_made_with_them() -> None:
         for h, k in ((8.0, 8.0), (32.0, 8.0), (32.0, 2.0), (64.0, 8.0), (64.0, 1.0))
     ]
     seconds = noisy([decode_seconds(b, s, h, k, d, 2.0, c) for b, _, s, h, k, d in shapes])
-    found = fit_decode(CHIP, "bf16", Measurements(np.array(shapes), seconds, "made up"))
+    found = fit_decode(CHIP, "trtllm", "bf16", Measurements(np.array(shapes), seconds, "made up"))
     assert found.residual < 0.05
     assert found.constants.launch == pytest.approx(7e-6, rel=0.15)
     assert found.constants.hbm_efficiency == pytest.approx(0.8, rel=0.05)

@@ -199,7 +199,7 @@ def test_a_job_is_folded_only_over_links_that_nobody_else_uses() -> None:
         for first in (True, False):
             network = SharedNetwork(Clock(), fabric)
             calls = [
-                lambda network=network: network.adopt(folded),  # type: ignore[misc]
+                lambda network=network: network.adopt(folded, np.zeros(0, dtype=np.int64)),  # type: ignore[misc]
                 lambda network=network, use=use: (  # type: ignore[misc]
                     network.claim([0]) if use == "claim" else network.add(ways(fabric, [(0, 1)]))
                 ),
@@ -208,6 +208,13 @@ def test_a_job_is_folded_only_over_links_that_nobody_else_uses() -> None:
             before()
             with pytest.raises(TopologyError, match="is used by others"):
                 after()
+
+
+def test_a_folded_job_says_what_is_its_own() -> None:
+    work, fabric = ring_job(4, [OPS]), line(4)
+    for others in (None, np.array([0])):
+        with pytest.raises(TopologyError, match="is used by others"):
+            SharedNetwork(Clock(), fabric).adopt(record(work, fabric).wiring, others)  # type: ignore[arg-type]
 
 
 def test_a_job_with_faults_is_not_taken_in() -> None:

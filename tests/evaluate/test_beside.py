@@ -106,7 +106,9 @@ def test_folded_over_what_nobody_else_loads_it_is_the_same(small: Make, name: st
     folded, unfolded = runs
     assert list(folded.training.times) == list(unfolded.training.times)
     assert folded.took == unfolded.took
-    assert folded.network.carried() == pytest.approx(unfolded.network.carried(), rel=1e-9)
+    # of what is the job's own the network does not see all
+    seen = links_among(folded.network.fabric, 3 * each)
+    assert folded.network.carried()[seen] == pytest.approx(unfolded.network.carried()[seen], rel=1e-9)
     assert folded.training.lineup.wiring.classes < unfolded.training.lineup.wiring.classes or name == "slow"
 
 
@@ -115,7 +117,7 @@ def test_what_a_job_was_folded_over_is_kept_from_others(small: Make) -> None:
     fabric = shared_machine(spec.system, 8, spec)
     network = SharedNetwork(Clock(), fabric)
     training_beside(network.env, network, spec, 8, np.zeros(0, dtype=np.int64))
-    with pytest.raises(TopologyError, match="is used by others, but a job was folded"):
+    with pytest.raises(TopologyError, match="is used by others, but a job was wired"):
         Carrier(network, MODEL, "bf16", [Place(0, 8), Place(8, 8)])
 
 
