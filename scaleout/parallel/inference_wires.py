@@ -37,6 +37,7 @@ class ReplicaWires:
     def __init__(self, fabric: Fabric, ranks: Ints, system: System, engine: InferenceEngine) -> None:
         self.fabric, self.engine = fabric, engine
         self._shared = system.scale_up.kind in ("pcie", "pairs")
+        self._peers = system.scale_up.peer_access
         pp, dp, tp = ranks.shape
         self.groups: dict[str, Ints] = {}
         """Ranks of each communicator of a family, shape (groups, members); families carry the stage's number."""
@@ -84,7 +85,7 @@ class ReplicaWires:
 
     def _own_name(self, message: Message) -> str | None:
         """How the engine's own kernels do it, if they do."""
-        if message.operation != "all_reduce":
+        if message.operation != "all_reduce" or not self._peers:
             return None
         group = self.groups[message.family][0]
         members = str(len(group))
