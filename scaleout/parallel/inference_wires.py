@@ -115,7 +115,7 @@ class ReplicaWires:
             launch=engine.own_launch,
             scale_up_step=engine.own_step,
             network_step=0.0,
-            scale_up_rate=engine.own_rate_pcie if self._shared else engine.own_rate,
+            scale_up_rate=engine.own_rate,
         )
         fabric = replace(self.fabric, protocols={_OWN: rules}, idle_step=0.0)
         return ALGORITHMS[name].pattern(fabric, self.groups[family][:1], "all_reduce", _OWN)

@@ -69,9 +69,9 @@ class InferenceEngine:
         Messages below which an all-reduce inside a node is the engine's own, in which everyone reads
         from everyone, in one step or in two, by the number of members [byte]; other numbers of members,
         and more than two without links of their own, are always the library's.
-    own_launch, own_step, own_rate, own_rate_pcie
+    own_launch, own_step, own_rate
         Of such an all-reduce: once, and once a step, beside the links [s]; share of a link's payload
-        rate that its kernels drive, and over PCIe, where reads of another chip wait for it [1].
+        rate that its kernels drive [1].
     experts_exchange
         How tokens of attention ranks go to experts: "all_gather" gathers all tokens on all ranks and
         reduces what they give; or the name of a library among the system's `moe_kernels`.
@@ -108,7 +108,6 @@ class InferenceEngine:
     own_launch: Seconds = 0.0
     own_step: Seconds = 0.0
     own_rate: Fraction = 1.0
-    own_rate_pcie: Fraction = 1.0
     experts_exchange: str = "all_gather"
     source: str
     unverified: tuple[str, ...] = ()
