@@ -193,10 +193,12 @@ class FlowNetwork:
     def _component(self, flow: Flow) -> list[Flow]:
         """All transfers that are linked to this one by shared links that may bind."""
         found, queue = {flow.key: flow}, [flow]
+        seen: set[int] = set()
         for member in queue:
             for link in member.leg.links:
                 users = self._users[link]
-                if len(users) > 1 and self._load[link] > _FULL:
+                if len(users) > 1 and self._load[link] > _FULL and link not in seen:
+                    seen.add(link)
                     for key, other in users.items():
                         if key not in found:
                             found[key] = other
