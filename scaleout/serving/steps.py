@@ -20,7 +20,7 @@ from scaleout.network import Fabric, machine
 from scaleout.parallel.inference import Layers
 from scaleout.parallel.inference_kernels import Cost
 from scaleout.parallel.inference_wires import ReplicaWires
-from scaleout.serving.work import IDLE, Work
+from scaleout.serving.work import IDLE, Work, upto
 from scaleout.specs import Pool, ServingExperiment
 
 __all__ = ["PoolSteps", "Segment"]
@@ -165,7 +165,8 @@ class PoolSteps:
             tokens.append(work.prompt_tokens + work.decode_tokens)
         padded = self._padded(max(tokens), prompts)
         if padded is None:
-            return tuple(tokens), _EAGER
+            # few numbers, so that they come again; products are computed in tiles of as many anyway
+            return tuple(map(upto, tokens)), _EAGER
         return (padded,) * len(works), _PIECEWISE if prompts else _GRAPH
 
     def _stages(self, works: tuple[Work, ...]) -> tuple[int, ...]:
