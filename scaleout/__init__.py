@@ -13,6 +13,7 @@ Names are imported when they are first used, so that ``import scaleout`` is chea
 
 import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -187,12 +188,19 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'scaleout' has no attribute {name!r}")
     value = getattr(import_module(_HOME_OF[name]), name)
-    # that import may have put a module of the same name in place of the function
-    for function in ("simulate", "serve", "capacity"):
-        if f"scaleout.{function}" in sys.modules:
-            globals()[function] = getattr(import_module(_HOME_OF[function]), function)
     globals()[name] = value
     return value
+
+
+class _Package(ModuleType):
+    """Keeps functions that are called as their modules: importing a module would put it in their place."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (isinstance(value, ModuleType) and name in _HOME_OF):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

@@ -26,7 +26,7 @@ _MOST = 24
 """Doublings or halvings until a bracket is found."""
 _ALONE = 0.05
 """Requests at a time in a replica, below which each has it to itself."""
-_FULL = 0.98
+_FULL = 0.9
 """Share of the KV cache in use from which on it is what binds."""
 _LARGEST = 1e6
 """Rates are below this [1/s]."""
