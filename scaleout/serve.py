@@ -170,11 +170,11 @@ def _simulate(
     source = requests(experiment.requests, rows, block=experiment.engine.block, longest=longest)
     watched = source if told is None else _Watched(source, told)
     env = Clock()
-    carrier, job = network_of(experiment, env)
+    carrier, live, job = network_of(experiment, env)
     hosts = [host_share(experiment, pool, one) for pool, one in zip(experiment.pools, rooms, strict=True)]
     cluster = Cluster(
         experiment, watched, list(timers), [one.blocks for one in rooms], env=env, carrier=carrier,
-        over=job.stop if job else None, closed=closed, hosts=hosts,
+        over=job.stop if job else None, closed=closed, hosts=hosts, live=live,
     )  # fmt: skip
     if carrier is not None:
         carrier.note = lambda *row: cluster.log.transfers.append(row)

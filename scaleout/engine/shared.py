@@ -18,7 +18,7 @@ from scaleout.engine.program import ticks
 from scaleout.engine.quotient import NOTHING, Leg, Load, Quotient, Transfer, Wiring, loads_of
 from scaleout.errors import TopologyError
 from scaleout.network.fabric import Fabric
-from scaleout.network.fairshare import max_min
+from scaleout.network.fairshare import by_levels, prepare
 from scaleout.network.pattern import Pattern
 
 __all__ = ["Claim", "SharedNetwork"]
@@ -60,6 +60,8 @@ class SharedNetwork(FlowNetwork):
         capacity = fabric.topology.bandwidth
         self._made: list[Leg] = []
         self._loads: list[Load] = []
+        self._entries: list[tuple[tuple[int, float, int], ...]] = []
+        """Of each leg, as in its load: link, weight and number."""
         self._caps: list[float] = []
         super().__init__(env, [Wiring(0, self._made, self._loads, self._caps, capacity, capacity)])
         self.fabric = fabric
@@ -181,8 +183,7 @@ class SharedNetwork(FlowNetwork):
         # a link that one flow loads holds it to its rate alone; links that the same flows load alike are one
         crossing: dict[int, list[tuple[int, float, int]]] = {}
         for flow, index in enumerate(active):
-            link, weight, count = self._loads[index]
-            for at, each, times in zip(link.tolist(), weight.tolist(), count.tolist(), strict=True):
+            for at, each, times in self._entries[index]:
                 crossing.setdefault(at, []).append((flow, each, times))
         capacity = self._wiring.capacity
         distinct = {
@@ -198,11 +199,13 @@ class SharedNetwork(FlowNetwork):
         order = np.argsort(flow_of, kind="stable")
         room = np.array([key[0] for key in distinct])
         columns = (numbers[order], flow_of[order], weights[order].astype(float), counts[order])
-        return max_min(room, *columns, alone)
+        # many links with different numbers of flows take many rounds
+        return by_levels(prepare(room, *columns, alone), compiled=False)
 
     def _append(self, leg: Leg, load: Load, cap: float) -> None:
         self._made.append(leg)
         self._loads.append(load)
+        self._entries.append(tuple(zip(*(column.tolist() for column in load), strict=True)))
         self._caps.append(cap)
         self._shares.append(share_of(leg, load, self._wiring.capacity))
         self._moved.append(0.0)

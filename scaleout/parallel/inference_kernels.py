@@ -212,7 +212,7 @@ def able(chip: Chip, dtype: str) -> Chip:
     constants = chip.gemm["bf16"]
     if format_of(dtype).cast:
         constants = replace(constants, quantise=_UNMEASURED_CAST)
-    return replace(chip, gemm={**chip.gemm, dtype: replace(constants, grouped=None, range={})})
+    return replace(chip, gemm={**chip.gemm, dtype: replace(constants, range={})})
 
 
 def _read(vector: Floats) -> Floats:

@@ -20,7 +20,7 @@ from scaleout.network import Fabric, machine
 from scaleout.parallel.inference import Layers
 from scaleout.parallel.inference_kernels import Cost
 from scaleout.parallel.inference_wires import ReplicaWires
-from scaleout.serving.work import IDLE, Work
+from scaleout.serving.work import IDLE, Work, upto
 from scaleout.specs import Pool, ServingExperiment
 
 __all__ = ["PoolSteps", "Segment"]
@@ -122,6 +122,13 @@ class PoolSteps:
         self._counts = [sorted(Counter(kinds).items()) for kinds in self.layers.stages]
         self._speed = system.host.speed if system.host is not None else 1.0
         self._launch = self.engine.host_launch / self._speed
+        engine = self.engine
+        self._overheads = tuple(
+            seconds / self._speed
+            for seconds in (engine.step_overhead, engine.sequence_overhead, engine.prompt_overhead)
+        )
+        self._gap = engine.kernel_gap
+        self._hidden = engine.overlapped and pool.pp == 1
         self._late = ticks(self.engine.message_launch / self._speed)
         self._sizes = tuple(sorted(self.engine.graph_sizes))
         self._drafting = _drafting(experiment, pool, start, self.wires.fabric)
@@ -158,21 +165,24 @@ class PoolSteps:
             tokens.append(work.prompt_tokens + work.decode_tokens)
         padded = self._padded(max(tokens), prompts)
         if padded is None:
-            return tuple(tokens), _EAGER
+            # few numbers, so that they come again; products are computed in tiles of as many anyway
+            return tuple(map(upto, tokens)), _EAGER
         return (padded,) * len(works), _PIECEWISE if prompts else _GRAPH
 
     def _stages(self, works: tuple[Work, ...]) -> tuple[int, ...]:
         tokens, how = self._launching(works)
-        if len(set(tokens)) > 1:
-            return tuple(total for _, _, total in self._timed(works))
-        rows = max(work.rows for work in works)
+        rows, one = works[0].rows, len(works) == 1
+        if not one:
+            if len(set(tokens)) > 1:
+                return tuple(total for _, _, total in self._timed(works))
+            rows = max(work.rows for work in works)
         out = []
         for stage, counts in enumerate(self._counts):
             # all that does not depend on what tokens see
             total, launched = self._fixed.of(stage, tokens, rows, how)
             for kind, times in counts:
                 attention = self._attention(kind, works[0])
-                if len(works) > 1:
+                if not one:
                     attention = max((self._attention(kind, work) for work in works), key=_seconds)
                 total += times * self._ticks(attention)
                 launched += times * attention.kernels * (how != _GRAPH)
@@ -209,7 +219,7 @@ class PoolSteps:
 
     def _ticks(self, cost: Cost) -> int:
         """Of kernels, with the gaps between them [tick]."""
-        return ticks(cost.seconds + cost.kernels * self.engine.kernel_gap)
+        return ticks(cost.seconds + cost.kernels * self._gap)
 
     def _segment(self, piece: _Piece, how: int) -> Segment:
         compute = self._ticks(piece.cost) + self._ticks(piece.attention)
@@ -227,23 +237,23 @@ class PoolSteps:
 
     def _waiting(self, stage: int, works: tuple[Work, ...], total: int, launched: int) -> tuple[int, int]:
         """Time that is spent besides kernels and messages, and all of it [tick]."""
-        waiting = max(0, ticks(launched * self._launch) - total)
+        waiting = max(0, ticks(launched * self._launch) - total) if launched else 0
         if self._drafting is not None and stage + 1 == self.pool.pp:
             waiting += self._drafting.of(works)
         if stage == 0:
             host = self._host(works)
             # several batches under way are prepared one by one, and none ahead of time
-            hidden = self.engine.overlapped and self.pool.pp == 1
-            waiting += max(0, host - total - waiting) if hidden else host
+            waiting += max(0, host - total - waiting) if self._hidden else host
         return waiting, total + waiting
 
     def _host(self, works: tuple[Work, ...]) -> int:
         """The host's share of a step; attention ranks have hosts of their own [tick]."""
-        most = max(work.prompts + work.decodes for work in works)
-        seconds = self.engine.step_overhead + most * self.engine.sequence_overhead
-        if any(work.prompts for work in works):
-            seconds += self.engine.prompt_overhead
-        return ticks(seconds / self._speed)
+        most, prompts = 0, False
+        for work in works:
+            most = max(most, work.prompts + work.decodes)
+            prompts = prompts or work.prompts > 0
+        step, sequence, prompt = self._overheads
+        return ticks(step + most * sequence + (prompt if prompts else 0.0))
 
     def _attention(self, kind: LayerKind, work: Work) -> Cost:
         """Attention proper of one rank."""
