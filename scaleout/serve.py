@@ -24,6 +24,8 @@ __all__ = ["Prepared", "prepare", "serve", "serve_log"]
 
 _SLOWER = 0.05
 """By how much steps are made longer to see what it does."""
+_CROWDED = 3.0
+"""Times that a token takes of what it takes alone, from which on replicas are near saturation."""
 _OFTEN = 256
 """Requests between two signs of life."""
 
@@ -95,7 +97,7 @@ def serve_log(
     closed
         False makes an event of every step; the times are the same.
     sensitivity
-        Where requests wait, simulate once more with slower steps.
+        Near saturation, simulate once more with slower steps.
     told
         Hears now and then how many requests have ended.
     prepared
@@ -108,13 +110,20 @@ def serve_log(
     served = summarise(experiment, log, timers, rooms, floor)
     if served.attainment == 0.0 and not served.hit_rate:
         check_floor(experiment, floor)
-    if sensitivity and served.stability in ("backlogged", "overloaded"):
+    if sensitivity and _saturated(served):
         slower = [_Slower(timer) for timer in timers]
         other = _simulate(experiment, rows, slower, rooms, closed, told)
         served = summarise(
             experiment, log, timers, rooms, floor, _moved(summarise(experiment, other, timers, rooms, floor))
         )
     return served, log
+
+
+def _saturated(served: Served) -> bool:
+    """Whether a small error of a step's time may have large effects."""
+    if served.stability in ("stable", "offline"):
+        return served.stability == "stable" and served.tpot.mean > _CROWDED * served.floor.tpot
+    return True
 
 
 def _moved(other: Served) -> Sensitivity:

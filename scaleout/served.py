@@ -252,10 +252,10 @@ class Served:
     hit_rate
         Share of the prompts' tokens found in the prefix cache [1].
     stability
-        "stable"; "backlogged": requests wait, but not ever more of them; "overloaded": ever more; "offline":
-        all came at once, and nothing is to be kept up with.
+        "stable"; "backlogged": requests wait or pile up, but not ever more for all that is seen; "overloaded":
+        ever more; "offline": all came at once, and nothing is to be kept up with.
     sensitivity
-        Where requests wait.
+        Near saturation: where requests wait or pile up, or a token takes three times what it takes alone.
     error_band, error_parts
         How far the time of a step may be off, and what each kind of time contributes [1].
     step

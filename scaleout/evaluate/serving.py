@@ -50,10 +50,12 @@ class _Columns:
         came = (np.asarray(log.arrival, dtype=np.int64) - self.start).astype(np.float64) * _SECOND
         left = np.where(self.done, np.asarray(log.scheduled), np.asarray(log.finish))
         leaves = (left - self.start).astype(np.float64) * _SECOND
-        order = np.argsort(came, kind="stable")
+        ends = (np.asarray(log.finish, dtype=np.int64) - self.start).astype(np.float64) * _SECOND
+        rejected = came[self.state == STATES.index("rejected")]
         latency = float(self.latency.mean()) if len(self.latency) else 0.0
-        found = stability_of(came[order], leaves[order], came[self.state == STATES.index("rejected")], latency)
-        return found, found != "offline" and too_short(came[order], latency)
+        ordered = np.sort(came)
+        found = stability_of(ordered, leaves, ends, rejected, latency)
+        return found, found not in ("offline", "overloaded") and too_short(ordered, latency)
 
 
 def summarise(

@@ -15,7 +15,7 @@ __all__ = ["served_tables"]
 
 _STABILITY = {
     "stable": "[bold green]stable[/]: requests hardly wait",
-    "backlogged": "[bold yellow]backlogged[/]: requests wait, but not ever more of them",
+    "backlogged": "[bold yellow]backlogged[/]: requests wait or pile up, but not ever more for all that is seen",
     "overloaded": "[bold red]overloaded[/]: more come than are served, and times grow with the length of the stream",
     "offline": "[bold]offline[/]: all came at once; throughput counts, times say how long the queue was",
 }
