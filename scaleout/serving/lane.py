@@ -72,6 +72,8 @@ class Lane:
         """Whether the step under way is one of them."""
         self.filling = False
         """Whether prompts are let in although others wait to decode."""
+        self._claimed = 0
+        """Blocks taken for the step under way already."""
         self._base = 0
         """Tokens that the sequences see, altogether, less `decodes` for each step so far."""
         self._longest: list[tuple[int, int, int]] = []
@@ -130,7 +132,7 @@ class Lane:
 
     def room(self) -> int:
         """Decode steps that the free blocks are enough for."""
-        free, size, takes = self.rank.blocks.free, len(self._takes), self._takes
+        free, size, takes = self.rank.blocks.free + self._claimed, len(self._takes), self._takes
         rounds = free // self.decodes
         left, at = free - rounds * self.decodes, self.steps + 1
         count = rounds * size
@@ -140,6 +142,15 @@ class Lane:
                 break
             count += 1
         return count
+
+    def growth(self) -> int:
+        """Blocks that replies take with their next token."""
+        return self._takes[(self.steps + 1) % len(self._takes)]
+
+    def claim(self) -> None:
+        """Take the blocks of a decode step that begins."""
+        self._claimed = self.growth()
+        self.rank.blocks.grow(self._claimed)
 
     def advance(self, steps: int, ticks: int, now: int) -> None:
         """So many decode steps of so many ticks each are over; the last of them now."""
@@ -155,7 +166,8 @@ class Lane:
         taken = steps // size * self.decodes
         for ahead in range(steps % size):
             taken += takes[(at + ahead) % size]
-        self.rank.blocks.grow(taken)
+        self.rank.blocks.grow(taken - self._claimed)
+        self._claimed = 0
         self.steps += steps
 
     # --- coming and going ------------------------------------------------------------------------
@@ -233,10 +245,12 @@ class Lane:
 
     def ended(self) -> list[Request]:
         """Those whose last token came with the last step, in order; they are gone from here."""
-        heap, found = self._ends, []
+        heap = self._ends
+        found: list[Request] = []
         while heap and heap[0][0] <= self.steps:
             entry = heapq.heappop(heap)
-            if self._still(entry):
+            # one that went and came back between two steps is there twice
+            if self._still(entry) and not (found and found[-1].number == entry[1]):
                 found.append(self.running[entry[1]])
         for request in found:
             tokens = self.leave(request)

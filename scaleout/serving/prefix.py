@@ -105,11 +105,11 @@ class PrefixBlocks(Blocks):
             return request.target
         return max(request.prefilled, self._look(request).there * self.size)
 
-    def fits(self, request: Request) -> bool:
-        """Whether there is room for one that waits."""
+    def fits(self, request: Request, left: int = 0) -> bool:
+        """As of `Blocks`."""
         if self._refused == (request.number, self._openings):
             return False
-        return self._taken(request, self._look(request)) <= self.free
+        return self._taken(request, self._look(request)) <= self.free - left
 
     def _look(self, request: Request) -> _Found:
         """The longest beginning that is there."""
@@ -138,13 +138,14 @@ class PrefixBlocks(Blocks):
         """Free blocks that it would take; those that are idle are free as well."""
         return -(-request.target // self.size) - (found.there - len(found.outside)) + found.idle
 
-    def admit(self, request: Request) -> int | None:
+    def admit(self, request: Request, left: int = 0) -> int | None:
         """As of `Blocks`; what is found is not computed again."""
         if self._refused == (request.number, self._openings):
             return None
         found = self._look(request)
         taken = self._taken(request, found)
-        if taken > self.free:
+        if taken > self.free - left:
+            # replies only take more until somebody leaves
             self._refused = request.number, self._openings
             return None
         listed, count, _, outside = found

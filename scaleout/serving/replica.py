@@ -193,7 +193,8 @@ class Replica:
         """Batches that do nothing begin; where who waits first may get a seat, stretches are cut."""
         self._begin_later()
         for batch in self._batches:
-            if self._cut and batch.ahead:
+            # where replies go on first, a lane without any takes prompts beside those of other ranks
+            if batch.ahead and (self._cut or not batch.lanes[at].decodes):
                 rank, request = self.ranks[at], self.ranks[at].queue.first()
                 if request is not None and (
                     (rank.seats and rank.blocks.fits(request)) or self._yields(batch.lanes[at], request)
@@ -235,6 +236,8 @@ class Replica:
             self._make_room(lane)
             self._make_way(lane, limits)
             self._plan(lane, limits, now)
+            if lane.decoding_now:
+                lane.claim()
         works = tuple(lane.work() for lane in lanes)
         if all(work is IDLE for work in works):
             return
@@ -301,7 +304,7 @@ class Replica:
             first, victim = rank.queue.first(), lane.victim()
             if first is None or victim is None or victim.priority >= first.priority:
                 return
-            if rank.seats and len(lane.running) < limits.sequences and rank.blocks.fits(first):
+            if rank.seats and len(lane.running) < limits.sequences and rank.blocks.fits(first, lane.growth()):
                 return
             rank.queue.push_back(lane.preempt(victim))
 
