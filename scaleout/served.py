@@ -13,8 +13,8 @@ from scaleout.errors import SpecError
 from scaleout.specs.fields import FrozenDict, plain
 
 __all__ = [
-    "CURVE", "SERVED_FORMAT", "Band", "Course", "Floor", "Level", "PoolCourse", "Sensitivity", "Served", "Share",
-    "Spread", "Stability",
+    "CURVE", "SERVED_FORMAT", "Band", "Course", "Floor", "Level", "Links", "PoolCourse", "Sensitivity", "Served",
+    "Share", "Spread", "Stability",
 ]  # fmt: skip
 
 SERVED_FORMAT = 2
@@ -176,6 +176,28 @@ class Course:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Links:
+    """What links of one kind carried that others share: caches, steps beside them, the training job's messages.
+
+    Parameters
+    ----------
+    kind, count
+        Which, and how many the network has; a direction is a link of its own.
+    bytes, utilisation
+        Of all of them: carried [byte], over what they could carry from the first arrival to the last end [1].
+    busiest, busiest_utilisation
+        The link with the largest utilisation, and how busy it is [1]; of several the first.
+    """
+
+    kind: str
+    count: int
+    bytes: float
+    utilisation: float
+    busiest: str
+    busiest_utilisation: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sensitivity:
     """Percentiles if every step took a little longer; near saturation a small error has large effects.
 
@@ -266,6 +288,8 @@ class Served:
         HBM of a chip of each pool by kind [byte].
     transfers
         KV caches that went from replica to replica: how many, bytes, and their time on the average [s].
+    links
+        How busy links are, by kind; empty where replicas share nothing: their own messages are in `step`.
     course
         Over time.
     warnings, assumptions
@@ -301,6 +325,7 @@ class Served:
     replicas: tuple[Share, ...]
     memory: tuple[Mapping[str, float], ...]
     transfers: Mapping[str, float]
+    links: tuple[Links, ...]
     course: Course
     warnings: tuple[str, ...] = ()
     assumptions: tuple[Mapping[str, Any], ...] = ()
@@ -354,6 +379,7 @@ def _read(values: dict[str, Any]) -> dict[str, Any]:
             f"result: stability: {values['stability']!r:.40} is not one of {', '.join(get_args(Stability))}"
         )
     values["sensitivity"] = Sensitivity(**values["sensitivity"]) if values["sensitivity"] else None
+    values["links"] = tuple(Links(**row) for row in values["links"])
     values["floor"] = Floor(**values["floor"])
     levels = ("running", "waiting", "cache")
     values["replicas"] = tuple(
