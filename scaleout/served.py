@@ -1,7 +1,6 @@
 """What came out of serving: latencies, throughput, promises kept. Frozen, and without any clock of the simulator."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
@@ -69,9 +68,9 @@ class Spread:
         places = np.array([max(1, -(-round(share * 1000) * total // 1000)) for share in (*CURVE, 0.5, 0.9, 0.99)])
         at = places - 1 if times is None else np.searchsorted(np.cumsum(times), places)
         *curve, p50, p90, p99 = values[at].tolist()
-        mean = math.fsum(values.tolist()) if times is None else math.fsum((values * times).tolist())
+        whole = float(values.sum() if times is None else (values * times).sum())
         return cls(
-            count=total, mean=mean / total, p50=p50, p90=p90, p99=p99, max=float(values[-1]), curve=tuple(curve)
+            count=total, mean=whole / total, p50=p50, p90=p90, p99=p99, max=float(values[-1]), curve=tuple(curve)
         )  # fmt: skip
 
 
