@@ -19,6 +19,7 @@ from scaleout.serving.lane import Lane, Rank
 from scaleout.serving.log import Log
 from scaleout.serving.queue import Queue
 from scaleout.serving.request import Request
+from scaleout.serving.speculation import lane_of
 from scaleout.serving.work import IDLE, StepTimer
 from scaleout.specs import Policy, ServingExperiment
 
@@ -29,6 +30,9 @@ _LAST = EventPriority(2)
 
 _CUT: tuple[Policy, ...] = ("chunked", "whole", "prefill-first")
 """Policies under which a new request may change the next step."""
+
+_MIXED: tuple[Policy, ...] = ("chunked", "whole")
+"""Policies under which replies go on beside prompts."""
 
 
 class Told(Protocol):
@@ -101,7 +105,8 @@ class Replica:
         self.load = 0
         """Tokens of all its requests."""
         self._plan, self._cut = PLANS[spec.policy], spec.policy in _CUT
-        self._closed = closed and stages == 1
+        self._mixed = spec.policy in _MIXED
+        self._closed = closed and stages == 1 and spec.speculation is None
         self._most = spec.max_sequences
         self._tokens = spec.max_batched_tokens
         self.ranks = [
@@ -109,10 +114,13 @@ class Replica:
             for _ in range(ranks)
         ]
         together = spec.policy == "static"
-        self._batches = [_Batch([Lane(rank, log, together=together) for rank in self.ranks]) for _ in range(stages)]
+        self._batches = [
+            _Batch([lane_of(spec.speculation, rank, log, together=together) for rank in self.ranks])
+            for _ in range(stages)
+        ]
         self._free_at = [0] * stages
         """When each stage has done all that was sent to it [tick]."""
-        self._due = False
+        self._due = self._lost = False
         self._rank_load = [0] * ranks
         self._rank_of: dict[int, int] = {}
 
@@ -127,6 +135,11 @@ class Replica:
     def running(self) -> int:
         """Requests with one."""
         return sum(len(lane.running) for batch in self._batches for lane in batch.lanes)
+
+    @property
+    def requests(self) -> int:
+        """Requests in it, those whose cache another has yet to take included."""
+        return len(self._rank_of)
 
     def rank_of(self, request: Request) -> int:
         """The attention rank that a request is on."""
@@ -160,11 +173,39 @@ class Replica:
         self.ranks[at].blocks.release(request, request.target)
         self._wake(at)
 
+    def drop(self, request: Request) -> None:
+        """The cache that a request waits for, or gets, is lost where it came from."""
+        at = self._rank_of[request.number]
+        queue = self.ranks[at].queue
+        for one in queue.drain():
+            if one is not request:
+                queue.push(one)
+        for batch in self._batches:
+            lane = batch.lanes[at]
+            if lane.arriving.pop(request.number, None):
+                lane.give_up(request, request.target)
+        self._gone(request)
+        self._wake(at)
+
+    def lose(self) -> list[Request]:
+        """Everything is lost. Those who waited here or had a seat; they have the tokens of all steps that are over."""
+        self._lost = True
+        found = []
+        for batch in self._batches:
+            self._break_off(batch)
+            for lane in batch.lanes:
+                found += lane.lose()
+        for rank in self.ranks:
+            found += rank.queue.drain()
+        self.log.courses[self.number].note(self.env.now, 0, 0, 0)
+        return found
+
     def _wake(self, at: int) -> None:
         """Batches that do nothing begin; where who waits first may get a seat, stretches are cut."""
         self._begin_later()
         for batch in self._batches:
-            if self._cut and batch.ahead:
+            # a rank without replies lets prompts in while others go on
+            if batch.ahead and (self._cut or not batch.lanes[at].decodes):
                 rank, request = self.ranks[at], self.ranks[at].queue.first()
                 if rank.seats and request is not None and rank.blocks.held(request.target) <= rank.blocks.free:
                     self._cut_short(batch)
@@ -178,7 +219,7 @@ class Replica:
     # --- steps -------------------------------------------------------------------------------------
 
     def _begin_later(self) -> None:
-        if not self._due:
+        if not self._due and not self._lost:
             self._due = True
             Alarm(self.env, 0, [self._begin_all], _LAST)
 
@@ -197,7 +238,11 @@ class Replica:
                 lane.join(request, request.joined)
             lane.ready.clear()
             self._make_room(lane)
+            if self._mixed:
+                lane.reserve()
             self._plan(lane, limits, now)
+            if lane.decoding_now and not self._mixed:
+                lane.reserve()
         works = tuple(lane.work() for lane in lanes)
         if all(work is IDLE for work in works):
             return
@@ -217,7 +262,7 @@ class Replica:
         if len(self._batches) == 1:
             return self._most
         there = max(len(rank.queue) + self._most - rank.seats for rank in self.ranks)
-        return min(self._most, -(-there // len(self._batches)))
+        return -(-min(self._most, there) // len(self._batches))
 
     def _make_room(self, lane: Lane) -> None:
         """Take seats away until every reply has a block for its next token."""
@@ -275,16 +320,11 @@ class Replica:
 
     def _ended(self, batch: _Batch) -> None:
         """Steps are over: tokens are there, sequences come and go, and the next step begins."""
-        now, log, number = self.env.now, self.log, self.number
+        now = self.env.now
         stretch, batch.stretch, at = batch.stretch, [], batch.start
         for count, ticks in stretch:
             at += count * ticks
-            log.steps[number] += count
-            log.busy[number] += count * ticks
-            for lane in batch.lanes:
-                if lane.decoding_now:
-                    log.decoded[number] += count * lane.decodes
-                    lane.advance(count, ticks, at)
+            self._pass(batch, count, ticks, at)
         for lane in batch.lanes:
             for request, chunk in lane.chunks:
                 request.prefilled += chunk
@@ -295,6 +335,31 @@ class Replica:
             for request in lane.ended() if lane.decodes or lane.together else ():
                 self._finish(request, now)
         self._begin_later()
+
+    def _pass(self, batch: _Batch, count: int, ticks: int, end: int) -> None:
+        """So many steps of so many ticks each are over; the last of them at a time [tick]."""
+        log, number = self.log, self.number
+        log.steps[number] += count
+        log.busy[number] += count * ticks
+        for lane in batch.lanes:
+            if lane.decoding_now:
+                log.decoded[number] += count * lane.decodes
+                lane.advance(count, ticks, end)
+
+    def _break_off(self, batch: _Batch) -> None:
+        """A stretch ends now; nothing comes of the step that is under way."""
+        now, at = self.env.now, batch.start
+        for count, ticks in batch.stretch:
+            done = min(count, (now - at) // ticks)
+            if done:
+                at += done * ticks
+                self._pass(batch, done, ticks, at)
+            if done < count:
+                self.log.busy[self.number] += now - at
+                break
+        if batch.alarm:
+            batch.alarm.cancel()
+        batch.stretch = []
 
     def _first_token(self, lane: Lane, request: Request, now: int) -> None:
         """A prompt is through, and with it a token of its reply is there."""
