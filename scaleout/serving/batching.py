@@ -30,21 +30,20 @@ Plan = Callable[[Lane, Limits, int], None]
 
 
 def _seat(lane: Lane, limits: Limits, now: int) -> Request | None:
-    """Who waits first gets a seat and blocks, if there are; of those whose cache is elsewhere, all that can."""
+    """Who waits first gets a seat and blocks, if there are."""
     rank = lane.rank
-    while rank.seats and len(lane.running) < limits.sequences and not lane.full:
-        request = rank.queue.first()
-        if request is None or not rank.blocks.admit(request, request.target):
-            return None
-        rank.queue.pop()
-        if request.scheduled < 0:
-            request.scheduled = now
-        lane.take(request)
-        if request.prefilled < request.target:
-            return request
-        lane.arriving[request.number] = request
-        rank.fetch(request)
-    return None
+    if not rank.seats or len(lane.running) >= limits.sequences or lane.full:
+        return None
+    request = rank.queue.first()
+    blocks = None if request is None else rank.blocks.admit(request)
+    if request is None or blocks is None:
+        return None
+    rank.queue.pop()
+    if request.scheduled < 0:
+        request.scheduled = now
+    lane.take(request)
+    lane.bring(request, blocks)
+    return request
 
 
 def _chunked(lane: Lane, limits: Limits, now: int) -> None:
@@ -55,30 +54,44 @@ def _chunked(lane: Lane, limits: Limits, now: int) -> None:
         if left <= 0:
             return
         chunk = min(left, request.target - request.prefilled)
-        lane.chunks.append((request, chunk))
+        lane.chunk(request, chunk)
         left -= chunk
     while left > 0:
         new = _seat(lane, limits, now)
         if new is None:
             return
+        if new.number in lane.arriving:
+            continue
         lane.prompts.append(new)
         chunk = min(left, new.target - new.prefilled)
-        lane.chunks.append((new, chunk))
+        lane.chunk(new, chunk)
         left -= chunk
 
 
 def _prompts(lane: Lane, limits: Limits, now: int, left: int) -> None:
     """Prompts in one piece until the step is full; one that is longer than a step waits for one of its own."""
+    # those whose beginning came from the host
+    for request in lane.prompts:
+        new = request.target - request.prefilled
+        if new > left and (lane.chunks or left < limits.tokens):
+            return
+        lane.chunk(request, new)
+        left -= new
     while True:
-        request = lane.rank.queue.first()
-        if request is None or (request.target > left and (lane.chunks or left < limits.tokens)):
+        first = lane.rank.queue.first()
+        if first is None or not lane.rank.blocks.fits(first):
             return
-        new = _seat(lane, limits, now)
-        if new is None:
+        if first.target - lane.rank.blocks.found(first) > left and (lane.chunks or left < limits.tokens):
             return
-        lane.prompts.append(new)
-        lane.chunks.append((new, new.target - new.prefilled))
-        left -= new.target - new.prefilled
+        seated = _seat(lane, limits, now)
+        if seated is None:
+            return
+        if seated.number in lane.arriving:
+            continue
+        new = seated.target - seated.prefilled
+        lane.prompts.append(seated)
+        lane.chunk(seated, new)
+        left -= new
 
 
 def _whole(lane: Lane, limits: Limits, now: int) -> None:

@@ -1,6 +1,6 @@
 """The cluster: requests come, a router sends them to replicas, and each ends in one way."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import simpy
@@ -9,13 +9,16 @@ from scaleout.engine.clock import Alarm, Clock
 from scaleout.errors import WorkloadError
 from scaleout.serving.arrivals import Source
 from scaleout.serving.failures import Outage, outages, schedule
+from scaleout.serving.host import Copy
+from scaleout.serving.live import Live
 from scaleout.serving.log import Log
 from scaleout.serving.replica import Replica
 from scaleout.serving.request import Request, State
 from scaleout.serving.router import Router
+from scaleout.serving.swap import HostLink, HostShare
 from scaleout.serving.transfer import Carrier
 from scaleout.serving.work import StepTimer
-from scaleout.specs import ServingExperiment
+from scaleout.specs import Pool, ServingExperiment
 
 __all__ = ["Cluster"]
 
@@ -43,6 +46,13 @@ class Cluster:
         Carries caches from replica to replica; None where none has to, or in no time.
     over
         Called when the last request has ended.
+    hosts
+        Of each pool: what the host holds for an attention rank.
+    copies
+        Carries blocks between a replica's attention rank and its host, given their numbers; None: over links that
+        are used for nothing else.
+    live
+        Runs steps on the network while others are on a replica's links; None where nobody ever is.
     closed
         False makes an event of every step; the times are the same.
     """
@@ -58,6 +68,9 @@ class Cluster:
         carrier: Carrier | None = None,
         over: Callable[[], None] | None = None,
         closed: bool = True,
+        hosts: Sequence[HostShare | None] | None = None,
+        copies: Callable[[int, int], Copy] | None = None,
+        live: Live | None = None,
     ) -> None:
         self.spec, self.env, self.source, self.carrier = spec, env or Clock(), source, carrier
         self.log = Log(sum(pool.replicas for pool in spec.pools))
@@ -67,15 +80,12 @@ class Cluster:
         """Of each replica: makes it, without a request."""
         self._decodes: set[int] = set()
         """Numbers of those that go on with what others have prefilled."""
-        for pool, timer, room in zip(spec.pools, timers, blocks, strict=True):
-            for _ in range(pool.replicas):
-                number = len(self._makes)
-                self._makes.append(
-                    partial(
-                        Replica, self.env, number, spec, (pool.pp, pool.dp), room, timer, self.log, self, closed=closed
-                    )
-                )
-                self.replicas.append(self._makes[number]())
+        for at, (pool, timer, room) in enumerate(zip(spec.pools, timers, blocks, strict=True)):
+            share = hosts[at] if hosts else None
+            for number in range(len(self._makes), len(self._makes) + pool.replicas):
+                make = partial(self._make, number, pool, timer, room, share, copies, live, closed=closed)
+                self._makes.append(make)
+                self.replicas.append(make())
                 if pool.role == "decode":
                     self._decodes.add(number)
         self.router = Router(spec.router, [one for one in self.replicas if one.number not in self._decodes])
@@ -92,6 +102,29 @@ class Cluster:
         self.seen = 0
         """Requests that have come, or will after a reply."""
         schedule(self.env, outages(spec.failures), self._lose, self._recover)
+
+    def _make(
+        self,
+        number: int,
+        pool: Pool,
+        timer: StepTimer,
+        room: int,
+        share: HostShare | None,
+        copies: Callable[[int, int], Copy] | None,
+        live: Live | None,
+        *,
+        closed: bool,
+    ) -> Replica:
+        """A replica without a request."""
+        hosted = None
+        if share is not None:
+            ranks = range(pool.dp)
+            ways = [copies(number, rank) if copies else HostLink(self.env, share).copy for rank in ranks]
+            hosted = share.blocks, ways
+        return Replica(
+            self.env, number, self.spec, (pool.pp, pool.dp), room, timer, self.log, self,
+            closed=closed, hosted=hosted, live=live,
+        )  # fmt: skip
 
     def run(self) -> Log:
         """Simulate until every request has ended.
@@ -233,7 +266,9 @@ class Cluster:
                     move.target.drop(request)
                     self._changed(move.target)
             elif move.target is old:
-                self._let_go(move)
+                del self._moving[request.number]
+                move.source.drop(request)
+                self._changed(move.source)
         for request in (found[at] for at in sorted(found)):
             if request.reply == request.outputs:
                 # it has all its tokens, and waited for others of its batch

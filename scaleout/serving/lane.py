@@ -26,10 +26,14 @@ class Rank:
         Who waits, the KV cache, and how many sequences may be worked on at a time.
     fetch
         Asks for the cache of a request that another replica holds.
+    swap
+        Who loses a seat has its cache kept in the host's memory, if there is room.
     """
 
-    def __init__(self, queue: Queue, blocks: Blocks, seats: int, fetch: Callable[[Request], None]) -> None:
-        self.queue, self.blocks, self.fetch = queue, blocks, fetch
+    def __init__(
+        self, queue: Queue, blocks: Blocks, seats: int, fetch: Callable[[Request], None], *, swap: bool = False
+    ) -> None:
+        self.queue, self.blocks, self.fetch, self.swap = queue, blocks, fetch, swap
         self.seats = seats
         """Those that are free."""
 
@@ -59,7 +63,7 @@ class Lane:
         self.chunks: list[tuple[Request, int]] = []
         """Of the step under way: prompts and how many of their tokens."""
         self.arriving: dict[int, Request] = {}
-        """Those of them whose cache is on its way from another replica."""
+        """Those of them whose cache is on its way, from another replica or the host."""
         self.ready: list[Request] = []
         """Those whose cache has come since the last step began."""
         self.full = False
@@ -151,8 +155,9 @@ class Lane:
 
     def reserve(self) -> None:
         """Take what the replies need for the next step, before prompts take it."""
-        self._reserved = self._takes[(self.steps + 1) % len(self._takes)]
-        self.rank.blocks.grow(self._reserved)
+        needed = self._takes[(self.steps + 1) % len(self._takes)]
+        self.rank.blocks.grow(needed - self._reserved)
+        self._reserved = needed
 
     def advance(self, steps: int, ticks: int, now: int) -> None:
         """So many decode steps of so many ticks each are over; the last of them now."""
@@ -179,6 +184,30 @@ class Lane:
         self.rank.seats -= 1
         request.state = "running"
         self.running[request.number] = request
+
+    def bring(self, request: Request, blocks: int) -> None:
+        """Somebody with a new seat waits for its cache, if that is elsewhere: so many blocks of it at the host."""
+        if not blocks and request.prefilled < request.target:
+            return
+        self.arriving[request.number] = request
+        host = self.rank.blocks.host
+        if blocks and host is not None:
+            host.bring(request, blocks)
+        else:
+            self.rank.fetch(request)
+
+    def arrive(self, request: Request) -> bool:
+        """The cache of one that has waited for it is there."""
+        if self.arriving.pop(request.number, None) is None:
+            return False
+        self.rank.blocks.fill(request, request.prefilled)
+        (self.ready if request.prefilled == request.target else self.prompts).append(request)
+        return True
+
+    def chunk(self, request: Request, tokens: int) -> None:
+        """The step has so many tokens of a prompt."""
+        self.chunks.append((request, tokens))
+        self.rank.blocks.fill(request, request.prefilled + tokens)
 
     def join(self, request: Request, now: int) -> None:
         """It decodes from the next step on; it has had a token now."""
@@ -257,17 +286,30 @@ class Lane:
                 self.leave(request)
         return list(self.running.values())
 
-    def preempt(self) -> Request:
-        """Who got a seat last gives it back, and will be computed again."""
+    def victim(self) -> Request | None:
+        """Who loses a seat first: the lowest priority that runs, where that is the order, and of equals who came last;
+        else who got a seat last.
+        """
         kept = self._done.keys() | self.arriving.keys()
-        request = next(one for one in reversed(self.running.values()) if one.number not in kept)
-        if request.steps:
-            tokens = self.leave(request)
+        able = (one for one in reversed(self.running.values()) if one.number not in kept)
+        if self.rank.queue.by_priority:
+            return min(able, key=lambda one: (one.priority, -one.number), default=None)
+        return next(able, None)
+
+    def preempt(self, request: Request) -> Request:
+        """One gives its seat back; its cache goes to the host, or will be computed again."""
+        if decoding := request.steps > 0:
+            tokens = there = self.leave(request)
         else:
             self.prompts.remove(request)
-            tokens = request.target
+            tokens, there = request.target, request.prefilled
         self.give_up(request, tokens)
-        request.prefilled, request.target = 0, request.inputs + request.reply
+        blocks = self.rank.blocks
+        if self.rank.swap and blocks.host is not None and blocks.host.swap(request, blocks.held(there)):
+            if decoding:
+                request.prefilled = request.target = tokens
+        else:
+            request.prefilled, request.target = 0, request.inputs + request.reply
         request.preempted += 1
         request.state = "waiting"
         return request

@@ -2,14 +2,28 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from scaleout.engine.clock import Alarm
 from scaleout.engine.program import ticks
 from scaleout.engine.quotient import Transfer
 from scaleout.engine.shared import Claim, SharedNetwork
+from scaleout.serving.work import Work
 
-__all__ = ["Segment", "alone", "carry_out"]
+__all__ = ["Live", "Segment", "alone", "carry_out"]
+
+
+class Live(Protocol):
+    """Runs steps of replicas on the network, where somebody else is on their links."""
+
+    def busy(self, replica: int) -> bool:
+        """Whether somebody is."""
+
+    def watch(self, replica: int, disturbed: Callable[[], None]) -> None:
+        """Have a call made whenever somebody comes."""
+
+    def carry_out(self, replica: int, works: tuple[Work, ...], done: Callable[[], None]) -> None:
+        """Carry out a step from now on, and make a call at its end."""
 
 
 class Segment(NamedTuple):

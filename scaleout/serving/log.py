@@ -59,6 +59,10 @@ class Log:
         self.inputs, self.outputs, self.state = array("q"), array("q"), array("b")
         self.scheduled, self.first, self.finish = array("q"), array("q"), array("q")
         self.cached, self.preempted, self.replica = array("q"), array("q"), array("q")
+        self.hosted = array("q")
+        """Of the cached tokens, those that came from the host's memory."""
+        self.host: Counter[str] = Counter()
+        """Of hosts: "swaps" and "loads", and blocks that went "out" and came "in"."""
         self.gaps: Counter[int] = Counter()
         """Time between two tokens of a reply [tick] -> how many such gaps."""
         self.courses = [Course() for _ in range(replicas)]
@@ -90,6 +94,7 @@ class Log:
         self.first.append(request.first)
         self.finish.append(request.finish)
         self.cached.append(request.cached)
+        self.hosted.append(request.hosted)
         self.preempted.append(request.preempted)
         self.replica.append(request.replica)
         self.end = max(self.end, request.finish)

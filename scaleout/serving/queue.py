@@ -15,13 +15,14 @@ class Queue:
     Parameters
     ----------
     order
-        See `Scheduler`. Who was preempted goes before all others of its kind.
+        See `Scheduler`. With "fcfs" who was preempted goes first; with the others it waits by the same order, and of
+        equals who came first goes first.
     """
 
     def __init__(self, order: Literal["fcfs", "priority", "shortest"]) -> None:
         self._fifo: deque[Request] | None = deque() if order == "fcfs" else None
         self._heap: list[tuple[int, int, Request]] = []
-        self._by_priority = order == "priority"
+        self.by_priority = order == "priority"
 
     def __len__(self) -> int:
         return len(self._heap) if self._fifo is None else len(self._fifo)
@@ -31,7 +32,7 @@ class Queue:
         if self._fifo is not None:
             self._fifo.append(request)
             return
-        rank = -request.priority if self._by_priority else request.inputs
+        rank = -request.priority if self.by_priority else request.inputs
         heapq.heappush(self._heap, (rank, request.number, request))
 
     def push_back(self, request: Request) -> None:
@@ -50,6 +51,14 @@ class Queue:
     def pop(self) -> Request:
         """Take who is next."""
         return heapq.heappop(self._heap)[2] if self._fifo is None else self._fifo.popleft()
+
+    def remove(self, request: Request) -> bool:
+        """Take one out, if it is here."""
+        all_ = self.drain()
+        for one in all_:
+            if one is not request:
+                self.push(one)
+        return len(self) < len(all_)
 
     def drain(self) -> list[Request]:
         """Everybody, in order; nobody is left."""

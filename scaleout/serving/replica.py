@@ -15,8 +15,11 @@ from simpy.events import EventPriority
 from scaleout.engine.clock import Alarm, Clock
 from scaleout.serving.batching import PLANS, Limits
 from scaleout.serving.blocks import Blocks
+from scaleout.serving.host import Copy, HostMemory
 from scaleout.serving.lane import Lane, Rank
+from scaleout.serving.live import Live
 from scaleout.serving.log import Log
+from scaleout.serving.prefix import PrefixBlocks
 from scaleout.serving.queue import Queue
 from scaleout.serving.request import Request
 from scaleout.serving.speculation import lane_of
@@ -83,6 +86,10 @@ class Replica:
         Of the KV cache on each attention rank.
     timer
         Times of steps.
+    hosted
+        Blocks that the host has room for, for each attention rank, and what carries them there and back.
+    live
+        Runs steps on the network while others are on the replica's links; with a pipeline steps never run there.
     closed
         False makes an event of every step; the times are the same.
     """
@@ -99,6 +106,8 @@ class Replica:
         told: Told,
         *,
         closed: bool = True,
+        hosted: tuple[int, Sequence[Copy]] | None = None,
+        live: Live | None = None,
     ) -> None:
         stages, ranks = shape
         self.env, self.number, self.timer, self.log, self.told = env, number, timer, log, told
@@ -109,10 +118,20 @@ class Replica:
         self._closed = closed and stages == 1 and spec.speculation is None
         self._most = spec.max_sequences
         self._tokens = spec.max_batched_tokens
+        self._forced = spec.scheduler.preempt_for == "waiting" and self._cut
+        hosts: Sequence[HostMemory | None] = [None] * ranks
+        if hosted is not None:
+            hosts = [HostMemory(hosted[0], copy, self.arrived, log.host) for copy in hosted[1]]
+        kind, swap = PrefixBlocks if spec.cache.prefix else Blocks, spec.scheduler.preemption == "swap"
         self.ranks = [
-            Rank(Queue(spec.scheduler.order), Blocks(blocks, spec.engine.block), spec.max_sequences, told.fetch)
-            for _ in range(ranks)
-        ]
+            Rank(
+                Queue(spec.scheduler.order), kind(blocks, spec.engine.block, host), spec.max_sequences, told.fetch,
+                swap=swap,
+            )
+            for host in hosts
+        ]  # fmt: skip
+        self._leaving: list[tuple[int, Request]] = []
+        """Those whose cache another replica has, and their rank; their blocks are given back between two steps."""
         together = spec.policy == "static"
         self._batches = [
             _Batch([lane_of(spec.speculation, rank, log, together=together) for rank in self.ranks])
@@ -120,6 +139,9 @@ class Replica:
         ]
         self._free_at = [0] * stages
         """When each stage has done all that was sent to it [tick]."""
+        self._live = live if stages == 1 else None
+        if self._live is not None:
+            self._live.watch(number, self._disturbed)
         self._due = self._lost = False
         self._rank_load = [0] * ranks
         self._rank_of: dict[int, int] = {}
@@ -157,33 +179,42 @@ class Replica:
         self._wake(at)
 
     def arrived(self, request: Request) -> None:
-        """The cache of a request has come from another replica; it decodes from the next step on."""
+        """The cache of a request has come, from another replica or the host; it goes on with the next step."""
         for batch in self._batches:
-            for lane in batch.lanes:
-                if lane.arriving.pop(request.number, None):
-                    lane.ready.append(request)
-                    if batch.ahead:
-                        self._cut_short(batch)
+            if any(lane.arrive(request) for lane in batch.lanes) and batch.ahead:
+                self._cut_short(batch)
         self._begin_later()
 
     def fetched(self, request: Request) -> None:
         """Another replica has the cache of a request."""
-        at = self._rank_of[request.number]
+        self._leaving.append((self._rank_of[request.number], request))
         self._gone(request)
-        self.ranks[at].blocks.release(request, request.target)
-        self._wake(at)
+        for batch in self._batches:
+            if batch.ahead:
+                self._cut_short(batch)
+        if not any(batch.stretch for batch in self._batches):
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """Blocks of those who are at another replica are free again."""
+        leaving, self._leaving = self._leaving, []
+        for at, request in leaving:
+            self.ranks[at].blocks.release(request, request.target)
+            self._wake(at)
 
     def drop(self, request: Request) -> None:
-        """The cache that a request waits for, or gets, is lost where it came from."""
-        at = self._rank_of[request.number]
-        queue = self.ranks[at].queue
-        for one in queue.drain():
-            if one is not request:
-                queue.push(one)
+        """A request does not go on here: the replica is lost that had its cache, or that was to take it from here."""
         for batch in self._batches:
-            lane = batch.lanes[at]
-            if lane.arriving.pop(request.number, None):
-                lane.give_up(request, request.target)
+            if batch.ahead:
+                self._catch_up(batch)
+        at = self._rank_of[request.number]
+        rank = self.ranks[at]
+        lane = next((one for batch in self._batches if request.number in (one := batch.lanes[at]).arriving), None)
+        if lane is not None:
+            del lane.arriving[request.number]
+            lane.give_up(request, request.target)
+        elif not rank.queue.remove(request):
+            rank.blocks.release(request, request.target)
         self._gone(request)
         self._wake(at)
 
@@ -192,7 +223,14 @@ class Replica:
         self._lost = True
         found = []
         for batch in self._batches:
-            self._break_off(batch)
+            if batch.ahead:
+                self._catch_up(batch)
+            if batch.stretch:
+                # nothing comes of the step under way
+                self.log.busy[self.number] += self.env.now - batch.start
+                batch.stretch = []
+            if batch.alarm:
+                batch.alarm.cancel()
             for lane in batch.lanes:
                 found += lane.lose()
         for rank in self.ranks:
@@ -207,8 +245,15 @@ class Replica:
             # a rank without replies lets prompts in while others go on
             if batch.ahead and (self._cut or not batch.lanes[at].decodes):
                 rank, request = self.ranks[at], self.ranks[at].queue.first()
-                if rank.seats and request is not None and rank.blocks.held(request.target) <= rank.blocks.free:
+                if request is not None and (
+                    (rank.seats and rank.blocks.fits(request)) or self._yields(batch.lanes[at], request)
+                ):
                     self._cut_short(batch)
+
+    def _yields(self, lane: Lane, request: Request) -> bool:
+        """Whether somebody loses a seat to one that waits."""
+        victim = lane.victim() if self._forced else None
+        return victim is not None and victim.priority < request.priority
 
     def _gone(self, request: Request) -> None:
         """It is not here any more."""
@@ -240,6 +285,7 @@ class Replica:
             self._make_room(lane)
             if self._mixed:
                 lane.reserve()
+            self._make_way(lane, limits)
             self._plan(lane, limits, now)
             if lane.decoding_now and not self._mixed:
                 lane.reserve()
@@ -249,13 +295,35 @@ class Replica:
         self.log.events += 1
         self._note(now)
         batch.start = now
-        if self._closed and not any(lane.chunks or lane.full for lane in lanes):
+        if self._live is not None and self._live.busy(self.number):
+            # how long it takes is known in the end
+            batch.stretch = [(1, 0)]
+            self._live.carry_out(self.number, works, lambda: self._carried_out(batch, now))
+            return
+        if self._closed and not any(lane.chunks or lane.full or self._pressed(lane) for lane in lanes):
             batch.stretch = self._steps_ahead(lanes)
             end = now + sum(count * ticks for count, ticks in batch.stretch)
         else:
             end = self._send(self.timer.stages(works))
             batch.stretch = [(1, end - now)]
         batch.alarm = Alarm(self.env, end - now, [lambda _: self._ended(batch)])
+
+    def _carried_out(self, batch: _Batch, start: int) -> None:
+        """A step on the network is over; unless the replica was lost meanwhile."""
+        if batch.stretch and batch.start == start:
+            batch.stretch = [(1, self.env.now - start)]
+            self._ended(batch)
+
+    def _disturbed(self) -> None:
+        """Others have come onto the links: the times of steps to come are not known any more."""
+        for batch in self._batches:
+            if batch.ahead:
+                self._cut_short(batch)
+
+    def _pressed(self, lane: Lane) -> bool:
+        """Whether one that waits may take somebody's seat before the next step, when room has become less."""
+        first = lane.rank.queue.first() if self._forced else None
+        return first is not None and self._yields(lane, first)
 
     def _share(self) -> int:
         """Sequences of one attention rank that a batch may hold: with a pipeline, its part of all."""
@@ -268,12 +336,30 @@ class Replica:
         """Take seats away until every reply has a block for its next token."""
         lane.full = False
         while lane.decodes and lane.room() < 1:
-            lane.rank.queue.push_back(lane.preempt())
+            victim = lane.victim()
+            if victim is None:
+                return
+            lane.rank.queue.push_back(lane.preempt(victim))
             lane.full = True
         if lane.full and lane.together:
             # they wait for nobody any more
-            for request in lane.ended():
+            done = lane.ended()
+            for request in done:
                 self._finish(request, self.env.now)
+            lane.full = not done
+
+    def _make_way(self, lane: Lane, limits: Limits) -> None:
+        """Take seats away from lower priorities for one that waits, until it has a seat and room."""
+        rank = lane.rank
+        while self._forced and not lane.full:
+            first, victim = rank.queue.first(), lane.victim()
+            if first is None or victim is None or victim.priority >= first.priority:
+                return
+            if rank.seats and len(lane.running) < limits.sequences and rank.blocks.fits(first):
+                return
+            rank.queue.push_back(lane.preempt(victim))
+            if self._mixed:
+                lane.reserve()
 
     def _steps_ahead(self, lanes: Sequence[Lane]) -> list[tuple[int, int]]:
         """Decode steps until a sequence ends or has no room: how many, of how many ticks."""
@@ -312,11 +398,7 @@ class Replica:
                 break
             kept.append((count, ticks))
             spent -= count * ticks
-        if batch.alarm:
-            batch.alarm.cancel()
-        batch.stretch = kept
-        end = batch.start + sum(count * ticks for count, ticks in kept)
-        batch.alarm = Alarm(self.env, end - self.env.now, [lambda _: self._ended(batch)])
+        self._end_at(batch, batch.start, kept)
 
     def _ended(self, batch: _Batch) -> None:
         """Steps are over: tokens are there, sequences come and go, and the next step begins."""
@@ -334,6 +416,8 @@ class Replica:
             lane.chunks.clear()
             for request in lane.ended() if lane.decodes or lane.together else ():
                 self._finish(request, now)
+        if self._leaving:
+            self._give_back()
         self._begin_later()
 
     def _pass(self, batch: _Batch, count: int, ticks: int, end: int) -> None:
@@ -346,20 +430,28 @@ class Replica:
                 log.decoded[number] += count * lane.decodes
                 lane.advance(count, ticks, end)
 
-    def _break_off(self, batch: _Batch) -> None:
-        """A stretch ends now; nothing comes of the step that is under way."""
+    def _catch_up(self, batch: _Batch) -> None:
+        """Steps of a stretch that are over count now; the one under way is the last of it."""
         now, at = self.env.now, batch.start
         for count, ticks in batch.stretch:
-            done = min(count, (now - at) // ticks)
+            # none of a step whose length is not known yet
+            done = min(count, (now - at) // ticks) if ticks else 0
             if done:
                 at += done * ticks
                 self._pass(batch, done, ticks, at)
             if done < count:
-                self.log.busy[self.number] += now - at
-                break
+                for lane in batch.lanes if at > batch.start else ():
+                    lane.reserve()
+                self._end_at(batch, at, [(1, ticks)])
+                return
+
+    def _end_at(self, batch: _Batch, start: int, stretch: list[tuple[int, int]]) -> None:
+        """Steps began at a time [tick] and take so long."""
         if batch.alarm:
             batch.alarm.cancel()
-        batch.stretch = []
+        batch.start, batch.stretch = start, stretch
+        end = start + sum(count * ticks for count, ticks in stretch)
+        batch.alarm = Alarm(self.env, end - self.env.now, [lambda _: self._ended(batch)])
 
     def _first_token(self, lane: Lane, request: Request, now: int) -> None:
         """A prompt is through, and with it a token of its reply is there."""

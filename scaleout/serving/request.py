@@ -32,9 +32,9 @@ class Request:
     """
 
     __slots__ = (
-        "arrival", "block_tokens", "blocks", "born", "cached", "client", "finish", "first", "inputs", "joined",
-        "number", "outputs", "preempted", "prefilled", "priority", "replica", "reply", "scheduled", "session", "state",
-        "steps", "target",
+        "arrival", "block_tokens", "blocks", "born", "cached", "client", "finish", "first", "hosted", "inputs",
+        "joined", "number", "outputs", "preempted", "prefilled", "priority", "replica", "reply", "scheduled", "session",
+        "state", "steps", "target",
     )  # fmt: skip
 
     def __init__(
@@ -66,7 +66,9 @@ class Request:
         self.steps = 0
         """Decode steps that it takes from there on; 0 while it does not decode."""
         self.cached = 0
-        """Tokens that were found in the prefix cache."""
+        """Tokens that were found in the prefix cache when it first got a seat."""
+        self.hosted = 0
+        """Those of them that came from the host's memory."""
         self.preempted = 0
         self.replica = -1
 

@@ -85,7 +85,10 @@ class Scheduler:
         Prompt and reply together [token]; None for the model's.
     preemption
         What is done with a sequence that the KV cache has no room for: its cache is thrown away and
-        computed again, or kept in the host's memory.
+        computed again, or kept in the host's memory, where that has room (`Cache.host`).
+    preempt_for
+        With order "priority", for whom the lowest priority that runs loses its seat: for replies that run and need
+        a block (vLLM since its engine V1), or also for one that waits with a higher priority (vLLM's V0).
     """
 
     policy: Policy | None = None
@@ -94,9 +97,12 @@ class Scheduler:
     max_batched_tokens: Count | None = None
     max_length: Count | None = None
     preemption: Literal["recompute", "swap"] = "recompute"
+    preempt_for: Literal["replies", "waiting"] = "replies"
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.preempt_for == "waiting" and self.order != "priority":
+            raise SpecError(f"scheduler.preempt_for: 'waiting' needs order 'priority', not {self.order!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
