@@ -68,12 +68,12 @@ def spec(pools: tuple[Pool, ...] = (Pool(),), *, model: object = MODEL, schedule
 
 def run(
     rows: Iterable[tuple[int, ...]], experiment: ServingExperiment, *, blocks: int = 4000, closed: bool = True,
-    timer: object = None,
+    timer: object = None, hosts: list | None = None,
 ) -> tuple[Log, Cluster]:  # fmt: skip
     """Rows are (arrival, inputs, outputs, ...) as `Request` takes them."""
     requests = [Request(at, *row) for at, row in enumerate(rows)]
     timers = [timer or Linear(stages=pool.pp) for pool in experiment.pools]
-    cluster = Cluster(experiment, Listed(requests), timers, [blocks] * len(timers), closed=closed)
+    cluster = Cluster(experiment, Listed(requests), timers, [blocks] * len(timers), closed=closed, hosts=hosts)
     return cluster.run(), cluster
 
 

@@ -10,7 +10,8 @@ from made_up import Linear, left_behind, run, spec, table
 
 from scaleout.serving.failures import Outage, outages
 from scaleout.serving.request import STATES
-from scaleout.specs import POLICIES, Failure, Pool, Router, Speculation
+from scaleout.serving.swap import HostShare
+from scaleout.specs import POLICIES, Cache, Failure, Pool, Router, Speculation
 
 TICK = 1e-12
 SERVED, REJECTED, FAILED = (STATES.index(name) for name in ("served", "rejected", "failed"))
@@ -88,6 +89,35 @@ def test_many_steps_at_once_are_equal_to_single_steps(rows, policy, pools, failu
     assert table(log) == table(single)
     assert log.gaps == single.gaps and log.retries == single.retries
     assert log.steps == single.steps and log.busy == single.busy and log.decoded == single.decoded
+
+
+@given(
+    rows=made_up.rows, policy=st.sampled_from(POLICIES), pools=several, failures=failures, blocks=st.integers(50, 120),
+    most=st.integers(1, 20), host=st.none() | st.integers(0, 60), forced=st.booleans(), prefix=st.booleans(),
+    speculation=speculations,
+)  # fmt: skip
+@settings(max_examples=150, deadline=None)
+def test_the_same_with_prefixes_priorities_and_caches_at_the_host(
+    rows, policy, pools, failures, blocks, most, host, forced, prefix, speculation
+):
+    # every third prompt begins like the one before it
+    rows = [
+        (*row, at % 3, at // 3, tuple(at * 50 + block - 50 * (at % 3 == 1) for block in range(row[1] // 16)), 16)
+        for at, row in enumerate(rows)
+    ]
+    scheduler = {"policy": policy, "max_sequences": most, "preemption": "swap" if host is not None else "recompute"}
+    if forced:
+        scheduler |= {"order": "priority", "preempt_for": "waiting"}
+    experiment = spec(
+        pools, scheduler=scheduler, failures=tuple(failures), cache=Cache(prefix=prefix), speculation=speculation,
+        router=Router(policy="prefix"),
+    )  # fmt: skip
+    hosts = None if host is None else [HostShare(host, 3e-10, 1e-11)] * len(pools)
+    log, cluster = run(rows, experiment, blocks=blocks, hosts=hosts)
+    assert sorted(log.number) == list(range(len(rows)))
+    assert left_behind(cluster, blocks, most) == []
+    single, _ = run(rows, experiment, blocks=blocks, hosts=hosts, closed=False)
+    assert table(log) == table(single) and log.gaps == single.gaps and log.cached == single.cached
 
 
 STEP = 1000  # ticks of every step
