@@ -49,7 +49,8 @@ def serving_assumptions(spec: ServingExperiment, rooms: Sequence[Room]) -> tuple
             f"engine {engine.name} {engine.version}",
             f"{describe(engine.kernel_gap, 's')} between kernels; host: {describe(engine.step_overhead, 's')} a step "
             f"and {describe(engine.sequence_overhead, 's')} a sequence"
-            + (", beside the step before" if engine.overlapped else ""),
+            + (", beside the step before" if engine.overlapped else "")
+            + _doubts(engine.unverified),
             engine.source,
             not engine.unverified,
         ),
@@ -59,7 +60,7 @@ def serving_assumptions(spec: ServingExperiment, rooms: Sequence[Room]) -> tuple
             + f", {engine.memory_share:.0%} of HBM {'in all' if engine.memory_rule == 'total' else 'of what is free'}",
             engine.source,
         ),
-        _row(f"{system.name}: links", _links(spec), system.source, not system.unverified),
+        _row(f"{system.name}: links", _links(spec) + _doubts(system.unverified), system.source, not system.unverified),
         _row(
             f"{system.library.name} {system.library.version}",
             f"all-reduce below {describe(own, 'byte')} in a node by the engine itself"
@@ -92,6 +93,10 @@ def _links(spec: ServingExperiment) -> str:
     up, net = spec.system.scale_up, spec.system.network
     port = f"{describe(net.payload, 'byte/s')} a network port" if net.payload else "no network"
     return f"{describe(up.payload, 'byte/s')} in the node, {port}"
+
+
+def _doubts(unverified: Sequence[str]) -> str:
+    return f" (unverified: {', '.join(unverified)})" if unverified else ""
 
 
 def _checked(name: str, unverified: Sequence[str]) -> bool:

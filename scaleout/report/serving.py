@@ -129,7 +129,9 @@ def draw_course(result: Served) -> "Figure":
         axes = figure.subplots(4, 1, sharex=True)
         scale, unit = _unit(course)
         time = np.array(course.time) / scale
-        for label, values, colour in (("came", course.came, OTHER_COLOUR), ("ended", course.ended, GROUP_COLOURS[0])):
+        rates = [("came", course.came, OTHER_COLOUR), ("ended", course.ended, GROUP_COLOURS[0])]
+        # of those that all came at once there is no rate to show
+        for label, values, colour in rates[result.stability == "offline" :]:
             _stairs(axes[0], time[::_TOGETHER], _joined(values), label, colour)
         axes[0].set_ylabel("requests\n[1/s]")
         _legend(axes[0], 2)

@@ -52,6 +52,7 @@ CASES: dict[str, Callable[[], Figure]] = {
     "course": lambda: draw_course(served()[0]),
     "pools": lambda: draw_course(served(pools=ROLES, cache={})[0]),
     "many replicas": lambda: draw_course(served(pools=[{"replicas": 64}])[0]),
+    "offline": lambda: draw_course(served(requests={**SMALL["requests"], "arrivals": {"process": "offline"}})[0]),
     "requests": lambda: draw_requests(request_bars(served()[1]), "requests"),
     "one token": lambda: draw_latency(served(requests={**SMALL["requests"], "output": {"mean": 1}})[0]),
     "one request": lambda: draw_course(served(requests={**SMALL["requests"], "count": 1})[0]),
