@@ -1,18 +1,23 @@
-"""Simulate LLM training on many accelerators: time, memory, and what bounds them.
+"""Simulate LLM training and serving on many accelerators: time, memory, and what bounds them.
 
     import scaleout
 
     spec = scaleout.experiment("llama-3.1-405b-16k", ("layout.vpp=4",))
     result = scaleout.simulate(spec)
 
+    spec = scaleout.serving_experiment("llama3-70b-poisson", ("requests.arrivals.rate=4",))
+    result = scaleout.serve(spec)
+
 Names are imported when they are first used, so that ``import scaleout`` is cheap.
 """
 
 import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scaleout.capacity import Capacity, capacity
     from scaleout.collective import CollectiveTable, collective_table
     from scaleout.comparison import Comparison, compare
     from scaleout.errors import (
@@ -24,20 +29,46 @@ if TYPE_CHECKING:
         WorkloadError,
     )
     from scaleout.io.catalogue import list_names, load, schema
-    from scaleout.io.experiments import experiment
+    from scaleout.io.experiments import experiment, serving_experiment
     from scaleout.io.graphs import from_networkx, load_topology, read_topology, write_topology
     from scaleout.io.huggingface import read_huggingface
+    from scaleout.io.serving import serve
     from scaleout.result import Result
     from scaleout.scaling import Scaling, scaling_table
+    from scaleout.served import Served
     from scaleout.simulate import record, simulate
     from scaleout.space import Outcomes, analyse_many, design_space
-    from scaleout.specs import Batch, Chip, Fault, Layout, Model, Slow, Stack, System, TrainingExperiment
+    from scaleout.specs import (
+        Arrivals,
+        Batch,
+        Cache,
+        Chip,
+        Failure,
+        Fault,
+        InferenceEngine,
+        Layout,
+        Length,
+        Model,
+        Pool,
+        Requests,
+        Router,
+        Routing,
+        Scheduler,
+        ServingExperiment,
+        Slo,
+        Slow,
+        Speculation,
+        Stack,
+        System,
+        TrainingExperiment,
+    )
     from scaleout.stragglers import Stragglers, straggler_table
     from scaleout.training.registry import register_schedule
     from scaleout.training.schedules import Pass
     from scaleout.validation.kinds import validate
 
 _HOMES = {
+    "scaleout.capacity": ("Capacity", "capacity"),
     "scaleout.collective": ("CollectiveTable", "collective_table"),
     "scaleout.comparison": ("Comparison", "compare"),
     "scaleout.errors": (
@@ -49,14 +80,39 @@ _HOMES = {
         "WorkloadError",
     ),
     "scaleout.io.catalogue": ("list_names", "load", "schema"),
-    "scaleout.io.experiments": ("experiment",),
+    "scaleout.io.experiments": ("experiment", "serving_experiment"),
     "scaleout.io.graphs": ("from_networkx", "load_topology", "read_topology", "write_topology"),
     "scaleout.io.huggingface": ("read_huggingface",),
+    "scaleout.io.serving": ("serve",),
     "scaleout.result": ("Result",),
     "scaleout.scaling": ("Scaling", "scaling_table"),
+    "scaleout.served": ("Served",),
     "scaleout.simulate": ("record", "simulate"),
     "scaleout.space": ("Outcomes", "analyse_many", "design_space"),
-    "scaleout.specs": ("Batch", "Chip", "Fault", "Layout", "Model", "Slow", "Stack", "System", "TrainingExperiment"),
+    "scaleout.specs": (
+        "Arrivals",
+        "Batch",
+        "Cache",
+        "Chip",
+        "Failure",
+        "Fault",
+        "InferenceEngine",
+        "Layout",
+        "Length",
+        "Model",
+        "Pool",
+        "Requests",
+        "Router",
+        "Routing",
+        "Scheduler",
+        "ServingExperiment",
+        "Slo",
+        "Slow",
+        "Speculation",
+        "Stack",
+        "System",
+        "TrainingExperiment",
+    ),
     "scaleout.stragglers": ("Stragglers", "straggler_table"),
     "scaleout.training.registry": ("register_schedule",),
     "scaleout.training.schedules": ("Pass",),
@@ -66,22 +122,37 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __version__ = "0.1.0"
 __all__ = [
+    "Arrivals",
     "Batch",
+    "Cache",
+    "Capacity",
     "Chip",
     "CollectiveTable",
     "Comparison",
+    "Failure",
     "Fault",
+    "InferenceEngine",
     "Layout",
+    "Length",
     "MeasurementError",
     "Model",
     "Outcomes",
     "Pass",
     "PlanError",
+    "Pool",
+    "Requests",
     "Result",
+    "Router",
+    "Routing",
     "ScaleoutError",
     "Scaling",
+    "Scheduler",
+    "Served",
+    "ServingExperiment",
+    "Slo",
     "Slow",
     "SpecError",
+    "Speculation",
     "Stack",
     "Stragglers",
     "System",
@@ -89,6 +160,7 @@ __all__ = [
     "TrainingExperiment",
     "WorkloadError",
     "analyse_many",
+    "capacity",
     "collective_table",
     "compare",
     "design_space",
@@ -103,6 +175,8 @@ __all__ = [
     "register_schedule",
     "scaling_table",
     "schema",
+    "serve",
+    "serving_experiment",
     "simulate",
     "straggler_table",
     "validate",
@@ -114,11 +188,19 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'scaleout' has no attribute {name!r}")
     value = getattr(import_module(_HOME_OF[name]), name)
-    # that import may have put the module of the same name in place of the function
-    if (module := sys.modules.get("scaleout.simulate")) is not None:
-        globals()["simulate"] = module.simulate
     globals()[name] = value
     return value
+
+
+class _Package(ModuleType):
+    """Keeps functions that are called as their modules: importing a module would put it in their place."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (isinstance(value, ModuleType) and name in _HOME_OF):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

@@ -9,10 +9,12 @@ from typing import Any
 from scaleout.errors import SpecError
 from scaleout.specs.fields import FrozenDict, plain
 
-__all__ = ["FORMAT", "PART_WORDS", "Assumption", "Beside", "ErrorBand", "LinkUse", "Memory", "Result"]
+__all__ = ["EVALUATORS", "FORMAT", "PART_WORDS", "Assumption", "Beside", "ErrorBand", "LinkUse", "Memory", "Result"]
 
 FORMAT = 4
 """Version of the JSON form; a reader refuses others."""
+EVALUATORS = ("event", "analytic")
+"""What makes a result."""
 PART_WORDS = {
     "exposed_tp": "waiting for tensor-parallel transfers",
     "exposed_cp": "waiting for context-parallel transfers",
@@ -265,6 +267,8 @@ class Result:
             data = json.loads(text)
             if not isinstance(data, dict):
                 raise SpecError("result: not a scaleout result: expected one object")
+            if data.get("kind") == "serving":
+                raise SpecError("result: is one of serving; expected one of training")
             if data.get("format") != FORMAT:
                 raise SpecError(f"result: format {data.get('format')!r} is not readable; expected {FORMAT}")
             known = [f.name for f in fields(cls)]

@@ -4,18 +4,24 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from scaleout.arrays import Floats
+from scaleout.errors import SpecError
 from scaleout.specs.fields import FrozenDict, plain
 
-__all__ = ["SERVED_FORMAT", "Sensitivity", "Served", "Share", "Spread", "Stability", "stability_of"]
+__all__ = [
+    "CURVE", "SERVED_FORMAT", "Band", "Course", "Floor", "Level", "PoolCourse", "Sensitivity", "Served", "Share",
+    "Spread", "Stability",
+]  # fmt: skip
 
-SERVED_FORMAT = 1
+SERVED_FORMAT = 2
 """Version of the JSON form."""
-Stability = Literal["stable", "backlogged", "overloaded"]
+Stability = Literal["stable", "backlogged", "overloaded", "offline"]
+CURVE = (*(n / 100 for n in range(1, 100)), 0.995, 0.999, 1.0)
+"""Shares of the values at which a `Spread` keeps its curve."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +34,8 @@ class Spread:
         Of values; all others are 0 where there are none.
     mean, p50, p90, p99, max
         Of them; a percentile is the smallest value that so many are not above.
+    curve
+        The smallest value that each share of `CURVE` is not above; empty where there are no values.
     """
 
     count: int
@@ -36,27 +44,46 @@ class Spread:
     p90: float
     p99: float
     max: float
+    curve: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, values: Floats) -> "Spread":
         """Of values [s]."""
-        if not len(values):
-            return cls(count=0, mean=0.0, p50=0.0, p90=0.0, p99=0.0, max=0.0)
-        p50, p90, p99 = np.quantile(values, (0.5, 0.9, 0.99), method="inverted_cdf").tolist()
-        return cls(count=len(values), mean=float(values.mean()), p50=p50, p90=p90, p99=p99, max=float(values.max()))
+        return cls._of(np.sort(values), None)
 
     @classmethod
     def counted(cls, counts: Mapping[int, int], unit: float) -> "Spread":
         """Of values that came so many times, in a unit [s]."""
-        if not counts:
-            return cls.of(np.zeros(0))
         values = np.array(sorted(counts), dtype=np.int64)
-        times = np.array([counts[value] for value in values.tolist()], dtype=np.int64)
-        ends, seconds = np.cumsum(times), values * unit
-        total = int(ends[-1])
-        p50, p90, p99 = (float(seconds[np.searchsorted(ends, math.ceil(share * total))]) for share in (0.5, 0.9, 0.99))
-        mean = float((seconds * times).sum() / total)
-        return cls(count=total, mean=mean, p50=p50, p90=p90, p99=p99, max=float(seconds[-1]))
+        return cls._of(
+            (values * unit).astype(np.float64), np.array([counts[value] for value in values.tolist()], dtype=np.int64)
+        )
+
+    @classmethod
+    def _of(cls, values: Floats, times: "np.ndarray[Any, np.dtype[np.int64]] | None") -> "Spread":
+        """Of sorted values, each so many times; None: once."""
+        if not len(values):
+            return cls(count=0, mean=0.0, p50=0.0, p90=0.0, p99=0.0, max=0.0)
+        total = len(values) if times is None else int(times.sum())
+        # in whole numbers, so that a share of 0.07 of 100 values is 7 of them
+        places = np.array([max(1, -(-round(share * 1000) * total // 1000)) for share in (*CURVE, 0.5, 0.9, 0.99)])
+        at = places - 1 if times is None else np.searchsorted(np.cumsum(times), places)
+        *curve, p50, p90, p99 = values[at].tolist()
+        mean = math.fsum(values.tolist()) if times is None else math.fsum((values * times).tolist())
+        return cls(
+            count=total, mean=mean / total, p50=p50, p90=p90, p99=p99, max=float(values[-1]), curve=tuple(curve)
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """Something over time: its mean, and what it is not above for so much of the time."""
+
+    mean: float
+    p50: float
+    p90: float
+    p99: float
+    max: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +102,12 @@ class Share:
         Share of the time that a step was under way [1].
     batch
         Sequences that decoded in a step, on the average.
+    running, waiting
+        Sequences that were worked on, and requests without a seat, over time.
     blocks
         Of its KV cache, on all attention ranks.
-    cache_mean, cache_peak
-        Share of them in use, over time and at most [1].
-    waiting_mean, waiting_peak
-        Requests without a seat.
+    cache
+        Share of them in use, over time [1].
     """
 
     pool: int
@@ -89,11 +116,63 @@ class Share:
     steps: int
     busy: float
     batch: float
+    running: Level
+    waiting: Level
     blocks: int
-    cache_mean: float
-    cache_peak: float
-    waiting_mean: float
-    waiting_peak: int
+    cache: Level
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Band:
+    """A number for each stretch of time: over the replicas of a pool the mean, the least and the most."""
+
+    mean: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolCourse:
+    """A pool over time; each value is the mean over a stretch.
+
+    Parameters
+    ----------
+    role, replicas
+        Of the pool.
+    running, waiting
+        Sequences that are worked on, and requests without a seat, of a replica.
+    cache
+        Share of its KV blocks in use [1].
+    """
+
+    role: str
+    replicas: int
+    running: Band
+    waiting: Band
+    cache: Band
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """Requests and replicas over time, in stretches of equal length.
+
+    Parameters
+    ----------
+    time
+        Ends of the stretches, from the first arrival on [s]; one more than there are values.
+    came, ended
+        Requests that came and ended [1/s].
+    waiting
+        Requests that came and had never had a seat, over all replicas.
+    pools
+        Of each pool.
+    """
+
+    time: tuple[float, ...]
+    came: tuple[float, ...]
+    ended: tuple[float, ...]
+    waiting: tuple[float, ...]
+    pools: tuple[PoolCourse, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +196,26 @@ class Sensitivity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Floor:
+    """What no request can be served faster than, alone on an empty machine.
+
+    Parameters
+    ----------
+    prompt
+        Tokens of the prompt that it is said of, the shortest.
+    ttft, tpot
+        Its time to the first token, and per token after it [s].
+    weights
+        Of the latter, the time to read a chip's weights once at the peak rate of its HBM [s].
+    """
+
+    prompt: int
+    ttft: float
+    tpot: float
+    weights: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
     """A simulated stream of requests.
 
@@ -129,7 +228,8 @@ class Served:
     requests
         How many came, were served, rejected and failed.
     tokens
-        Of prompts and replies of those served, and of prompts those found in the prefix cache.
+        Of prompts and replies of those served, and of prompts those found in the prefix cache; of these,
+        the ones that came from the host's memory.
     duration
         From the first arrival to the last end [s].
     ttft, tpot, gap, latency, queue
@@ -141,22 +241,33 @@ class Served:
         Share of the requests that came, that were served and kept what is promised [1]; None without a promise.
     goodput
         Those over the duration [1/s].
+    missed
+        Share of the requests that came, that missed each promise [1].
+    floor
+        What no request can be served faster than.
     preemptions
         Sequences that lost their seat for want of room.
+    host
+        Caches that were swapped out and loaded, and blocks that went out to hosts and came in.
     hit_rate
         Share of the prompts' tokens found in the prefix cache [1].
     stability
-        "stable"; "backlogged": requests wait, but not ever more of them; "overloaded": ever more.
+        "stable"; "backlogged": requests wait or pile up, but not ever more for all that is seen; "overloaded":
+        ever more; "offline": all came at once, and nothing is to be kept up with.
     sensitivity
-        Where requests wait.
-    error_band
-        How far the time of a step may be off [1].
+        Near saturation: where requests wait or pile up, or a token takes three times what it takes alone.
+    error_band, error_parts
+        How far the time of a step may be off, and what each kind of time contributes [1].
+    step
+        What the time of steps is made of, by kind [1].
     replicas
         Of each replica.
     memory
         HBM of a chip of each pool by kind [byte].
     transfers
         KV caches that went from replica to replica: how many, bytes, and their time on the average [s].
+    course
+        Over time.
     warnings, assumptions
         What the figures rest on.
     """
@@ -177,46 +288,88 @@ class Served:
     tokens_per_second: float
     attainment: float | None
     goodput: float | None
+    missed: Mapping[str, float]
+    floor: Floor
     preemptions: int
+    host: Mapping[str, int]
     hit_rate: float
     stability: Stability
     sensitivity: Sensitivity | None
     error_band: float
+    error_parts: Mapping[str, float]
+    step: Mapping[str, float]
     replicas: tuple[Share, ...]
     memory: tuple[Mapping[str, float], ...]
     transfers: Mapping[str, float]
+    course: Course
     warnings: tuple[str, ...] = ()
     assumptions: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("experiment", "requests", "tokens", "transfers"):
+        for name in ("experiment", "requests", "tokens", "transfers", "host", "missed", "error_parts", "step"):
             object.__setattr__(self, name, FrozenDict(getattr(self, name)))
+        for name in ("memory", "assumptions"):
+            object.__setattr__(self, name, tuple(FrozenDict(one) for one in getattr(self, name)))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it, in SI units."""
-        return {"format": SERVED_FORMAT, **{f.name: plain(getattr(self, f.name)) for f in fields(self)}}
+        """As JSON takes it, in SI units; ``curve`` says at which shares the curves of spreads are kept."""
+        values = {f.name: plain(getattr(self, f.name)) for f in fields(self)}
+        return {"format": SERVED_FORMAT, "kind": "serving", "curve": list(CURVE), **values}
 
     def to_json(self) -> str:
-        """The same as text."""
+        """The same as text; equal results give equal text."""
         return json.dumps(self.to_dict(), indent=2)
 
+    @classmethod
+    def from_json(cls, text: str) -> "Served":
+        """Read what `to_json` wrote; a ``run`` block beside the result is left out.
 
-def stability_of(arrivals: Floats, ends: Floats, waits: Floats, latency: float) -> Stability:
-    """Whether requests wait, and ever more of them.
+        Raises
+        ------
+        SpecError
+            The text is not JSON, not a result of serving, or of another format.
+        """
+        try:
+            data = json.loads(text)
+            if not isinstance(data, dict) or data.get("kind") != "serving":
+                raise SpecError("result: not a result of scaleout run of a serving experiment")
+            if data.get("format") != SERVED_FORMAT:
+                raise SpecError(f"result: format {data.get('format')!r} is not readable; expected {SERVED_FORMAT}")
+            known = [f.name for f in fields(cls)]
+            if missing := [name for name in known if name not in data]:
+                raise SpecError(f"result: not a scaleout result: {', '.join(missing)}: missing")
+            return cls(**_read({name: data[name] for name in known}))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            if isinstance(error, SpecError):
+                raise
+            raise SpecError(f"result: not a scaleout result: {error}") from None
 
-    Of a stream that can be kept up with, as many are in the system when the last comes as halfway; of
-    one that cannot, more by a share of all that came in between.
-    """
-    if not len(arrivals):
-        return "stable"
-    arrivals, ends = np.sort(arrivals), np.sort(ends)
-    half, last = arrivals[len(arrivals) // 2], arrivals[-1]
 
-    def inside(time: float) -> int:
-        return int(np.searchsorted(arrivals, time, "right") - np.searchsorted(ends, time, "right"))
-
-    middle, end = inside(half), inside(last)
-    came = len(arrivals) - len(arrivals) // 2
-    if end - middle > max(0.05 * came, 3.0 * math.sqrt(max(end, 1))):
-        return "overloaded"
-    return "backlogged" if len(waits) and waits.mean() > 0.1 * latency else "stable"
+def _read(values: dict[str, Any]) -> dict[str, Any]:
+    """Values of a result in their types."""
+    for name in ("ttft", "tpot", "gap", "latency", "queue"):
+        values[name] = Spread(**{**values[name], "curve": tuple(values[name]["curve"])})
+    if values["stability"] not in get_args(Stability):
+        raise SpecError(
+            f"result: stability: {values['stability']!r:.40} is not one of {', '.join(get_args(Stability))}"
+        )
+    values["sensitivity"] = Sensitivity(**values["sensitivity"]) if values["sensitivity"] else None
+    values["floor"] = Floor(**values["floor"])
+    levels = ("running", "waiting", "cache")
+    values["replicas"] = tuple(
+        Share(**{**row, **{name: Level(**row[name]) for name in levels}}) for row in values["replicas"]
+    )
+    course = values["course"]
+    pools = tuple(
+        PoolCourse(
+            role=row["role"],
+            replicas=row["replicas"],
+            **{name: Band(**{key: tuple(row[name][key]) for key in ("mean", "low", "high")}) for name in levels},
+        )
+        for row in course["pools"]
+    )
+    values["course"] = Course(
+        **{name: tuple(course[name]) for name in ("time", "came", "ended", "waiting")}, pools=pools
+    )
+    values["warnings"] = tuple(values["warnings"])
+    return values

@@ -11,16 +11,13 @@ from scaleout.evaluate.links import link_use
 from scaleout.evaluate.ranges import range_warnings
 from scaleout.hardware.formats import format_of
 from scaleout.models import training_flops
-from scaleout.result import Beside, Memory, Result
+from scaleout.result import EVALUATORS, Beside, Memory, Result
 from scaleout.specs import TrainingExperiment
 from scaleout.training.memory import check_fits, stage_peaks
 from scaleout.training.mixed import mean_peak, seats
 from scaleout.training.step import build
 
 __all__ = ["EVALUATORS", "record", "simulate"]
-
-EVALUATORS = ("event", "analytic")
-"""What `simulate` may run on."""
 
 
 def simulate(experiment: TrainingExperiment, *, fold: bool = True, evaluator: str = "event") -> Result:

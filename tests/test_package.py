@@ -30,6 +30,12 @@ def test_simulate_is_the_function_whatever_is_used_before(first: str) -> None:
     assert run(sys.executable, "-c", code).stdout.strip() == "simulate"
 
 
+@pytest.mark.parametrize("name", ["simulate", "serve", "capacity"])
+def test_a_function_stays_one_when_its_module_is_imported(name: str) -> None:
+    code = f"import scaleout; from scaleout.{name} import {name} as f; print(callable(scaleout.{name}), callable(f))"
+    assert run(sys.executable, "-c", code).stdout.strip() == "True True"
+
+
 def test_importing_loads_no_heavy_library() -> None:
     heavy = "('ray', 'matplotlib', 'numba', 'pandas', 'pydantic', 'networkx', 'scipy')"
     code = f"import sys, scaleout.simulate; print([m for m in {heavy} if m in sys.modules])"

@@ -181,8 +181,14 @@ def fit_decode(chip: Chip, kernel: str, kv_dtype: str, rows: Measurements) -> Fi
         start = replace(start, largest_group=_NEVER, head_overhead=0.0)
         for name in ("head_overhead", "single_overhead", "single_tile", "l2_ratio", "resident_blocks"):
             del free[name]
-        if len(set(shapes[:, 0].tolist())) > 1 and shapes[:, 0].min() == 1.0:
-            start = replace(start, grouping=3 * _US, launch=3 * _US, group_overhead=4 * _US)
+        if kernel != "trtllm" and shapes[:, 0].min() == 1.0:
+            # its blocks take more than half of the shared memory of the cores that such tables are of
+            choices["blocks_per_core"] = (1,)
+            # from the middle of what the first such tables say; far off, launch takes up what blocks cost
+            start = replace(
+                start, grouping=5 * _US, launch=3.4 * _US, group_overhead=3 * _US, group_tile=1.8 * _US,
+                reduction=1.5 * _US, part_overhead=0.25 * _US, hbm_efficiency=0.93,
+            )  # fmt: skip
             free["grouping"] = (1e-3 * _US, 10 * _US)
 
     def predict(constants: DecodeConstants) -> Floats:

@@ -17,7 +17,7 @@ from scaleout.calibration.command import carry_out, parser
 from scaleout.calibration.training import Measured, read_measured
 from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.errors import MeasurementError, ScaleoutError
-from scaleout.evaluate import evaluate
+from scaleout.evaluate.event import evaluate
 
 __all__ = ["MECHANISMS", "ablate", "errors"]
 

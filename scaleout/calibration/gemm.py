@@ -139,10 +139,12 @@ def _rounded(found: GemmConstants) -> GemmConstants:
     return replace(found, **changes)  # type: ignore[arg-type]
 
 
-def calibrate(chip: Chip, dtype: str, measured: Measured) -> tuple[GemmConstants, list[str]]:
+def calibrate(
+    chip: Chip, dtype: str, measured: Measured, menus: Sequence[Menu] = MENUS
+) -> tuple[GemmConstants, list[str]]:
     """Constants from the rows that are not held out, and lines on how well they do on both parts."""
     held = held_out((n, k) for _, n, k in measured.shapes.tolist())
-    found = fit(chip, dtype, measured[~held])
+    found = fit(chip, dtype, measured[~held], menus)
     times = simulate(replace(chip, gemm={dtype: found}), dtype, measured.shapes)
     errors = np.abs(times / measured.seconds - 1.0)
     bounds = {
@@ -188,11 +190,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command: fit, print, and with --write put into the chip files."""
     made = parser("gemm", __doc__, "CSV with the columns " + ", ".join(COLUMNS))
     made.add_argument("--dtype", action="append", help="all dtypes of the table otherwise")
+    made.add_argument("--splits", type=int, nargs="+", help="parts into which the library splits k, rising from 1")
     options = made.parse_args(arguments)
-    return carry_out(lambda: _calibrate(options.table, options.chip, options.dtype, options.write))
+    menus = MENUS
+    if options.splits:
+        menus = tuple(menu._replace(splits=tuple(options.splits)) for menu in MENUS if len(menu.splits) > 1)
+    return carry_out(lambda: _calibrate(options.table, options.chip, options.dtype, menus, options.write))
 
 
-def _calibrate(table: Path, names: list[str] | None, dtypes: list[str] | None, write: bool) -> None:
+def _calibrate(
+    table: Path, names: list[str] | None, dtypes: list[str] | None, menus: Sequence[Menu], write: bool
+) -> None:
     chips, wanted = known_chips(), {chip.name for chip in chosen_chips(names)}
     print(f"{'chip and dtype':28} {'rows':12} mean, median and 90th percentile of |simulated / measured - 1|")
     # 16-bit constants first: the launch time of the others is theirs
@@ -204,7 +212,7 @@ def _calibrate(table: Path, names: list[str] | None, dtypes: list[str] | None, w
         if name not in wanted or (dtypes and dtype not in dtypes):
             continue
         chip = chips[name]
-        found, lines = calibrate(chip, dtype, measured)
+        found, lines = calibrate(chip, dtype, measured, menus)
         before = chip.gemm.get(dtype)
         # fused experts are fitted on their own
         found = dated(replace(found, grouped=before.grouped if before else None), before)

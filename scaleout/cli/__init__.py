@@ -8,7 +8,8 @@ import click
 __all__ = ["main"]
 
 _VERBS = {
-    "run": "Simulate one experiment.",
+    "run": "Simulate one experiment, of training or of serving.",
+    "capacity": "The highest rate of requests that keeps what is promised.",
     "compare": "Two experiments or results side by side.",
     "collective": "Time one collective operation by size.",
     "stragglers": "What a slow chip costs, by its place in the job.",
@@ -56,12 +57,14 @@ class _Lazy(click.Group):
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="scaleout")
 def cli() -> None:
-    """Simulate LLM training on many accelerators.
+    """Simulate LLM training and serving on many accelerators.
 
     \b
     Examples:
       scaleout run
       scaleout run experiment.yaml --set layout.pp=4 --set chips=128
+      scaleout run llama3-70b-poisson
+      scaleout capacity llama3-70b-poisson
       scaleout compare before.yaml after.yaml
       scaleout collective all_reduce --system dgx-h100 --nodes 2
       scaleout show systems

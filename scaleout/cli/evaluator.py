@@ -2,7 +2,7 @@
 
 import click
 
-from scaleout.simulate import EVALUATORS
+from scaleout.result import EVALUATORS
 
 __all__ = ["evaluator_option"]
 

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from scaleout.cli.chips import parse_chips, print_scaling
 from scaleout.cli.evaluator import evaluator_option
 from scaleout.cli.progress import progress
 from scaleout.errors import SpecError
-from scaleout.evaluate.event import Recording
-from scaleout.io.experiments import experiment
+from scaleout.io.experiments import any_experiment
 from scaleout.report.files import figure_file, output_folder, write_all, write_figure
-from scaleout.result import Result
-from scaleout.simulate import record, simulate
+from scaleout.specs import ServingExperiment
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from scaleout.evaluate.event import Recording
+    from scaleout.result import Result
 
 __all__ = ["command"]
 
@@ -76,6 +76,12 @@ _WHAT = {
     metavar="FILE",
     help="Draw the passes of every pipeline stage over the step into a .png or .svg file.",
 )
+@click.option(
+    "--gantt",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Of serving: draw the first requests one by one into a .png or .svg file.",
+)
 @click.option("--no-fold", is_flag=True, help="Simulate every rank; the result is the same.")
 @evaluator_option
 def command(
@@ -88,12 +94,13 @@ def command(
     links: Path | None,
     memory: Path | None,
     pipeline: Path | None,
+    gantt: Path | None,
     no_fold: bool,
     evaluator: str,
 ) -> None:
-    """Simulate one training step of FILE: a YAML file or the name of a shipped experiment.
+    """Simulate FILE: a YAML file or the name of a shipped experiment.
 
-    Without FILE: Llama-3.1 405B on 16,384 H100.
+    Of training one step, of serving a stream of requests. Without FILE: Llama-3.1 405B on 16,384 H100.
 
     \b
     Examples:
@@ -105,7 +112,23 @@ def command(
       scaleout run --evaluator analytic
       scaleout run --links links.png --memory memory.svg
       scaleout run --set layout.schedule=zb-v --set layout.vpp=2 --pipeline pipeline.svg
+      scaleout run llama3-70b-poisson --set requests.arrivals.rate=4
     """
+    spec = any_experiment(file, settings)
+    name = Path(file).name.removesuffix(".yaml").removesuffix(".yml")
+    if isinstance(spec, ServingExperiment):
+        from scaleout.cli.serving import run_serving
+
+        training_only = {
+            "--chips": chips is not None, "--weak": weak, "--links": links is not None, "--memory": memory is not None,
+            "--pipeline": pipeline is not None, "--no-fold": no_fold, "--evaluator analytic": evaluator == "analytic",
+        }  # fmt: skip
+        if asked := [option for option, there in training_only.items() if there]:
+            raise SpecError(f"{asked[0]}: is for training, and {file} is a serving experiment; leave it out")
+        run_serving(spec, out or (None if as_json else Path("results") / name), as_json, gantt)
+        return
+    if gantt is not None:
+        raise SpecError(f"--gantt: is for serving, and {file} is a training experiment; leave it out")
     drawn = _drawn(links, memory, pipeline)
     if drawn and (chips is not None or evaluator == "analytic"):
         raise SpecError(
@@ -115,9 +138,10 @@ def command(
         raise SpecError("--weak: goes with --chips, whose rows it changes")
     if no_fold and evaluator == "analytic":
         raise SpecError("--no-fold: the analytic evaluator has no ranks that it could unfold; take --evaluator event")
+    from scaleout.cli.chips import parse_chips, print_scaling
+    from scaleout.simulate import record, simulate
+
     counts = None if chips is None else parse_chips(chips)
-    spec = experiment(file, settings)
-    name = Path(file).name.removesuffix(".yaml").removesuffix(".yml")
     # beside a figure and a timeline of the other evaluator it would be taken for theirs
     name += "-analytic" if evaluator == "analytic" else ""
     folder = out or (None if as_json else Path("results") / name)
@@ -162,7 +186,7 @@ def command(
         click.echo("no figure and no timeline, for which it takes --evaluator event")
 
 
-def _files(text: str, result: Result, recording: Recording | None) -> dict[str, bytes]:
+def _files(text: str, result: "Result", recording: "Recording | None") -> dict[str, bytes]:
     """Figure, timeline and result, by file name."""
     written = {"result.json": (text + "\n").encode()}
     if recording is None:
@@ -183,7 +207,7 @@ class _Figure(NamedTuple):
     path: Path
     kind: str
     words: str
-    draw: Callable[[Result, Recording], "Figure"]
+    draw: "Callable[[Result, Recording], Figure]"
 
 
 def _drawn(links: Path | None, memory: Path | None, pipeline: Path | None) -> list[_Figure]:
@@ -196,20 +220,20 @@ def _drawn(links: Path | None, memory: Path | None, pipeline: Path | None) -> li
     return [_Figure(name, path, figure_file(path), words, draw) for name, path, words, draw in asked if path]
 
 
-def _draw_links(result: Result, recording: Recording) -> "Figure":
+def _draw_links(result: "Result", recording: "Recording") -> "Figure":
     from scaleout.report.links import draw_links, link_panels
 
     panels = link_panels(recording.topology, recording.busy_links())
     return draw_links(panels, f"{result.name}: links over the step")
 
 
-def _draw_memory(result: Result, recording: Recording) -> "Figure":
+def _draw_memory(result: "Result", recording: "Recording") -> "Figure":
     from scaleout.report.memory import draw_memory, memory_table
 
     return draw_memory(memory_table(result, recording))
 
 
-def _draw_pipeline(result: Result, recording: Recording) -> "Figure":
+def _draw_pipeline(result: "Result", recording: "Recording") -> "Figure":
     from scaleout.report.pipeline import draw_pipeline, pipeline_table
 
     return draw_pipeline(pipeline_table(recording, result.name))

@@ -16,7 +16,14 @@ from scaleout.units import describe
 
 __all__ = ["command"]
 
-_LISTS = {"chips": "chip", "systems": "system", "models": "model", "stacks": "stack", "experiments": "training"}
+_LISTS = {
+    "chips": ("chip",),
+    "systems": ("system",),
+    "models": ("model",),
+    "stacks": ("stack",),
+    "engines": ("engine",),
+    "experiments": ("training", "serving"),
+}
 
 
 @click.command()
@@ -36,7 +43,9 @@ _LISTS = {"chips": "chip", "systems": "system", "models": "model", "stacks": "st
 def command(
     what: str, name: str | None, nodes: int | None, chips: int | None, plot: Path | None, as_json: bool
 ) -> None:
-    """List chips, systems, models, stacks, experiments or topologies, or print what WHAT, a name, stands for.
+    """List what there is, or print what WHAT, a name, stands for.
+
+    Lists: chips, systems, models, stacks and engines (software of training and of serving), experiments, topologies.
 
     topology NAME prints counts, degrees, distances and bisection of a system, or of a topology by name or
     path (.yaml, .graphml, .json, .xml, .txt; docs/graphs.md), and draws it.
@@ -74,15 +83,13 @@ def command(
         _one(kind, what, as_json)
 
 
-def _list(kind: str, as_json: bool) -> None:
-    rows = summary(kind)
-    if kind == "model":
-        rows = [_count(row) for row in rows]
+def _list(kinds: tuple[str, ...], as_json: bool) -> None:
+    rows = [(kind, _count(row) if kind == "model" else row) for kind in kinds for row in summary(kind)]
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        click.echo(json.dumps([row for _, row in rows], indent=2))
         return
-    width = max((len(row["name"]) for row in rows), default=0)
-    for row in rows:
+    width = max((len(row["name"]) for _, row in rows), default=0)
+    for kind, row in rows:
         try:
             words = row.get("error") or _line(kind, row)
         except (KeyError, TypeError, ValueError) as error:
@@ -109,6 +116,10 @@ def _line(kind: str, row: dict[str, Any]) -> str:
             return _system_line(row)
         case "stack":
             return str(row["version"])
+        case "engine":
+            return f"{row['version']}, {row.get('policy', 'chunked')}"
+        case "serving":
+            return f"{row.get('model', '')} served on {row.get('system', '')}"
         case _:
             return f"{row.get('model', '')} on {row.get('chips', 0):,} chips of {row.get('system', '')}"
 
@@ -137,7 +148,7 @@ def _system_line(row: dict[str, Any]) -> str:
 
 
 def _one(kind: str, name: str, as_json: bool) -> None:
-    if kind == "training":
+    if kind in ("training", "serving"):
         click.echo(f"# {find(kind, name)}\n{read(kind, name)}".rstrip())
         return
     spec = load(kind, name)

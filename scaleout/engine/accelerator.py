@@ -3,6 +3,7 @@
 A step of a stream that waits is begun by what it waits for, so only what takes time is an event.
 """
 
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ from scaleout.engine.contention import NOTHING, Contention, Kernels, Stretch, Ta
 from scaleout.engine.flows import FlowNetwork
 from scaleout.engine.program import COMPUTE, STREAMS, TICKS_PER_SECOND, Job
 from scaleout.engine.quotient import Quotient, Transfer
-from scaleout.engine.runs import Known, Pattern, Step, Track, compile_class
+from scaleout.engine.runs import Known, Steps, Track, compile_class
 from scaleout.engine.timeline import ClassTimeline, Timeline
 from scaleout.errors import WorkloadError
 
@@ -30,23 +31,27 @@ class _Meetings:
     def __init__(self, env: Clock, network: FlowNetwork, wiring: Quotient) -> None:
         self.env, self.network = env, network
         self._members = [len(orbit.members) for orbit in wiring.orbits]
-        self._arrived: dict[tuple[int, int, int], int] = {}
-        self._open: dict[tuple[int, int], list[_Stream]] = {}
+        # by place and orbit, and by number and orbit
+        self._arrived: dict[int, int] = {}
+        self._open: dict[int, list[_Stream]] = {}
 
     def arrive(self, cls: int, role: int, transfer: Transfer, stream: "_Stream") -> None:
         """Report one member: its stream is told when the transfer starts, and when it is over."""
-        orbit = transfer.orbit
-        if self._members[orbit] == 1:
+        orbit, orbits = transfer.orbit, len(self._members)
+        members = self._members[orbit]
+        if members == 1:
             stream.start()
             self.network.start(transfer, [stream.end])
             return
-        number = self._arrived.get((orbit, cls, role), 0)
-        self._arrived[orbit, cls, role] = number + 1
-        present = self._open.pop((orbit, number), None) or []
+        # a role is 0 or 1
+        place = (2 * cls + role) * orbits + orbit
+        number = self._arrived.get(place, 0)
+        self._arrived[place] = number + 1
+        present = self._open.setdefault(number * orbits + orbit, [])
         present.append(stream)
-        if len(present) < self._members[orbit]:
-            self._open[orbit, number] = present
+        if len(present) < members:
             return
+        del self._open[number * orbits + orbit]
         for member in present:
             member.start()
         self.network.start(transfer, [member.end for member in present])
@@ -103,39 +108,40 @@ class _Busy:
 class _Stream:
     """A stream of a class: carries out its steps in order."""
 
-    __slots__ = ("_later", "owner", "step")
+    __slots__ = ("_alarm", "_later", "owner", "step")
 
-    def __init__(self, owner: "Accelerator", steps: tuple[Step, ...]) -> None:
+    def __init__(self, owner: "Accelerator", steps: Steps) -> None:
         self.owner = owner
-        self._later = iter(steps)
+        self._alarm: Alarm | None = None
+        self._later = steps.each()
         self.step = next(self._later)
 
     def begin(self) -> None:
         """Begin the step that is next, once all that it waits for has ended."""
         owner = self.owner
-        op, waits, task = self.step
+        op, waits, (duration, transfer, role, held, _, stretch) = self.step
         for other in waits:
             if owner.ended[other] < 0:
                 owner.waiting.setdefault(other, []).append(self)
                 return
-        owner.arrived[op] = now = owner.env.now
-        if task.transfer is not None:
-            if task.held != NOTHING:
-                owner.take(task.held)
-            owner.meetings.arrive(owner.cls, task.role, task.transfer, self)
+        owner.arrived[op] = owner.env.now
+        if transfer:
+            if held:
+                owner.take(held)
+            owner.meetings.arrive(owner.cls, role, transfer, self)
+        elif stretch:
+            owner.busy[op] = _Busy(stretch, owner.taken, self)
+        elif self._alarm:
+            self._alarm.again(duration)
         else:
-            owner.started[op] = now
-            if task.stretch is None:
-                Alarm(owner.env, task.duration, [self.end])
-            else:
-                owner.busy[op] = _Busy(task.stretch, owner.taken, self)
+            self._alarm = Alarm(owner.env, duration, [self.end])
 
     def start(self) -> None:
         """The transfer of this step starts: a collective holds its cores before."""
         op, _, task = self.step
         self.owner.started[op] = self.owner.env.now
-        if task.taken != NOTHING:
-            self.owner.take(task.taken - task.held)
+        if task.taken:
+            self.owner.take(task.taken - (task.held or NOTHING))
 
     def worked(self, busy: _Busy) -> None:
         """The kernels of this step have ended."""
@@ -149,7 +155,7 @@ class _Stream:
         """The step has ended; others may wait for it."""
         owner = self.owner
         op, _, task = self.step
-        if task.taken != NOTHING:
+        if task.taken:
             owner.take(NOTHING - task.taken)
         owner.ended[op] = owner.env.now
         following = next(self._later, None)
@@ -170,15 +176,16 @@ class Accelerator:
         self, env: Clock, cls: int, track: Track, ops: int, meetings: _Meetings, ended: Callable[[], None] | None
     ) -> None:
         self.env, self.cls, self.track, self.meetings = env, cls, track, meetings
-        self._open, self._ended = sum(map(bool, track.steps)), ended
-        self.arrived, self.started, self.ended = [-1] * ops, [-1] * ops, [-1] * ops
+        self._open, self._ended = sum(bool(steps.ops) for steps in track.steps), ended
+        # of int64, so that they need not be converted
+        self.arrived, self.started, self.ended = (array("q", [-1]) * ops for _ in range(3))
         self.waiting: dict[int, list[_Stream]] = {}
         self.taken = NOTHING
         self.busy: dict[int, _Busy] = {}
         self.disturbed: dict[int, Ints] = {}
         """Times of each run that transfers may disturb, by its last operation."""
         for steps in track.steps:
-            if steps:
+            if steps.ops:
                 _Stream(self, steps).begin()
 
     def close(self) -> None:
@@ -195,7 +202,9 @@ class Accelerator:
 
     def record(self) -> ClassTimeline:
         """Times of all operations, those inside runs filled in."""
-        arrived, started, ended = (np.array(t, dtype=np.int64) for t in (self.arrived, self.started, self.ended))
+        arrived, started, ended = (np.array(t) for t in (self.arrived, self.started, self.ended))
+        # what is no transfer starts as it arrives
+        started = np.where(started < 0, arrived, started)
         local = self.track.local
         for begin, end, lows in self._runs():
             last = local[lows + len(begin) - 1]
@@ -207,18 +216,20 @@ class Accelerator:
 
     def _runs(self) -> Iterator[tuple[Ints, Ints, Ints]]:
         """Start and end of each operation of runs that went alike, and where in `local` these runs begin."""
-        alike: dict[int, tuple[Ints, Ints, list[int]]] = {}
-        for kind, low, high in self.track.runs:
-            times: Pattern | Ints = self.track.patterns[kind]
-            if self.track.patterns[kind].stretch is not None:
-                last = int(self.track.local[high - 1])
-                if last not in self.disturbed:
-                    # of one operation, on record by itself
-                    continue
-                times = self.disturbed[last]
-            alike.setdefault(id(times), (times[0], times[1], []))[2].append(low)
-        for begin, end, lows in alike.values():
-            yield begin, end, np.array(lows)
+        track = self.track
+        for kind, pattern in enumerate(track.patterns):
+            lows = track.lows[track.kinds == kind]
+            if pattern.stretch is None:
+                yield pattern.begin, pattern.end, lows
+                continue
+            alike: dict[int, tuple[Ints, list[int]]] = {}
+            for low, last in zip(lows.tolist(), track.local[lows + len(pattern.end) - 1].tolist(), strict=True):
+                # one of one operation is on record by itself
+                if last in self.disturbed:
+                    times = self.disturbed[last]
+                    alike.setdefault(id(times), (times, []))[1].append(low)
+            for (begin, end), some in alike.values():
+                yield begin, end, np.array(some)
 
 
 class Lineup:
@@ -316,8 +327,9 @@ def _check_ended(job: Job, wiring: Quotient, accelerators: list[Accelerator]) ->
     stuck = []
     for accelerator in accelerators:
         for steps in accelerator.track.steps:
-            first = next((op for op, *_ in steps if accelerator.ended[op] < 0), None)
-            if first is not None:
+            # a stream that has ended its last has ended all
+            if steps.ops and accelerator.ended[steps.ops[-1]] < 0:
+                first = next(op for op in steps.ops if accelerator.ended[op] < 0)
                 stuck.append((int(wiring.representatives[accelerator.cls]), first))
     if stuck:
         raise WorkloadError(stuck_at(job, stuck))

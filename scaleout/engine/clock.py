@@ -23,20 +23,26 @@ class Clock(simpy.Environment):
         while queue:
             now, _, _, event = heappop(queue)
             self._now = self.now = now  # type: ignore[assignment]
-            calls, event.callbacks = event.callbacks, None  # type: ignore[assignment]
             count += 1
-            for call in calls:
+            for call in event.callbacks:
                 call(event)
         return count
 
 
 class Alarm(simpy.Event):
-    """An event `delay` ticks from now that makes these calls."""
+    """An event `delay` ticks from now that makes these calls; once it has rung it may be set again."""
+
+    _ok, _value = True, None
 
     def __init__(self, env: Clock, delay: int, calls: Calls, priority: EventPriority = NORMAL) -> None:
-        self.env, self.callbacks, self._ok, self._value = env, calls, True, None
+        self.env, self.callbacks = env, calls
         # as env.schedule, without the call
-        heappush(env._queue, (env._now + delay, priority, next(env._eid), self))
+        heappush(env._queue, (env.now + delay, priority, next(env._eid), self))
+
+    def again(self, delay: int) -> None:
+        """Ring once more, so many ticks from now."""
+        env: Clock = self.env  # type: ignore[assignment]
+        heappush(env._queue, (env.now + delay, NORMAL, next(env._eid), self))
 
     def cancel(self) -> None:
         """Make none of the calls."""

@@ -86,6 +86,8 @@ class FlowNetwork:
         self._touched: dict[int, Flow] = {}
         self._heap: list[tuple[int, int, Flow]] = []
         self._rates: dict[tuple[int, ...], dict[int, float]] = {}
+        self._alone: dict[int, int] = {}
+        """Ticks of legs at their rate alone, by place."""
         self._next_key = 0
         self._wake_at = -1
         self._solve_due = False
@@ -123,9 +125,15 @@ class FlowNetwork:
             users[link][flow.key] = flow
             load[link] += share
         if free and flow.leg.alone:
-            self._run_at(flow, flow.leg.alone, now)
+            if scale == 1.0:
+                total = self._alone.get(flow.place)
+                if total is None:
+                    total = self._alone[flow.place] = ticks(flow.leg.size / flow.leg.alone)
+                flow.rate, flow.total, flow.finish = flow.leg.alone, total, now + total
+            else:
+                self._run_at(flow, flow.leg.alone, now)
         if flow.total:
-            flow.alarm = Alarm(self.env, flow.finish - now + flow.latency, [partial(self._passed, flow)])
+            flow.alarm = Alarm(self.env, flow.total + flow.latency, [partial(self._passed, flow)])
         else:
             # less than a tick is left to the end of the instant
             flow.rate = 0.0
@@ -146,17 +154,23 @@ class FlowNetwork:
         """The last byte is through."""
         self._note(flow, flow.finish, 1.0 - flow.done)
         flow.finish = -2
+        key, users, load, shared = flow.key, self._users, self._load, not flow.alarm
         for link, share in self._shares[flow.leg.index]:
-            del self._users[link][flow.key]
-            if not flow.alarm and self._load[link] > _FULL:
-                self._touched.update(self._users[link])
-            self._load[link] -= share
+            del users[link][key]
+            if shared and load[link] > _FULL:
+                self._touched.update(users[link])
+            load[link] -= share
 
     def _passed(self, flow: Flow, event: simpy.Event) -> None:
         """A transfer that shared nothing is over, its latency too."""
         if flow.finish != -2:
             self._leave(flow)
-        for call in self._then(flow.rest, flow.ends, flow.scale):
+        # the two name each other
+        flow.alarm = None
+        if flow.rest:
+            self._begin(flow.rest, flow.ends, flow.scale)
+            return
+        for call in flow.ends:
             call(event)
 
     def _solve_later(self) -> None:
@@ -179,10 +193,12 @@ class FlowNetwork:
     def _component(self, flow: Flow) -> list[Flow]:
         """All transfers that are linked to this one by shared links that may bind."""
         found, queue = {flow.key: flow}, [flow]
+        seen: set[int] = set()
         for member in queue:
             for link in member.leg.links:
                 users = self._users[link]
-                if len(users) > 1 and self._load[link] > _FULL:
+                if len(users) > 1 and self._load[link] > _FULL and link not in seen:
+                    seen.add(link)
                     for key, other in users.items():
                         if key not in found:
                             found[key] = other
@@ -199,11 +215,15 @@ class FlowNetwork:
             self.solves += 1
             if len(self._rates) >= _KEPT:
                 self._rates.clear()
-            rates = dict(zip(active, self._wiring.rates(active).tolist(), strict=True))
+            rates = dict(zip(active, self._solved(active).tolist(), strict=True))
             self._rates[active] = rates
         for flow in component:
             self._watch(flow)
             self._set_rate(flow, rates[flow.leg.index])
+
+    def _solved(self, active: tuple[int, ...]) -> Floats:
+        """Fair rates of legs that are active together [byte/s]."""
+        return self._wiring.rates(active)
 
     def _watch(self, flow: Flow) -> None:
         """From now on it matters to others when the last byte is through."""

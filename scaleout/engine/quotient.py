@@ -6,7 +6,7 @@ Without folding every class has one member and the same code runs.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
@@ -117,6 +117,8 @@ class Wiring:
         Of each link class [byte/s]; 0 is dead.
     bandwidth
         Of each link [byte/s], shape (links,).
+    known
+        Rates that were asked for before; wirings that differ but in sizes share them.
     """
 
     start: int
@@ -125,9 +127,15 @@ class Wiring:
     caps: Floats | Sequence[float]
     capacity: Floats
     bandwidth: Floats
+    known: dict[tuple[int, ...], Floats] = field(default_factory=dict)
 
     def rates(self, active: tuple[int, ...]) -> Floats:
         """Max-min rates of legs that are active together [byte/s]."""
+        if active not in self.known:
+            self.known[active] = self._rates(active)
+        return self.known[active]
+
+    def _rates(self, active: tuple[int, ...]) -> Floats:
         loads = [self.loads[index] for index in active]
         link, weight, count = (np.concatenate(column) for column in zip(*loads, strict=True))
         used, compact = np.unique(link, return_inverse=True)
@@ -231,7 +239,7 @@ def sized(unit: Quotient, job: Job) -> Quotient:
             Leg(leg.index, nbytes * share, leg.links, leg.alone, leg.latency)
             for leg, (nbytes, share) in zip(epoch.legs, sizes, strict=True)
         )
-        epochs.append(Wiring(epoch.start, legs, epoch.loads, epoch.caps, epoch.capacity, epoch.bandwidth))
+        epochs.append(replace(epoch, legs=legs))
     first = epochs[0].legs
     transfers = {
         key: Transfer(old.orbit, old.message, old.algorithm, tuple(first[leg.index] for leg in old.legs), old.private)

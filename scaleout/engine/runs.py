@@ -11,7 +11,9 @@ Beside transfers that take cores or HBM, what a stretch takes is found anew unde
 stretch of one.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +23,7 @@ from scaleout.engine.contention import NOTHING, Kernels, Row, Stretch, Taken, le
 from scaleout.engine.program import COLLECTIVE, COMPUTE, RECEIVE, STREAMS, Job, Program, ticks
 from scaleout.engine.quotient import Quotient, Transfer
 
-__all__ = ["Step", "Task", "Track", "compile_class"]
+__all__ = ["Step", "Steps", "Task", "Track", "compile_class"]
 
 
 class Pattern(NamedTuple):
@@ -46,7 +48,7 @@ class Task(NamedTuple):
     transfer, role
         Of a communication: what it carries, and which side this is.
     held, taken
-        By a communication, of the rank's cores and HBM: from its arrival on, and from its start on.
+        By a communication, of the rank's cores and HBM: from its arrival on, and from its start on; None for nothing.
     stretch
         Of a compute operation or a run that what is taken may disturb.
     """
@@ -54,14 +56,26 @@ class Task(NamedTuple):
     duration: int
     transfer: Transfer | None = None
     role: int = 0
-    held: Taken = NOTHING
-    taken: Taken = NOTHING
+    held: Taken | None = None
+    taken: Taken | None = None
     stretch: Stretch | None = None
 
 
 Step = tuple[int, tuple[int, ...], Task]
 """What one stream does next: the operation whose end the step reports, of a run the last; operations of other
 streams that must have ended; and what it does."""
+
+
+class Steps(NamedTuple):
+    """The steps of a stream, by what they are made of: so there are no objects of steps that lie in wait."""
+
+    ops: list[int]
+    waits: list[tuple[int, ...]]
+    tasks: list[Task]
+
+    def each(self) -> Iterator[Step]:
+        """One after another."""
+        return zip(self.ops, self.waits, self.tasks, strict=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,26 +86,23 @@ class Track:
     ----------
     steps
         Per stream.
-    runs
-        (pattern, first and last + 1 position in `local`) of each run.
+    kinds, lows
+        Of each run: its pattern, and its first position in `local`.
     patterns
         Start and end of each operation of a run, relative to its start, with nothing taken [tick].
     local
         Operations inside runs, in program order.
     """
 
-    steps: tuple[tuple[Step, ...], ...]
-    runs: tuple[tuple[int, int, int], ...]
+    steps: tuple[Steps, ...]
+    kinds: Ints
+    lows: Ints
     patterns: tuple[Pattern, ...]
     local: Ints
 
 
-_NO_RUNS: tuple[Ints, list[tuple[int, int]], list[Pattern], list[int]] = (
-    np.zeros(0, dtype=np.int64),
-    [],
-    [],
-    [],
-)
+_NONE = np.zeros(0, dtype=np.int64)
+_NO_RUNS: tuple[Ints, Ints, list[Pattern], Ints] = (_NONE, _NONE, [], _NONE)
 
 
 def durations(job: Job, wiring: Quotient, cls: int) -> tuple[Ints, Bools, dict[tuple[int, int], Transfer]]:
@@ -99,20 +110,20 @@ def durations(job: Job, wiring: Quotient, cls: int) -> tuple[Ints, Bools, dict[t
     rank = int(wiring.representatives[cls])
     program = job.programs[job.program_of[rank]]
     speed = job.speed.get(rank, 1.0)
-    compute = program.kind == COMPUTE
-    label_ticks = np.array([ticks(label.seconds / speed) for label in job.labels], dtype=np.int64)
-    taken = np.zeros(len(program), dtype=np.int64)
-    taken[compute] = label_ticks[program.item[compute]]
-    fixed = compute.copy()
+    # by kind and item
+    time = np.zeros((RECEIVE + 1, max(len(job.labels), len(job.messages))), dtype=np.int64)
+    time[COMPUTE, : len(job.labels)] = [ticks(label.seconds / speed) for label in job.labels]
+    known = np.zeros(time.shape, dtype=bool)
+    known[COMPUTE] = True
     transfers: dict[tuple[int, int], Transfer] = {}
     for kind, message in program.meetings():
         family = job.messages[message].family
         transfer = wiring.transfers[wiring.orbit_of[family, int(kind == RECEIVE), cls], message]
         transfers[kind, message] = transfer
         if transfer.private:
-            mine = (program.kind == kind) & (program.item == message)
-            taken[mine], fixed[mine] = transfer.alone_ticks, True
-    return taken, fixed, transfers
+            time[kind, message], known[kind, message] = transfer.alone_ticks, True
+    at = program.kind * time.shape[1] + program.item
+    return time.take(at), known.take(at), transfers
 
 
 def compile_class(
@@ -137,47 +148,47 @@ def compile_class(
     """
     program = job.programs[job.program_of[int(wiring.representatives[cls])]]
     taken, fixed, transfers = durations(job, wiring, cls)
-    steps: list[list[Step]] = [[] for _ in STREAMS]
     in_run = np.zeros(len(program), dtype=bool)
-    local, bounds, patterns, kinds = _NO_RUNS
+    local, lows, patterns, kinds = _NO_RUNS
     takes = _takes(kernels, wiring, transfers)
     if runs:
-        shared = _columns(program, takes) if kernels else np.zeros((len(program), 3), dtype=np.int64)
-        local, bounds, patterns, kinds = _find_runs(
+        shared = _columns(program, takes) if kernels else np.zeros((len(program), 0), dtype=np.int64)
+        local, lows, patterns, kinds = _find_runs(
             program, taken, fixed, shared, {} if known is None else known, kernels
         )
         in_run[local] = True
 
-    # what each operation waits for on other streams; a run's first operation waits for the run
-    after = program.after
-    elsewhere = (after >= 0) & np.where(
-        in_run[:, None], ~in_run[after], program.stream[after] != program.stream[:, None]
-    )
+    # a step is a run, which waits for what its first operation waits for, or an operation by itself
+    alone = np.flatnonzero(~in_run)
+    first = np.concatenate((local[lows], alone))
+    last = np.concatenate((local[np.append(lows, len(local))[1 : len(lows) + 1] - 1], alone))
+    stream = program.stream[first]
+    stream[: len(lows)] = 0
+    # what it waits for on other streams
+    after = program.after[first]
+    elsewhere = (after >= 0) & np.where(in_run[first, None], ~in_run[after], program.stream[after] != stream[:, None])
     waits = _rows(np.where(elsewhere, after, -1))
-    lows, highs = np.array(bounds, dtype=np.int64).reshape(-1, 2).T
-    whole = [Task(int(pattern.end[-1]), stretch=pattern.stretch) for pattern in patterns]
-    firsts = [waits[op] for op in local[lows].tolist()]
-    steps[0] += zip(local[highs - 1].tolist(), firsts, [whole[kind] for kind in kinds], strict=True)
 
     def task(op: int) -> Task:
         kind, item, time = int(program.kind[op]), int(program.item[op]), int(taken[op])
         if kind == COMPUTE:
             return Task(time, stretch=kernels.alone(item, time) if kernels else None)
-        taking = takes.get((kind, item), NOTHING)
+        taking = takes.get((kind, item))
         # the kernels of a collective wait for their peers; those of a send are there when both sides are
-        held = Taken(taking.cores, 0) if kind == COLLECTIVE else NOTHING
+        held = Taken(taking.cores, 0) if taking and taking.cores and kind == COLLECTIVE else None
         return Task(time, transfers[kind, item], int(kind == RECEIVE), held, taking)
 
-    alone = np.flatnonzero(~in_run)
     codes = program.item[alone] * (RECEIVE + 1) + program.kind[alone]
     _, examples, which = np.unique(codes, return_index=True, return_inverse=True)
-    tasks = [task(op) for op in alone[examples].tolist()]
-    for stream, mine in enumerate(steps):
-        here = program.stream[alone] == stream
-        ops = alone[here].tolist()
-        mine += zip(ops, [waits[op] for op in ops], [tasks[at] for at in which[here].tolist()], strict=True)
-    table = tuple(zip(kinds, lows.tolist(), highs.tolist(), strict=True))
-    return Track(tuple(tuple(s) for s in steps), table, tuple(patterns), local)
+    tasks = [Task(int(pattern.end[-1]), stretch=pattern.stretch) for pattern in patterns]
+    tasks += [task(op) for op in alone[examples].tolist()]
+    which = np.concatenate((kinds, which + len(patterns)))
+    steps = []
+    for number in range(len(STREAMS)):
+        mine = np.flatnonzero(stream == number)
+        chosen = [tasks[at] for at in which[mine].tolist()]
+        steps.append(Steps(last[mine].tolist(), [waits[at] for at in mine.tolist()], chosen))
+    return Track(tuple(steps), kinds, lows, tuple(patterns), local)
 
 
 def _takes(
@@ -214,15 +225,20 @@ def _rows(table: Ints) -> list[tuple[int, ...]]:
 
 def _find_runs(
     program: Program, taken: Ints, fixed: Bools, shared: Ints, known: Known, kernels: Kernels | None
-) -> tuple[Ints, list[tuple[int, int]], list[Pattern], list[int]]:
+) -> tuple[Ints, Ints, list[Pattern], Ints]:
     """Cut the fixed operations into runs; none where a run would not be equal to its operations.
 
     A run begins at an operation that waits for something outside, and ends at one that something
     outside waits for.
+
+    Returns
+    -------
+    tuple
+        Operations inside runs; where in them each run begins; the patterns, and which each run has.
     """
     local = np.flatnonzero(fixed)
-    streams = set(program.stream[local].tolist())
-    if not len(local) or streams & set(program.stream[~fixed].tolist()):
+    streams = np.bincount(program.stream[local], minlength=len(STREAMS))
+    if not len(local) or (streams * np.bincount(program.stream[~fixed], minlength=len(STREAMS))).any():
         return _NO_RUNS
     after = program.after
     outside = (after >= 0) & ~fixed[after]
@@ -233,10 +249,10 @@ def _find_runs(
     begins[1:] |= heard[local[:-1]]
     begins[0] = True
     starts = np.flatnonzero(begins)
-    bounds = list(zip(starts.tolist(), [*starts[1:].tolist(), len(local)], strict=True))
+    ends = np.append(starts[1:], len(local))
 
     # inside a run a dependency is a distance; what ended before the run does not matter
-    first_op = local[np.repeat(starts, np.diff(np.append(starts, len(local))))]
+    first_op = np.repeat(local[starts], ends - starts)
     position = np.full(len(program) + 1, -1, dtype=np.int64)
     position[local] = np.arange(len(local))
     deps = after[local]
@@ -244,26 +260,24 @@ def _find_runs(
     distance = np.where(inside, np.arange(len(local))[:, None] - position[deps], 0)
     # only the first operation may be on another stream without a dependency in its run: it waits
     # for the end of the run before, so it starts when its own run does
-    ended_by = np.where(first_op > local[0], local[np.maximum(position[first_op] - 1, 0)], -1)
-    anchored = (local == first_op) & ((deps == ended_by[:, None]).any(axis=1) | (ended_by < 0))
-    rows = np.column_stack((program.stream[local], taken[local], anchored, shared[local], distance))
+    anchored = np.zeros(len(local), dtype=bool)
+    anchored[0] = True
+    anchored[starts[1:]] = (deps[starts[1:]] == local[starts[1:] - 1, None]).any(axis=1)
+    rows = np.column_stack((program.stream[local], taken[local], anchored, distance, shared[local]))
 
-    numbers: dict[bytes, int] = {}
+    table, cuts = rows.tobytes(), rows.itemsize * rows.shape[1] * np.append(starts, len(local))
+    keys = [table[low:high] for low, high in pairwise(cuts.tolist())]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    kinds = np.array([numbers[key] for key in keys])
     patterns: list[Pattern] = []
-    kinds = []
-    table, width = rows.tobytes(), rows.itemsize * rows.shape[1]
-    for low, high in bounds:
-        key = table[low * width : high * width]
-        if key not in numbers:
-            if key not in known:
-                known[key] = _time_run(rows[low:high], kernels)
-            pattern = known[key]
-            if pattern is None:
-                return _NO_RUNS
-            numbers[key] = len(patterns)
-            patterns.append(pattern)
-        kinds.append(numbers[key])
-    return local, bounds, patterns, kinds
+    for key, at in zip(numbers, np.unique(kinds, return_index=True)[1].tolist(), strict=True):
+        if key not in known:
+            known[key] = _time_run(rows[starts[at] : ends[at]], kernels)
+        pattern = known[key]
+        if pattern is None:
+            return _NO_RUNS
+        patterns.append(pattern)
+    return local, starts, patterns, kinds
 
 
 def _time_run(rows: Ints, kernels: Kernels | None) -> Pattern | None:
@@ -277,7 +291,8 @@ def _time_run(rows: Ints, kernels: Kernels | None) -> Pattern | None:
     begin: list[int] = []
     end: list[int] = []
     table = []
-    for index, (stream, taken, anchored, label, cores, traffic, *distances) in enumerate(rows.tolist()):
+    for index, (stream, taken, anchored, *others) in enumerate(rows.tolist()):
+        distances = others[:-3] if kernels else others
         if stream and stream not in free and not anchored and not any(distances):
             return None
         start = max([free.get(stream, 0), *(end[index - d] for d in distances if d)])
@@ -286,7 +301,8 @@ def _time_run(rows: Ints, kernels: Kernels | None) -> Pattern | None:
         free[stream] = end[-1]
         if kernels:
             after = tuple(index - distance for distance in distances if distance)
-            table.append(Row(stream, label, taken, Taken(cores, traffic), after))
+            label, *taking = others[-3:]
+            table.append(Row(stream, label, taken, Taken(*taking), after))
     if end[-1] != max(end) or rows[-1, 0] != 0:
         return None
     if kernels and not leads_to_last(table):

@@ -18,6 +18,7 @@ from scaleout.engine.program import ticks
 from scaleout.engine.quotient import NOTHING, Leg, Load, Quotient, Transfer, Wiring, loads_of
 from scaleout.errors import TopologyError
 from scaleout.network.fabric import Fabric
+from scaleout.network.fairshare import by_levels, prepare
 from scaleout.network.pattern import Pattern
 
 __all__ = ["Claim", "SharedNetwork"]
@@ -59,6 +60,8 @@ class SharedNetwork(FlowNetwork):
         capacity = fabric.topology.bandwidth
         self._made: list[Leg] = []
         self._loads: list[Load] = []
+        self._entries: list[tuple[tuple[int, float, int], ...]] = []
+        """Of each leg, as in its load: link, weight and number."""
         self._caps: list[float] = []
         super().__init__(env, [Wiring(0, self._made, self._loads, self._caps, capacity, capacity)])
         self.fabric = fabric
@@ -66,6 +69,8 @@ class SharedNetwork(FlowNetwork):
         self._moved: list[float] = []
         """Bytes that elementary flows of each leg have carried [byte]."""
         self._transfers = 0
+        self._adopted: set[int] = set()
+        """Legs of jobs."""
         self._numbers = np.arange(len(capacity))
         self._stands_for = np.arange(len(capacity))
         """The link that carries what each link does: another, where an adopted job was folded."""
@@ -149,6 +154,7 @@ class SharedNetwork(FlowNetwork):
             links = tuple(np.sort(real[list(leg.links)]).tolist())
             moved = Leg(base + leg.index, leg.size, links, leg.alone, leg.latency)
             self._append(moved, (real[link][order], weight[order], count[order]), cap)
+            self._adopted.add(moved.index)
         transfers = {}
         for key, old in wiring.transfers.items():
             legs = tuple(self._made[base + leg.index] for leg in old.legs)
@@ -170,9 +176,36 @@ class SharedNetwork(FlowNetwork):
                 "it had it to itself; name it among the links of others"
             )
 
+    def _solved(self, active: tuple[int, ...]) -> Floats:
+        if any(index in self._adopted for index in active):
+            # to the bit as where the job is alone
+            return super()._solved(active)
+        # a link that one flow loads holds it to its rate alone; links that the same flows load alike are one
+        crossing: dict[int, list[tuple[int, float, int]]] = {}
+        for flow, index in enumerate(active):
+            for at, each, times in self._entries[index]:
+                crossing.setdefault(at, []).append((flow, each, times))
+        capacity = self._wiring.capacity
+        distinct = {
+            (float(capacity[at]), tuple(entries)): None
+            for at, entries in crossing.items()
+            if entries[0][0] != entries[-1][0]
+        }
+        alone = np.array([self._made[index].alone for index in active])
+        if not distinct:
+            return alone
+        rows = [(number, *entry) for number, (_, entries) in enumerate(distinct) for entry in entries]
+        numbers, flow_of, weights, counts = (np.array(column) for column in zip(*rows, strict=True))
+        order = np.argsort(flow_of, kind="stable")
+        room = np.array([key[0] for key in distinct])
+        columns = (numbers[order], flow_of[order], weights[order].astype(float), counts[order])
+        # many links with different numbers of flows take many rounds
+        return by_levels(prepare(room, *columns, alone), compiled=False)
+
     def _append(self, leg: Leg, load: Load, cap: float) -> None:
         self._made.append(leg)
         self._loads.append(load)
+        self._entries.append(tuple(zip(*(column.tolist() for column in load), strict=True)))
         self._caps.append(cap)
         self._shares.append(share_of(leg, load, self._wiring.capacity))
         self._moved.append(0.0)

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scaleout.arrays import Bools, Ints
+from scaleout.arrays import Ints
 from scaleout.engine import ClassTimeline
-from scaleout.engine.program import COMPUTE, RECEIVE, SEND, STREAMS, Job, Program
+from scaleout.engine.program import COMPUTE, RECEIVE, SEND, Job, Program
 from scaleout.evaluate.event import Recording
 
 __all__ = ["CATEGORIES", "breakdown", "critical_path", "ends_last", "parts_of"]
@@ -33,26 +33,30 @@ class _Ops(NamedTuple):
     releaser: Ints
     """The dependency or stream neighbour that ended last before the operation arrived, -1 for none."""
 
-    @property
-    def last(self) -> int:
-        """The operation that ended last."""
-        return len(self.ended) - 1 - int(self.ended[::-1].argmax())
-
 
 def _ops(program: Program, times: ClassTimeline) -> _Ops:
-    before = np.full(len(program), -1, dtype=np.int64)
-    for stream in range(len(STREAMS)):
-        mine = np.flatnonzero(program.stream == stream)
-        before[mine[1:]] = mine[:-1]
-    # of those that ended together, the latest in the program
+    # small numbers sort fast
+    order = np.argsort(program.stream.astype(np.int8), kind="stable")
+    stream = program.stream[order]
     releaser = np.full(len(program), -1, dtype=np.int64)
-    latest = np.full(len(program), -1, dtype=np.int64)
-    for waited in (*program.after.T, before):
-        # entry -1 stands for nothing
-        when = np.where(waited >= 0, times.ended[waited], -1)
-        later = (when > latest) | ((when == latest) & (waited > releaser))
-        releaser[later], latest[later] = waited[later], when[later]
+    releaser[order[1:]] = np.where(stream[1:] == stream[:-1], order[:-1], -1)
+    # entry -1 stands for nothing
+    ended = np.append(times.ended, -1)
+    latest = ended[releaser]
+    for waited in program.after.T:
+        # of those that ended together, the latest in the program
+        some = np.flatnonzero(waited >= 0)
+        op, known = waited[some], latest[some]
+        when = ended[op]
+        later = (when > known) | ((when == known) & (op > releaser[some]))
+        some = some[later]
+        releaser[some], latest[some] = op[later], when[later]
     return _Ops(program.kind, program.item, times.arrived, times.started, times.ended, releaser)
+
+
+def _last(times: ClassTimeline) -> int:
+    """The operation that ended last."""
+    return len(times.ended) - 1 - int(times.ended[::-1].argmax())
 
 
 def ends_last(recording: Recording) -> int:
@@ -80,7 +84,7 @@ def parts_of(job: Job, number: int, times: ClassTimeline, end: int) -> dict[str,
     # gaps: before each compute operation, and after the last one until the step's last operation
     low = np.concatenate(([0], ended))
     high = np.concatenate((started, [end]))
-    blocker = np.append(ops.releaser[computing], ops.last)
+    blocker = np.append(ops.releaser[computing], _last(times))
     gaps = high > low
     low, high, blocker = low[gaps], high[gaps], blocker[gaps]
     # most gaps are one transfer from end to end
@@ -118,38 +122,52 @@ def critical_path(recording: Recording) -> dict[str, int]:
     """
     job, wiring, times = recording.job, recording.wiring, recording.timeline.classes
     program_of = job.program_of[wiring.representatives].tolist()
-    families = [message.family for message in job.messages]
+    names = sorted(job.families)
+    family_of = np.array([names.index(message.family) for message in job.messages], dtype=np.int64)
     passed: dict[int, list[int]] = {}
 
     @cache
-    def columns(cls: int) -> tuple[list[int], list[int], list[int]]:
-        """What released each operation; its kind and its item."""
-        ops = _ops(job.programs[program_of[cls]], times[cls])
-        return ops.releaser.tolist(), ops.kind.tolist(), ops.item.tolist()
+    def meetings(program: int) -> dict[tuple[str, bool], Ints]:
+        """A program's operations on each family, and whether they receive, in order: the k-th meets the k-th of the
+        others."""
+        ops = job.programs[program]
+        met = np.flatnonzero(ops.kind != COMPUTE)
+        if not len(met):
+            return {}
+        # small numbers sort fast
+        codes = (2 * family_of[ops.item[met]] + (ops.kind[met] == RECEIVE)).astype(np.int16)
+        order = np.argsort(codes, kind="stable")
+        found, first = np.unique(codes[order], return_index=True)
+        keys = [(names[code // 2], bool(code % 2)) for code in found.tolist()]
+        return dict(zip(keys, np.split(met[order], first[1:]), strict=True))
 
     @cache
-    def sequence(program: int, family: str, receives: bool) -> Ints:
-        """A program's operations on a family, in order: the k-th meets the k-th of the others."""
-        ops = job.programs[program]
-        ours = np.array([name == family for name in families])
-        return np.flatnonzero((ops.kind != COMPUTE) & ((ops.kind == RECEIVE) == receives) & _pick(ours, ops))
+    def columns(cls: int) -> tuple[list[int], list[tuple[str, bool] | None]]:
+        """What released each operation; and where it has members in other classes, too: on what."""
+        apart: list[tuple[str, bool] | None] = [None] * len(times[cls].ended)
+        for key, ops in meetings(program_of[cls]).items():
+            if len(wiring.members(key[0], int(key[1]), cls)) > 1:
+                for op in ops.tolist():
+                    apart[op] = key
+        return _ops(job.programs[program_of[cls]], times[cls]).releaser.tolist(), apart
 
     cls = ends_last(recording)
-    op = _ops(job.programs[program_of[cls]], times[cls]).last
+    op = _last(times[cls])
     while op >= 0:
-        releaser, kinds, items = columns(cls)
+        releaser, apart = columns(cls)
         walked = passed.setdefault(cls, [])
         while op >= 0:
             walked.append(op)
-            if kinds[op] != COMPUTE:
-                family, receives = families[items[op]], kinds[op] == RECEIVE
-                members = wiring.members(family, int(receives), cls)
-                if len(members) > 1:
-                    place = int(np.searchsorted(sequence(program_of[cls], family, receives), op))
-                    fellows = [(c, int(sequence(program_of[c], family, bool(role))[place])) for c, role in members]
-                    cls, op = max(fellows, key=lambda at: (int(times[at[0]].arrived[at[1]]), -at[0]))
-                    op = columns(cls)[0][op]
-                    break
+            if key := apart[op]:
+                family, receives = key
+                place = int(np.searchsorted(meetings(program_of[cls])[key], op))
+                fellows = [
+                    (c, int(meetings(program_of[c])[family, bool(role)][place]))
+                    for c, role in wiring.members(family, int(receives), cls)
+                ]
+                cls, op = max(fellows, key=lambda at: (int(times[at[0]].arrived[at[1]]), -at[0]))
+                op = columns(cls)[0][op]
+                break
             op = releaser[op]
     links: Counter[tuple[int, int, int]] = Counter()
     for at, walked in passed.items():
@@ -165,11 +183,6 @@ def critical_path(recording: Recording) -> dict[str, int]:
         for name, part in parts:
             total[name] = total.get(name, 0) + part * often
     return total
-
-
-def _pick(wanted: Bools, ops: Program) -> Bools:
-    """Whether each communication's message is wanted; compute operations point to no message."""
-    return np.asarray(wanted[np.where(ops.kind == COMPUTE, 0, ops.item)])
 
 
 def _parts(parts: tuple[tuple[str, float], ...], taken: int) -> list[tuple[str, int]]:

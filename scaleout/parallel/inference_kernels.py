@@ -26,10 +26,16 @@ WEIGHT_BYTES = {
 """Of a parameter of the linear layers in HBM, its scales included [byte]; w4a16: 16 bits for each 64."""
 _NORM, _ADD, _ADD_NORM = 4.0, 6.0, 8.0
 """Bytes of an element that a norm, an add, and both in one kernel move [byte]."""
+_gemm = gemm_seconds.replacing({})
+_prefilled = prefill_seconds.replacing({})
+_decoded = decode_seconds.replacing({})
+"""Plain, down to what they call."""
 _UNMEASURED_CAST = QuantiseConstants(hbm_efficiency=0.4, launch=4e-6)
 """Of casts that nobody measured: those of H100 and B200 take 2 to 12 us and 0.32 to 0.81 of HBM's rate."""
 _MASKED_SOFTMAX = 8.0
 """Bytes of a score that a softmax kernel moves: 32 bits and a mask of 16 read, 16 bits written [byte]."""
+_NEVER = 1000
+"""Tiles that a part of a sequence must have at least, in kernels that never split."""
 _LATENT_SHARE = 0.6
 """Share of the dense rate that attention over compressed keys reaches where products bind [1]: FlashMLA's README
 has 580 to 660 of 989 TFLOP/s on the H800."""
@@ -86,6 +92,7 @@ class Kernels:
         found = decode.for_decode(cache if cache in decode.decode else plain)
         self._decode = _read(decode_vector(chip, found))
         self._largest_group = found.largest_group
+        self._whole = max(found.group_split, found.single_split) >= _NEVER
 
     def linear(self, m: float, n: float, k: float, fused_cast: bool = True) -> Cost:
         """C[m, n] = A[m, k] B[k, n] at the precision of the linear layers, with the cast of A.
@@ -97,7 +104,7 @@ class Kernels:
         """
         if not m:
             return Cost()
-        seconds, kernels = gemm_seconds(m, n, k, 2.0, self._linear), 1
+        seconds, kernels = _gemm(m, n, k, 2.0, self._linear), 1
         if self._quantise is not None and not (fused_cast and "quantise" in self.engine.fused):
             seconds += quantise_seconds(m * k, self._quantise)
             kernels += 1
@@ -105,7 +112,7 @@ class Kernels:
 
     def plain(self, m: float, n: float, k: float, groups: float = 1.0) -> Cost:
         """C[m, n] = A[m, k] B[k, n] in 16 bits, of so many groups in one kernel."""
-        return Cost(float(gemm_seconds(m, n, k, 2.0, self._plain, groups)), 1) if m else Cost()
+        return Cost(float(_gemm(m, n, k, 2.0, self._plain, groups)), 1) if m else Cost()
 
     def passes(self, nbytes: float, kernels: int = 1) -> Cost:
         """Elementwise kernels that move so many bytes altogether."""
@@ -152,7 +159,7 @@ class Kernels:
         if self._prefill is None:
             return self._unfused(prompts, q_len, kv_len, heads, size, value)
         return Cost(
-            float(prefill_seconds(prompts, q_len, kv_len, heads, kv_heads, size, False, self._prefill, value, window)),
+            float(_prefilled(prompts, q_len, kv_len, heads, kv_heads, size, False, self._prefill, value, window)),
             1,
         )
 
@@ -162,8 +169,8 @@ class Kernels:
         batch = prompts * heads
         # products of heads are stacked along the rows; each reads matrices of its own
         extra = 2.0 * (batch - 1.0) / batch / q_len
-        first = gemm_seconds(batch * q_len, kv_len, size, 4.0 + extra * size, self._plain)
-        second = gemm_seconds(batch * q_len, value, kv_len, 2.0 + extra * kv_len, self._plain)
+        first = _gemm(batch * q_len, kv_len, size, 4.0 + extra * size, self._plain)
+        second = _gemm(batch * q_len, value, kv_len, 2.0 + extra * kv_len, self._plain)
         products = Cost(float(first + second), 2)
         return products.plus(self.passes(_MASKED_SOFTMAX * pairs), self.passes(4.0 * rows * (3.0 * size + value), 4))
 
@@ -172,7 +179,8 @@ class Kernels:
     ) -> Cost:
         """Attention of `each` new tokens a sequence to `context` cached ones, on average.
 
-        No sequence is done before the longest is: that alone is a bound.
+        Kernels that split sequences over cores even their lengths out; where one never does, the longest
+        alone is a bound.
         """
         group = heads / kv_heads
         if each > 1.0 and group <= self._largest_group:
@@ -180,9 +188,9 @@ class Kernels:
             group = min(group * each, float(self._largest_group))
         heads = group * kv_heads
         width, c = self.cache_width, self._decode
-        seconds = decode_seconds(sequences, context, heads, kv_heads, size, width, c)
-        if longest > context and sequences > 1:
-            seconds = max(seconds, decode_seconds(1.0, longest, heads, kv_heads, size, width, c))
+        seconds = _decoded(sequences, context, heads, kv_heads, size, width, c)
+        if self._whole and longest > context and sequences > 1:
+            seconds = max(seconds, _decoded(1.0, longest, heads, kv_heads, size, width, c))
         return Cost(float(seconds), 1)
 
     def decode_latent(
@@ -204,7 +212,7 @@ def able(chip: Chip, dtype: str) -> Chip:
     constants = chip.gemm["bf16"]
     if format_of(dtype).cast:
         constants = replace(constants, quantise=_UNMEASURED_CAST)
-    return replace(chip, gemm={**chip.gemm, dtype: replace(constants, grouped=None, range={})})
+    return replace(chip, gemm={**chip.gemm, dtype: replace(constants, range={})})
 
 
 def _read(vector: Floats) -> Floats:

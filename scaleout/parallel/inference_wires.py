@@ -37,6 +37,7 @@ class ReplicaWires:
     def __init__(self, fabric: Fabric, ranks: Ints, system: System, engine: InferenceEngine) -> None:
         self.fabric, self.engine = fabric, engine
         self._shared = system.scale_up.kind in ("pcie", "pairs")
+        self._peers = system.scale_up.peer_access
         pp, dp, tp = ranks.shape
         self.groups: dict[str, Ints] = {}
         """Ranks of each communicator of a family, shape (groups, members); families carry the stage's number."""
@@ -48,6 +49,10 @@ class ReplicaWires:
             if stage + 1 < pp:
                 self.groups[f"pp{stage}"] = np.stack([ranks[stage].ravel(), ranks[stage + 1].ravel()], axis=1)
         self._lines: dict[tuple[str, str], tuple[tuple[float, float], ...]] = {}
+        self._tried: dict[tuple[str, str, int], dict[str, Pattern]] = {}
+        self._own_made: dict[tuple[str, str, int], Pattern] = {}
+        self._exchanges: dict[tuple[str, ByKernel], Pattern] = {}
+        self._inside: dict[str, bool] = {}
         self._own: dict[tuple[str, str], tuple[float, float]] = {}
 
     def seconds(self, message: Message) -> float:
@@ -64,18 +69,24 @@ class ReplicaWires:
             self._lines[key] = _lower(self._affine(self.patterns(*key)))
         return min(latency + message.nbytes * slope for latency, slope in self._lines[key])
 
-    def patterns(self, family: str, operation: str) -> dict[str, Pattern]:
-        """Everything that can carry an operation of a family, by name."""
-        return trials(self.fabric, self.groups[family], operation)
+    def patterns(self, family: str, operation: str, group: int = 0) -> dict[str, Pattern]:
+        """Everything that can carry an operation of one group of a family, by name."""
+        key = family, operation, group
+        if key not in self._tried:
+            self._tried[key] = trials(self.fabric, self.groups[family][group:], operation)
+        return self._tried[key]
 
-    def pattern(self, message: Message) -> Pattern:
-        """What carries a message, to run it on the network live."""
+    def pattern(self, message: Message, group: int = 0) -> Pattern:
+        """What carries a message of one group, to run it on the network live."""
         if isinstance(message.details, ByKernel):
-            return exchange_pattern(self.fabric, self.groups[message.family], message.details)
+            known = message.family, message.details
+            if known not in self._exchanges:
+                self._exchanges[known] = exchange_pattern(self.fabric, self.groups[message.family], message.details)
+            return self._exchanges[known]
         own = self._own_name(message)
         if own is not None:
-            return self._own_pattern(message.family, own)
-        tried = self.patterns(message.family, message.operation)
+            return self._own_pattern(message.family, own, group)
+        tried = self.patterns(message.family, message.operation, group)
         return min(tried.values(), key=lambda one: (one.alone(self.fabric, message.nbytes), one.algorithm))
 
     def _affine(self, tried: dict[str, Pattern]) -> list[tuple[float, float]]:
@@ -83,14 +94,16 @@ class ReplicaWires:
 
     def _own_name(self, message: Message) -> str | None:
         """How the engine's own kernels do it, if they do."""
-        if message.operation != "all_reduce":
+        if message.operation != "all_reduce" or not self._peers:
             return None
         group = self.groups[message.family][0]
         members = str(len(group))
         one, two = self.engine.one_shot.get(members, 0.0), self.engine.two_shot.get(members, 0.0)
         if message.nbytes >= max(one, two) or (self._shared and len(group) > 2):
             return None
-        if len(np.unique(self.fabric.topology.node[group])) > 1:
+        if message.family not in self._inside:
+            self._inside[message.family] = len(np.unique(self.fabric.topology.node[group])) == 1
+        if not self._inside[message.family]:
             return None
         return "one-shot" if message.nbytes < one else "direct"
 
@@ -104,7 +117,13 @@ class ReplicaWires:
             self._own[key] = (one.latency(), one.per_byte(self.fabric))
         return self._own[key]
 
-    def _own_pattern(self, family: str, name: str) -> Pattern:
+    def _own_pattern(self, family: str, name: str, group: int = 0) -> Pattern:
+        key = family, name, group
+        if key not in self._own_made:
+            self._own_made[key] = self._make_own(*key)
+        return self._own_made[key]
+
+    def _make_own(self, family: str, name: str, group: int) -> Pattern:
         engine = self.engine
         rules = Protocol(
             algorithms=("one-shot", "direct"),
@@ -114,7 +133,7 @@ class ReplicaWires:
             scale_up_rate=engine.own_rate,
         )
         fabric = replace(self.fabric, protocols={_OWN: rules}, idle_step=0.0)
-        return ALGORITHMS[name].pattern(fabric, self.groups[family][:1], "all_reduce", _OWN)
+        return ALGORITHMS[name].pattern(fabric, self.groups[family][group : group + 1], "all_reduce", _OWN)
 
 
 def _lower(lines: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:

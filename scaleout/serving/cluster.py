@@ -9,6 +9,7 @@ from scaleout.engine.clock import Alarm, Clock
 from scaleout.errors import WorkloadError
 from scaleout.serving.arrivals import Source
 from scaleout.serving.host import Copy
+from scaleout.serving.live import Live
 from scaleout.serving.log import Log
 from scaleout.serving.replica import Replica
 from scaleout.serving.request import Request
@@ -39,6 +40,8 @@ class Cluster:
     copies
         Carries blocks between a replica's attention rank and its host, given their numbers; None: over links that
         are used for nothing else.
+    live
+        Runs steps on the network while others are on a replica's links; None where nobody ever is.
     closed
         False makes an event of every step; the times are the same.
     """
@@ -56,6 +59,7 @@ class Cluster:
         closed: bool = True,
         hosts: Sequence[HostShare | None] | None = None,
         copies: Callable[[int, int], Copy] | None = None,
+        live: Live | None = None,
     ) -> None:
         self.spec, self.env, self.source, self.carrier = spec, env or Clock(), source, carrier
         self.log = Log(sum(pool.replicas for pool in spec.pools))
@@ -72,7 +76,7 @@ class Cluster:
                     hosted = share.blocks, [copies(number, rank) for rank in range(pool.dp)] if copies else own
                 replica = Replica(
                     self.env, number, spec, (pool.pp, pool.dp), room, timer, self.log, self,
-                    closed=closed, hosted=hosted,
+                    closed=closed, hosted=hosted, live=live,
                 )  # fmt: skip
                 self.replicas.append(replica)
                 (self._then if pool.role == "decode" else self._first).append(replica)

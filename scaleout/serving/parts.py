@@ -1,6 +1,7 @@
 """Which chip sends which part of a sequence's cache to which chip, whatever the layouts of both sides."""
 
 from collections import Counter
+from functools import lru_cache
 from typing import NamedTuple
 
 from scaleout.models import cached_tokens, kv_bytes, layer_kinds, state_bytes
@@ -45,6 +46,14 @@ def parts_between(model: Model, source: Place, source_rank: int, target: Place, 
     Who holds heads (or latent vectors) that others of its group hold too sends to its share of the receivers.
     Parts that stay on a chip are there too.
     """
+    a, b = source.first + source.tp * source_rank, target.first + target.tp * target_rank
+    parts = _parts(model, source._replace(first=0), target._replace(first=0))
+    return [part._replace(source=part.source + a, target=part.target + b) for part in parts]
+
+
+@lru_cache(maxsize=64)
+def _parts(model: Model, source: Place, target: Place) -> tuple[Part, ...]:
+    """Of the first attention ranks of replicas that both begin at chip 0."""
     kinds = [kind for kind in layer_kinds(model) if kind.part == "decoder"]
     givers, takers = layers_of(len(kinds), source.pp), layers_of(len(kinds), target.pp)
     found = []
@@ -58,14 +67,14 @@ def parts_between(model: Model, source: Place, source_rank: int, target: Place, 
                         shares.setdefault(giver, {})[kind] = share * count
                 found += [
                     Part(
-                        source.chip(here, source_rank, giver),
-                        target.chip(there, target_rank, shard),
+                        source.chip(here, 0, giver),
+                        target.chip(there, 0, shard),
                         here,
                         tuple(sorted(mine.items())),
                     )
                     for giver, mine in sorted(shares.items())
                 ]
-    return found
+    return tuple(found)
 
 
 def _givers(model: Model, kind: LayerKind, givers: int, takers: int, taker: int) -> dict[int, float]:

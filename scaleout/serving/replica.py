@@ -17,6 +17,7 @@ from scaleout.serving.batching import PLANS, Limits
 from scaleout.serving.blocks import Blocks
 from scaleout.serving.host import Copy, HostMemory
 from scaleout.serving.lane import Lane, Rank
+from scaleout.serving.live import Live
 from scaleout.serving.log import Log
 from scaleout.serving.prefix import PrefixBlocks
 from scaleout.serving.queue import Queue
@@ -83,6 +84,8 @@ class Replica:
         Times of steps.
     hosted
         Blocks that the host has room for, for each attention rank, and what carries them there and back.
+    live
+        Runs steps on the network while others are on the replica's links; with a pipeline steps never run there.
     closed
         False makes an event of every step; the times are the same.
     """
@@ -100,6 +103,7 @@ class Replica:
         *,
         closed: bool = True,
         hosted: tuple[int, Sequence[Copy]] | None = None,
+        live: Live | None = None,
     ) -> None:
         stages, ranks = shape
         self.env, self.number, self.timer, self.log, self.told = env, number, timer, log, told
@@ -127,6 +131,9 @@ class Replica:
         self._batches = [_Batch([Lane(rank, log, together=together) for rank in self.ranks]) for _ in range(stages)]
         self._free_at = [0] * stages
         """When each stage has done all that was sent to it [tick]."""
+        self._live = live if stages == 1 else None
+        if self._live is not None:
+            self._live.watch(number, self._disturbed)
         self._due = False
         self._rank_load = [0] * ranks
         self._rank_of: dict[int, int] = {}
@@ -237,6 +244,11 @@ class Replica:
         self.log.events += 1
         self._note(now)
         batch.start = now
+        if self._live is not None and self._live.busy(self.number):
+            # how long it takes is known in the end
+            batch.stretch = [(1, 0)]
+            self._live.carry_out(self.number, works, lambda: self._carried_out(batch, now))
+            return
         if self._closed and not any(lane.chunks or lane.full or self._pressed(lane) for lane in lanes):
             batch.stretch = self._steps_ahead(lanes)
             end = now + sum(count * ticks for count, ticks in batch.stretch)
@@ -244,6 +256,18 @@ class Replica:
             end = self._send(self.timer.stages(works))
             batch.stretch = [(1, end - now)]
         batch.alarm = Alarm(self.env, end - now, [lambda _: self._ended(batch)])
+
+    def _carried_out(self, batch: _Batch, start: int) -> None:
+        """A step on the network is over; unless the replica was lost meanwhile."""
+        if batch.stretch and batch.start == start:
+            batch.stretch = [(1, self.env.now - start)]
+            self._ended(batch)
+
+    def _disturbed(self) -> None:
+        """Others have come onto the links: the times of steps to come are not known any more."""
+        for batch in self._batches:
+            if batch.ahead:
+                self._cut_short(batch)
 
     def _pressed(self, lane: Lane) -> bool:
         """Whether one that waits may take somebody's seat before the next step, when room has become less."""

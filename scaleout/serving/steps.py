@@ -4,9 +4,11 @@ Parts of a step are kept by what they depend on, whole steps by their works; bot
 size. What is rounded, and by how much, is in ``docs/steps.md``.
 """
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import replace
+from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -18,13 +20,18 @@ from scaleout.network import Fabric, machine
 from scaleout.parallel.inference import Layers
 from scaleout.parallel.inference_kernels import Cost
 from scaleout.parallel.inference_wires import ReplicaWires
-from scaleout.serving.work import Work
+from scaleout.serving.work import IDLE, Work, upto
 from scaleout.specs import Pool, ServingExperiment
 
 __all__ = ["PoolSteps", "Segment"]
 
 _MOST = 1 << 16
 """Entries of a table of steps or parts; the oldest half is dropped when it is full."""
+
+_EAGER, _PIECEWISE, _GRAPH = range(3)
+"""How kernels are launched: one by one, in graphs but for attention, in one graph."""
+_NOTHING = Cost()
+_seconds = itemgetter(0)
 
 V = TypeVar("V")
 
@@ -110,9 +117,18 @@ class PoolSteps:
         self.decode = _Table(self.layers.decode)
         self.head = _Table(self.layers.head)
         self.alone = _Table(self._alone)
+        self._fixed = _Table(self._fixed_of)
         self._steps = _Table(self._stages)
+        self._counts = [sorted(Counter(kinds).items()) for kinds in self.layers.stages]
         self._speed = system.host.speed if system.host is not None else 1.0
         self._launch = self.engine.host_launch / self._speed
+        engine = self.engine
+        self._overheads = tuple(
+            seconds / self._speed
+            for seconds in (engine.step_overhead, engine.sequence_overhead, engine.prompt_overhead)
+        )
+        self._gap = engine.kernel_gap
+        self._hidden = engine.overlapped and pool.pp == 1
         self._late = ticks(self.engine.message_launch / self._speed)
         self._sizes = tuple(sorted(self.engine.graph_sizes))
         self._drafting = _drafting(experiment, pool, start, self.wires.fabric)
@@ -131,9 +147,6 @@ class PoolSteps:
 
     # --- inside ------------------------------------------------------------------------------
 
-    def _stages(self, works: tuple[Work, ...]) -> tuple[int, ...]:
-        return tuple(total for _, _, total in self._timed(works, expand=False))
-
     def _alone(self, message: Message) -> int:
         return ticks(self.wires.seconds(message))
 
@@ -141,101 +154,147 @@ class PoolSteps:
         """Tokens that a captured graph computes; None outside of graphs."""
         if prompts and not self.engine.graphs_mixed:
             return None
-        return next((size for size in self._sizes if size >= tokens), None)
+        at = bisect_left(self._sizes, tokens)
+        return self._sizes[at] if at < len(self._sizes) else None
 
-    def _timed(self, works: tuple[Work, ...], expand: bool = True) -> list[tuple[tuple[Segment, ...], int, int]]:
-        """Of each stage: segments, time that kernels wait for the host, and all of it [tick]."""
-        prompts = any(work.prompt_tokens for work in works)
-        tokens = [work.prompt_tokens + work.decode_tokens for work in works]
+    def _launching(self, works: tuple[Work, ...]) -> tuple[tuple[int, ...], int]:
+        """New tokens of each attention rank as they are computed, and how kernels are launched."""
+        prompts, tokens = False, []
+        for work in works:
+            prompts = prompts or work.prompt_tokens > 0
+            tokens.append(work.prompt_tokens + work.decode_tokens)
         padded = self._padded(max(tokens), prompts)
-        if padded is not None:
-            tokens = [padded] * len(works)
-        piecewise = prompts and padded is not None
-        gap, launch, late = self.engine.kernel_gap, self._launch, self._late
+        if padded is None:
+            # few numbers, so that they come again; products are computed in tiles of as many anyway
+            return tuple(map(upto, tokens)), _EAGER
+        return (padded,) * len(works), _PIECEWISE if prompts else _GRAPH
+
+    def _stages(self, works: tuple[Work, ...]) -> tuple[int, ...]:
+        tokens, how = self._launching(works)
+        rows, one = works[0].rows, len(works) == 1
+        if not one:
+            if len(set(tokens)) > 1:
+                return tuple(total for _, _, total in self._timed(works))
+            rows = max(work.rows for work in works)
+        out = []
+        for stage, counts in enumerate(self._counts):
+            # all that does not depend on what tokens see
+            total, launched = self._fixed.of(stage, tokens, rows, how)
+            for kind, times in counts:
+                attention = self._attention(kind, works[0])
+                if not one:
+                    attention = max((self._attention(kind, work) for work in works), key=_seconds)
+                total += times * self._ticks(attention)
+                launched += times * attention.kernels * (how != _GRAPH)
+            out.append(self._waiting(stage, works, total, launched)[1])
+        return tuple(out)
+
+    def _fixed_of(self, stage: int, tokens: tuple[int, ...], rows: int, how: int) -> tuple[int, int]:
+        """Time of a stage without attention proper [tick], and what its host launches."""
+        total = launched = 0
+        idle = (IDLE,) * len(tokens)
+        front, back = self._ends(stage, rows, max(tokens))
+        layers = [(times, self._layer(kind, stage, idle, tokens)) for kind, times in self._counts[stage]]
+        for times, pieces in [(1, front), *layers, (1, back)]:
+            for piece in pieces:
+                one = self._segment(piece, how)
+                total += times * (one.compute + one.alone)
+                launched += times * self._launches(piece, how)
+        return total, launched
+
+    def _timed(self, works: tuple[Work, ...]) -> list[tuple[tuple[Segment, ...], int, int]]:
+        """Of each stage: segments, time that kernels wait for the host, and all of it [tick]."""
+        tokens, how = self._launching(works)
+        rows = max(work.rows for work in works)
         out = []
         for stage, kinds in enumerate(self.layers.stages):
-            each = {kind: self._layer(kind, stage, works, tokens) for kind in set(kinds)}
-            times = Counter(kinds)
-            front, back = self._ends(stage, works, tokens)
-            groups = [(1, front), *((times[kind], each[kind]) for kind in sorted(times)), (1, back)]
-            total, launched, timed = 0, 0.0, {}
-            for at, (count, pieces) in enumerate(groups):
-                segments = []
-                for cost, attention, message in pieces:
-                    kernels = cost.kernels + attention.kernels
-                    compute = ticks(cost.seconds + attention.seconds + kernels * gap)
-                    alone = self.alone.of(message) if message is not None else 0
-                    if message is not None and padded is None:
-                        compute += late
-                    segments.append(Segment(compute, message, alone))
-                    total += count * (compute + alone)
-                    if padded is None:
-                        launched += count * (kernels + (message is not None)) * launch
-                    elif piecewise:
-                        # one graph up to attention, which the host launches, and one after it
-                        launched += count * (attention.kernels + 1) * launch
-                timed[at] = tuple(segments)
-            waiting = max(0, ticks(launched) - total)
-            if self._drafting is not None and stage + 1 == self.pool.pp:
-                waiting += self._drafting.of(works)
-            total += waiting
-            if stage == 0:
-                host = self._host(works)
-                # several batches under way are prepared one by one, and none ahead of time
-                more = max(0, host - total) if self.engine.overlapped and self.pool.pp == 1 else host
-                waiting, total = waiting + more, total + more
-            layers: tuple[Segment, ...] = ()
-            if expand:
-                place = {kind: timed[1 + at] for at, kind in enumerate(sorted(times))}
-                layers = (*timed[0], *(one for kind in kinds for one in place[kind]), *timed[len(groups) - 1])
-            out.append((layers, waiting, total))
+            each = {kind: self._layer(kind, stage, works, tokens) for kind, _ in self._counts[stage]}
+            front, back = self._ends(stage, rows, max(tokens))
+            pieces = [*front, *(piece for kind in kinds for piece in each[kind]), *back]
+            segments = tuple(self._segment(piece, how) for piece in pieces)
+            total = sum(one.compute + one.alone for one in segments)
+            launched = sum(self._launches(piece, how) for piece in pieces)
+            out.append((segments, *self._waiting(stage, works, total, launched)))
         return out
+
+    def _ticks(self, cost: Cost) -> int:
+        """Of kernels, with the gaps between them [tick]."""
+        return ticks(cost.seconds + cost.kernels * self._gap)
+
+    def _segment(self, piece: _Piece, how: int) -> Segment:
+        compute = self._ticks(piece.cost) + self._ticks(piece.attention)
+        if piece.message is None:
+            return Segment(compute)
+        late = self._late if how == _EAGER else 0
+        return Segment(compute + late, piece.message, self.alone.of(piece.message))
+
+    def _launches(self, piece: _Piece, how: int) -> int:
+        """Kernels, messages and graphs that the host launches."""
+        if how == _EAGER:
+            return piece.cost.kernels + piece.attention.kernels + (piece.message is not None)
+        # one graph up to attention, which the host launches, and one after it
+        return piece.attention.kernels + 1 if how == _PIECEWISE else 0
+
+    def _waiting(self, stage: int, works: tuple[Work, ...], total: int, launched: int) -> tuple[int, int]:
+        """Time that is spent besides kernels and messages, and all of it [tick]."""
+        waiting = max(0, ticks(launched * self._launch) - total) if launched else 0
+        if self._drafting is not None and stage + 1 == self.pool.pp:
+            waiting += self._drafting.of(works)
+        if stage == 0:
+            host = self._host(works)
+            # several batches under way are prepared one by one, and none ahead of time
+            waiting += max(0, host - total - waiting) if self._hidden else host
+        return waiting, total + waiting
 
     def _host(self, works: tuple[Work, ...]) -> int:
         """The host's share of a step; attention ranks have hosts of their own [tick]."""
-        most = max(work.prompts + work.decodes for work in works)
-        seconds = self.engine.step_overhead + most * self.engine.sequence_overhead
-        if any(work.prompts for work in works):
-            seconds += self.engine.prompt_overhead
-        return ticks(seconds / self._speed)
+        most, prompts = 0, False
+        for work in works:
+            most = max(most, work.prompts + work.decodes)
+            prompts = prompts or work.prompts > 0
+        step, sequence, prompt = self._overheads
+        return ticks(step + most * sequence + (prompt if prompts else 0.0))
 
-    def _layer(self, kind: LayerKind, stage: int, works: tuple[Work, ...], tokens: list[int]) -> list[_Piece]:
+    def _attention(self, kind: LayerKind, work: Work) -> Cost:
+        """Attention proper of one rank."""
+        found = _NOTHING
+        if work.prompt_tokens:
+            found = self.prefill.of(kind, work.prompts, work.prompt_tokens, work.prompt_scores)
+        if work.decodes:
+            more = self.decode.of(kind, work.decodes, work.decode_tokens, work.context, work.longest)
+            found = found.plus(more) if found.kernels else more
+        return found
+
+    def _layer(self, kind: LayerKind, stage: int, works: tuple[Work, ...], tokens: tuple[int, ...]) -> list[_Piece]:
         """Pieces of a layer; attention ranks wait for the slowest of them."""
-        slowest = Cost(), Cost()
-        for work, new in zip(works, tokens, strict=True):
-            attention = Cost()
-            if work.prompt_tokens:
-                attention = self.prefill.of(kind, work.prompts, work.prompt_tokens, work.prompt_scores)
-            if work.decodes:
-                more = self.decode.of(kind, work.decodes, work.decode_tokens, work.context, work.longest)
-                attention = attention.plus(more)
-            mine = self.around.of(kind, new), attention
-            slowest = max(slowest, mine, key=lambda pair: pair[0].seconds + pair[1].seconds)
+        ranks = [
+            (self.around.of(kind, new), self._attention(kind, work)) for work, new in zip(works, tokens, strict=True)
+        ]
+        slowest = max(ranks, key=lambda pair: pair[0].seconds + pair[1].seconds)
         most, altogether = max(tokens), sum(tokens)
         layers = self.layers
         pieces = [_Piece(*slowest, layers.reduce(stage, most))]
         feed = self.feed.of(kind, most)
         if not kind.experts:
-            pieces.append(_Piece(feed, Cost(), layers.reduce(stage, most)))
+            pieces.append(_Piece(feed, _NOTHING, layers.reduce(stage, most)))
         elif self.pool.dp == 1:
-            pieces.append(_Piece(feed.plus(self.experts.of(kind, altogether)), Cost(), layers.reduce(stage, most)))
+            pieces.append(_Piece(feed.plus(self.experts.of(kind, altogether)), _NOTHING, layers.reduce(stage, most)))
         else:
-            pieces.append(_Piece(feed, Cost(), layers.exchange(stage, most, altogether, back=False)))
+            pieces.append(_Piece(feed, _NOTHING, layers.exchange(stage, most, altogether, back=False)))
             experts = self.experts.of(kind, altogether)
-            pieces.append(_Piece(experts, Cost(), layers.exchange(stage, most, altogether, back=True)))
+            pieces.append(_Piece(experts, _NOTHING, layers.exchange(stage, most, altogether, back=True)))
         return pieces
 
-    def _ends(self, stage: int, works: tuple[Work, ...], tokens: list[int]) -> tuple[list[_Piece], list[_Piece]]:
+    def _ends(self, stage: int, rows: int, tokens: int) -> tuple[list[_Piece], list[_Piece]]:
         """What comes before and after the layers of a stage."""
-        layers, most = self.layers, max(tokens)
+        layers = self.layers
         front, back = [], []
-        if stage == 0 and most:
-            front.append(_Piece(layers.embedding(most), Cost(), layers.reduce(0, most)))
+        if stage == 0 and tokens:
+            front.append(_Piece(layers.embedding(tokens), _NOTHING, layers.reduce(0, tokens)))
         if stage + 1 < self.pool.pp:
-            back.append(_Piece(Cost(), Cost(), layers.send(stage, most)))
+            back.append(_Piece(_NOTHING, _NOTHING, layers.send(stage, tokens)))
         else:
-            rows = max(work.rows for work in works)
-            back.append(_Piece(self.head.of(most, rows), Cost(), layers.gather_logits(stage, rows)))
+            back.append(_Piece(self.head.of(tokens, rows), _NOTHING, layers.gather_logits(stage, rows)))
         return front, back
 
 
@@ -269,7 +328,7 @@ def _drafting(experiment: ServingExperiment, pool: Pool, start: int, fabric: Fab
     def one(works: tuple[Work, ...]) -> int:
         groups = [works] if layout.dp > 1 or len(works) == 1 else [(work,) for work in works]
         most = max(sum(work.prompt_tokens + work.decodes for work in group) for group in groups)
-        product = steps.layers.kernels.linear(float(most), draft.hidden / layout.tp, joined) if joined else Cost()
+        product = steps.layers.kernels.linear(float(most), draft.hidden / layout.tp, joined) if joined else _NOTHING
         return max(sum(steps.stages(group)) for group in groups) + ticks(product.seconds)
 
     def all_of(works: tuple[Work, ...]) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,7 +22,24 @@ Lane = tuple[int, int]
 """Number of a replica, and an attention rank of it."""
 Note = Callable[[int, int, int, float], None]
 """Takes start and end [tick], request, and bytes of a transfer that is over."""
-_LOCAL: Transfer | None = None
+
+
+class Bundle(NamedTuple):
+    """Parts that are alike: of one stage of the sender, each with as many bytes. They go at the pace of the slowest.
+
+    Parameters
+    ----------
+    part
+        One of them.
+    copies
+        How many there are.
+    transfer
+        Of a byte of each.
+    """
+
+    part: Part
+    copies: int
+    transfer: Transfer
 
 
 class Carrier:
@@ -48,8 +66,8 @@ class Carrier:
         note: Note | None = None,
     ) -> None:
         self.network, self.model, self.dtype, self.places, self.note = network, model, dtype, tuple(places), note
-        self._ways: dict[tuple[Lane, Lane], list[tuple[Part, Transfer | None]]] = {}
-        self._copies: dict[tuple[Lane, bool], list[tuple[Part, Transfer | None]]] = {}
+        self._ways: dict[tuple[Lane, Lane], list[Bundle]] = {}
+        self._copies: dict[tuple[Lane, bool], list[Bundle]] = {}
         self.claims: list[Claim] = [network.claim(inner_links(network.fabric, place)) for place in self.places]
         """Of each replica, on the links of its own collectives."""
 
@@ -86,10 +104,8 @@ class Carrier:
             Parts of a stage's layers that leave one after the other, each as soon as it is computed and the one
             before is there; as many as layers is layer by layer.
         """
-        if (source, target) not in self._ways:
-            self._ways[source, target] = self._between(source, target)
         stages = self.places[source[0]].pp
-        _Cargo(self, request, self._ways[source, target], tokens, done, over, pieces if over else 1, stages)
+        _Cargo(self, request, self._between(source, target), tokens, done, over, pieces if over else 1, stages)
 
     def swap(self, request: int, lane: Lane, tokens: int, done: Callable[[], None], *, out: bool) -> None:
         """Copy the cache of a sequence to the memory of the host (out) or back.
@@ -100,23 +116,47 @@ class Carrier:
             The machine has no hosts.
         """
         if (lane, out) not in self._copies:
-            parts = held_by(self.model, self.places[lane[0]], lane[1])
+            held = held_by(self.model, self.places[lane[0]], lane[1])
+            # all at once, whatever their stage
+            parts = [part._replace(stage=0) for part in held]
             chips = np.array([part.source for part in parts], dtype=np.int64)
-            made = self.network.add(copies(self.network.fabric, chips, out=out))
-            self._copies[lane, out] = list(zip(parts, made, strict=True))
+            self._copies[lane, out] = self._bundles(parts, copies(self.network.fabric, chips, out=out))
         _Cargo(self, request, self._copies[lane, out], tokens, done, 0, 1, 1)
 
     def nbytes(self, source: Lane, target: Lane, tokens: int) -> float:
         """What `carry` puts on links for so many tokens [byte]."""
-        if (source, target) not in self._ways:
-            self._ways[source, target] = self._between(source, target)
-        return sum(part.nbytes(self.model, tokens, self.dtype) for part, way in self._ways[source, target] if way)
+        bundles = self._between(source, target)
+        return sum(times * part.nbytes(self.model, tokens, self.dtype) for part, times, _ in bundles)
 
-    def _between(self, source: Lane, target: Lane) -> list[tuple[Part, Transfer | None]]:
-        parts = parts_between(self.model, self.places[source[0]], source[1], self.places[target[0]], target[1])
-        far = [part for part in parts if part.source != part.target]
-        made = iter(self.network.add(written(self.network.fabric, far)) if far else ())
-        return [(part, next(made) if part.source != part.target else _LOCAL) for part in parts]
+    def _between(self, source: Lane, target: Lane) -> list[Bundle]:
+        """What goes from one to the other; made when it is first asked for."""
+        if (source, target) not in self._ways:
+            places = self.places
+            parts = parts_between(self.model, places[source[0]], source[1], places[target[0]], target[1])
+            far = [part for part in parts if part.source != part.target]
+            self._ways[source, target] = self._bundles(far, written(self.network.fabric, far)) if far else []
+        return self._ways[source, target]
+
+    def _bundles(self, parts: Sequence[Part], pattern: Pattern) -> list[Bundle]:
+        """One transfer for all parts that are alike, from a pattern of one phase with a group for each part."""
+        alike: dict[tuple[object, ...], list[int]] = {}
+        for number, part in enumerate(parts):
+            alike.setdefault((part.stage, part.shares), []).append(number)
+        phase = pattern.phases[0]
+        owner = np.empty(len(parts), dtype=np.int64)
+        for number, members in enumerate(alike.values()):
+            owner[members] = number
+        latency = np.zeros(len(alike))
+        np.maximum.at(latency, owner, phase.latency)
+        group, link, weight = tally(owner[phase.group], phase.link, phase.weight, self.network.fabric.topology.links)
+        whole = Phase(
+            share=1.0, group=group, link=link, weight=weight, latency=latency, cap=np.full(len(alike), np.inf)
+        )
+        made = self.network.add(Pattern(pattern.algorithm, (whole,)))
+        return [
+            Bundle(parts[members[0]], len(members), transfer)
+            for members, transfer in zip(alike.values(), made, strict=True)
+        ]
 
 
 def written(fabric: Fabric, parts: Sequence[Part]) -> Pattern:
@@ -137,7 +177,7 @@ class _Cargo:
         self,
         carrier: Carrier,
         request: int,
-        ways: list[tuple[Part, Transfer | None]],
+        bundles: list[Bundle],
         tokens: int,
         done: Callable[[], None],
         over: int,
@@ -149,12 +189,11 @@ class _Cargo:
         self.begun, self.total = carrier.network.env.now, 0.0
         # what never leaves its chip is there when it is computed
         self.left = 1
-        for part, transfer in ways:
-            if transfer is not None:
-                nbytes = part.nbytes(carrier.model, tokens, carrier.dtype)
-                self.total += nbytes
-                self.left += 1
-                self._piece(part.stage, transfer, nbytes / pieces, 0)
+        for part, times, transfer in bundles:
+            nbytes = part.nbytes(carrier.model, tokens, carrier.dtype)
+            self.total += times * nbytes
+            self.left += 1
+            self._piece(part.stage, transfer, nbytes / pieces, 0)
         Alarm(carrier.network.env, over, [self._through])
 
     def _piece(self, stage: int, transfer: Transfer, nbytes: float, number: int, event: object = None) -> None:

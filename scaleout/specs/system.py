@@ -76,6 +76,9 @@ class ScaleUp:
     chips_per_socket, socket_bandwidth
         PCIe: neighbouring chips on one processor, and the payload rate at which a chip reads
         what comes from another's side [byte/s]; None where it makes no difference.
+    peer_access
+        Chips read each other's memory; otherwise what they send goes through the host's memory, at the
+        `efficiency` that this leaves, and kernels that read from peers do not run.
     """
 
     kind: Literal["nvswitch", "mesh", "torus", "pairs", "pcie"]
@@ -90,6 +93,7 @@ class ScaleUp:
     host_bandwidth: BytesPerSecond | None = None
     chips_per_socket: Count | None = None
     socket_bandwidth: BytesPerSecond | None = None
+    peer_access: bool = True
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -48,6 +48,8 @@ class State:
         self.dense, self.experts = sharing(experiment, copies(seats))
         self.width = widths(experiment, self.mine)
         self.units = experiment.reshard != "never"
+        self._counts: dict[Chunk, Held] = {}
+        self._moments_of: dict[Chunk, tuple[Held, ...]] = {}
 
     # --- counting ----------------------------------------------------------------------------
 
@@ -61,8 +63,10 @@ class State:
 
     def count(self, chunk: Chunk) -> Held:
         """Parameters of a chunk on one rank."""
-        ends = self.end(embedding=chunk.embedding, loss=chunk.loss)
-        return reduce(Held.__add__, (self.layer(kind) for kind in chunk.kinds), ends)
+        if chunk not in self._counts:
+            ends = self.end(embedding=chunk.embedding, loss=chunk.loss)
+            self._counts[chunk] = reduce(Held.__add__, (self.layer(kind) for kind in chunk.kinds), ends)
+        return self._counts[chunk]
 
     def part(self, held: Held, zero: int = 1) -> Held:
         """What a rank keeps of something that this stage of ZeRO cuts."""
@@ -85,14 +89,16 @@ class State:
 
     def _moments(self, chunks: list[Chunk]) -> Held:
         """Moments of the optimizer, not cut [byte]."""
-        total = Held()
         for chunk in chunks:
-            for kind in chunk.kinds:
-                mine = self.shards[kind]
-                total += Held(layer_moments(self.experiment, mine), expert_moments(self.experiment, mine))
-            for end in (self.end(embedding=chunk.embedding), self.end(loss=chunk.loss)):
-                total += Held(end_moments(self.experiment, self.mine, end.dense))
-        return total
+            if chunk not in self._moments_of:
+                ends = (self.end(embedding=chunk.embedding), self.end(loss=chunk.loss))
+                of_ends = [Held(end_moments(self.experiment, self.mine, end.dense)) for end in ends]
+                self._moments_of[chunk] = (*map(self._layer_moments, chunk.kinds), *of_ends)
+        return reduce(Held.__add__, (held for chunk in chunks for held in self._moments_of[chunk]), Held())
+
+    def _layer_moments(self, kind: LayerKind) -> Held:
+        mine = self.shards[kind]
+        return Held(layer_moments(self.experiment, mine), expert_moments(self.experiment, mine))
 
     def _linear(self, chunks: list[Chunk]) -> float:
         """Parameters of layers, whose products run in low precision where a recipe has it."""

@@ -62,7 +62,7 @@ _SYSTEMS = {
     "H200": "hgx-h200",
     "GB200": "gb200-nvl72",
     "B200": "dgx-b200",
-    "RTX PRO 6000": "rtxpro6000-8",
+    "RTX PRO 6000": "rtxpro6000-8-peer",
 }
 """A word of the name of a chip -> the machine that it stood in; the first that fits."""
 _PRECISIONS = {"fp16": "fp16", "bf16": "bf16", "fp8": "fp8", "fp4": "nvfp4"}

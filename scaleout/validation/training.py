@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.errors import ScaleoutError
-from scaleout.evaluate import evaluate
+from scaleout.evaluate.event import evaluate
 from scaleout.io.table import Row, Watch, take_rows
 from scaleout.specs import TrainingExperiment
 from scaleout.training.memory import stage_peaks

@@ -7,7 +7,7 @@ import pytest
 
 from scaleout.calibration.contention import MECHANISMS, ablate, errors
 from scaleout.calibration.training import Measured
-from scaleout.evaluate import evaluate
+from scaleout.evaluate.event import evaluate
 from scaleout.specs import TrainingExperiment
 
 

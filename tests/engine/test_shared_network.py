@@ -241,3 +241,13 @@ def test_a_claim_counts_what_others_have_on_its_links() -> None:
     env.run_down()
     assert seen == {1.0: 0, 2.2: 1, 3.0: 2, 7.0: 0}
     assert told == [2.0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9), st.floats(0.05, 2)), min_size=2, max_size=16))
+def test_leaving_out_links_that_say_nothing_new_changes_no_rate(flows: list[tuple[int, int, float]]) -> None:
+    network = SharedNetwork(Clock(), line(10))
+    for source, by, cap in flows:
+        network.add(ways(network.fabric, [(source, (source + by) % 10)], cap=cap * GB))
+    active = tuple(range(len(flows)))
+    assert network._solved(active) == pytest.approx(network._wiring.rates(active), rel=1e-12)

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -210,3 +211,13 @@ def test_unknown_kernels_and_dtypes_are_refused_by_name() -> None:
         attention_vector(chip, "flash-attention-2", "fp8")
     with pytest.raises(SpecError, match="no constants for 'int8'"):
         chip.attention["trtllm"].for_decode("int8")
+
+
+def test_copies_that_group_heads_are_for_batches_only() -> None:
+    chip = load("chip", "rtx-pro-6000")
+    made = chip.attention["flash-attention-2-paged"].for_decode("bf16")
+    assert made.grouping > 0.0
+    grouped, without = (decode_vector(chip, replace(made, grouping=copies)) for copies in (made.grouping, 0.0))
+    for batch, extra in ((1.0, 0.0), (2.0, made.grouping), (64.0, made.grouping)):
+        times = [decode_seconds(batch, 512.0, 32.0, 8.0, 128.0, 2.0, c) for c in (grouped, without)]
+        assert times[0] - times[1] == pytest.approx(extra, abs=1e-12)

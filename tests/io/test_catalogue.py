@@ -32,7 +32,8 @@ def test_everything_shipped_loads(kind: str) -> None:
         if kind in ("training", "serving"):
             assert any_experiment(name).kind == kind
         else:
-            assert load(kind, name).name == name
+            # several versions of an engine have one name
+            assert name.startswith(load(kind, name).name) if kind == "engine" else load(kind, name).name == name
 
 
 def test_a_file_and_the_same_in_python_are_equal(tmp_path: Path) -> None:

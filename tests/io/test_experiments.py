@@ -8,16 +8,11 @@ import pytest
 from scaleout.errors import SpecError
 from scaleout.io.experiments import any_experiment, experiment, find_trace, serving_experiment
 
-ENGINE: dict[str, Any] = {
-    "name": "an-engine", "version": "1", "max_sequences": 128, "max_batched_tokens": 2048, "block": 16,
-    "memory_share": 0.9, "reserved": "1 GB", "kernel_gap": "1 us", "elementwise_efficiency": 0.8,
-    "prefill_attention": "flash", "decode_attention": "flash", "source": "none: of a test",
-}  # fmt: skip
 SERVING: dict[str, Any] = {
     "kind": "serving",
     "system": "dgx-h100",
     "model": "llama-3.1-8b",
-    "engine": ENGINE,
+    "engine": "vllm-0.19",
     "requests": {
         "input": {"mean": 100},
         "output": {"mean": 10},

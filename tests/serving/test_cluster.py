@@ -27,8 +27,7 @@ from scaleout.specs import (
 
 ENGINE = InferenceEngine(
     name="made-up", version="1", max_sequences=64, max_batched_tokens=512, block=16, memory_share=0.9, reserved=0.0,
-    kernel_gap=0.0, elementwise_efficiency=1.0, elementwise_launch=0.0, prefill_attention=("none",),
-    decode_attention=("none",), source="none",
+    kernel_gap=0.0, elementwise_efficiency=1.0, prefill_attention=("none",), decode_attention=("none",), source="none",
 )  # fmt: skip
 SYSTEM, MODEL = load("system", "dgx-h100"), load("model", "llama-3.1-8b")
 SERVED = STATES.index("served")

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from scaleout.engine.program import TICKS_PER_SECOND
-from scaleout.evaluate import evaluate
 from scaleout.evaluate.analytic import analyse
 from scaleout.evaluate.band import band_of
 from scaleout.evaluate.breakdown import critical_path
+from scaleout.evaluate.event import evaluate
 from scaleout.io.table import Row
 from scaleout.specs import TrainingExperiment
 from scaleout.validation import take_rows
