@@ -49,7 +49,7 @@ def _seat(lane: Lane, limits: Limits, now: int) -> Request | None:
 def _chunked(lane: Lane, limits: Limits, now: int) -> None:
     """A token of every reply, then prompts until the step is full."""
     lane.decoding_now = lane.decodes > 0
-    left = limits.tokens - lane.decodes
+    left = limits.tokens - lane.decode_tokens
     for request in lane.prompts:
         if left <= 0:
             return
@@ -96,7 +96,7 @@ def _prompts(lane: Lane, limits: Limits, now: int, left: int) -> None:
 
 def _whole(lane: Lane, limits: Limits, now: int) -> None:
     lane.decoding_now = lane.decodes > 0
-    _prompts(lane, limits, now, limits.tokens - lane.decodes)
+    _prompts(lane, limits, now, limits.tokens - lane.decode_tokens)
 
 
 def _prefill_first(lane: Lane, limits: Limits, now: int) -> None:

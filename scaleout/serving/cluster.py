@@ -8,18 +8,29 @@ import simpy
 from scaleout.engine.clock import Alarm, Clock
 from scaleout.errors import WorkloadError
 from scaleout.serving.arrivals import Source
+from scaleout.serving.failures import Outage, outages, schedule
 from scaleout.serving.host import Copy
 from scaleout.serving.live import Live
 from scaleout.serving.log import Log
 from scaleout.serving.replica import Replica
-from scaleout.serving.request import Request
+from scaleout.serving.request import Request, State
 from scaleout.serving.router import Router
 from scaleout.serving.swap import HostLink, HostShare
 from scaleout.serving.transfer import Carrier
 from scaleout.serving.work import StepTimer
-from scaleout.specs import ServingExperiment
+from scaleout.specs import Pool, ServingExperiment
 
 __all__ = ["Cluster"]
+
+
+class _Handover:
+    """A request that one replica has prefilled and another is to go on with."""
+
+    __slots__ = ("request", "source", "target")
+
+    def __init__(self, request: Request, source: Replica) -> None:
+        self.request, self.source = request, source
+        self.target: Replica | None = None
 
 
 class Cluster:
@@ -64,30 +75,56 @@ class Cluster:
         self.spec, self.env, self.source, self.carrier = spec, env or Clock(), source, carrier
         self.log = Log(sum(pool.replicas for pool in spec.pools))
         self.replicas: list[Replica] = []
-        self._first: list[Replica] = []
-        self._then: list[Replica] = []
         self._longest = min(spec.max_length, min(blocks) * spec.engine.block)
+        self._makes: list[Callable[[], Replica]] = []
+        """Of each replica: makes it, without a request."""
+        self._decodes: set[int] = set()
+        """Numbers of those that go on with what others have prefilled."""
         for at, (pool, timer, room) in enumerate(zip(spec.pools, timers, blocks, strict=True)):
             share = hosts[at] if hosts else None
-            for number in range(len(self.replicas), len(self.replicas) + pool.replicas):
-                hosted = None
-                if share is not None:
-                    own = [HostLink(self.env, share).copy for _ in range(pool.dp)]
-                    hosted = share.blocks, [copies(number, rank) for rank in range(pool.dp)] if copies else own
-                replica = Replica(
-                    self.env, number, spec, (pool.pp, pool.dp), room, timer, self.log, self,
-                    closed=closed, hosted=hosted, live=live,
-                )  # fmt: skip
-                self.replicas.append(replica)
-                (self._then if pool.role == "decode" else self._first).append(replica)
-        self.router = Router(spec.router, self._first)
-        self._onward = Router(spec.router, self._then) if self._then else None
+            for number in range(len(self._makes), len(self._makes) + pool.replicas):
+                make = partial(self._make, number, pool, timer, room, share, copies, live, closed=closed)
+                self._makes.append(make)
+                self.replicas.append(make())
+                if pool.role == "decode":
+                    self._decodes.add(number)
+        self.router = Router(spec.router, [one for one in self.replicas if one.number not in self._decodes])
+        then = [self.replicas[number] for number in sorted(self._decodes)]
+        self._onward = Router(spec.router, then, onward=True) if then else None
         self._coming = iter(source)
         self._over, self._all_came = over, False
-        self._handed: dict[int, int] = {}
-        """Requests that wait for another replica to take their cache -> the replica that holds it."""
+        self._moving: dict[int, _Handover] = {}
+        """Of requests that one replica holds the cache of, and another is to go on with."""
+        self._homeless: list[Request] = []
+        """Requests that wait for a replica to be back."""
+        self._back = {True: 0, False: 0}
+        """Lost replicas that will be back, of those that go on (True) and the others."""
         self.seen = 0
         """Requests that have come, or will after a reply."""
+        schedule(self.env, outages(spec.failures), self._lose, self._recover)
+
+    def _make(
+        self,
+        number: int,
+        pool: Pool,
+        timer: StepTimer,
+        room: int,
+        share: HostShare | None,
+        copies: Callable[[int, int], Copy] | None,
+        live: Live | None,
+        *,
+        closed: bool,
+    ) -> Replica:
+        """A replica without a request."""
+        hosted = None
+        if share is not None:
+            ranks = range(pool.dp)
+            ways = [copies(number, rank) if copies else HostLink(self.env, share).copy for rank in ranks]
+            hosted = share.blocks, ways
+        return Replica(
+            self.env, number, self.spec, (pool.pp, pool.dp), room, timer, self.log, self,
+            closed=closed, hosted=hosted, live=live,
+        )  # fmt: skip
 
     def run(self) -> Log:
         """Simulate until every request has ended.
@@ -128,12 +165,30 @@ class Cluster:
         """A request is here."""
         if request.inputs + request.outputs > self._longest:
             raise WorkloadError(self._too_long(request))
-        replica = self.router.pick(request)
-        if replica is None:
-            request.state, request.finish = "rejected", self.env.now
-            self._refuse(request)
+        if self._hopeless(False) or (self._onward is not None and self._hopeless(True)):
+            self._refuse(request, "failed")
+        elif self.router.empty:
+            self._homeless.append(request)
+        elif (replica := self.router.pick(request)) is None:
+            self._refuse(request, "rejected")
         else:
-            replica.submit(request)
+            self._submit(replica, request)
+
+    def _submit(self, replica: Replica, request: Request) -> None:
+        replica.submit(request)
+        self._changed(replica)
+
+    def _changed(self, replica: Replica) -> None:
+        """A replica has more or less to do."""
+        self._router(replica.number in self._decodes).changed(replica)
+
+    def _router(self, onward: bool) -> Router:
+        """Of those that go on with what others have prefilled, or of the others."""
+        return self._onward if onward and self._onward is not None else self.router
+
+    def _hopeless(self, onward: bool) -> bool:
+        """Whether all replicas are lost, and none will be back."""
+        return self._router(onward).empty and not self._back[onward]
 
     def _too_long(self, request: Request) -> str:
         """Why a request cannot be served."""
@@ -147,31 +202,45 @@ class Cluster:
 
     def ended(self, request: Request) -> None:
         """A request was served."""
+        self._changed(self.replicas[request.replica])
         self._again(request)
 
     def prefilled(self, request: Request) -> bool:
         """A prompt is through; where there are replicas that decode, one of them goes on."""
-        if self._onward is None or self.replicas[request.replica] in self._then:
+        if self._onward is None or request.replica in self._decodes:
             return False
-        replica = self._onward.pick(request)
-        if replica is None:
-            return False
-        self._handed[request.number] = request.replica
+        self._moving[request.number] = move = _Handover(request, self.replicas[request.replica])
         # in the instant, but not before this replica has finished its step
-        Alarm(self.env, 0, [lambda _: replica.submit(request)])
+        Alarm(self.env, 0, [lambda _: self._hand_on(move)])
         return True
 
-    def fetch(self, request: Request) -> None:
-        """A replica that decodes has room for a cache."""
-        source = self.replicas[self._handed.pop(request.number)]
-        self._carry(source, self.replicas[request.replica], request)
+    def _hand_on(self, move: _Handover) -> None:
+        """Choose who goes on with a request; while all are lost it waits where it is."""
+        target = self._router(True).pick(move.request)
+        if target is not None:
+            move.target = target
+            self._submit(target, move.request)
+        elif self._hopeless(True):
+            self._let_go(move)
+            self._refuse(move.request, "failed")
 
-    def _carry(self, source: Replica, target: Replica, request: Request) -> None:
-        """Bring a cache from one replica to another."""
+    def _let_go(self, move: _Handover) -> None:
+        """The replica that has prefilled a request is rid of it."""
+        del self._moving[move.request.number]
+        move.source.fetched(move.request)
+        self._changed(move.source)
+
+    def fetch(self, request: Request) -> None:
+        """A replica that decodes has room for a cache: it is brought there."""
+        move = self._moving[request.number]
+        source, target = move.source, move.target
+        assert target is not None  # noqa: S101  (it asks)
 
         def through() -> None:
-            source.fetched(request)
-            target.arrived(request)
+            # unless one of both was lost meanwhile
+            if self._moving.get(request.number) is move:
+                self._let_go(move)
+                target.arrived(request)
 
         if self.carrier is None:
             Alarm(self.env, 0, [lambda _: through()])
@@ -179,8 +248,57 @@ class Cluster:
         here, there = ((replica.number, replica.rank_of(request)) for replica in (source, target))
         self.carrier.carry(request.number, here, there, request.target, through)
 
-    def _refuse(self, request: Request) -> None:
-        """A request ended without a reply."""
+    # --- losses --------------------------------------------------------------------------------------
+
+    def _lose(self, outage: Outage) -> None:
+        """A replica is lost, with everything in it and whatever it was to send or get."""
+        number, onward = outage.replica, outage.replica in self._decodes
+        old, self.replicas[number] = self.replicas[number], self._makes[number]()
+        self._router(onward).lose(number)
+        self._back[onward] += outage.until is not None
+        found = {request.number: request for request in old.lose()}
+        for move in list(self._moving.values()):
+            request = move.request
+            if move.source is old:
+                del self._moving[request.number]
+                found[request.number] = request
+                if move.target is not None:
+                    move.target.drop(request)
+                    self._changed(move.target)
+            elif move.target is old:
+                del self._moving[request.number]
+                move.source.drop(request)
+                self._changed(move.source)
+        for request in (found[at] for at in sorted(found)):
+            if request.reply == request.outputs:
+                # it has all its tokens, and waited for others of its batch
+                request.state, request.finish = "served", self.env.now
+                self.log.write(request)
+                self._again(request)
+            elif outage.retried:
+                self.log.retries += 1
+                request.restart()
+                self._route(request)
+            else:
+                self._refuse(request, "failed")
+
+    def _recover(self, number: int) -> None:
+        """A replica is back, and empty."""
+        onward = number in self._decodes
+        self._back[onward] -= 1
+        self._router(onward).recover(self.replicas[number])
+        waiting, self._homeless = self._homeless, []
+        for request in waiting:
+            self._route(request)
+        for move in list(self._moving.values()):
+            if move.target is None:
+                self._hand_on(move)
+
+    # --- ends ----------------------------------------------------------------------------------------
+
+    def _refuse(self, request: Request, state: State) -> None:
+        """A request ends without its reply."""
+        request.state, request.finish = state, self.env.now
         self.log.write(request)
         self._again(request)
 

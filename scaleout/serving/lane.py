@@ -51,6 +51,9 @@ class Lane:
         All leave when the last is done (static batches).
     """
 
+    each = 1
+    """New tokens of a sequence in a decode step."""
+
     def __init__(self, rank: Rank, log: Log, *, together: bool = False) -> None:
         self.rank, self.log, self.together = rank, log, together
         self.running: dict[int, Request] = {}
@@ -72,8 +75,6 @@ class Lane:
         """Whether the step under way is one of them."""
         self.filling = False
         """Whether prompts are let in although others wait to decode."""
-        self._claimed = 0
-        """Blocks taken for the step under way already."""
         self._base = 0
         """Tokens that the sequences see, altogether, less `decodes` for each step so far."""
         self._longest: list[tuple[int, int, int]] = []
@@ -81,6 +82,8 @@ class Lane:
         """Heaps of (less what it sees but for steps, or last step; number; when it joined)."""
         self._takes = [0] * rank.blocks.size
         """Sequences that take a new block at a step, by the residue of its count."""
+        self._reserved = 0
+        """Blocks that the step under way takes, in the cache's books already."""
         self._tokens: dict[int, int] = {}
         """When those who decode had their last token [tick] -> how many."""
         self._last = -1
@@ -105,13 +108,19 @@ class Lane:
         request = self.running.get(entry[1])
         return request is not None and request.born == entry[2] and request.steps > 0
 
+    @property
+    def decode_tokens(self) -> int:
+        """New tokens of replies in a decode step."""
+        return self.decodes * self.each
+
     def work(self, ahead: int = 1) -> Work:
         """What the next step does here, or a decode step after it."""
         decodes = self.decodes if self.decoding_now else 0
+        tokens = decodes * self.each
         if not self.chunks:
             if not decodes:
                 return IDLE
-            return Work(0, 0, 0, 0, decodes, decodes, upto(self.context(ahead)), upto(self.longest(ahead)), decodes)
+            return Work(0, 0, 0, 0, decodes, tokens, upto(self.context(ahead)), upto(self.longest(ahead)), tokens)
         new = scores = seen = rows = 0
         for request, chunk in self.chunks:
             before = request.prefilled
@@ -121,7 +130,7 @@ class Lane:
             seen += before + chunk
             rows += before + chunk == request.target
         context, longest = (upto(self.context()), upto(self.longest())) if decodes else (0, 0)
-        return Work(new, scores // 2, seen, len(self.chunks), decodes, decodes, context, longest, rows + decodes)
+        return Work(new, scores // 2, seen, len(self.chunks), decodes, tokens, context, longest, rows + tokens)
 
     def steps_alike(self) -> int:
         """Decode steps from now on until a sequence ends or the KV cache is full."""
@@ -132,7 +141,7 @@ class Lane:
 
     def room(self) -> int:
         """Decode steps that the free blocks are enough for."""
-        free, size, takes = self.rank.blocks.free + self._claimed, len(self._takes), self._takes
+        free, size, takes = self.rank.blocks.free + self._reserved, len(self._takes), self._takes
         rounds = free // self.decodes
         left, at = free - rounds * self.decodes, self.steps + 1
         count = rounds * size
@@ -144,13 +153,13 @@ class Lane:
         return count
 
     def growth(self) -> int:
-        """Blocks that replies take with their next token."""
+        """Blocks that the replies take with their next step."""
         return self._takes[(self.steps + 1) % len(self._takes)]
 
-    def claim(self) -> None:
-        """Take the blocks of a decode step that begins."""
-        self._claimed = self.growth()
-        self.rank.blocks.grow(self._claimed)
+    def reserve(self) -> None:
+        """Take the blocks of a step that begins."""
+        self._reserved = self.growth()
+        self.rank.blocks.grow(self._reserved)
 
     def advance(self, steps: int, ticks: int, now: int) -> None:
         """So many decode steps of so many ticks each are over; the last of them now."""
@@ -166,8 +175,8 @@ class Lane:
         taken = steps // size * self.decodes
         for ahead in range(steps % size):
             taken += takes[(at + ahead) % size]
-        self.rank.blocks.grow(taken - self._claimed)
-        self._claimed = 0
+        self.rank.blocks.grow(taken - self._reserved)
+        self._reserved = 0
         self.steps += steps
 
     # --- coming and going ------------------------------------------------------------------------
@@ -243,8 +252,8 @@ class Lane:
         self.rank.blocks.release(request, tokens)
         request.steps = 0
 
-    def ended(self) -> list[Request]:
-        """Those whose last token came with the last step, in order; they are gone from here."""
+    def _ending(self) -> list[Request]:
+        """Those whose last token came with the last step, in order."""
         heap = self._ends
         found: list[Request] = []
         while heap and heap[0][0] <= self.steps:
@@ -252,6 +261,11 @@ class Lane:
             # one that went and came back between two steps is there twice
             if self._still(entry) and not (found and found[-1].number == entry[1]):
                 found.append(self.running[entry[1]])
+        return found
+
+    def ended(self) -> list[Request]:
+        """Those whose last token came with the last step, in order; they are gone from here."""
+        found = self._ending()
         for request in found:
             tokens = self.leave(request)
             request.steps = 0
@@ -269,6 +283,13 @@ class Lane:
             self.give_up(request, done[request.number])
         return left
 
+    def lose(self) -> list[Request]:
+        """Everybody with a seat here; the lane is of no use any more."""
+        for request in self.running.values():
+            if request.steps:
+                self.leave(request)
+        return list(self.running.values())
+
     def victim(self) -> Request | None:
         """Who loses a seat first: the lowest priority that runs, where that is the order, and of equals who came last;
         else who got a seat last.
@@ -282,7 +303,9 @@ class Lane:
     def preempt(self, request: Request) -> Request:
         """One gives its seat back; its cache goes to the host, or will be computed again."""
         if decoding := request.steps > 0:
-            tokens = there = self.leave(request)
+            tokens = self.leave(request)
+            # the last token of the reply is not in the cache yet
+            there = request.inputs + request.reply - 1
         else:
             self.prompts.remove(request)
             tokens, there = request.target, request.prefilled
@@ -290,7 +313,7 @@ class Lane:
         blocks = self.rank.blocks
         if self.rank.swap and blocks.host is not None and blocks.host.swap(request, blocks.held(there)):
             if decoding:
-                request.prefilled = request.target = tokens
+                request.prefilled = request.target = there
         else:
             request.prefilled, request.target = 0, request.inputs + request.reply
         request.preempted += 1

@@ -73,6 +73,8 @@ class Log:
         """Changes of the composition of a batch."""
         self.decoded = [0] * replicas
         """Sequences that decoded, summed over all steps."""
+        self.retries = 0
+        """Requests that were lost with a replica and sent to another."""
         self.transfers: list[tuple[int, int, int, float]] = []
         """KV caches that went from replica to replica: start, end [tick], request, bytes."""
         self.end = 0

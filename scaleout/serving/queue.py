@@ -52,6 +52,14 @@ class Queue:
         """Take who is next."""
         return heapq.heappop(self._heap)[2] if self._fifo is None else self._fifo.popleft()
 
+    def remove(self, request: Request) -> bool:
+        """Take one out, if it is here."""
+        all_ = self.drain()
+        for one in all_:
+            if one is not request:
+                self.push(one)
+        return len(self) < len(all_)
+
     def drain(self) -> list[Request]:
         """Everybody, in order; nobody is left."""
         found = []

@@ -22,6 +22,7 @@ from scaleout.serving.log import Log
 from scaleout.serving.prefix import PrefixBlocks
 from scaleout.serving.queue import Queue
 from scaleout.serving.request import Request
+from scaleout.serving.speculation import lane_of
 from scaleout.serving.work import IDLE, StepTimer
 from scaleout.specs import Policy, ServingExperiment
 
@@ -110,7 +111,7 @@ class Replica:
         self.load = 0
         """Tokens of all its requests."""
         self._plan, self._cut = PLANS[spec.policy], spec.policy in _CUT
-        self._closed = closed and stages == 1
+        self._closed = closed and stages == 1 and spec.speculation is None
         self._most = spec.max_sequences
         self._tokens = spec.max_batched_tokens
         self._forced = spec.scheduler.preempt_for == "waiting" and self._cut
@@ -128,13 +129,16 @@ class Replica:
         self._leaving: list[tuple[int, Request]] = []
         """Those whose cache another replica has, and their rank; their blocks are given back between two steps."""
         together = spec.policy == "static"
-        self._batches = [_Batch([Lane(rank, log, together=together) for rank in self.ranks]) for _ in range(stages)]
+        self._batches = [
+            _Batch([lane_of(spec.speculation, rank, log, together=together) for rank in self.ranks])
+            for _ in range(stages)
+        ]
         self._free_at = [0] * stages
         """When each stage has done all that was sent to it [tick]."""
         self._live = live if stages == 1 else None
         if self._live is not None:
             self._live.watch(number, self._disturbed)
-        self._due = False
+        self._due = self._lost = False
         self._rank_load = [0] * ranks
         self._rank_of: dict[int, int] = {}
 
@@ -149,6 +153,11 @@ class Replica:
     def running(self) -> int:
         """Requests with one."""
         return sum(len(lane.running) for batch in self._batches for lane in batch.lanes)
+
+    @property
+    def requests(self) -> int:
+        """Requests in it, those whose cache another has yet to take included."""
+        return len(self._rank_of)
 
     def rank_of(self, request: Request) -> int:
         """The attention rank that a request is on."""
@@ -189,11 +198,47 @@ class Replica:
             self.ranks[at].blocks.release(request, request.target)
             self._wake(at)
 
+    def drop(self, request: Request) -> None:
+        """A request does not go on here: the replica is lost that had its cache, or that was to take it from here."""
+        for batch in self._batches:
+            if batch.ahead:
+                self._catch_up(batch)
+        at = self._rank_of[request.number]
+        rank = self.ranks[at]
+        lane = next((one for batch in self._batches if request.number in (one := batch.lanes[at]).arriving), None)
+        if lane is not None:
+            del lane.arriving[request.number]
+            lane.give_up(request, request.target)
+        elif not rank.queue.remove(request):
+            rank.blocks.release(request, request.target)
+        self._gone(request)
+        self._wake(at)
+
+    def lose(self) -> list[Request]:
+        """Everything is lost. Those who waited here or had a seat; they have the tokens of all steps that are over."""
+        self._lost = True
+        found = []
+        for batch in self._batches:
+            if batch.ahead:
+                self._catch_up(batch)
+            if batch.stretch:
+                # nothing comes of the step under way
+                self.log.busy[self.number] += self.env.now - batch.start
+                batch.stretch = []
+            if batch.alarm:
+                batch.alarm.cancel()
+            for lane in batch.lanes:
+                found += lane.lose()
+        for rank in self.ranks:
+            found += rank.queue.drain()
+        self.log.courses[self.number].note(self.env.now, 0, 0, 0)
+        return found
+
     def _wake(self, at: int) -> None:
         """Batches that do nothing begin; where who waits first may get a seat, stretches are cut."""
         self._begin_later()
         for batch in self._batches:
-            # where replies go on first, a lane without any takes prompts beside those of other ranks
+            # a rank without replies lets prompts in while others go on
             if batch.ahead and (self._cut or not batch.lanes[at].decodes):
                 rank, request = self.ranks[at], self.ranks[at].queue.first()
                 if request is not None and (
@@ -215,7 +260,7 @@ class Replica:
     # --- steps -------------------------------------------------------------------------------------
 
     def _begin_later(self) -> None:
-        if not self._due:
+        if not self._due and not self._lost:
             self._due = True
             Alarm(self.env, 0, [self._begin_all], _LAST)
 
@@ -237,7 +282,7 @@ class Replica:
             self._make_way(lane, limits)
             self._plan(lane, limits, now)
             if lane.decoding_now:
-                lane.claim()
+                lane.reserve()
         works = tuple(lane.work() for lane in lanes)
         if all(work is IDLE for work in works):
             return
@@ -279,7 +324,7 @@ class Replica:
         if len(self._batches) == 1:
             return self._most
         there = max(len(rank.queue) + self._most - rank.seats for rank in self.ranks)
-        return min(self._most, -(-there // len(self._batches)))
+        return -(-min(self._most, there) // len(self._batches))
 
     def _make_room(self, lane: Lane) -> None:
         """Take seats away until every reply has a block for its next token."""
@@ -345,24 +390,15 @@ class Replica:
                 break
             kept.append((count, ticks))
             spent -= count * ticks
-        if batch.alarm:
-            batch.alarm.cancel()
-        batch.stretch = kept
-        end = batch.start + sum(count * ticks for count, ticks in kept)
-        batch.alarm = Alarm(self.env, end - self.env.now, [lambda _: self._ended(batch)])
+        self._end_at(batch, batch.start, kept)
 
     def _ended(self, batch: _Batch) -> None:
         """Steps are over: tokens are there, sequences come and go, and the next step begins."""
-        now, log, number = self.env.now, self.log, self.number
+        now = self.env.now
         stretch, batch.stretch, at = batch.stretch, [], batch.start
         for count, ticks in stretch:
             at += count * ticks
-            log.steps[number] += count
-            log.busy[number] += count * ticks
-            for lane in batch.lanes:
-                if lane.decoding_now:
-                    log.decoded[number] += count * lane.decodes
-                    lane.advance(count, ticks, at)
+            self._pass(batch, count, ticks, at)
         for lane in batch.lanes:
             for request, chunk in lane.chunks:
                 request.prefilled += chunk
@@ -375,6 +411,39 @@ class Replica:
         if self._leaving:
             self._give_back()
         self._begin_later()
+
+    def _pass(self, batch: _Batch, count: int, ticks: int, end: int) -> None:
+        """So many steps of so many ticks each are over; the last of them at a time [tick]."""
+        log, number = self.log, self.number
+        log.steps[number] += count
+        log.busy[number] += count * ticks
+        for lane in batch.lanes:
+            if lane.decoding_now:
+                log.decoded[number] += count * lane.decodes
+                lane.advance(count, ticks, end)
+
+    def _catch_up(self, batch: _Batch) -> None:
+        """Steps of a stretch that are over count now; the one under way is the last of it."""
+        now, at = self.env.now, batch.start
+        for count, ticks in batch.stretch:
+            # none of a step whose length is not known yet
+            done = min(count, (now - at) // ticks) if ticks else 0
+            if done:
+                at += done * ticks
+                self._pass(batch, done, ticks, at)
+            if done < count:
+                for lane in batch.lanes if at > batch.start else ():
+                    lane.reserve()
+                self._end_at(batch, at, [(1, ticks)])
+                return
+
+    def _end_at(self, batch: _Batch, start: int, stretch: list[tuple[int, int]]) -> None:
+        """Steps began at a time [tick] and take so long."""
+        if batch.alarm:
+            batch.alarm.cancel()
+        batch.start, batch.stretch = start, stretch
+        end = start + sum(count * ticks for count, ticks in stretch)
+        batch.alarm = Alarm(self.env, end - self.env.now, [lambda _: self._ended(batch)])
 
     def _first_token(self, lane: Lane, request: Request, now: int) -> None:
         """A prompt is through, and with it a token of its reply is there."""

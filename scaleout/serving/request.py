@@ -72,5 +72,10 @@ class Request:
         self.preempted = 0
         self.replica = -1
 
+    def restart(self) -> None:
+        """All that was computed is lost: prompt and reply so far will be computed again."""
+        self.state, self.steps = "waiting", 0
+        self.prefilled, self.target = 0, self.inputs + self.reply
+
     def __repr__(self) -> str:
         return f"request {self.number} ({self.inputs} in, {self.outputs} out, {self.state})"

@@ -11,7 +11,7 @@ from scaleout.specs.inference import InferenceEngine, Policy
 from scaleout.specs.model import Model
 from scaleout.specs.requests import Requests
 from scaleout.specs.system import System
-from scaleout.units import Bytes, Count, Fraction, Number, Seconds
+from scaleout.units import Bytes, Count, Fraction, Number, Positive, Seconds
 
 __all__ = ["Cache", "Failure", "Pool", "Router", "Scheduler", "ServingExperiment", "Slo", "Speculation"]
 
@@ -163,16 +163,24 @@ class Router:
     ----------
     policy
         One after the other; the one with the fewest tokens to do; the less loaded of two drawn at random;
-        the one that holds most of the prompt's blocks, unless it is overloaded; always the same one for a
-        session.
+        the one that was sent most of the prompt's blocks, unless it is overloaded; always the same one for a
+        session. Where there are no blocks in common, or no session, the one with the fewest tokens to do.
     max_waiting
-        Requests that may wait for a replica; what comes then is rejected. None: any number.
+        Requests that may wait for a replica; what comes when all have so many is rejected. None: any number.
+    match
+        Share of a prompt that a replica has to hold to be preferred, of "prefix" [1].
+    overload, spare
+        It is overloaded with more than `overload` times [1] the requests of the one with the fewest tokens to do, and
+        more than `spare` beyond them. Defaults of all three are those of SGLang's router.
     seed
         Of the draws.
     """
 
     policy: Literal["round_robin", "least_load", "power_of_two", "prefix", "sticky"] = "round_robin"
     max_waiting: Count | None = None
+    match: Fraction = 0.3
+    overload: Positive = 1.5
+    spare: Annotated[int, Number(low=0, high=1e9, above=False, integer=True)] = 64
     seed: Annotated[int, Number(low=0, high=2**63, above=False, integer=True)] = 0
 
     def __post_init__(self) -> None:
