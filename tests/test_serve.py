@@ -213,3 +213,16 @@ def test_the_public_function_reads_the_trace() -> None:
     assert trace_of(small()) is None
     with pytest.raises(SpecError, match="no serving experiment"):
         scaleout.serve("llama3-70b-poisson")
+
+
+def test_links_carry_what_the_caches_are() -> None:
+    pools = [{"role": "prefill", "replicas": 1}, {"role": "decode", "replicas": 1}]
+    result = serve(small(pools=pools))
+    # a reply of one token ends where its prompt is
+    assert result.transfers["count"] == result.tpot.count
+    assert result.links
+    # once out of a chip and once into one; steps on one chip send nothing
+    assert sum(row.bytes for row in result.links) == pytest.approx(2.0 * result.transfers["bytes"])
+    assert all(0.0 < row.utilisation <= row.busiest_utilisation < 1.0 for row in result.links)
+    assert Served.from_json(result.to_json()) == result
+    assert serve(small()).links == ()

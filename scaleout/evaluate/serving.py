@@ -11,7 +11,7 @@ from scaleout.evaluate.course import course_of, level_of
 from scaleout.evaluate.serving_assumptions import serving_assumptions
 from scaleout.evaluate.serving_steps import Typical, errors_of, parts_of
 from scaleout.evaluate.stability import stability_of, too_short
-from scaleout.served import Floor, Sensitivity, Served, Share, Spread, Stability
+from scaleout.served import Floor, Links, Sensitivity, Served, Share, Spread, Stability
 from scaleout.serving.log import Log
 from scaleout.serving.request import STATES
 from scaleout.serving.room import Room
@@ -64,6 +64,7 @@ def summarise(
     timers: Sequence[PoolSteps],
     rooms: Sequence[Room],
     floor: Floor,
+    links: tuple[Links, ...] = (),
     sensitivity: Sensitivity | None = None,
 ) -> Served:
     """The result of a simulation."""
@@ -114,6 +115,7 @@ def summarise(
             "bytes": float(sum(row[3] for row in log.transfers)),
             "mean_time": float(np.mean(carried)) * _SECOND if carried else 0.0,
         },
+        links=links,
         course=course_of(
             log, experiment.pools, [one.blocks * pool.dp for one, pool in zip(rooms, experiment.pools, strict=True)]
         ),
