@@ -35,6 +35,8 @@ def names(request: Request, size: int) -> Sequence[int]:
         return request.blocks if len(request.blocks) == count else request.blocks[:count]
     # blocks that one hash can tell
     width = -(-piece // size)
+    if piece % size == 0:
+        return [hash_ * width + at for hash_ in request.blocks for at in range(width)][:count]
     return [request.blocks[((at + 1) * size - 1) // piece] * width + at % width for at in range(count)]
 
 
@@ -154,9 +156,10 @@ class PrefixBlocks(Blocks):
         users, idle = self._users, self._idle
         for at in mine:
             name = listed[at]
-            if not users[name]:
+            using = users[name]
+            if not using:
                 del idle[name]
-            users[name] += 1
+            users[name] = using + 1
         if self.host is not None:
             self.host.touch([listed[at] for at in outside])
         self._held[request.number] = _Held(listed, mine, outside, count)
@@ -212,20 +215,22 @@ class PrefixBlocks(Blocks):
         users, idle, listed = self._users, self._idle, held.names
         # those from the host were added last
         held.mine.sort()
+        still = 0
         for at in reversed(held.mine):
             name = listed[at]
-            users[name] -= 1
-            if not users[name]:
+            users[name] = using = users[name] - 1
+            if using:
+                still += 1
+            else:
                 idle[name] = None
-                self.free += 1
-        self.free += -(-tokens // self.size) - len(held.mine)
+        self.free += -(-tokens // self.size) - still
         self._openings += 1
 
     def _evict(self) -> None:
         """Overwrite idle blocks until there are no more of them than free ones."""
         idle, users, host = self._idle, self._users, self.host
-        while len(idle) > self.free:
-            name, _ = idle.popitem(last=False)
+        for _ in range(len(idle) - self.free):
+            name = idle.popitem(last=False)[0]
             del users[name]
             if host is not None:
                 host.keep(name)

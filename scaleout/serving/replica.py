@@ -34,9 +34,6 @@ _LAST = EventPriority(2)
 _CUT: tuple[Policy, ...] = ("chunked", "whole", "prefill-first")
 """Policies under which a new request may change the next step."""
 
-_MIXED: tuple[Policy, ...] = ("chunked", "whole")
-"""Policies under which replies go on beside prompts."""
-
 
 class Told(Protocol):
     """Who hears of a replica's requests."""
@@ -114,7 +111,6 @@ class Replica:
         self.load = 0
         """Tokens of all its requests."""
         self._plan, self._cut = PLANS[spec.policy], spec.policy in _CUT
-        self._mixed = spec.policy in _MIXED
         self._closed = closed and stages == 1 and spec.speculation is None
         self._most = spec.max_sequences
         self._tokens = spec.max_batched_tokens
@@ -243,7 +239,7 @@ class Replica:
         """Batches that do nothing begin; where who waits first may get a seat, stretches are cut."""
         self._begin_later()
         for batch in self._batches:
-            # where replies go on first, a lane without any takes prompts beside those of other ranks
+            # a rank without replies lets prompts in while others go on
             if batch.ahead and (self._cut or not batch.lanes[at].decodes):
                 rank, request = self.ranks[at], self.ranks[at].queue.first()
                 if request is not None and (
@@ -284,11 +280,9 @@ class Replica:
                 lane.join(request, request.joined)
             lane.ready.clear()
             self._make_room(lane)
-            if self._mixed:
-                lane.reserve()
             self._make_way(lane, limits)
             self._plan(lane, limits, now)
-            if lane.decoding_now and not self._mixed:
+            if lane.decoding_now:
                 lane.reserve()
         works = tuple(lane.work() for lane in lanes)
         if all(work is IDLE for work in works):
@@ -359,8 +353,6 @@ class Replica:
             if rank.seats and len(lane.running) < limits.sequences and rank.blocks.fits(first, lane.growth()):
                 return
             rank.queue.push_back(lane.preempt(victim))
-            if self._mixed:
-                lane.reserve()
 
     def _steps_ahead(self, lanes: Sequence[Lane]) -> list[tuple[int, int]]:
         """Decode steps until a sequence ends or has no room: how many, of how many ticks."""

@@ -135,14 +135,14 @@ class Router:
             heapq.heappop(heap)
 
     def _two(self) -> Replica:
-        """The less loaded of two that are drawn; of one that is full, the other."""
+        """The less loaded of two that are drawn, of equals the first; of one that is full, the other."""
         count = len(self._open)
         if count == 1:
             return self._open[0]
         one = int(self._draws() * count)
         other = int(self._draws() * (count - 1))
         two = self._open[one], self._open[other + (other >= one)]
-        return min(two, key=lambda replica: (self._full(replica), *_by_load(replica)))
+        return min(two, key=lambda replica: (self._full(replica), replica.load))
 
     def _home(self, session: int) -> Replica:
         """Always the same one; while it is lost, another that is always the same."""

@@ -13,7 +13,7 @@ from scaleout.io.requests import Trace
 from scaleout.serving.recent import Recent
 from scaleout.serving.request import STATES, Request
 from scaleout.serving.router import Router
-from scaleout.specs import Pool
+from scaleout.specs import Cache, Pool
 from scaleout.specs import Router as Rules
 
 STEP = 1000
@@ -191,26 +191,20 @@ def test_blocks_that_were_sent_lately(sent, asking, forget):
 
 
 def test_of_conversations_more_is_found_again_by_a_router_that_knows_of_it():
-    rows = list(Trace("workloads/traces/chat-multi-turn.jsonl"))
+    trace = [
+        (int(row.arrival * 1e12), row.inputs, row.outputs, 0, row.session, row.blocks, row.block_tokens)
+        for row in Trace("workloads/traces/chat-multi-turn.jsonl")
+    ]
+    steps = Linear(10**10, 5 * 10**7, 10**5)
 
     def found(policy: str) -> float:
-        """Share of the prompts' tokens that the replica was sent before."""
-        one, replicas = router(policy, 4)
-        for replica in replicas:
-            replica.ranks = (type("Rank", (), {"blocks": type("Blocks", (), {"total": 10**6, "size": 16})}),)
-        caches = Recent([10**9] * 4)
-        hits = total = 0
-        for number, row in enumerate(rows):
-            request = Request(number, 0, row.inputs, row.outputs, 0, -1, row.blocks, row.block_tokens)
-            chosen = one.pick(request).number
-            places, _ = caches.holders(request)
-            if chosen in places:
-                hits += caches.holders(request)[1] * row.block_tokens
-            caches.sent(chosen, request)
-            total += row.inputs
-        return hits / total
+        """Share of the prompts' tokens that are found in the prefix cache."""
+        experiment = spec((Pool(replicas=4),), router=Rules(policy=policy), cache=Cache(prefix=True))
+        log, _ = run(trace, experiment, blocks=20_000, timer=steps)
+        return sum(log.cached) / sum(log.inputs)
 
-    assert found("prefix") > 1.5 * found("round_robin")
+    shares = {policy: found(policy) for policy in ("round_robin", "least_load", "sticky", "prefix")}
+    assert shares["prefix"] >= shares["sticky"] > 1.2 * max(shares["round_robin"], shares["least_load"])
 
 
 def test_requests_are_rejected_when_all_are_full_and_counted():
