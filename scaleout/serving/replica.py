@@ -130,8 +130,9 @@ class Replica:
             )
             for host in hosts
         ]  # fmt: skip
-        self._leaving: list[tuple[int, Request]] = []
-        """Those whose cache another replica has, and their rank; their blocks are given back between two steps."""
+        self._leaving: list[tuple[int, Request, int]] = []
+        """Those whose cache another replica has, with their rank and its tokens; their blocks are given back between
+        two steps."""
         together = spec.policy == "static"
         self._batches = [
             _Batch([lane_of(spec.speculation, rank, log, together=together) for rank in self.ranks])
@@ -169,6 +170,9 @@ class Replica:
 
     def submit(self, request: Request) -> None:
         """A request comes."""
+        if self._leaving and len(self._batches) > 1:
+            # it may be one that was here before, and get a seat while another batch is under way
+            self._give_back()
         request.replica = self.number
         tokens = request.inputs + request.outputs
         self.load += tokens
@@ -187,7 +191,7 @@ class Replica:
 
     def fetched(self, request: Request) -> None:
         """Another replica has the cache of a request."""
-        self._leaving.append((self._rank_of[request.number], request))
+        self._leaving.append((self._rank_of[request.number], request, request.target))
         self._gone(request)
         for batch in self._batches:
             if batch.ahead:
@@ -198,8 +202,8 @@ class Replica:
     def _give_back(self) -> None:
         """Blocks of those who are at another replica are free again."""
         leaving, self._leaving = self._leaving, []
-        for at, request in leaving:
-            self.ranks[at].blocks.release(request, request.target)
+        for at, request, tokens in leaving:
+            self.ranks[at].blocks.release(request, tokens)
             self._wake(at)
 
     def drop(self, request: Request) -> None:

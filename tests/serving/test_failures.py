@@ -37,6 +37,7 @@ several = st.sampled_from(
         (Pool(pp=2, replicas=3),),
         (Pool(role="prefill", replicas=2), Pool(role="decode")),
         (Pool(role="prefill"), Pool(role="decode", replicas=2)),
+        (Pool(role="prefill", pp=2, replicas=2), Pool(role="decode", pp=2)),
     ]
 )
 routers = st.sampled_from(["round_robin", "least_load", "power_of_two", "prefix", "sticky"])
@@ -170,6 +171,13 @@ def test_a_prefilled_request_waits_where_it_is_for_a_replica_to_decode():
     log, cluster = run([(500, 100, 50)], spec(pools, failures=(lost(1, 1_100),)), timer=Linear(STEP, 0, 0))
     assert list(log.state) == [FAILED] and list(log.finish) == [1_500]
     assert left_behind(cluster, 4000, 64) == []
+
+
+def test_blocks_that_are_about_to_be_given_back_are_those_that_were_taken():
+    pools = (Pool(role="prefill", replicas=2), Pool(role="decode"))
+    experiment = spec(pools, scheduler={"max_sequences": 1}, failures=(lost(2, 4_584),))
+    log, cluster = run([(0, 1, 2), (0, 512, 2), (1, 452, 60), (2, 1, 1)], experiment, blocks=50)
+    assert left_behind(cluster, 50, 1) == [] and FAILED in log.state
 
 
 def test_failures_that_touch_or_overlap_are_one():
