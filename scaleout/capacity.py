@@ -263,6 +263,11 @@ class _Search:
             warnings.append(
                 f"higher rates than {above:.4g}/s kept the promise: near it chance decides; take more requests"
             )
+        if low and first.stability == "backlogged":
+            warnings.append(
+                f"at {low:.4g}/s requests wait or pile up for as long as they come; more of them (requests.count) may "
+                "show that they are too many"
+            )
         if not low:
             warnings.append(
                 f"even {min(self.served):.3g} requests/s, with a replica for each alone, break the promise of "

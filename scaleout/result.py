@@ -267,6 +267,8 @@ class Result:
             data = json.loads(text)
             if not isinstance(data, dict):
                 raise SpecError("result: not a scaleout result: expected one object")
+            if data.get("kind") == "serving":
+                raise SpecError("result: is one of serving; expected one of training")
             if data.get("format") != FORMAT:
                 raise SpecError(f"result: format {data.get('format')!r} is not readable; expected {FORMAT}")
             known = [f.name for f in fields(cls)]

@@ -7,8 +7,8 @@ from scaleout.engine.clock import Clock
 from scaleout.errors import SpecError
 from scaleout.evaluate.promise import check_floor, floor_of
 from scaleout.evaluate.serving import summarise
-from scaleout.evaluate.serving_network import network_of
-from scaleout.served import Sensitivity, Served
+from scaleout.evaluate.serving_network import links_of, network_of
+from scaleout.served import Links, Sensitivity, Served
 from scaleout.serving.arrivals import Source, requests
 from scaleout.serving.cluster import Cluster
 from scaleout.serving.log import Log
@@ -24,6 +24,8 @@ __all__ = ["Prepared", "prepare", "serve", "serve_log"]
 
 _SLOWER = 0.05
 """By how much steps are made longer to see what it does."""
+_CROWDED = 3.0
+"""Times that a token takes of what it takes alone, from which on replicas are near saturation."""
 _OFTEN = 256
 """Requests between two signs of life."""
 
@@ -95,26 +97,32 @@ def serve_log(
     closed
         False makes an event of every step; the times are the same.
     sensitivity
-        Where requests wait, simulate once more with slower steps.
+        Near saturation, simulate once more with slower steps.
     told
         Hears now and then how many requests have ended.
     prepared
         By `prepare`, of an experiment that differs in its requests alone.
     """
     timers, rooms = prepared or prepare(experiment)
-    log = _simulate(experiment, rows, timers, rooms, closed, told)
+    log, links = _simulate(experiment, rows, timers, rooms, closed, told)
     shortest = min(log.inputs, default=1)
     floor = floor_of(experiment, timers, rooms, shortest)
-    served = summarise(experiment, log, timers, rooms, floor)
+    served = summarise(experiment, log, timers, rooms, floor, links)
     if served.attainment == 0.0 and not served.hit_rate:
         check_floor(experiment, floor)
-    if sensitivity and served.stability in ("backlogged", "overloaded"):
+    if sensitivity and _saturated(served):
         slower = [_Slower(timer) for timer in timers]
-        other = _simulate(experiment, rows, slower, rooms, closed, told)
-        served = summarise(
-            experiment, log, timers, rooms, floor, _moved(summarise(experiment, other, timers, rooms, floor))
-        )
+        other, _ = _simulate(experiment, rows, slower, rooms, closed, told)
+        moved = _moved(summarise(experiment, other, timers, rooms, floor))
+        served = summarise(experiment, log, timers, rooms, floor, links, moved)
     return served, log
+
+
+def _saturated(served: Served) -> bool:
+    """Whether a small error of a step's time may have large effects."""
+    if served.stability in ("stable", "offline"):
+        return served.stability == "stable" and served.tpot.mean > _CROWDED * served.floor.tpot
+    return True
 
 
 def _moved(other: Served) -> Sensitivity:
@@ -156,7 +164,7 @@ def _simulate(
     rooms: list[Room],
     closed: bool,
     told: Told | None,
-) -> Log:
+) -> tuple[Log, tuple[Links, ...]]:
     longest = min(experiment.max_length, *(one.tokens for one in rooms))
     source = requests(experiment.requests, rows, block=experiment.engine.block, longest=longest)
     watched = source if told is None else _Watched(source, told)
@@ -171,4 +179,6 @@ def _simulate(
         carrier.note = lambda *row: cluster.log.transfers.append(row)
     if job is not None:
         job.start()
-    return cluster.run()
+    log = cluster.run()
+    span = log.end - min(log.arrival, default=0)
+    return log, links_of(carrier.network, span) if carrier is not None else ()

@@ -1,7 +1,6 @@
 """What came out of serving: latencies, throughput, promises kept. Frozen, and without any clock of the simulator."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
@@ -13,8 +12,8 @@ from scaleout.errors import SpecError
 from scaleout.specs.fields import FrozenDict, plain
 
 __all__ = [
-    "CURVE", "SERVED_FORMAT", "Band", "Course", "Floor", "Level", "PoolCourse", "Sensitivity", "Served", "Share",
-    "Spread", "Stability",
+    "CURVE", "SERVED_FORMAT", "Band", "Course", "Floor", "Level", "Links", "PoolCourse", "Sensitivity", "Served",
+    "Share", "Spread", "Stability",
 ]  # fmt: skip
 
 SERVED_FORMAT = 2
@@ -69,9 +68,9 @@ class Spread:
         places = np.array([max(1, -(-round(share * 1000) * total // 1000)) for share in (*CURVE, 0.5, 0.9, 0.99)])
         at = places - 1 if times is None else np.searchsorted(np.cumsum(times), places)
         *curve, p50, p90, p99 = values[at].tolist()
-        mean = math.fsum(values.tolist()) if times is None else math.fsum((values * times).tolist())
+        whole = float(values.sum() if times is None else (values * times).sum())
         return cls(
-            count=total, mean=mean / total, p50=p50, p90=p90, p99=p99, max=float(values[-1]), curve=tuple(curve)
+            count=total, mean=whole / total, p50=p50, p90=p90, p99=p99, max=float(values[-1]), curve=tuple(curve)
         )  # fmt: skip
 
 
@@ -176,6 +175,28 @@ class Course:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Links:
+    """What links of one kind carried that others share: caches, steps beside them, the training job's messages.
+
+    Parameters
+    ----------
+    kind, count
+        Which, and how many the network has; a direction is a link of its own.
+    bytes, utilisation
+        Of all of them: carried [byte], over what they could carry from the first arrival to the last end [1].
+    busiest, busiest_utilisation
+        The link with the largest utilisation, and how busy it is [1]; of several the first.
+    """
+
+    kind: str
+    count: int
+    bytes: float
+    utilisation: float
+    busiest: str
+    busiest_utilisation: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sensitivity:
     """Percentiles if every step took a little longer; near saturation a small error has large effects.
 
@@ -252,10 +273,10 @@ class Served:
     hit_rate
         Share of the prompts' tokens found in the prefix cache [1].
     stability
-        "stable"; "backlogged": requests wait, but not ever more of them; "overloaded": ever more; "offline":
-        all came at once, and nothing is to be kept up with.
+        "stable"; "backlogged": requests wait or pile up, but not ever more for all that is seen; "overloaded":
+        ever more; "offline": all came at once, and nothing is to be kept up with.
     sensitivity
-        Where requests wait.
+        Near saturation: where requests wait or pile up, or a token takes three times what it takes alone.
     error_band, error_parts
         How far the time of a step may be off, and what each kind of time contributes [1].
     step
@@ -266,6 +287,8 @@ class Served:
         HBM of a chip of each pool by kind [byte].
     transfers
         KV caches that went from replica to replica: how many, bytes, and their time on the average [s].
+    links
+        How busy links are, by kind; empty where replicas share nothing: their own messages are in `step`.
     course
         Over time.
     warnings, assumptions
@@ -301,6 +324,7 @@ class Served:
     replicas: tuple[Share, ...]
     memory: tuple[Mapping[str, float], ...]
     transfers: Mapping[str, float]
+    links: tuple[Links, ...]
     course: Course
     warnings: tuple[str, ...] = ()
     assumptions: tuple[Mapping[str, Any], ...] = ()
@@ -354,6 +378,7 @@ def _read(values: dict[str, Any]) -> dict[str, Any]:
             f"result: stability: {values['stability']!r:.40} is not one of {', '.join(get_args(Stability))}"
         )
     values["sensitivity"] = Sensitivity(**values["sensitivity"]) if values["sensitivity"] else None
+    values["links"] = tuple(Links(**row) for row in values["links"])
     values["floor"] = Floor(**values["floor"])
     levels = ("running", "waiting", "cache")
     values["replicas"] = tuple(

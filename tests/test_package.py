@@ -68,3 +68,15 @@ def test_the_wheel_carries_its_data_and_runs_elsewhere(tmp_path: Path) -> None:
         "result.json",
         "timeline.json",
     ]
+
+
+def test_serving_loads_neither_training_nor_compilers(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['scaleout', 'run', 'llama3-70b-poisson', '--set', 'requests.count=3', '--json']\n"
+        "from scaleout.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = ('numba', 'ray', 'pandas', 'scipy', 'matplotlib', 'scaleout.training', 'scaleout.simulate')\n"
+        "print([name for name in heavy if name in sys.modules], file=sys.stderr)"
+    )
+    assert run(sys.executable, "-c", code, cwd=tmp_path).stderr.strip().splitlines()[-1] == "[]"

@@ -89,17 +89,26 @@ def single_server(rate: float, count: int, seed: int) -> tuple[np.ndarray, np.nd
 )
 def test_stability_of_a_single_server(rate: float, latency: float, expected: str, seed: int) -> None:
     arrivals, begins = single_server(rate, 1000, seed)
-    assert stability_of(arrivals, begins, np.zeros(0), latency) == expected
+    assert stability_of(arrivals, begins, begins + 1.0, np.zeros(0), latency) == expected
 
 
 def test_requests_that_come_at_once_are_offline_and_rejected_ones_overload() -> None:
-    arrivals = np.zeros(50)
-    assert stability_of(arrivals, np.arange(50.0), np.zeros(0), 20.0) == "offline"
+    arrivals, none = np.zeros(50), np.zeros(0)
+    assert stability_of(arrivals, np.arange(50.0), np.arange(50.0), none, 20.0) == "offline"
     arrivals = np.arange(400.0)
-    assert stability_of(arrivals, arrivals, np.zeros(0), 1.0) == "stable"
-    assert stability_of(arrivals, arrivals, arrivals[::2], 1.0) == "overloaded"
+    assert stability_of(arrivals, arrivals, arrivals + 1.0, none, 1.0) == "stable"
+    assert stability_of(arrivals, arrivals, arrivals + 1.0, arrivals[::2], 1.0) == "overloaded"
     assert too_short(arrivals, 200.0)
     assert not too_short(arrivals, 100.0)
+
+
+def test_batches_that_fill_without_end_are_overload_once_they_had_time() -> None:
+    arrivals, none = np.arange(1000.0), np.zeros(0)
+    # nobody waits for a seat, but each stays longer than the one before
+    ends = arrivals + np.linspace(5.0, 150.0, 1000)
+    assert stability_of(arrivals, arrivals, ends, none, 77.0) == "overloaded"
+    assert stability_of(arrivals, arrivals, ends + 40.0, none, 117.0) == "backlogged"
+    assert stability_of(arrivals, arrivals, arrivals + 77.0, none, 77.0) == "stable"
 
 
 def test_a_level_is_weighed_by_time() -> None:
@@ -204,3 +213,16 @@ def test_the_public_function_reads_the_trace() -> None:
     assert trace_of(small()) is None
     with pytest.raises(SpecError, match="no serving experiment"):
         scaleout.serve("llama3-70b-poisson")
+
+
+def test_links_carry_what_the_caches_are() -> None:
+    pools = [{"role": "prefill", "replicas": 1}, {"role": "decode", "replicas": 1}]
+    result = serve(small(pools=pools))
+    # a reply of one token ends where its prompt is
+    assert result.transfers["count"] == result.tpot.count
+    assert result.links
+    # once out of a chip and once into one; steps on one chip send nothing
+    assert sum(row.bytes for row in result.links) == pytest.approx(2.0 * result.transfers["bytes"])
+    assert all(0.0 < row.utilisation <= row.busiest_utilisation < 1.0 for row in result.links)
+    assert Served.from_json(result.to_json()) == result
+    assert serve(small()).links == ()

@@ -11,7 +11,7 @@ from scaleout.evaluate.course import course_of, level_of
 from scaleout.evaluate.serving_assumptions import serving_assumptions
 from scaleout.evaluate.serving_steps import Typical, errors_of, parts_of
 from scaleout.evaluate.stability import stability_of, too_short
-from scaleout.served import Floor, Sensitivity, Served, Share, Spread, Stability
+from scaleout.served import Floor, Links, Sensitivity, Served, Share, Spread, Stability
 from scaleout.serving.log import Log
 from scaleout.serving.request import STATES
 from scaleout.serving.room import Room
@@ -50,10 +50,12 @@ class _Columns:
         came = (np.asarray(log.arrival, dtype=np.int64) - self.start).astype(np.float64) * _SECOND
         left = np.where(self.done, np.asarray(log.scheduled), np.asarray(log.finish))
         leaves = (left - self.start).astype(np.float64) * _SECOND
-        order = np.argsort(came, kind="stable")
+        ends = (np.asarray(log.finish, dtype=np.int64) - self.start).astype(np.float64) * _SECOND
+        rejected = came[self.state == STATES.index("rejected")]
         latency = float(self.latency.mean()) if len(self.latency) else 0.0
-        found = stability_of(came[order], leaves[order], came[self.state == STATES.index("rejected")], latency)
-        return found, found != "offline" and too_short(came[order], latency)
+        ordered = np.sort(came)
+        found = stability_of(ordered, leaves, ends, rejected, latency)
+        return found, found not in ("offline", "overloaded") and too_short(ordered, latency)
 
 
 def summarise(
@@ -62,6 +64,7 @@ def summarise(
     timers: Sequence[PoolSteps],
     rooms: Sequence[Room],
     floor: Floor,
+    links: tuple[Links, ...] = (),
     sensitivity: Sensitivity | None = None,
 ) -> Served:
     """The result of a simulation."""
@@ -112,6 +115,7 @@ def summarise(
             "bytes": float(sum(row[3] for row in log.transfers)),
             "mean_time": float(np.mean(carried)) * _SECOND if carried else 0.0,
         },
+        links=links,
         course=course_of(
             log, experiment.pools, [one.blocks * pool.dp for one, pool in zip(rooms, experiment.pools, strict=True)]
         ),

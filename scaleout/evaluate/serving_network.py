@@ -2,16 +2,20 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from scaleout.engine.clock import Clock
+from scaleout.engine.program import TICKS_PER_SECOND
+from scaleout.served import Links
 from scaleout.serving.places import Place
 from scaleout.specs import ServingExperiment
 
 if TYPE_CHECKING:
-    from scaleout.engine import Repeated
+    from scaleout.engine import Repeated, SharedNetwork
     from scaleout.serving.disturbed import LiveSteps
     from scaleout.serving.transfer import Carrier
 
-__all__ = ["network_of"]
+__all__ = ["links_of", "network_of"]
 
 
 def network_of(experiment: ServingExperiment, env: Clock) -> "tuple[Carrier | None, LiveSteps | None, Repeated | None]":
@@ -37,6 +41,30 @@ def network_of(experiment: ServingExperiment, env: Clock) -> "tuple[Carrier | No
         job = training_beside(env, network, training, first, links_among(fabric, chips))
     carrier = Carrier(network, experiment.model, experiment.cache.dtype, _places(experiment))
     return carrier, LiveSteps(experiment, network, carrier), job
+
+
+def links_of(network: "SharedNetwork", span: int) -> tuple[Links, ...]:
+    """What the links carried in a span of time [tick], a row for each kind that carried anything."""
+    topology, carried = network.fabric.topology, network.carried()
+    could = topology.bandwidth * (span / TICKS_PER_SECOND)
+    busy = np.divide(carried, could, out=np.zeros_like(carried), where=could > 0.0)
+    rows = []
+    for kind, name in enumerate(topology.kinds):
+        mine = np.flatnonzero(topology.kind == kind)
+        if not len(mine) or not carried[mine].any():
+            continue
+        top = int(mine[busy[mine].argmax()])
+        rows.append(
+            Links(
+                kind=name,
+                count=len(mine),
+                bytes=float(carried[mine].sum()),
+                utilisation=float(carried[mine].sum() / could[mine].sum()) if span else 0.0,
+                busiest=topology.link_name(top),
+                busiest_utilisation=float(busy[top]),
+            )
+        )
+    return tuple(rows)
 
 
 def _places(experiment: ServingExperiment) -> list[Place]:

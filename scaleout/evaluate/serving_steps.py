@@ -15,7 +15,7 @@ from scaleout.parallel.inference import Layers
 from scaleout.parallel.inference_kernels import Cost, Kernels
 from scaleout.serving.steps import PoolSteps
 from scaleout.serving.work import Work, upto
-from scaleout.specs import AttentionConstants, Chip, ServingExperiment
+from scaleout.specs import Chip, InferenceEngine, ServingExperiment
 
 __all__ = ["Typical", "errors_of", "parts_of"]
 
@@ -68,14 +68,15 @@ def parts_of(timer: PoolSteps, typical: Typical) -> dict[str, float]:
     parts: dict[str, float] = defaultdict(float)
     share = min(1.0, typical.prompt_steps)
     decodes = typical.decodes
+    tokens = decodes * (1 + (experiment.speculation.tokens if experiment.speculation else 0))
     seen = upto(decodes * typical.context), upto(typical.context)
     steps = []
     if decodes and share < 1.0:
-        steps.append((1.0 - share, Work(0, 0, 0, 0, decodes, decodes, *seen, decodes)))
+        steps.append((1.0 - share, Work(0, 0, 0, 0, decodes, tokens, *seen, tokens)))
     if share or not steps:
-        new = max(1, min(typical.prompt, experiment.max_batched_tokens - decodes))
-        beside = (decodes, decodes, *seen) if decodes else (0, 0, 0, 0)
-        steps.append((share or 1.0, Work(new, new * (new + 1) // 2, new, 1, *beside, decodes + 1)))
+        new = max(1, min(typical.prompt, experiment.max_batched_tokens - tokens))
+        beside = (decodes, tokens, *seen) if decodes else (0, 0, 0, 0)
+        steps.append((share or 1.0, Work(new, new * (new + 1) // 2, new, 1, *beside, tokens + 1)))
     for weight, work in steps:
         for kind, seconds in _parts(timer, (work,) * ranks).items():
             parts[kind] += weight * seconds
@@ -155,7 +156,7 @@ def _error(experiment: ServingExperiment, chip: Chip, kind: str) -> float:
             constants = chip.gemm.get(experiment.precision) or chip.gemm.get("bf16")
             return unfitted if constants is None or constants.residual is None else constants.residual
         case "attention":
-            return max((_decode_error(one) for one in chip.attention.values()), default=unfitted)
+            return _decode_error(experiment.engine, chip)
         case "elementwise":
             return DEFAULTS["one_rate"].value
         case "launch":
@@ -168,6 +169,11 @@ def _error(experiment: ServingExperiment, chip: Chip, kind: str) -> float:
             return residual if inside and residual is not None else max(residual or 0.0, unfitted)
 
 
-def _decode_error(constants: AttentionConstants) -> float:
-    found = [one.residual for one in constants.decode.values() if one.residual is not None]
-    return max(found, default=DEFAULTS["unfitted"].value)
+def _decode_error(engine: InferenceEngine, chip: Chip) -> float:
+    """Of the attention kernel that decodes: the engine's first that the chip has constants of."""
+    for name in (*engine.decode_attention, *sorted(chip.attention)):
+        constants = chip.attention.get(name)
+        found = [one.residual for one in constants.decode.values() if one.residual is not None] if constants else []
+        if found:
+            return max(found)
+    return DEFAULTS["unfitted"].value

@@ -50,6 +50,8 @@ class ReplicaWires:
                 self.groups[f"pp{stage}"] = np.stack([ranks[stage].ravel(), ranks[stage + 1].ravel()], axis=1)
         self._lines: dict[tuple[str, str], tuple[tuple[float, float], ...]] = {}
         self._tried: dict[tuple[str, str, int], dict[str, Pattern]] = {}
+        self._own_made: dict[tuple[str, str, int], Pattern] = {}
+        self._exchanges: dict[tuple[str, ByKernel], Pattern] = {}
         self._inside: dict[str, bool] = {}
         self._own: dict[tuple[str, str], tuple[float, float]] = {}
 
@@ -77,7 +79,10 @@ class ReplicaWires:
     def pattern(self, message: Message, group: int = 0) -> Pattern:
         """What carries a message of one group, to run it on the network live."""
         if isinstance(message.details, ByKernel):
-            return exchange_pattern(self.fabric, self.groups[message.family], message.details)
+            known = message.family, message.details
+            if known not in self._exchanges:
+                self._exchanges[known] = exchange_pattern(self.fabric, self.groups[message.family], message.details)
+            return self._exchanges[known]
         own = self._own_name(message)
         if own is not None:
             return self._own_pattern(message.family, own, group)
@@ -113,6 +118,12 @@ class ReplicaWires:
         return self._own[key]
 
     def _own_pattern(self, family: str, name: str, group: int = 0) -> Pattern:
+        key = family, name, group
+        if key not in self._own_made:
+            self._own_made[key] = self._make_own(*key)
+        return self._own_made[key]
+
+    def _make_own(self, family: str, name: str, group: int) -> Pattern:
         engine = self.engine
         rules = Protocol(
             algorithms=("one-shot", "direct"),

@@ -67,7 +67,8 @@ def request_bars(log: Log, most: int = _MOST) -> list[Bar]:
             marks += [("waiting", times[0], times[1]), ("prompt", times[1], times[3])]
         else:
             marks += [("waiting", times[0], times[1]), ("prompt", times[1], times[2])]
-            marks += [("cache on its way", *sent)] if sent else []
+            # for room on another replica, and for its cache
+            marks += [("waiting", times[2], sent[0]), ("cache on its way", *sent)] if sent else []
             marks.append(("reply", sent[1] if sent else times[2], times[3]))
         parts = tuple(
             (kind, (a - start) / TICKS_PER_SECOND, (b - start) / TICKS_PER_SECOND) for kind, a, b in marks if b > a

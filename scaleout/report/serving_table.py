@@ -15,7 +15,7 @@ __all__ = ["served_tables"]
 
 _STABILITY = {
     "stable": "[bold green]stable[/]: requests hardly wait",
-    "backlogged": "[bold yellow]backlogged[/]: requests wait, but not ever more of them",
+    "backlogged": "[bold yellow]backlogged[/]: requests wait or pile up, but not ever more for all that is seen",
     "overloaded": "[bold red]overloaded[/]: more come than are served, and times grow with the length of the stream",
     "offline": "[bold]offline[/]: all came at once; throughput counts, times say how long the queue was",
 }
@@ -90,6 +90,7 @@ def _headline(result: Served, wall_time: float, events: int) -> Table:
         **({"prefix cache": f"{result.hit_rate:.1%} of the prompts' tokens found"} if setting["prefix"] else {}),
         **({"host memory": _host(result)} if any(result.host.values()) else {}),
         **({"KV transfers": _transfers(result)} if result.transfers["count"] else {}),
+        **({"busiest links": _links(result)} if result.links else {}),
         "simulated in": f"{describe(wall_time, 's')}, {events:,} changes of batches",
     }
     for name, value in rows.items():
@@ -131,6 +132,14 @@ def _sensitivity(result: Served) -> str:
         f"steps {found.slower:.0%} longer: TTFT p99 {describe(result.ttft.p99, 's')} -> "
         f"{describe(found.ttft_p99, 's')}, TPOT p99 {describe(result.tpot.p99, 's')} -> "
         f"{describe(found.tpot_p99, 's')}, {found.stability}"
+    )
+
+
+def _links(result: Served) -> str:
+    row = max(result.links, key=lambda row: row.busiest_utilisation)
+    return (
+        f"{row.kind}: {row.busiest_utilisation:.1%} of the time on {escape(row.busiest)}, {row.utilisation:.1%} over "
+        f"all {row.count:,}; without what replicas send inside themselves alone"
     )
 
 

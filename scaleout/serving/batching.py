@@ -35,7 +35,7 @@ def _seat(lane: Lane, limits: Limits, now: int) -> Request | None:
     if not rank.seats or len(lane.running) >= limits.sequences or lane.full:
         return None
     request = rank.queue.first()
-    blocks = None if request is None else rank.blocks.admit(request)
+    blocks = None if request is None else rank.blocks.admit(request, lane.growth())
     if request is None or blocks is None:
         return None
     rank.queue.pop()
@@ -79,7 +79,7 @@ def _prompts(lane: Lane, limits: Limits, now: int, left: int) -> None:
         left -= new
     while True:
         first = lane.rank.queue.first()
-        if first is None or not lane.rank.blocks.fits(first):
+        if first is None or not lane.rank.blocks.fits(first, lane.growth()):
             return
         if first.target - lane.rank.blocks.found(first) > left and (lane.chunks or left < limits.tokens):
             return

@@ -37,19 +37,19 @@ class Blocks:
         """Tokens of one that waits that need not be computed."""
         return request.prefilled
 
-    def fits(self, request: Request) -> bool:
-        """Whether there is room for one that waits."""
-        return -(-request.target // self.size) <= self.free
+    def fits(self, request: Request, left: int = 0) -> bool:
+        """Whether there is room for one that waits, and so many blocks besides."""
+        return -(-request.target // self.size) <= self.free - left
 
-    def admit(self, request: Request) -> int | None:
-        """Take blocks for a request, if there is room; what of it need not be computed is noted in it.
+    def admit(self, request: Request, left: int = 0) -> int | None:
+        """Take blocks for a request, if so many are left then; what of it need not be computed is noted in it.
 
         Returns
         -------
         Blocks that have to come from the host's memory before it goes on; None where there is no room.
         """
         wanted = -(-request.target // self.size)
-        if wanted > self.free:
+        if wanted > self.free - left:
             return None
         self.free -= wanted
         return self.held(request.prefilled) if self._swapped(request) else 0

@@ -1,6 +1,7 @@
 """Steps of replicas on whose links others are: message by message over the shared network."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from scaleout.engine.program import Message
 from scaleout.engine.quotient import Transfer
@@ -51,7 +52,7 @@ class LiveSteps:
             pool, fabric = self._pools[replica], self._network.fabric
             self._steps[replica] = PoolSteps(self._experiment, pool, place.first, fabric)
         (stage,) = self._steps[replica].program(works)
-        segments = [Segment(one.compute, self._messages(replica, one.message)) for one in stage]
+        segments = [Segment(one.compute, partial(self._messages, replica, one.message), one.alone) for one in stage]
         carry_out(self._network, segments, done, self._carrier.claims[replica])
 
     def _messages(self, replica: int, message: Message | None) -> tuple[tuple[Transfer, float], ...]:

@@ -10,7 +10,7 @@ from scaleout.serving.request import Request
 __all__ = ["Copy", "HostMemory"]
 
 Copy = Callable[[Request, int, bool, Callable[[], None]], None]
-"""Copies so many blocks of a request out of HBM (True) or in, and makes a call when they are there."""
+"""Copies so many blocks of a request out of HBM (True) or in, and later makes a call when they are there."""
 
 
 class HostMemory:

@@ -141,8 +141,7 @@ class Lane:
 
     def room(self) -> int:
         """Decode steps that the free blocks are enough for."""
-        free, size, takes = self.rank.blocks.free, len(self._takes), self._takes
-        free += self._reserved
+        free, size, takes = self.rank.blocks.free + self._reserved, len(self._takes), self._takes
         rounds = free // self.decodes
         left, at = free - rounds * self.decodes, self.steps + 1
         count = rounds * size
@@ -153,11 +152,14 @@ class Lane:
             count += 1
         return count
 
+    def growth(self) -> int:
+        """Blocks that the replies take with their next step."""
+        return self._takes[(self.steps + 1) % len(self._takes)]
+
     def reserve(self) -> None:
-        """Take what the replies need for the next step, before prompts take it."""
-        needed = self._takes[(self.steps + 1) % len(self._takes)]
-        self.rank.blocks.grow(needed - self._reserved)
-        self._reserved = needed
+        """Take the blocks of a step that begins."""
+        self._reserved = self.growth()
+        self.rank.blocks.grow(self._reserved)
 
     def advance(self, steps: int, ticks: int, now: int) -> None:
         """So many decode steps of so many ticks each are over; the last of them now."""
@@ -252,10 +254,12 @@ class Lane:
 
     def _ending(self) -> list[Request]:
         """Those whose last token came with the last step, in order."""
-        heap, found = self._ends, []
+        heap = self._ends
+        found: list[Request] = []
         while heap and heap[0][0] <= self.steps:
             entry = heapq.heappop(heap)
-            if self._still(entry):
+            # one that went and came back between two steps is there twice
+            if self._still(entry) and not (found and found[-1].number == entry[1]):
                 found.append(self.running[entry[1]])
         return found
 
@@ -299,7 +303,9 @@ class Lane:
     def preempt(self, request: Request) -> Request:
         """One gives its seat back; its cache goes to the host, or will be computed again."""
         if decoding := request.steps > 0:
-            tokens = there = self.leave(request)
+            tokens = self.leave(request)
+            # the last token of the reply is not in the cache yet
+            there = request.inputs + request.reply - 1
         else:
             self.prompts.remove(request)
             tokens, there = request.target, request.prefilled
@@ -307,7 +313,7 @@ class Lane:
         blocks = self.rank.blocks
         if self.rank.swap and blocks.host is not None and blocks.host.swap(request, blocks.held(there)):
             if decoding:
-                request.prefilled = request.target = tokens
+                request.prefilled = request.target = there
         else:
             request.prefilled, request.target = 0, request.inputs + request.reply
         request.preempted += 1

@@ -1,5 +1,6 @@
 """A step carried out on the network, where its messages share links with others."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -11,6 +12,9 @@ from scaleout.engine.shared import Claim, SharedNetwork
 from scaleout.serving.work import Work
 
 __all__ = ["Live", "Segment", "alone", "carry_out"]
+
+
+Messages = tuple[tuple[Transfer, float], ...]
 
 
 class Live(Protocol):
@@ -34,11 +38,16 @@ class Segment(NamedTuple):
     compute
         Time of the kernels [tick].
     messages
-        Transfers of one byte each, and the bytes of the message [byte]; the segment is over when all are.
+        Transfers of one byte each, and the bytes of the message [byte]; the segment is over when all are. Or what
+        gives them when they begin.
+    quiet
+        Time of the messages with the network to themselves, where it is known [tick]: once the others are gone,
+        what is left of a step is over after the sum. -1: not known.
     """
 
     compute: int
-    messages: tuple[tuple[Transfer, float], ...] = ()
+    messages: Messages | Callable[[], Messages] = ()
+    quiet: int = -1
 
 
 def carry_out(
@@ -57,9 +66,13 @@ def carry_out(
 def alone(segments: Sequence[Segment]) -> int:
     """Time of segments that share links with nobody, nor their messages with each other [tick]."""
     return sum(
-        segment.compute + max((_alone(transfer, nbytes) for transfer, nbytes in segment.messages), default=0)
+        segment.compute + max((_alone(transfer, nbytes) for transfer, nbytes in _messages(segment)), default=0)
         for segment in segments
     )
+
+
+def _messages(segment: Segment) -> Messages:
+    return segment.messages() if callable(segment.messages) else segment.messages
 
 
 def _alone(transfer: Transfer, nbytes: float) -> int:
@@ -70,28 +83,33 @@ def _alone(transfer: Transfer, nbytes: float) -> int:
 class _Course:
     """Where a step stands."""
 
-    __slots__ = ("done", "left", "network", "own", "rest")
+    __slots__ = ("done", "known", "left", "network", "own", "rest")
 
     def __init__(
         self, network: SharedNetwork, segments: Sequence[Segment], done: Callable[[], None], own: Claim | None
     ) -> None:
         self.network, self.done, self.own = network, done, own
-        self.rest = iter(segments)
+        self.rest = deque(segments)
         self.left = 0
+        self.known = own is not None and all(segment.quiet >= 0 for segment in segments)
 
     def follow(self) -> None:
         """Begin the next segment, or tell that it was the last."""
-        segment = next(self.rest, None)
-        if segment is None:
+        if not self.rest:
             self.done()
+        elif self.known and self.own is not None and not self.own.foreign:
+            left = sum(segment.compute + segment.quiet for segment in self.rest)
+            Alarm(self.network.env, left, [lambda _: self.done()])
         else:
+            segment = self.rest.popleft()
             Alarm(self.network.env, segment.compute, [partial(self._send, segment)])
 
     def _send(self, segment: Segment, _: object) -> None:
-        self.left = len(segment.messages)
+        messages = _messages(segment)
+        self.left = len(messages)
         if not self.left:
             self.follow()
-        for transfer, nbytes in segment.messages:
+        for transfer, nbytes in messages:
             self.network.start(transfer, [self._arrived], nbytes, self.own)
 
     def _arrived(self, _: object) -> None:

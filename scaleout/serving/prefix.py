@@ -35,6 +35,8 @@ def names(request: Request, size: int) -> Sequence[int]:
         return request.blocks if len(request.blocks) == count else request.blocks[:count]
     # blocks that one hash can tell
     width = -(-piece // size)
+    if piece % size == 0:
+        return [hash_ * width + at for hash_ in request.blocks for at in range(width)][:count]
     return [request.blocks[((at + 1) * size - 1) // piece] * width + at % width for at in range(count)]
 
 
@@ -105,11 +107,11 @@ class PrefixBlocks(Blocks):
             return request.target
         return max(request.prefilled, self._look(request).there * self.size)
 
-    def fits(self, request: Request) -> bool:
-        """Whether there is room for one that waits."""
+    def fits(self, request: Request, left: int = 0) -> bool:
+        """As of `Blocks`."""
         if self._refused == (request.number, self._openings):
             return False
-        return self._taken(request, self._look(request)) <= self.free
+        return self._taken(request, self._look(request)) <= self.free - left
 
     def _look(self, request: Request) -> _Found:
         """The longest beginning that is there."""
@@ -138,13 +140,14 @@ class PrefixBlocks(Blocks):
         """Free blocks that it would take; those that are idle are free as well."""
         return -(-request.target // self.size) - (found.there - len(found.outside)) + found.idle
 
-    def admit(self, request: Request) -> int | None:
+    def admit(self, request: Request, left: int = 0) -> int | None:
         """As of `Blocks`; what is found is not computed again."""
         if self._refused == (request.number, self._openings):
             return None
         found = self._look(request)
         taken = self._taken(request, found)
-        if taken > self.free:
+        if taken > self.free - left:
+            # replies only take more until somebody leaves
             self._refused = request.number, self._openings
             return None
         listed, count, _, outside = found
@@ -153,9 +156,10 @@ class PrefixBlocks(Blocks):
         users, idle = self._users, self._idle
         for at in mine:
             name = listed[at]
-            if not users[name]:
+            using = users[name]
+            if not using:
                 del idle[name]
-            users[name] += 1
+            users[name] = using + 1
         if self.host is not None:
             self.host.touch([listed[at] for at in outside])
         self._held[request.number] = _Held(listed, mine, outside, count)
@@ -211,20 +215,22 @@ class PrefixBlocks(Blocks):
         users, idle, listed = self._users, self._idle, held.names
         # those from the host were added last
         held.mine.sort()
+        still = 0
         for at in reversed(held.mine):
             name = listed[at]
-            users[name] -= 1
-            if not users[name]:
+            users[name] = using = users[name] - 1
+            if using:
+                still += 1
+            else:
                 idle[name] = None
-                self.free += 1
-        self.free += -(-tokens // self.size) - len(held.mine)
+        self.free += -(-tokens // self.size) - still
         self._openings += 1
 
     def _evict(self) -> None:
         """Overwrite idle blocks until there are no more of them than free ones."""
         idle, users, host = self._idle, self._users, self.host
-        while len(idle) > self.free:
-            name, _ = idle.popitem(last=False)
+        for _ in range(len(idle) - self.free):
+            name = idle.popitem(last=False)[0]
             del users[name]
             if host is not None:
                 host.keep(name)

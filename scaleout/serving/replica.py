@@ -34,9 +34,6 @@ _LAST = EventPriority(2)
 _CUT: tuple[Policy, ...] = ("chunked", "whole", "prefill-first")
 """Policies under which a new request may change the next step."""
 
-_MIXED: tuple[Policy, ...] = ("chunked", "whole")
-"""Policies under which replies go on beside prompts."""
-
 
 class Told(Protocol):
     """Who hears of a replica's requests."""
@@ -114,7 +111,6 @@ class Replica:
         self.load = 0
         """Tokens of all its requests."""
         self._plan, self._cut = PLANS[spec.policy], spec.policy in _CUT
-        self._mixed = spec.policy in _MIXED
         self._closed = closed and stages == 1 and spec.speculation is None
         self._most = spec.max_sequences
         self._tokens = spec.max_batched_tokens
@@ -131,8 +127,7 @@ class Replica:
             for host in hosts
         ]  # fmt: skip
         self._leaving: list[tuple[int, Request, int]] = []
-        """Those whose cache another replica has, with their rank and its tokens; their blocks are given back between
-        two steps."""
+        """Those whose cache another replica has, their rank and tokens; blocks are given back between two steps."""
         together = spec.policy == "static"
         self._batches = [
             _Batch([lane_of(spec.speculation, rank, log, together=together) for rank in self.ranks])
@@ -191,6 +186,7 @@ class Replica:
 
     def fetched(self, request: Request) -> None:
         """Another replica has the cache of a request."""
+        # where it is now it may be sent away, and have more to bring before the blocks are given back here
         self._leaving.append((self._rank_of[request.number], request, request.target))
         self._gone(request)
         for batch in self._batches:
@@ -287,11 +283,9 @@ class Replica:
                 lane.join(request, request.joined)
             lane.ready.clear()
             self._make_room(lane)
-            if self._mixed:
-                lane.reserve()
             self._make_way(lane, limits)
             self._plan(lane, limits, now)
-            if lane.decoding_now and not self._mixed:
+            if lane.decoding_now:
                 lane.reserve()
         works = tuple(lane.work() for lane in lanes)
         if all(work is IDLE for work in works):
@@ -359,11 +353,9 @@ class Replica:
             first, victim = rank.queue.first(), lane.victim()
             if first is None or victim is None or victim.priority >= first.priority:
                 return
-            if rank.seats and len(lane.running) < limits.sequences and rank.blocks.fits(first):
+            if rank.seats and len(lane.running) < limits.sequences and rank.blocks.fits(first, lane.growth()):
                 return
             rank.queue.push_back(lane.preempt(victim))
-            if self._mixed:
-                lane.reserve()
 
     def _steps_ahead(self, lanes: Sequence[Lane]) -> list[tuple[int, int]]:
         """Decode steps until a sequence ends or has no room: how many, of how many ticks."""

@@ -71,9 +71,12 @@ class Drafted(Lane):
 
     def room(self) -> int:
         """Whether there is room for the next step, with all that is drafted: 1 or 0."""
+        return int(self.growth() <= self.rank.blocks.free)
+
+    def growth(self) -> int:
+        """Blocks that are taken for the next step, with all that is drafted."""
         held = self.rank.blocks.held
-        needed = sum(held(self._next(number)) - held(there) for number, there in self._room.items())
-        return int(needed <= self.rank.blocks.free)
+        return sum(held(self._next(number)) - held(there) for number, there in self._room.items())
 
     def _next(self, number: int) -> int:
         """Tokens that blocks are needed for in the next step; nobody drafts beyond the end of a reply."""

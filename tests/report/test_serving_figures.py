@@ -101,6 +101,13 @@ def test_bars_of_a_request_are_its_times() -> None:
     assert sum(bar.preempted for bar in bars) == result.preemptions
 
 
+def test_bars_know_of_caches_on_their_way() -> None:
+    bars = request_bars(served(pools=ROLES, cache={}, router={})[1])
+    assert {kind for bar in bars for kind, _, _ in bar.parts} == {"waiting", "prompt", "cache on its way", "reply"}
+    for bar in bars:
+        assert [begin for _, begin, _ in bar.parts][1:] == [end for _, _, end in bar.parts][:-1]
+
+
 def test_rows_of_requests_are_the_result() -> None:
     result, log = served()
     header, *rows = (line.split(",") for line in requests_csv(log).decode().splitlines())
