@@ -81,7 +81,7 @@ def run(
     rows: Iterable[tuple[int, ...]], experiment: ServingExperiment, *, blocks: int = 4000, closed: bool = True,
     timer: object = None, hosts: list | None = None, slow: int | None = None,
 ) -> tuple[Log, Cluster]:  # fmt: skip
-    """Rows are (arrival, inputs, outputs, ...) as `Request` takes them; caches are `slow` ticks and more on their way."""
+    """Rows are what `Request` takes: arrival, inputs, outputs, ...; caches are `slow` ticks and more on their way."""
     requests = [Request(at, *row) for at, row in enumerate(rows)]
     timers = [timer or Linear(stages=pool.pp) for pool in experiment.pools]
     env = Clock()
