@@ -176,7 +176,7 @@ def _simulate(
         over=job.stop if job else None, closed=closed, hosts=hosts, live=live,
     )  # fmt: skip
     if carrier is not None:
-        carrier.note = lambda *row: cluster.log.transfers.append(row)
+        carrier.note = cluster.log.carry
     if job is not None:
         job.start()
     log = cluster.run()

@@ -61,13 +61,13 @@ def course_of(log: Log, pools: Sequence[Pool], blocks: Sequence[int]) -> Course:
     rate = TICKS_PER_SECOND / width
 
     def rates(times: Sequence[int]) -> tuple[float, ...]:
-        return _rounded(np.histogram(np.asarray(times, dtype=np.float64), edges)[0] * rate)
+        return _rounded(np.histogram(np.asarray(times, dtype=np.float64), edges)[0] * (rate * log.weight))
 
     return Course(
         time=tuple(((edges - start) / TICKS_PER_SECOND).tolist()),
         came=rates(log.arrival),
         ended=rates(log.finish),
-        waiting=_rounded(_waiting(log, edges)),
+        waiting=_rounded(_waiting(log, edges) * log.weight),
         pools=tuple(found),
     )
 

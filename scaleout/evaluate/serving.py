@@ -71,19 +71,20 @@ def summarise(
     columns = _Columns(log)
     duration = max(0.0, (log.end - columns.start) * _SECOND)
     missed, kept = _promises(experiment, columns)
-    came = len(columns.state)
-    counts = {"came": came} | {name: int((columns.state == at).sum()) for at, name in enumerate(STATES) if at > 1}
+    came, weight = len(columns.state), log.weight
+    counts = {"came": len(log)} | {name: log.ended[name] for at, name in enumerate(STATES) if at > 1}
     stability, short = columns.stability(log)
     rate = 1.0 / duration if duration else 0.0
-    inputs, outputs, cached = (int(one.sum()) for one in (columns.inputs, columns.outputs, columns.cached))
-    carried = [end - start for start, end, _, _ in log.transfers]
+    inputs, outputs, cached, hosted = (
+        round(weight * int(one.sum())) for one in (columns.inputs, columns.outputs, columns.cached, columns.hosted)
+    )
     parts, errors = _step(experiment, log, columns, timers)
     return Served(
         name=_name(experiment),
         experiment=_words(experiment),
         chips=experiment.chips,
         requests=counts,
-        tokens={"input": inputs, "output": outputs, "cached": cached, "hosted": int(columns.hosted.sum())},
+        tokens={"input": inputs, "output": outputs, "cached": cached, "hosted": hosted},
         duration=duration,
         ttft=Spread.of(columns.ttft),
         tpot=Spread.of(columns.tpot[columns.more]),
@@ -94,10 +95,10 @@ def summarise(
         output_tokens_per_second=outputs * rate,
         tokens_per_second=(inputs + outputs) * rate,
         attainment=None if kept is None or not came else kept / came,
-        goodput=None if kept is None else kept * rate,
+        goodput=None if kept is None else weight * kept * rate,
         missed={name: count / came for name, count in missed.items()},
         floor=floor,
-        preemptions=sum(log.preempted),
+        preemptions=round(weight * sum(log.preempted)),
         host={name: log.host[name] for name in ("swaps", "loads", "out", "in")},
         hit_rate=cached / inputs if inputs else 0.0,
         stability=stability,
@@ -111,15 +112,15 @@ def summarise(
             for one in rooms
         ),
         transfers={
-            "count": len(carried),
-            "bytes": float(sum(row[3] for row in log.transfers)),
-            "mean_time": float(np.mean(carried)) * _SECOND if carried else 0.0,
+            "count": log.carried,
+            "bytes": log.carried_bytes,
+            "mean_time": log.carried_time / log.carried * _SECOND if log.carried else 0.0,
         },
         links=links,
         course=course_of(
             log, experiment.pools, [one.blocks * pool.dp for one, pool in zip(rooms, experiment.pools, strict=True)]
         ),
-        warnings=_warnings(experiment, columns, counts, short),
+        warnings=_warnings(experiment, columns, counts, short, weight),
         assumptions=serving_assumptions(experiment, rooms),
     )
 
@@ -135,8 +136,14 @@ def _promises(experiment: ServingExperiment, columns: _Columns) -> tuple[dict[st
     return {name: int(one.sum()) + lost for name, one in broken.items()}, kept
 
 
-def _warnings(experiment: ServingExperiment, columns: _Columns, counts: dict[str, int], short: bool) -> tuple[str, ...]:
+def _warnings(
+    experiment: ServingExperiment, columns: _Columns, counts: dict[str, int], short: bool, weight: float
+) -> tuple[str, ...]:
     found = []
+    if weight > 1.0:
+        found.append(
+            f"times are those of {len(columns.state):,} requests drawn from all {counts['came']:,}; counts are of all"
+        )
     if short:
         found.append(
             f"all requests come within three times the mean latency, {describe(float(columns.latency.mean()), 's')}: "
@@ -170,7 +177,7 @@ def _step(
         decodes = round(sum(log.decoded[mine]) / steps / timer.pool.dp)
         share = 0.0
         if timer.pool.role != "decode":
-            share = len(columns.inputs) * math.ceil(prompt / experiment.max_batched_tokens) / timer.pool.dp / steps
+            share = log.ended["served"] * math.ceil(prompt / experiment.max_batched_tokens) / timer.pool.dp / steps
         found = parts_of(timer, Typical(max(decodes, int(share == 0.0)), max(1, context), max(1, prompt), share))
         total = sum(found.values()) or 1.0
         for kind, seconds in found.items():
@@ -191,7 +198,7 @@ def _shares(experiment: ServingExperiment, log: Log, rooms: Sequence[Room], dura
                 Share(
                     pool=at,
                     role=pool.role,
-                    requests=int(ended[number]),
+                    requests=round(log.weight * int(ended[number])),
                     steps=log.steps[number],
                     busy=log.busy[number] * _SECOND / duration / pool.pp if duration else 0.0,
                     batch=log.decoded[number] / log.steps[number] if log.steps[number] else 0.0,
