@@ -165,6 +165,9 @@ class Replica:
 
     def submit(self, request: Request) -> None:
         """A request comes."""
+        if self._leaving and len(self._batches) > 1:
+            # it may be one that was here before, and get a seat while another batch is under way
+            self._give_back()
         request.replica = self.number
         tokens = request.inputs + request.outputs
         self.load += tokens

@@ -1,10 +1,11 @@
 """Replicas with made-up step times, for tests of what happens between steps."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 from hypothesis import strategies as st
 
+from scaleout.engine.clock import Alarm, Clock
 from scaleout.io.catalogue import load
 from scaleout.serving.cluster import Cluster
 from scaleout.serving.log import Log
@@ -44,6 +45,16 @@ class Kept:
         return self.timer.stages(works)
 
 
+class Slow:
+    """Carries caches in so many ticks, and so many more a token."""
+
+    def __init__(self, env: Clock, ticks: int, token: int) -> None:
+        self.env, self.ticks, self.token = env, ticks, token
+
+    def carry(self, request: int, here: object, there: object, tokens: int, done: Callable[[], None]) -> None:
+        Alarm(self.env, self.ticks + self.token * tokens, [lambda _: done()])
+
+
 class Listed:
     """Requests that are given."""
 
@@ -68,12 +79,17 @@ def spec(pools: tuple[Pool, ...] = (Pool(),), *, model: object = MODEL, schedule
 
 def run(
     rows: Iterable[tuple[int, ...]], experiment: ServingExperiment, *, blocks: int = 4000, closed: bool = True,
-    timer: object = None, hosts: list | None = None,
+    timer: object = None, hosts: list | None = None, slow: int | None = None,
 ) -> tuple[Log, Cluster]:  # fmt: skip
-    """Rows are (arrival, inputs, outputs, ...) as `Request` takes them."""
+    """Rows are what `Request` takes: arrival, inputs, outputs, ...; caches are `slow` ticks and more on their way."""
     requests = [Request(at, *row) for at, row in enumerate(rows)]
     timers = [timer or Linear(stages=pool.pp) for pool in experiment.pools]
-    cluster = Cluster(experiment, Listed(requests), timers, [blocks] * len(timers), closed=closed, hosts=hosts)
+    env = Clock()
+    carrier = None if slow is None else Slow(env, slow, 3)
+    cluster = Cluster(
+        experiment, Listed(requests), timers, [blocks] * len(timers), env=env, carrier=carrier, closed=closed,
+        hosts=hosts,
+    )  # fmt: skip
     return cluster.run(), cluster
 
 

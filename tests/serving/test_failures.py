@@ -37,26 +37,28 @@ several = st.sampled_from(
         (Pool(pp=2, replicas=3),),
         (Pool(role="prefill", replicas=2), Pool(role="decode")),
         (Pool(role="prefill"), Pool(role="decode", replicas=2)),
+        (Pool(role="prefill", pp=2, replicas=2), Pool(role="decode", pp=2)),
     ]
 )
 routers = st.sampled_from(["round_robin", "least_load", "power_of_two", "prefix", "sticky"])
+slow = st.none() | st.sampled_from([1, 300, 5_000])
 speculations = st.none() | st.just(Speculation(tokens=3, acceptance=0.6))
 
 
 @given(
     rows=made_up.rows, policy=st.sampled_from(POLICIES), pools=several, router=routers, failures=failures,
     blocks=st.integers(50, 200), most=st.integers(1, 20), waiting=st.none() | st.integers(1, 5),
-    speculation=speculations,
+    speculation=speculations, slow=slow,
 )  # fmt: skip
 @settings(max_examples=120, deadline=None)
 def test_every_request_ends_once_and_nothing_is_left_behind(
-    rows, policy, pools, router, failures, blocks, most, waiting, speculation
+    rows, policy, pools, router, failures, blocks, most, waiting, speculation, slow
 ):
     experiment = spec(
         pools, scheduler={"policy": policy, "max_sequences": most}, failures=tuple(failures), speculation=speculation,
         router=Router(policy=router, max_waiting=waiting),
     )  # fmt: skip
-    log, cluster = run(rows, experiment, blocks=blocks)
+    log, cluster = run(rows, experiment, blocks=blocks, slow=slow)
     assert sorted(log.number) == list(range(len(rows)))
     states = Counter(log.state)
     assert states.total() == states[SERVED] + states[REJECTED] + states[FAILED] == len(rows)
@@ -79,13 +81,13 @@ def test_every_request_ends_once_and_nothing_is_left_behind(
 
 @given(
     rows=made_up.rows, policy=st.sampled_from(POLICIES), pools=several, failures=failures, blocks=st.integers(50, 120),
-    most=st.integers(1, 20),
+    most=st.integers(1, 20), slow=slow,
 )  # fmt: skip
 @settings(max_examples=100, deadline=None)
-def test_many_steps_at_once_are_equal_to_single_steps(rows, policy, pools, failures, blocks, most):
+def test_many_steps_at_once_are_equal_to_single_steps(rows, policy, pools, failures, blocks, most, slow):
     experiment = spec(pools, scheduler={"policy": policy, "max_sequences": most}, failures=tuple(failures))
-    log, _ = run(rows, experiment, blocks=blocks)
-    single, _ = run(rows, experiment, blocks=blocks, closed=False)
+    log, _ = run(rows, experiment, blocks=blocks, slow=slow)
+    single, _ = run(rows, experiment, blocks=blocks, closed=False, slow=slow)
     assert table(log) == table(single)
     assert log.gaps == single.gaps and log.retries == single.retries
     assert log.steps == single.steps and log.busy == single.busy and log.decoded == single.decoded
@@ -94,11 +96,11 @@ def test_many_steps_at_once_are_equal_to_single_steps(rows, policy, pools, failu
 @given(
     rows=made_up.rows, policy=st.sampled_from(POLICIES), pools=several, failures=failures, blocks=st.integers(50, 120),
     most=st.integers(1, 20), host=st.none() | st.integers(0, 60), forced=st.booleans(), prefix=st.booleans(),
-    speculation=speculations,
+    speculation=speculations, slow=slow,
 )  # fmt: skip
 @settings(max_examples=150, deadline=None)
 def test_the_same_with_prefixes_priorities_and_caches_at_the_host(
-    rows, policy, pools, failures, blocks, most, host, forced, prefix, speculation
+    rows, policy, pools, failures, blocks, most, host, forced, prefix, speculation, slow
 ):
     # every third prompt begins like the one before it
     rows = [
@@ -113,10 +115,10 @@ def test_the_same_with_prefixes_priorities_and_caches_at_the_host(
         router=Router(policy="prefix"),
     )  # fmt: skip
     hosts = None if host is None else [HostShare(host, 3e-10, 1e-11)] * len(pools)
-    log, cluster = run(rows, experiment, blocks=blocks, hosts=hosts)
+    log, cluster = run(rows, experiment, blocks=blocks, hosts=hosts, slow=slow)
     assert sorted(log.number) == list(range(len(rows)))
     assert left_behind(cluster, blocks, most) == []
-    single, _ = run(rows, experiment, blocks=blocks, hosts=hosts, closed=False)
+    single, _ = run(rows, experiment, blocks=blocks, hosts=hosts, closed=False, slow=slow)
     assert table(log) == table(single) and log.gaps == single.gaps and log.cached == single.cached
 
 
@@ -170,6 +172,24 @@ def test_a_prefilled_request_waits_where_it_is_for_a_replica_to_decode():
     log, cluster = run([(500, 100, 50)], spec(pools, failures=(lost(1, 1_100),)), timer=Linear(STEP, 0, 0))
     assert list(log.state) == [FAILED] and list(log.finish) == [1_500]
     assert left_behind(cluster, 4000, 64) == []
+
+
+@pytest.mark.parametrize("replica", [0, 1])
+def test_a_cache_under_way_is_dropped_with_either_end(replica):
+    pools = (Pool(role="prefill"), Pool(role="decode"))
+    experiment = spec(pools, failures=(lost(replica, 3_000, 4_000),))
+    log, cluster = run([(0, 100, 50)], experiment, timer=Linear(STEP, 0, 0), slow=5_000)
+    # prefilled again with the token it has, at once by the one that is left, or when it is back; and carried again
+    again = 4_000 if replica == 0 else 3_000
+    assert list(log.finish) == [again + STEP + 5_000 + 3 * 101 + 48 * STEP] and list(log.first) == [STEP]
+    assert left_behind(cluster, 4000, 64) == []
+
+
+def test_blocks_that_are_about_to_be_given_back_are_those_that_were_taken():
+    pools = (Pool(role="prefill", replicas=2), Pool(role="decode"))
+    experiment = spec(pools, scheduler={"max_sequences": 1}, failures=(lost(2, 4_584),))
+    log, cluster = run([(0, 1, 2), (0, 512, 2), (1, 452, 60), (2, 1, 1)], experiment, blocks=50)
+    assert left_behind(cluster, 50, 1) == [] and FAILED in log.state
 
 
 def test_failures_that_touch_or_overlap_are_one():
