@@ -266,8 +266,8 @@ class Served:
         Share of the requests that came, that missed each promise [1].
     floor
         What no request can be served faster than.
-    preemptions
-        Sequences that lost their seat for want of room.
+    preemptions, retries
+        Sequences that lost their seat for want of room; requests that were lost with a replica and sent to another.
     host
         Caches that were swapped out and loaded, and blocks that went out to hosts and came in.
     hit_rate
@@ -314,6 +314,7 @@ class Served:
     missed: Mapping[str, float]
     floor: Floor
     preemptions: int
+    retries: int
     host: Mapping[str, int]
     hit_rate: float
     stability: Stability

@@ -99,6 +99,7 @@ def summarise(
         missed={name: count / came for name, count in missed.items()},
         floor=floor,
         preemptions=round(weight * sum(log.preempted)),
+        retries=log.retries,
         host={name: log.host[name] for name in ("swaps", "loads", "out", "in")},
         hit_rate=cached / inputs if inputs else 0.0,
         stability=stability,

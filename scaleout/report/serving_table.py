@@ -87,6 +87,7 @@ def _headline(result: Served, wall_time: float, events: int) -> Table:
         **({"sensitivity": _sensitivity(result)} if result.sensitivity else {}),
         "error band": f"+- {result.error_band:.0%} of the time of a step",
         "preemptions": f"{result.preemptions:,}",
+        **({"retries": f"{result.retries:,}, after the loss of a replica"} if result.retries else {}),
         **({"prefix cache": f"{result.hit_rate:.1%} of the prompts' tokens found"} if setting["prefix"] else {}),
         **({"host memory": _host(result)} if any(result.host.values()) else {}),
         **({"KV transfers": _transfers(result)} if result.transfers["count"] else {}),
