@@ -10,7 +10,7 @@ import click
 from scaleout.cli.validate import progress
 from scaleout.errors import MeasurementError
 from scaleout.io.yaml import read_mapping
-from scaleout.validation.kinds import TABLES, validate
+from scaleout.validation.kinds import TABLES, tables_in, validate
 
 __all__ = ["command"]
 
@@ -25,14 +25,15 @@ __all__ = ["command"]
 def command(folder: Path, page: Path, figures: Path | None, notes: Path | None, jobs: int, date: str | None) -> None:
     """Compare every table of FOLDER with the simulator, and write a page with figures.
 
-    Tables are known by their names, such as gemm.csv; those that are not there are passed over.
+    Tables are known by their names, such as gemm.csv, and runs of serving engines lie in a folder serving; those that
+    are not there are passed over.
 
     \b
     Examples:
       scaleout accuracy measurements --write accuracy.md
     """
-    paths = [folder / name for name in TABLES if (folder / name).is_file()]
-    if not paths:
+    kinds = tables_in(folder)
+    if not kinds:
         raise MeasurementError(f"{folder}: holds no table; expected some of {', '.join(TABLES)}")
     words = {name: str(text) for name, text in read_mapping(notes).items()} if notes else {}
     os.environ["MPLBACKEND"] = "agg"
@@ -43,9 +44,9 @@ def command(folder: Path, page: Path, figures: Path | None, notes: Path | None, 
     drawings = figures or page.parent / "figures"
     with output_folder(page.parent), output_folder(drawings):
         tables = {}
-        for path in paths:
+        for path, kind in kinds.items():
             with progress(path.name) as watch:
-                agreement = validate(TABLES[path.name], path, watch, jobs=jobs)
+                agreement = validate(kind, path, watch, jobs=jobs)
             digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
             tables[path.stem] = Measured(path.name, digest, agreement)
         head = f"scaleout {__version__}, {date or datetime.now(UTC).date().isoformat()}"

@@ -79,7 +79,8 @@ def _overview(tables: Mapping[str, Measured]) -> list[tuple[str, ...]]:
     rows = []
     for name, table in tables.items():
         summary = table.agreement.summary()
-        link = f"[{name}](#{name})"
+        # headings are linked to without dots and capitals
+        link = f"[{name}](#{name.lower().replace('.', '')})"
         rows.append((link, summary["kind"], f"{summary['n']:,}", f"{summary['skipped']:,}", *_errors(summary)))
     return rows
 

@@ -289,6 +289,7 @@ class Replica:
                 lane.reserve()
         works = tuple(lane.work() for lane in lanes)
         if all(work is IDLE for work in works):
+            self._note(now)
             return
         self.log.events += 1
         self._note(now)

@@ -8,7 +8,7 @@ from scaleout.errors import MeasurementError, near
 from scaleout.io.table import Watch
 from scaleout.validation.agreement import Agreement
 
-__all__ = ["KINDS", "TABLES", "Kind", "kind_module", "validate"]
+__all__ = ["KINDS", "TABLES", "Kind", "kind_module", "tables_in", "validate"]
 
 KINDS = {
     "attention": "scaleout.validation.attention",
@@ -39,11 +39,22 @@ TABLES = {
 """File name of a published table -> its kind."""
 
 
+RUNS = "serving"
+"""Folder of measured runs of serving engines, each with its settings beside it."""
+
+
 class Kind(Protocol):
     """What the module of a kind holds."""
 
     def compare(self, path: Path, watch: Watch | None = None) -> Agreement:
         """Every row of a table, simulated."""
+
+
+def tables_in(folder: Path) -> dict[Path, str]:
+    """Tables of a folder that are known by their names, and runs in its folder ``serving``: path -> kind."""
+    found = {folder / name: kind for name, kind in TABLES.items() if (folder / name).is_file()}
+    runs = sorted((folder / RUNS).glob("*.csv"))
+    return found | {path: RUNS for path in runs if path.with_suffix(".meta.json").is_file()}
 
 
 def kind_module(kind: str) -> Kind:

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from scaleout.engine.program import TICKS_PER_SECOND
-from scaleout.errors import MeasurementError, SpecError, near
+from scaleout.errors import MeasurementError, ScaleoutError, near
 from scaleout.io.catalogue import known_chips, known_models, list_names, load, plain_name
 from scaleout.io.requests import Trace
 from scaleout.io.table import Row, Watch, take_rows
 from scaleout.serve import serve_log
-from scaleout.specs import Arrivals, Cache, Pool, Requests, Scheduler, ServingExperiment, System
+from scaleout.specs import Arrivals, Cache, Model, Pool, Requests, Scheduler, ServingExperiment, System
 from scaleout.validation.agreement import Agreement, Compared, Skipped, statistics
 
 __all__ = ["COLUMNS", "Replay", "compare"]
@@ -111,11 +111,8 @@ def _experiment(path: Path) -> tuple[ServingExperiment, tuple[str, ...]]:
     if not isinstance(settings, dict):
         raise MeasurementError(f"{where}: engine_kwargs: expected a mapping of vLLM's settings")
     whole = partial(_whole, where, settings)
-    words, models = str(meta.get("model", "")).rpartition("/")[2], known_models()
-    if plain_name(words) not in models:
-        raise MeasurementError(f"{where}: model: {words!r:.80} is unknown; {near(words, list_names('model'))}")
+    model = _model(where, str(meta.get("model", "")).rpartition("/")[2])
     tp, dp = whole("tensor_parallel_size") or 1, whole("data_parallel_size") or 1
-    model = models[plain_name(words)]
     pool = Pool(tp=tp, dp=dp, ep=tp * dp) if settings.get("enable_expert_parallel") else Pool(tp=tp, replicas=dp)
     engine, flags = _engine(str(meta.get("vllm_version", "")))
     system = _system(path)
@@ -140,8 +137,18 @@ def _experiment(path: Path) -> tuple[ServingExperiment, tuple[str, ...]]:
             ),
             flags,
         )  # fmt: skip
-    except SpecError as error:
+    except ScaleoutError as error:
         raise MeasurementError(f"{where}: {error}") from None
+
+
+def _model(where: Path, words: str) -> Model:
+    """The model of a name; what is trained further, such as -Instruct-2507, has the shape of what it was made of."""
+    models, name = known_models(), words
+    while name and plain_name(name) not in models:
+        name = name.rpartition("-")[0]
+    if not name:
+        raise MeasurementError(f"{where}: model: {words!r:.80} is unknown; {near(words, list_names('model'))}")
+    return models[plain_name(name)]
 
 
 def _settings(path: Path) -> dict[str, Any]:
