@@ -52,7 +52,12 @@ class LiveSteps:
             pool, fabric = self._pools[replica], self._network.fabric
             self._steps[replica] = PoolSteps(self._experiment, pool, place.first, fabric)
         (stage,) = self._steps[replica].program(works)
-        segments = [Segment(one.compute, partial(self._messages, replica, one.message), one.alone) for one in stage]
+        # those of layers that are alike are the same objects
+        made = {
+            id(one): Segment(one.compute, partial(self._messages, replica, one.message), one.alone)
+            for one in {id(one): one for one in stage}.values()
+        }
+        segments = [made[id(one)] for one in stage]
         carry_out(self._network, segments, done, self._carrier.claims[replica])
 
     def _messages(self, replica: int, message: Message | None) -> tuple[tuple[Transfer, float], ...]:

@@ -210,10 +210,14 @@ class PoolSteps:
         for stage, kinds in enumerate(self.layers.stages):
             each = {kind: self._layer(kind, stage, works, tokens) for kind, _ in self._counts[stage]}
             front, back = self._ends(stage, rows, max(tokens))
-            pieces = [*front, *(piece for kind in kinds for piece in each[kind]), *back]
-            segments = tuple(self._segment(piece, how) for piece in pieces)
+            # layers of a kind are alike
+            made = {kind: [self._segment(piece, how) for piece in pieces] for kind, pieces in each.items()}
+            ends = [[self._segment(piece, how) for piece in pieces] for pieces in (front, back)]
+            segments = (*ends[0], *(one for kind in kinds for one in made[kind]), *ends[1])
             total = sum(one.compute + one.alone for one in segments)
-            launched = sum(self._launches(piece, how) for piece in pieces)
+            launched = sum(self._launches(piece, how) for piece in (*front, *back))
+            for kind, times in self._counts[stage]:
+                launched += times * sum(self._launches(piece, how) for piece in each[kind])
             out.append((segments, *self._waiting(stage, works, total, launched)))
         return out
 
