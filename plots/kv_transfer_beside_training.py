@@ -15,7 +15,8 @@ import numpy as np
 from scaleout.engine import SharedNetwork
 from scaleout.engine.clock import Clock
 from scaleout.evaluate.beside import first_chip, links_among, shared_machine, training_beside
-from scaleout.io.catalogue import experiment, load
+from scaleout.io.catalogue import load
+from scaleout.io.experiments import experiment
 from scaleout.report.files import output_folder, write_all
 from scaleout.report.style import COLOURS, OTHER_COLOUR, house_style, new_figure, render
 from scaleout.serving.places import Place
