@@ -13,6 +13,7 @@ import simpy
 from simpy.events import EventPriority
 
 from scaleout.engine.clock import Alarm, Clock
+from scaleout.serving.batch import Batch, steps_ahead
 from scaleout.serving.batching import PLANS, Limits
 from scaleout.serving.blocks import Blocks
 from scaleout.serving.host import Copy, HostMemory
@@ -46,24 +47,6 @@ class Told(Protocol):
 
     def fetch(self, request: Request) -> None:
         """There is room for a cache that another replica holds."""
-
-
-class _Batch:
-    """One batch in flight: a lane for each attention rank, and its step or stretch of steps under way."""
-
-    __slots__ = ("alarm", "lanes", "start", "stretch")
-
-    def __init__(self, lanes: Sequence[Lane]) -> None:
-        self.lanes = lanes
-        self.start = 0
-        self.stretch: list[tuple[int, int]] = []
-        """(steps, ticks of each) one after the other; empty while it does nothing."""
-        self.alarm: Alarm | None = None
-
-    @property
-    def ahead(self) -> bool:
-        """Whether more steps than the one under way are planned."""
-        return len(self.stretch) > 1 or (bool(self.stretch) and self.stretch[0][0] > 1)
 
 
 class Replica:
@@ -130,7 +113,7 @@ class Replica:
         """Those whose cache another replica has, their rank and tokens; blocks are given back between two steps."""
         together = spec.policy == "static"
         self._batches = [
-            _Batch([lane_of(spec.speculation, rank, log, together=together) for rank in self.ranks])
+            Batch([lane_of(spec.speculation, rank, log, together=together) for rank in self.ranks])
             for _ in range(stages)
         ]
         self._free_at = [0] * stages
@@ -274,7 +257,7 @@ class Replica:
             if not batch.stretch:
                 self._begin(batch)
 
-    def _begin(self, batch: _Batch) -> None:
+    def _begin(self, batch: Batch) -> None:
         """Form the next step, or the next stretch of steps that only decode."""
         now, lanes = self.env.now, batch.lanes
         limits = Limits(self._tokens, self._share())
@@ -300,14 +283,14 @@ class Replica:
             self._live.carry_out(self.number, works, lambda: self._carried_out(batch, now))
             return
         if self._closed and not any(lane.chunks or lane.full or self._pressed(lane) for lane in lanes):
-            batch.stretch = self._steps_ahead(lanes)
+            batch.stretch = steps_ahead(lanes, self.timer)
             end = now + sum(count * ticks for count, ticks in batch.stretch)
         else:
             end = self._send(self.timer.stages(works))
             batch.stretch = [(1, end - now)]
         batch.alarm = Alarm(self.env, end - now, [lambda _: self._ended(batch)])
 
-    def _carried_out(self, batch: _Batch, start: int) -> None:
+    def _carried_out(self, batch: Batch, start: int) -> None:
         """A step on the network is over; unless the replica was lost meanwhile."""
         if batch.stretch and batch.start == start:
             batch.stretch = [(1, self.env.now - start)]
@@ -358,23 +341,6 @@ class Replica:
                 return
             rank.queue.push_back(lane.preempt(victim))
 
-    def _steps_ahead(self, lanes: Sequence[Lane]) -> list[tuple[int, int]]:
-        """Decode steps until a sequence ends or has no room: how many, of how many ticks."""
-        busy = [lane for lane in lanes if lane.decodes]
-        left = min(lane.steps_alike() for lane in busy)
-        done, found = 0, []
-        while left:
-            works = tuple(lane.work(done + 1) for lane in lanes)
-            # until one of them sees more than its time knows
-            count = left
-            for lane, work in zip(lanes, works, strict=True):
-                if work.decodes:
-                    more = (work.context - lane.context(done + 1)) // work.decodes
-                    count = min(count, more + 1, work.longest - lane.longest(done + 1) + 1)
-            found.append((count, self.timer.stages(works)[0]))
-            done, left = done + count, left - count
-        return found
-
     def _send(self, stages: tuple[int, ...]) -> int:
         """Send a step through the stages, behind all others; when it is through [tick]."""
         at, free = self.env.now, self._free_at
@@ -383,21 +349,11 @@ class Replica:
             free[stage] = at
         return at
 
-    def _cut_short(self, batch: _Batch) -> None:
+    def _cut_short(self, batch: Batch) -> None:
         """End a stretch with the step that is under way."""
-        spent = self.env.now - batch.start
-        kept: list[tuple[int, int]] = []
-        for count, ticks in batch.stretch:
-            # a step that would begin at this very moment has not begun
-            need = -(-spent // ticks) if kept else max(1, -(-spent // ticks))
-            if need <= count:
-                kept += [(need, ticks)] if need else []
-                break
-            kept.append((count, ticks))
-            spent -= count * ticks
-        self._end_at(batch, batch.start, kept)
+        self._end_at(batch, batch.start, batch.begun(self.env.now))
 
-    def _ended(self, batch: _Batch) -> None:
+    def _ended(self, batch: Batch) -> None:
         """Steps are over: tokens are there, sequences come and go, and the next step begins."""
         now = self.env.now
         stretch, batch.stretch, at = batch.stretch, [], batch.start
@@ -417,7 +373,7 @@ class Replica:
             self._give_back()
         self._begin_later()
 
-    def _pass(self, batch: _Batch, count: int, ticks: int, end: int) -> None:
+    def _pass(self, batch: Batch, count: int, ticks: int, end: int) -> None:
         """So many steps of so many ticks each are over; the last of them at a time [tick]."""
         log, number = self.log, self.number
         log.steps[number] += count
@@ -427,7 +383,7 @@ class Replica:
                 log.decoded[number] += count * lane.decodes
                 lane.advance(count, ticks, end)
 
-    def _catch_up(self, batch: _Batch) -> None:
+    def _catch_up(self, batch: Batch) -> None:
         """Steps of a stretch that are over count now; the one under way is the last of it."""
         now, at = self.env.now, batch.start
         for count, ticks in batch.stretch:
@@ -442,7 +398,7 @@ class Replica:
                 self._end_at(batch, at, [(1, ticks)])
                 return
 
-    def _end_at(self, batch: _Batch, start: int, stretch: list[tuple[int, int]]) -> None:
+    def _end_at(self, batch: Batch, start: int, stretch: list[tuple[int, int]]) -> None:
         """Steps began at a time [tick] and take so long."""
         if batch.alarm:
             batch.alarm.cancel()
