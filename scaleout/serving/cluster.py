@@ -26,11 +26,15 @@ __all__ = ["Cluster"]
 class _Handover:
     """A request that one replica has prefilled and another is to go on with."""
 
-    __slots__ = ("request", "source", "target")
+    __slots__ = ("ahead", "request", "source", "target", "through")
 
     def __init__(self, request: Request, source: Replica) -> None:
         self.request, self.source = request, source
         self.target: Replica | None = None
+        self.ahead: bool | None = None
+        """Whether a cache that leaves while it is computed has arrived; None for one that leaves after that."""
+        self.through: Callable[[], None] | None = None
+        """What is to be done when it has."""
 
 
 class Cluster:
@@ -95,6 +99,8 @@ class Cluster:
         self._over, self._all_came = over, False
         self._moving: dict[int, _Handover] = {}
         """Of requests that one replica holds the cache of, and another is to go on with."""
+        self._early: dict[int, _Handover] = {}
+        """Of those whose cache leaves already while the last of it is computed."""
         self._homeless: list[Request] = []
         """Requests that wait for a replica to be back."""
         self._back = {True: 0, False: 0}
@@ -205,18 +211,38 @@ class Cluster:
         self._changed(self.replicas[request.replica])
         self._again(request)
 
+    def prefilling(self, request: Request, ticks: int) -> None:
+        """The last step of a prompt begins; its cache may leave as it is computed."""
+        pieces, number = self.spec.cache.pieces, request.number
+        if pieces == 1 or self.carrier is None or self._onward is None or request.replica in self._decodes:
+            return
+        if request.reply + 1 == request.outputs or (target := self._onward.pick(request)) is None:
+            return
+        self._early[number] = move = _Handover(request, self.replicas[request.replica])
+        move.target, move.ahead = target, False
+        # it waits in the target's buffers for a seat there; with several attention ranks in those of the first
+        here, there = (request.replica, move.source.rank_of(request)), (target.number, 0)
+        done = partial(self._is_ahead, move)
+        self.carrier.carry(number, here, there, request.target, done, over=ticks, pieces=pieces)
+
+    def _is_ahead(self, move: _Handover) -> None:
+        move.ahead = True
+        if move.through is not None:
+            move.through()
+
     def prefilled(self, request: Request) -> bool:
         """A prompt is through; where there are replicas that decode, one of them goes on."""
         if self._onward is None or request.replica in self._decodes:
             return False
-        self._moving[request.number] = move = _Handover(request, self.replicas[request.replica])
+        move = self._early.pop(request.number, None) or _Handover(request, self.replicas[request.replica])
+        self._moving[request.number] = move
         # in the instant, but not before this replica has finished its step
         Alarm(self.env, 0, [lambda _: self._hand_on(move)])
         return True
 
     def _hand_on(self, move: _Handover) -> None:
         """Choose who goes on with a request; while all are lost it waits where it is."""
-        target = self._router(True).pick(move.request)
+        target = move.target or self._router(True).pick(move.request)
         if target is not None:
             move.target = target
             self._submit(target, move.request)
@@ -242,7 +268,10 @@ class Cluster:
                 self._let_go(move)
                 target.arrived(request)
 
-        if self.carrier is None:
+        if move.ahead is False:
+            move.through = through
+            return
+        if self.carrier is None or move.ahead:
             Alarm(self.env, 0, [lambda _: through()])
             return
         here, there = ((replica.number, replica.rank_of(request)) for replica in (source, target))
@@ -257,6 +286,12 @@ class Cluster:
         self._router(onward).lose(number)
         self._back[onward] += outage.until is not None
         found = {request.number: request for request in old.lose()}
+        for move in list(self._early.values()):
+            if move.source is old:
+                del self._early[move.request.number]
+            elif move.target is old:
+                # what was sent is lost; all of it goes to another when it is there
+                self._early[move.request.number] = _Handover(move.request, move.source)
         for move in list(self._moving.values()):
             request = move.request
             if move.source is old:

@@ -42,6 +42,9 @@ class Told(Protocol):
     def ended(self, request: Request) -> None:
         """A request is over."""
 
+    def prefilling(self, request: Request, ticks: int) -> None:
+        """The last step of a prompt begins, and takes so long [tick]."""
+
     def prefilled(self, request: Request) -> bool:
         """A prompt is through and its first token there; true where another replica goes on with it."""
 
@@ -288,6 +291,10 @@ class Replica:
         else:
             end = self._send(self.timer.stages(works))
             batch.stretch = [(1, end - now)]
+            for lane in lanes:
+                for request, chunk in lane.chunks:
+                    if request.prefilled + chunk == request.target:
+                        self.told.prefilling(request, end - now)
         batch.alarm = Alarm(self.env, end - now, [lambda _: self._ended(batch)])
 
     def _carried_out(self, batch: Batch, start: int) -> None:

@@ -119,12 +119,16 @@ class Cache:
         Host memory of a replica for blocks that HBM has no room for [byte].
     blocks
         Blocks on each attention rank; None: as many as the engine finds room for.
+    pieces
+        Between pools: the layers of a stage leave in so many parts, each as soon as it is computed and the one
+        before has arrived; as many as layers is layer by layer. 1: all after the prompt.
     """
 
     dtype: Literal["bf16", "fp16", "fp8"] = "bf16"
     prefix: bool = False
     host: Bytes = 0.0
     blocks: Count | None = None
+    pieces: Count = 1
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -286,6 +290,12 @@ class ServingExperiment:
             mistakes.append(f"pools: all of role {roles.pop()}; prefill and decode pools need each other")
         for number, pool in enumerate(self.pools):
             mistakes += [f"pools.{number}.{line}" for line in self._check_pool(pool)]
+        for number, pool in enumerate(self.pools):
+            if pool.role == "prefill" and self.cache.pieces > max(1, self.model.layers // pool.pp):
+                mistakes.append(
+                    f"cache.pieces: {self.cache.pieces} of the {self.model.layers // pool.pp} layers of a stage of "
+                    f"pools.{number}; at most each by itself"
+                )
         replicas = sum(pool.replicas for pool in self.pools)
         for number, failure in enumerate(self.failures):
             if failure.replica >= replicas:

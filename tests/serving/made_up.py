@@ -51,8 +51,12 @@ class Slow:
     def __init__(self, env: Clock, ticks: int, token: int) -> None:
         self.env, self.ticks, self.token = env, ticks, token
 
-    def carry(self, request: int, here: object, there: object, tokens: int, done: Callable[[], None]) -> None:
-        Alarm(self.env, self.ticks + self.token * tokens, [lambda _: done()])
+    def carry(
+        self, request: int, here: object, there: object, tokens: int, done: Callable[[], None], *, over: int = 0,
+        pieces: int = 1,
+    ) -> None:  # fmt: skip
+        """What leaves while it is computed is there a piece after the last of it is."""
+        Alarm(self.env, over + self.ticks + self.token * tokens // pieces, [lambda _: done()])
 
 
 class Listed:
