@@ -8,7 +8,8 @@ from scaleout.arrays import Floats
 from scaleout.compiled import compilable
 from scaleout.errors import SpecError
 from scaleout.network import tree_shape
-from scaleout.specs import ALGORITHMS, System
+from scaleout.once import once
+from scaleout.specs import ALGORITHMS, CollectiveLibrary, System
 
 __all__ = [
     "APART",
@@ -71,11 +72,18 @@ _COUNTED = frozenset(
 def railed(system: System) -> bool:
     """Whether a system's wires have a closed form: NVSwitch nodes on a rail fat tree, algorithms that are counted."""
     kinds = system.scale_up.kind, system.network.kind
-    return kinds == ("nvswitch", "rail-fat-tree") and not _uncounted(system)
+    return kinds == ("nvswitch", "rail-fat-tree") and not once(_uncounted, system.library)
 
 
-def _uncounted(system: System) -> list[str]:
-    return sorted({name for rules in system.library.protocols.values() for name in rules.algorithms} - _COUNTED)
+def _uncounted(library: CollectiveLibrary) -> list[str]:
+    return sorted({name for rules in library.protocols.values() for name in rules.algorithms} - _COUNTED)
+
+
+def _tables(library: CollectiveLibrary) -> tuple[Floats, Floats]:
+    """Constants of each protocol, and which algorithms it runs."""
+    rules = library.protocols.values()
+    steps = [[r.launch, r.scale_up_step, r.network_step, r.scale_up_rate, r.network_rate] for r in rules]
+    return np.array(steps), np.array([[float(name in r.algorithms) for name in ALGORITHMS] for r in rules])
 
 
 def refuse_unrailed(system: System) -> None:
@@ -88,7 +96,7 @@ def refuse_unrailed(system: System) -> None:
     """
     if not railed(system):
         what = f"nodes of kind {system.scale_up.kind!r} on a network of kind {system.network.kind!r}"
-        if uncounted := _uncounted(system):
+        if uncounted := _uncounted(system.library):
             what += f" with algorithms such as {uncounted[0]!r}"
         raise SpecError(
             f"{system.name}: {what} have no wires in closed form, which a design space needs; take 'analyse_many', "
@@ -128,9 +136,7 @@ def rails(system: System, chips: int) -> Rails:
         [*own, end, hop, 0.0, 0.0, hop, end, *own],
         [*own, end, hop, hop, hop, hop, end, *own],
     ]
-    rules = system.library.protocols.values()
-    steps = [[r.launch, r.scale_up_step, r.network_step, r.scale_up_rate, r.network_rate] for r in rules]
-    runs = [[float(name in r.algorithms) for name in ALGORITHMS] for r in rules]
+    protocols, runs = once(_tables, system.library)
     return Rails(
         chips=chips,
         per_node=per_node,
@@ -140,8 +146,8 @@ def rails(system: System, chips: int) -> Rails:
         pod_nodes=pod_nodes,
         bandwidth=np.array([node_link, port, port, *bundles]),
         latency=np.array([float(np.array([path]).sum(axis=1)[0]) for path in paths]),
-        protocols=np.array(steps),
-        runs=np.array(runs),
+        protocols=protocols,
+        runs=runs,
         idle_step=float(system.library.idle_step),
     )
 

@@ -6,10 +6,9 @@ the Programs. Both read the same costs as the event evaluator and are never abov
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from scaleout.evaluate.breakdown import parts_of
 from scaleout.evaluate.longest import longest
 from scaleout.hardware import Rates, pack
 from scaleout.network import machine
+from scaleout.once import once
 from scaleout.parallel.activations import kept_of
 from scaleout.parallel.costs import layer_costs
 from scaleout.parallel.layer import KINDS
@@ -167,10 +167,10 @@ def given(experiment: TrainingExperiment) -> Given:
     refuse_slow(experiment)
     chip, stack, precision = experiment.system.chip, experiment.stack, experiment.precision
     return Given(
-        _once(dimensions, experiment.model),
+        once(dimensions, experiment.model),
         options(experiment),
-        _once(pack, chip, stack, precision),
-        _once(rails, experiment.system, experiment.chips) if _once(railed, experiment.system) else _wires(experiment),
+        once(pack, chip, stack, precision),
+        once(rails, experiment.system, experiment.chips) if once(railed, experiment.system) else _wires(experiment),
         plan_of(experiment),
     )
 
@@ -184,21 +184,6 @@ def _wires(experiment: TrainingExperiment) -> Wires:
 def _wired(system: System, chips: int, layout: Layout) -> Wires:
     """Wires of a machine under the degrees of a layout."""
     return wires_on(machine(system, chips), layout)
-
-
-_MOST = 4096
-_packed: dict[tuple[int, ...], tuple[tuple[Any, ...], Any]] = {}
-
-
-def _once(pack: Callable[..., Any], *specs: Any) -> Any:
-    """Pack the same objects once; equal but distinct ones are packed again, which is quicker than to compare them."""
-    key = (id(pack), *map(id, specs))
-    if key not in _packed:
-        if len(_packed) >= _MOST:
-            _packed.clear()
-        # what is kept here cannot give its id away to something else
-        _packed[key] = (specs, pack(*specs))
-    return _packed[key][1]
 
 
 def refuse_slow(experiment: TrainingExperiment) -> None:

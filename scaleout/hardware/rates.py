@@ -10,6 +10,7 @@ from scaleout.errors import SpecError, near
 from scaleout.hardware.attention import attention_vector, prefill_seconds
 from scaleout.hardware.formats import Recipe, format_of, recipe_of
 from scaleout.hardware.gemm import gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
+from scaleout.once import once
 from scaleout.specs import Chip, Stack
 
 __all__ = ["UNFUSED", "Rates", "attend", "grouped", "matmul", "matmuls", "pack", "quantise"]
@@ -108,9 +109,9 @@ def pack(chip: Chip, stack: Stack, precision: str) -> Rates:
     elementwise = chip.hbm_bandwidth * stack.elementwise_efficiency
     host = max(stack.host_launch, stack.host_launch_experts)
     return Rates(
-        linear=gemm_vector(chip, precision, sustained=True),
-        plain=gemm_vector(chip, plain, sustained=True),
-        attention=attention_vector(chip, stack.attention) if fused else np.zeros(1),
+        linear=once(_sustained, chip, precision),
+        plain=once(_sustained, chip, plain),
+        attention=once(attention_vector, chip, stack.attention) if fused else np.zeros(1),
         quantise=_cast(recipe, chip, precision, elementwise),
         fused=float(fused),
         low=float(low),
@@ -130,6 +131,11 @@ def pack(chip: Chip, stack: Stack, precision: str) -> Rates:
         gate_kept=_WIDTH if recipe is None or stack.gate_cache is None else stack.gate_cache,
         attention_kept=_attention_kept(recipe, stack),
     )
+
+
+def _sustained(chip: Chip, precision: str) -> Floats:
+    """Constants of products in a long run."""
+    return gemm_vector(chip, precision, sustained=True)
 
 
 def _attention_kept(recipe: Recipe | None, stack: Stack) -> float:

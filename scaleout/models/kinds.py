@@ -31,8 +31,18 @@ def layer_kinds(model: Model) -> tuple[LayerKind, ...]:
     A prediction is a layer like the last of the decoder, with what leads into it.
     """
     encoder = [LayerKind(part="encoder")] * model.encoder
-    decoder = [LayerKind(_attention(model, at), _has_experts(model, at)) for at in range(model.layers)]
+    if _alike(model):
+        decoder = [LayerKind(_attention(model, 0), _has_experts(model, 0))] * model.layers
+    else:
+        decoder = [LayerKind(_attention(model, at), _has_experts(model, at)) for at in range(model.layers)]
     return (*encoder, *decoder, *[decoder[-1]._replace(part="prediction")] * model.predictions)
+
+
+def _alike(model: Model) -> bool:
+    """Whether all layers of the decoder are."""
+    experts = model.experts
+    windows = model.window is not None and model.global_every is not None
+    return model.linear is None and not windows and (experts is None or (experts.first == 0 and experts.every == 1))
 
 
 def _attention(model: Model, at: int) -> Literal["full", "window", "linear"]:
