@@ -5,14 +5,14 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from scaleout.cli.evaluator import evaluator_option
+from scaleout.cli.printed import print_json, print_tables, run_block
 from scaleout.cli.progress import progress
 from scaleout.errors import SpecError
 from scaleout.io.experiments import any_experiment
@@ -156,30 +156,18 @@ def command(
                 result, recording = record(spec, fold=not no_fold)
             else:
                 result = simulate(spec, evaluator=evaluator)
-        run: dict[str, Any] = {
-            "wall_time": time.perf_counter() - begun,  # building and simulating [s]
-            "events": recording.timeline.events if recording else None,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+        run = run_block(begun, recording.timeline.events if recording else None)
         text = json.dumps({**result.to_dict(), "run": run}, indent=2)
         files = write_all(folder, _files(text, result, recording)) if folder is not None else []
         if recording is not None:
             for figure in drawn:
                 write_figure(figure.path, figure.kind, partial(figure.draw, result, recording))
     if as_json:
-        for line in result.warnings:
-            click.echo(f"warning: {line}", err=True)
-        click.echo(text)
+        print_json(text, result.warnings)
         return
-    from rich.console import Console
-
     from scaleout.report.table import result_tables
 
-    console = Console(highlight=False)
-    console.print(result_tables(result, run["wall_time"], run["events"]))
-    console.print()
-    for path in files:
-        click.echo(f"wrote {path}  ({_WHAT[path.name]})")
+    print_tables(result_tables(result, run["wall_time"], run["events"]), files, _WHAT)
     for figure in drawn:
         click.echo(f"wrote {figure.path}  ({figure.words})")
     if files and recording is None:

@@ -4,12 +4,11 @@ import json
 import os
 import time
 from contextlib import nullcontext
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
+from scaleout.cli.printed import print_json, print_tables, run_block
 from scaleout.cli.progress import counting
 from scaleout.io.serving import trace_of
 from scaleout.report.files import figure_file, output_folder, write_all, write_figure
@@ -39,11 +38,7 @@ def run_serving(spec: ServingExperiment, folder: Path | None, as_json: bool, gan
         begun = time.perf_counter()
         with counting("requests served", spec.requests.count) as told:
             result, log = serve_log(spec, trace_of(spec), told=told)
-        run: dict[str, Any] = {
-            "wall_time": time.perf_counter() - begun,  # building and simulating [s]
-            "events": log.events,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+        run = run_block(begun, log.events)
         text = json.dumps({**result.to_dict(), "run": run}, indent=2)
         files = write_all(folder, _files(text, result, log)) if folder is not None else []
         if gantt is not None:
@@ -51,19 +46,11 @@ def run_serving(spec: ServingExperiment, folder: Path | None, as_json: bool, gan
 
             write_figure(gantt, kind, lambda: draw_requests(request_bars(log), result.name))
     if as_json:
-        for line in result.warnings:
-            click.echo(f"warning: {line}", err=True)
-        click.echo(text)
+        print_json(text, result.warnings)
         return
-    from rich.console import Console
-
     from scaleout.report.serving_table import served_tables
 
-    console = Console(highlight=False)
-    console.print(served_tables(result, run["wall_time"], run["events"]))
-    console.print()
-    for path in files:
-        click.echo(f"wrote {path}  ({_WHAT[path.name]})")
+    print_tables(served_tables(result, run["wall_time"], run["events"]), files, _WHAT)
     if files and len(log) > _MOST_ROWS:
         click.echo(f"no requests.csv, for more than {_MOST_ROWS:,} requests")
     if gantt is not None:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from scaleout.models import parameters
+from scaleout.parallel.inference import stand_ins
+from scaleout.parallel.inference_kernels import measured
 from scaleout.serving.room import Room
 from scaleout.specs import ServingExperiment
 from scaleout.units import describe
@@ -31,7 +33,7 @@ def serving_assumptions(spec: ServingExperiment, rooms: Sequence[Room]) -> tuple
                     f"{chip.name}: matrix multiplication",
                     f"{constants.compute_efficiency:.0%} of peak, {constants.hbm_efficiency:.0%} of HBM bandwidth",
                     constants.source,
-                    _checked("gemm", chip.unverified),
+                    _checked("gemm", chip.unverified) and measured(chip, spec.precision),
                 )
             )
         rows.append(
@@ -42,6 +44,10 @@ def serving_assumptions(spec: ServingExperiment, rooms: Sequence[Room]) -> tuple
                 _checked("hbm_bandwidth", chip.unverified),
             )
         )
+        rows += [
+            _row(f"{chip.name}: not measured", words, "docs/steps.md", False)
+            for words in stand_ins(model, chip, spec.precision)
+        ]
     members = max((str(pool.tp) for pool in spec.pools), key=int)
     own = max(engine.one_shot.get(members, 0.0), engine.two_shot.get(members, 0.0))
     rows += [

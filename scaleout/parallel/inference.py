@@ -14,14 +14,23 @@ from scaleout.arrays import Floats
 from scaleout.collectives.moe import ByKernel, Exchange
 from scaleout.engine.program import Message
 from scaleout.errors import PlanError, SpecError, near
+from scaleout.hardware.formats import format_of
 from scaleout.hardware.gemm import gemm_constants
 from scaleout.hardware.moe import Loads, experts_seconds
 from scaleout.models import LayerKind, layer_kinds
-from scaleout.parallel.inference_kernels import Cost, Kernels, able
+from scaleout.parallel.inference_kernels import (
+    LATENT_SHARE,
+    UNMEASURED_CAST,
+    WEIGHT_ONLY,
+    Cost,
+    Kernels,
+    able,
+    measured,
+)
 from scaleout.parallel.shard import Options, Shard, cut, dimensions
 from scaleout.specs import Chip, GroupedConstants, InferenceEngine, Model, Pool, Routing, System
 
-__all__ = ["Layers", "serving_shard", "stage_kinds"]
+__all__ = ["Layers", "serving_shard", "stage_kinds", "stand_ins"]
 
 _LOGITS, _SAMPLING = 4.0, 10
 """Bytes of a logit that greedy sampling moves [byte], and its kernels: vLLM's takes 25 us and 0.3 us a token
@@ -88,6 +97,11 @@ class Layers:
         if model.experts is not None:
             self.expert_dtype, self.expert_chip = _expert_chip(chip, precision)
 
+    def _norms(self, s: Shard, tokens: float) -> Cost:
+        """Before a block, with the residual; and after it, where the model has that."""
+        before = self.kernels.add_norm(tokens * s.hidden)
+        return before.plus(self.kernels.passes(4.0 * tokens * s.hidden)) if s.post_norms else before
+
     # --- attention ---------------------------------------------------------------------------
 
     def around(self, kind: LayerKind, tokens: int) -> Cost:
@@ -95,9 +109,7 @@ class Layers:
         s, k, t = self.shards[kind], self.kernels, float(tokens)
         if not tokens:
             return Cost()
-        cost = k.add_norm(t * s.hidden)
-        if s.post_norms:
-            cost = cost.plus(k.passes(4.0 * t * s.hidden))
+        cost = self._norms(s, t)
         if s.latents:
             rank = s.query_rank or s.hidden
             down = k.linear(t, s.query_rank + s.key_rank + s.rope, s.hidden)
@@ -150,9 +162,7 @@ class Layers:
         s, k, t = self.shards[kind], self.kernels, float(tokens)
         if not tokens:
             return Cost()
-        cost = k.add_norm(t * s.hidden)
-        if s.post_norms:
-            cost = cost.plus(k.passes(4.0 * t * s.hidden))
+        cost = self._norms(s, t)
         for ffn in (s.ffn, s.shared_ffn):
             if ffn:
                 cost = cost.plus(
@@ -269,3 +279,24 @@ def _expert_chip(chip: Chip, precision: str) -> tuple[str, Chip]:
     if constants.grouped is not None:
         return dtype, chip
     return dtype, replace(chip, gemm={**chip.gemm, dtype: replace(constants, grouped=_UNMEASURED)})
+
+
+def stand_ins(model: Model, chip: Chip, precision: str) -> tuple[str, ...]:
+    """What of a model's kernels nobody measured on a chip, and what takes its place, in words."""
+    found, linear = [], WEIGHT_ONLY.get(precision, precision)
+    if not measured(chip, linear):
+        words = f"products in {precision}: as those in bf16, at the rate and bytes of the format"
+        if format_of(linear).cast:
+            cast = UNMEASURED_CAST
+            words += f", casts at {cast.hbm_efficiency:.0%} of HBM's rate and {cast.launch * 1e6:.0f} us"
+        found.append(words)
+    if model.experts is not None:
+        dtype, able_chip = _expert_chip(chip, precision)
+        if gemm_constants(able_chip, dtype).grouped is _UNMEASURED:
+            found.append(
+                f"fused experts in {dtype}: {_UNMEASURED.work:g} of the arithmetic of plain products and "
+                f"{_UNMEASURED.launch * 1e6:.0f} us, the mean of those measured on H100"
+            )
+    if model.latent is not None:
+        found.append(f"attention to compressed keys: {LATENT_SHARE:.0%} of the dense rate, FlashMLA's on an H800")
+    return tuple(found)

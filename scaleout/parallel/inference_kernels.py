@@ -15,9 +15,9 @@ from scaleout.hardware.gemm import SAME_UNITS, gemm_seconds, gemm_vector, quanti
 from scaleout.hardware.rates import UNFUSED
 from scaleout.specs import AttentionConstants, Chip, InferenceEngine, QuantiseConstants
 
-__all__ = ["WEIGHT_BYTES", "Cost", "Kernels", "able"]
+__all__ = ["LATENT_SHARE", "UNMEASURED_CAST", "WEIGHT_BYTES", "WEIGHT_ONLY", "Cost", "Kernels", "able", "measured"]
 
-_WEIGHT_ONLY = {"w8a16": "int8_wo", "w4a16": "int4_wo"}
+WEIGHT_ONLY = {"w8a16": "int8_wo", "w4a16": "int4_wo"}
 """Precisions whose products have 16 bits, by the format of their matrices."""
 WEIGHT_BYTES = {
     "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "fp8_current": 1.0, "fp8_block": 1.0, "mxfp8": 1.03125, "nvfp4": 0.5625,
@@ -30,13 +30,13 @@ _gemm = gemm_seconds.replacing({})
 _prefilled = prefill_seconds.replacing({})
 _decoded = decode_seconds.replacing({})
 """Plain, down to what they call."""
-_UNMEASURED_CAST = QuantiseConstants(hbm_efficiency=0.4, launch=4e-6)
+UNMEASURED_CAST = QuantiseConstants(hbm_efficiency=0.4, launch=4e-6)
 """Of casts that nobody measured: those of H100 and B200 take 2 to 12 us and 0.32 to 0.81 of HBM's rate."""
 _MASKED_SOFTMAX = 8.0
 """Bytes of a score that a softmax kernel moves: 32 bits and a mask of 16 read, 16 bits written [byte]."""
 _NEVER = 1000
 """Tiles that a part of a sequence must have at least, in kernels that never split."""
-_LATENT_SHARE = 0.6
+LATENT_SHARE = 0.6
 """Share of the dense rate that attention over compressed keys reaches where products bind [1]: FlashMLA's README
 has 580 to 660 of 989 TFLOP/s on the H800."""
 
@@ -71,8 +71,8 @@ class Kernels:
     def __init__(self, chip: Chip, engine: InferenceEngine, precision: str, cache: str) -> None:
         self.chip, self.engine, self.precision = chip, engine, precision
         self.weight = WEIGHT_BYTES[precision]
-        self.cast = precision not in ("bf16", "fp16", *_WEIGHT_ONLY)
-        linear = _WEIGHT_ONLY.get(precision, precision)
+        self.cast = precision not in ("bf16", "fp16", *WEIGHT_ONLY)
+        linear = WEIGHT_ONLY.get(precision, precision)
         chip = able(chip, linear)
         chip = _slower(chip, engine.product_rate)
         plain = "fp16" if precision == "fp16" else "bf16"
@@ -199,19 +199,23 @@ class Kernels:
         """Attention to compressed keys, which all heads share: bytes of the cache, or products."""
         c = self._decode
         read = sequences * context * (rank + rope) * self.cache_width / c[3]
-        work = 2.0 * tokens * context * heads * (2.0 * rank + rope) / (_LATENT_SHARE * self.chip.flops("bf16"))
+        work = 2.0 * tokens * context * heads * (2.0 * rank + rope) / (LATENT_SHARE * self.chip.flops("bf16"))
         return Cost(float(c[12] + c[18] + (read**3.0 + work**3.0) ** (1.0 / 3.0)), 2)
+
+
+def measured(chip: Chip, dtype: str) -> bool:
+    """Whether products of a dtype were, or of one on the same units."""
+    return dtype in chip.gemm or SAME_UNITS.get(dtype, dtype) in chip.gemm
 
 
 def able(chip: Chip, dtype: str) -> Chip:
     """The chip with constants of products of this dtype: where none were measured, those of 16 bits, at the
     dtype's own rate and bytes."""
-    measured = dtype in chip.gemm or SAME_UNITS.get(dtype, dtype) in chip.gemm
-    if measured or "bf16" not in chip.gemm or format_of(dtype).rate not in chip.peak_flops:
+    if measured(chip, dtype) or "bf16" not in chip.gemm or format_of(dtype).rate not in chip.peak_flops:
         return chip
     constants = chip.gemm["bf16"]
     if format_of(dtype).cast:
-        constants = replace(constants, quantise=_UNMEASURED_CAST)
+        constants = replace(constants, quantise=UNMEASURED_CAST)
     return replace(chip, gemm={**chip.gemm, dtype: replace(constants, range={})})
 
 

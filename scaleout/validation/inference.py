@@ -93,7 +93,7 @@ def _take(timers: Timers, row: Row) -> list[Compared | Skipped]:
     elif not _named(_ENGINES, engine):
         reason = f"no engine {engine!r:.60}"
     elif "power capped" in gpu:
-        reason = "not measured: prompts take 1.30 times as long as those of the uncapped chip"
+        reason = "derived, not measured: prompts take exactly 1.30 times as long as uncapped, tokens just as long"
     elif not _named(_SYSTEMS, gpu):
         reason = f"no system of {gpu!r:.60}"
     elif precision not in _PRECISIONS:

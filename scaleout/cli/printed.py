@@ -1,0 +1,46 @@
+"""What verbs print of a result, whatever was simulated."""
+
+import time
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = ["print_json", "print_tables", "run_block"]
+
+
+def run_block(begun: float, events: int | None) -> dict[str, Any]:
+    """What the simulator took, beside a result.
+
+    Parameters
+    ----------
+    begun
+        When it began to build and to simulate, as `time.perf_counter` counts [s].
+    events
+        That it went through; None where it has none.
+    """
+    return {
+        "wall_time": time.perf_counter() - begun,
+        "events": events,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def print_json(text: str, warnings: Iterable[str]) -> None:
+    """The result to the output, warnings to the error stream."""
+    for line in warnings:
+        click.echo(f"warning: {line}", err=True)
+    click.echo(text)
+
+
+def print_tables(tables: object, files: Iterable[Path], what: Mapping[str, str]) -> None:
+    """Tables, and what was written with a few words for each file name."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(tables)
+    console.print()
+    for path in files:
+        click.echo(f"wrote {path}  ({what[path.name]})")
