@@ -14,7 +14,7 @@ from scaleout.errors import MeasurementError, ScaleoutError
 from scaleout.io.catalogue import load
 from scaleout.io.table import Row, Watch, take_rows
 from scaleout.models import active_parameters
-from scaleout.serving.batches import saturated_rate, static_batch
+from scaleout.serving.closed_forms import saturated_rate, static_batch
 from scaleout.serving.room import room, weight_bytes
 from scaleout.serving.steps import PoolSteps
 from scaleout.specs import (

@@ -6,7 +6,7 @@ import pytest
 
 from scaleout.io.catalogue import list_names, load
 from scaleout.io.experiments import serving_experiment
-from scaleout.serving.batches import StaticBatch, prompts, replies, saturated_rate, static_batch
+from scaleout.serving.closed_forms import StaticBatch, prompts, replies, saturated_rate, static_batch
 from scaleout.serving.room import Room, room
 from scaleout.serving.steps import PoolSteps
 from scaleout.serving.work import Work

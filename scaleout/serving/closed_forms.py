@@ -110,7 +110,7 @@ def _pipelined(
 
 def saturated_rate(
     timer: StepTimer, room: Room, *, requests: int, inputs: int, outputs: int, most_sequences: int, most_tokens: int,
-    ranks: int = 1, pp: int = 1, chunked: bool = False,
+    ranks: int = 1, pp: int = 1,
 ) -> float:  # fmt: skip
     """Replies' tokens a second of a queue of equal requests that are all there from the beginning [token/s].
 
@@ -124,28 +124,21 @@ def saturated_rate(
         return 0.0
     each = -(-requests // ranks)
     rounds, left = divmod(each, n)
-    seconds = rounds * _round(timer, n, inputs, outputs, most_tokens, ranks, pp, chunked)
+    seconds = rounds * _round(timer, n, inputs, outputs, most_tokens, ranks, pp)
     if left:
-        seconds += _round(timer, left, inputs, outputs, most_tokens, ranks, pp, chunked)
+        seconds += _round(timer, left, inputs, outputs, most_tokens, ranks, pp)
     return requests * outputs / seconds
 
 
-def _round(
-    timer: StepTimer, n: int, inputs: int, outputs: int, most_tokens: int, ranks: int, pp: int, chunked: bool
-) -> float:
+def _round(timer: StepTimer, n: int, inputs: int, outputs: int, most_tokens: int, ranks: int, pp: int) -> float:
     """Time in which n requests are let in and served, while as many before them end [s]."""
     micro = -(-n // pp)
     mean = inputs + outputs / 2.0
     spare = max(1, most_tokens - micro)
-    # prompts of a step, whole or in parts
-    let_in = spare / inputs if chunked else float(max(1, spare // inputs))
-    let_in = min(let_in, float(micro))
-    mixed = micro / let_in
-    new = round(let_in * inputs)
-    count = max(1, round(let_in))
-    work = prompts(count, inputs)._replace(
-        prompt_tokens=new, prompt_scores=round(let_in * inputs * (inputs + 1) / 2), prompt_context=new
-    )
+    # whole prompts
+    count = min(max(1, spare // inputs), micro)
+    mixed = micro / count
+    work = prompts(count, inputs)
     beside = max(0, micro - count)
     if beside:
         others = replies(beside, mean)
