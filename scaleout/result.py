@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from scaleout.errors import SpecError
+from scaleout.footprint import Cost, Energy, energy_from
 from scaleout.specs.fields import FrozenDict, plain
 
 __all__ = ["EVALUATORS", "FORMAT", "PART_WORDS", "Assumption", "Beside", "ErrorBand", "LinkUse", "Memory", "Result"]
 
-FORMAT = 4
+FORMAT = 5
 """Version of the JSON form; a reader refuses others."""
 EVALUATORS = ("event", "analytic")
 """What makes a result."""
@@ -219,6 +220,10 @@ class Result:
         What the result rests on, with sources.
     published
         A published measurement of the same step; None where none is known.
+    energy
+        What the step draws; None where the chip's figures are not known.
+    cost
+        What it costs; None without a facility.
     """
 
     name: str
@@ -241,6 +246,8 @@ class Result:
     classes: int
     assumptions: tuple[Assumption, ...] = field(repr=False)
     published: Beside | None = None
+    energy: Energy | None = None
+    cost: Cost | None = None
 
     def __post_init__(self) -> None:
         for name in ("experiment", "breakdown", "breakdown_ps", "critical_path"):
@@ -282,6 +289,8 @@ class Result:
             values["links"] = tuple(LinkUse(**{**row, "over_time": tuple(row["over_time"])}) for row in values["links"])
             values["published"] = Beside(**values["published"]) if values["published"] else None
             values["assumptions"] = tuple(Assumption(**row) for row in values["assumptions"])
+            values["energy"] = energy_from(values["energy"])
+            values["cost"] = Cost(**values["cost"]) if values["cost"] else None
             result = cls(**values)
             result._check_numbers()
             return result

@@ -9,6 +9,7 @@ import numpy as np
 
 from scaleout.arrays import Floats
 from scaleout.errors import SpecError
+from scaleout.footprint import Cost, Energy, energy_from
 from scaleout.specs.fields import FrozenDict, plain
 
 __all__ = [
@@ -16,7 +17,7 @@ __all__ = [
     "Share", "Spread", "Stability",
 ]  # fmt: skip
 
-SERVED_FORMAT = 2
+SERVED_FORMAT = 3
 """Version of the JSON form."""
 Stability = Literal["stable", "backlogged", "overloaded", "offline"]
 CURVE = (*(n / 100 for n in range(1, 100)), 0.995, 0.999, 1.0)
@@ -293,6 +294,10 @@ class Served:
         Over time.
     warnings, assumptions
         What the figures rest on.
+    energy
+        What the run draws; None where a chip's figures are not known.
+    cost
+        What it costs; None without a facility.
     """
 
     name: str
@@ -329,6 +334,8 @@ class Served:
     course: Course
     warnings: tuple[str, ...] = ()
     assumptions: tuple[Mapping[str, Any], ...] = ()
+    energy: Energy | None = None
+    cost: Cost | None = None
 
     def __post_init__(self) -> None:
         for name in ("experiment", "requests", "tokens", "transfers", "host", "missed", "error_parts", "step"):
@@ -398,4 +405,6 @@ def _read(values: dict[str, Any]) -> dict[str, Any]:
         **{name: tuple(course[name]) for name in ("time", "came", "ended", "waiting")}, pools=pools
     )
     values["warnings"] = tuple(values["warnings"])
+    values["energy"] = energy_from(values["energy"])
+    values["cost"] = Cost(**values["cost"]) if values["cost"] else None
     return values

@@ -14,13 +14,23 @@ from typing import Annotated, Any
 from scaleout.errors import SpecError, near
 
 __all__ = [
+    "Area",
     "Bytes",
     "BytesPerSecond",
     "Count",
+    "Dollars",
+    "DollarsPerByte",
+    "DollarsPerJoule",
+    "DollarsPerWatt",
     "Flops",
     "Fraction",
+    "Hertz",
+    "Joules",
+    "JoulesPerByte",
+    "JoulesPerFlop",
     "NotNegative",
     "Number",
+    "PerArea",
     "Positive",
     "Seconds",
     "Share",
@@ -46,17 +56,31 @@ def _units() -> dict[str, tuple[str, float]]:
         table[f"{prefix}B/s"] = ("byte/s", factor)
         table[f"{prefix}b/s"] = ("byte/s", factor / 8)
     for prefix, factor in _DECIMAL.items():
-        for name in ("FLOP/s", "flop/s", "FLOPS"):
+        for name in ("FLOP/s", "flop/s", "FLOPS", "OP/s"):
             table[f"{prefix}{name}"] = ("flop/s", factor)
         table[f"{prefix}W"] = ("W", factor)
         table[f"{prefix}J"] = ("J", factor)
+        table[f"{prefix}Wh"] = ("J", 3600.0 * factor)
+        table[f"{prefix}Hz"] = ("Hz", factor)
+        table[f"{prefix}USD"] = ("USD", factor)
+    for prefix, factor in (("m", 1e-3), ("u", 1e-6), ("n", 1e-9), ("p", 1e-12), ("f", 1e-15)):
+        table[f"{prefix}J"] = ("J", factor)
+        table[f"{prefix}J/flop"] = table[f"{prefix}J/op"] = ("J/flop", factor)
+        table[f"{prefix}J/B"], table[f"{prefix}J/b"] = ("J/byte", factor), ("J/byte", 8.0 * factor)
+    table |= {
+        "USD/kWh": ("USD/J", 1.0 / 3.6e6), "USD/MWh": ("USD/J", 1.0 / 3.6e9), "USD/W": ("USD/W", 1.0),
+        "USD/kW": ("USD/W", 1e-3), "USD/MW": ("USD/W", 1e-6), "mm2": ("m2", 1e-6), "cm2": ("m2", 1e-4),
+        "/cm2": ("1/m2", 1e4), "/mm2": ("1/m2", 1e6), "USD/GB": ("USD/byte", 1e-9), "year": ("s", 31_557_600.0),
+    }  # fmt: skip
     return table
 
 
 _TABLE = _units()
 _EXAMPLE = {
     "s": "1.5 us", "byte": "80 GB", "byte/s": "400 Gb/s",
-    "flop/s": "989 TFLOP/s", "W": "700 W", "J": "3 kJ",
+    "flop/s": "989 TFLOP/s", "W": "700 W", "J": "3 kJ", "Hz": "1.83 GHz", "USD": "30 kUSD", "J/flop": "0.6 pJ/flop",
+    "J/byte": "60 pJ/B", "USD/J": "0.08 USD/kWh", "USD/W": "12 USD/W", "m2": "814 mm2", "1/m2": "0.1 /cm2",
+    "USD/byte": "12 USD/GB",
 }  # fmt: skip
 _NUMBER = re.compile(r"^\s*([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*$")
 
@@ -91,7 +115,7 @@ def parse(text: str, dimension: str) -> float:
 
 _READABLE = {
     "byte": ("B", _DECIMAL), "byte/s": ("B/s", _DECIMAL), "flop/s": ("FLOP/s", _DECIMAL),
-    "W": ("W", _DECIMAL), "J": ("J", _DECIMAL),
+    "W": ("W", _DECIMAL), "J": ("J", _DECIMAL), "Hz": ("Hz", _DECIMAL), "USD": ("USD", {"": 1.0}),
 }  # fmt: skip
 _TIMES = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9))
 
@@ -197,3 +221,13 @@ Positive = Annotated[float, Number()]
 NotNegative = Annotated[float, Number(above=False)]
 Fraction = Annotated[float, Number(high=1.0)]
 Share = Annotated[float, Number(high=1.0, above=False)]
+Joules = Annotated[float, Number("J", above=False)]
+JoulesPerFlop = Annotated[float, Number("J/flop", above=False)]
+JoulesPerByte = Annotated[float, Number("J/byte", above=False)]
+Hertz = Annotated[float, Number("Hz")]
+Dollars = Annotated[float, Number("USD", above=False)]
+DollarsPerJoule = Annotated[float, Number("USD/J", above=False)]
+DollarsPerWatt = Annotated[float, Number("USD/W", above=False)]
+DollarsPerByte = Annotated[float, Number("USD/byte", above=False)]
+Area = Annotated[float, Number("m2")]
+PerArea = Annotated[float, Number("1/m2", above=False)]

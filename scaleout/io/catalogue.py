@@ -18,9 +18,21 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from scaleout.errors import SpecError, near
+from scaleout.hardware.design import chip_fields
+from scaleout.hardware.transfer import transfer
 from scaleout.io.huggingface import read_config
 from scaleout.io.yaml import as_yaml, read_mapping
-from scaleout.specs import Chip, InferenceEngine, Model, ServingExperiment, Stack, System, TrainingExperiment
+from scaleout.specs import (
+    Chip,
+    Design,
+    Facility,
+    InferenceEngine,
+    Model,
+    ServingExperiment,
+    Stack,
+    System,
+    TrainingExperiment,
+)
 
 __all__ = [
     "DEFAULTS", "FOLDERS", "find", "known_chips", "known_models", "list_names", "load", "named", "plain_name", "read",
@@ -33,18 +45,22 @@ FOLDERS = {
     "model": "workloads/models",
     "stack": "workloads/stacks",
     "engine": "workloads/engines",
+    "facility": "topologies/facilities",
     "training": "workloads/training",
     "serving": "workloads/serving",
 }
 _CLASSES: dict[str, Any] = {
     "chip": Chip, "system": System, "model": Model, "stack": Stack, "engine": InferenceEngine,
-    "training": TrainingExperiment, "serving": ServingExperiment,
+    "facility": Facility, "design": Design, "training": TrainingExperiment, "serving": ServingExperiment,
 }  # fmt: skip
 _NAMED = {
-    "system": ("chip",), "training": ("system", "model", "stack"), "serving": ("system", "model", "engine", "training"),
+    "system": ("chip",), "training": ("system", "model", "stack", "facility"),
+    "serving": ("system", "model", "engine", "facility", "training"),
 }  # fmt: skip
 """Keys of a kind of file that may give a name in place of what it names."""
-_KINDS = {key: key for key in ("system", "model", "stack", "chip", "engine", "training")} | {"draft": "model"}
+_KINDS = {key: key for key in ("system", "model", "stack", "chip", "engine", "facility", "training")} | {
+    "draft": "model"
+}
 """Keys that may give a name, and the kind of what it names."""
 _EXPECTED = {
     "tuple_type": "expected a list",
@@ -56,8 +72,8 @@ _EXPECTED = {
 }
 _MOST = 10
 """Mistakes that are listed."""
-DEFAULTS = {"stack": "pytorch"}
-"""What is meant where a training experiment does not say."""
+DEFAULTS = {"stack": "pytorch", "facility": "default"}
+"""What is meant where an experiment does not say; a stack is for training alone."""
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -189,14 +205,44 @@ def validate(kind: str, data: Mapping[str, Any], where: str) -> Any:
                 job["batch"]["global_"] = job["batch"].pop("global")
             if isinstance(job.get("recompute"), str):
                 job["recompute"] = [job["recompute"]]
+    for owner, path in _chip_owners(kind, renamed):
+        chip = owner["chip"]
+        if isinstance(chip, dict) and {"like", "design"} & set(chip):
+            owner["chip"] = validate("chip", chip, f"{where}: {path}chip")
     try:
-        return _adapter(kind).validate_python(renamed)
+        return _chip(renamed, where) if kind == "chip" else _adapter(kind).validate_python(renamed)
     except ValidationError as error:
         rows = list(dict.fromkeys(_explain(kind, row) for row in error.errors(include_url=False)))
         more = [f"and {len(rows) - _MOST} more mistakes"] if len(rows) > _MOST else []
         raise SpecError("\n".join(f"{where}: {row}" for row in [*rows[:_MOST], *more])) from None
     except SpecError as error:
         raise type(error)(f"{where}: {error}") from None
+
+
+def _chip_owners(kind: str, data: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Mappings with a key `chip` inside a mapping of a kind, and the path to each."""
+    system = data if kind == "system" else data.get("system")
+    rows = [(system, "" if kind == "system" else "system.")]
+    for key in ("others", "pools"):
+        items = data.get(key)
+        rows += [(row, f"{key}.{at}.") for at, row in enumerate(items if isinstance(items, list | tuple) else ())]
+    yield from ((row, path) for row, path in rows if isinstance(row, dict) and "chip" in row)
+    if isinstance(data.get("training"), dict):
+        yield from ((row, f"training.{path}") for row, path in _chip_owners("training", data["training"]))
+
+
+def _chip(data: dict[str, Any], where: str) -> Chip:
+    """A chip whose figures may follow from a design, and its kernels' constants from a chip that was measured."""
+    like, design = data.pop("like", None), data.get("design")
+    if design is not None:
+        data["design"] = made = validate("design", design, f"{where}: design") if isinstance(design, dict) else design
+        data = {**chip_fields(made), **data} if isinstance(made, Design) else data
+    chip: Chip = _adapter("chip").validate_python(data)
+    if not like:
+        return chip
+    if read_mapping(find("chip", str(like))).get("like"):
+        raise SpecError(f"like: {like!r:.60} has the kernels of another chip itself; name one that was measured")
+    return transfer(chip, load("chip", str(like)))
 
 
 def _explain(kind: str, row: Mapping[str, Any]) -> str:
@@ -240,8 +286,8 @@ def _mapping(path: Path) -> dict[str, Any]:
 def resolve(data: dict[str, Any], where: str, kind: str, beside: Path | None) -> None:
     """Replace the names of chips, systems, models, stacks and engines by what they name."""
     for key in _NAMED.get(kind, ()):
-        if kind == "training" and key in DEFAULTS:
-            data.setdefault(key, DEFAULTS[key])
+        if key in DEFAULTS and data.get(key) is None:
+            data[key] = DEFAULTS[key]
         value = data.get(key)
         if isinstance(value, str):
             data[key] = named(key, value, f"{where}: {key}", beside)

@@ -8,6 +8,7 @@ from typing import Any
 
 from scaleout.errors import PlanError, SpecError, near
 from scaleout.io.catalogue import DEFAULTS, find, list_names, named, resolve, roots, validate
+from scaleout.io.compress import compress
 from scaleout.io.yaml import parse_value, read_mapping
 from scaleout.specs import ServingExperiment, TrainingExperiment
 
@@ -19,6 +20,7 @@ _REFERENCES = {
     ("model",): "model",
     ("stack",): "stack",
     ("engine",): "engine",
+    ("facility",): "facility",
     ("others", "#", "chip"): "chip",
     ("pools", "#", "chip"): "chip",
     ("speculation", "draft"): "model",
@@ -131,6 +133,7 @@ def _experiment(wanted: str, source: str | Path | Mapping[str, Any], settings: t
         data["settings"] = [*data.get("settings", ()), *settings]
         where = f"{where} with --set"
     resolve(data, where, wanted, path)
+    compress(data, where)
     requests = data.get("requests")
     if isinstance(requests, dict) and isinstance(requests.get("trace"), str):
         try:

@@ -2,8 +2,11 @@
 
 from scaleout.specs.attention import AttentionConstants, DecodeConstants, PrefillConstants
 from scaleout.specs.chip import Chip
+from scaleout.specs.design import Design, Memory, TensorUnit
 from scaleout.specs.elementwise import ElementwiseConstants
+from scaleout.specs.energy import EnergyConstants
 from scaleout.specs.experiment import MODULES, Offload, Others, Routing, Slow, TrainingExperiment
+from scaleout.specs.facility import Facility, NodeCosts
 from scaleout.specs.faults import Fault
 from scaleout.specs.fields import FrozenDict
 from scaleout.specs.gemm import GemmConstants, GroupedConstants, QuantiseConstants
@@ -30,8 +33,11 @@ __all__ = [
     "Chip",
     "CollectiveLibrary",
     "DecodeConstants",
+    "Design",
     "ElementwiseConstants",
+    "EnergyConstants",
     "Experts",
+    "Facility",
     "Failure",
     "Fault",
     "FrozenDict",
@@ -44,10 +50,12 @@ __all__ = [
     "Layout",
     "Length",
     "LinearAttention",
+    "Memory",
     "Model",
     "MoeKernel",
     "MoeLibrary",
     "Network",
+    "NodeCosts",
     "Offload",
     "Others",
     "Policy",
@@ -67,6 +75,7 @@ __all__ = [
     "Speculation",
     "Stack",
     "System",
+    "TensorUnit",
     "TraceRow",
     "TrainingExperiment",
     "Tuner",

@@ -6,12 +6,15 @@ from typing import Annotated
 
 from scaleout.errors import SpecError, near
 from scaleout.specs.attention import AttentionConstants
+from scaleout.specs.design import Design
 from scaleout.specs.elementwise import ElementwiseConstants
+from scaleout.specs.energy import EnergyConstants
 from scaleout.specs.fields import check_fields, freeze
 from scaleout.specs.gemm import GemmConstants
 from scaleout.units import (
     Bytes,
     BytesPerSecond,
+    Dollars,
     Flops,
     Number,
     Positive,
@@ -44,8 +47,24 @@ class Chip:
         Capacity of the cache that all cores share [byte]; None where unknown.
     exponentials
         Exponentials that all cores compute [1/s]; None where unknown.
+    power_limit
+        What the board is held to, where that is less than `power` [W].
     gemm, attention, elementwise
         Constants per dtype, per kernel name, and per operation.
+    energy
+        What it draws, by what it does; None where unknown.
+    price
+        Of one, in quantities of a cluster [USD]; None where unknown.
+    price_source
+        Of it, with its date.
+    year
+        In which it was first sold; None for a chip that does not exist.
+    process
+        Of the compute die, such as "N4".
+    like
+        The chip whose kernels these constants were measured on, where that is another; "" for its own.
+    design
+        What it was made from, where it is a design and no product.
     source
         Where the figures come from; a chip without a source is refused.
     unverified
@@ -62,11 +81,19 @@ class Chip:
     l2_bytes: Bytes | None = None
     exponentials: Positive | None = None
     power: Watts
+    power_limit: Watts | None = None
     sustained: Mapping[str, Flops] = field(default_factory=dict)
     sustained_source: str = ""
     gemm: Mapping[str, GemmConstants] = field(default_factory=dict)
     attention: Mapping[str, AttentionConstants] = field(default_factory=dict)
     elementwise: Mapping[str, ElementwiseConstants] = field(default_factory=dict)
+    energy: EnergyConstants | None = None
+    price: Dollars | None = None
+    price_source: str = ""
+    year: Annotated[int, Number(low=1950, high=2100, above=False, integer=True)] | None = None
+    process: str = ""
+    like: str = ""
+    design: Design | None = None
     source: str
     unverified: tuple[str, ...] = ()
 

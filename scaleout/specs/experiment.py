@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from scaleout.errors import PlanError, SpecError, near
 from scaleout.specs.chip import Chip
+from scaleout.specs.facility import Facility
 from scaleout.specs.faults import Fault
 from scaleout.specs.fields import check_fields, freeze
 from scaleout.specs.layout import Batch, Layout
@@ -170,6 +171,10 @@ class TrainingExperiment:
         What transfers take of the kernels beside them: cores, rate of HBM, both ("all"), or nothing.
     published
         What somebody measured of this step, to compare with; it decides nothing.
+    facility
+        Where the machine stands: what power costs and what it is paid off over. None: no cost is worked out.
+    compressed
+        Transforms that were carried out on model and precision (key `compress` of a file), for the record.
     settings
         Overrides ``key=value`` that were carried out, for the record.
     """
@@ -196,6 +201,8 @@ class TrainingExperiment:
     faults: tuple[Fault, ...] = ()
     contention: Literal["none", "cores", "hbm", "all"] = "none"
     published: Published | None = None
+    facility: Facility | None = None
+    compressed: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from scaleout.errors import PlanError, SpecError
 from scaleout.specs.chip import Chip
 from scaleout.specs.experiment import LARGEST_MACHINE, Routing, TrainingExperiment
+from scaleout.specs.facility import Facility
 from scaleout.specs.fields import check_fields
 from scaleout.specs.inference import InferenceEngine, Policy
 from scaleout.specs.model import Model
@@ -255,6 +256,10 @@ class ServingExperiment:
         Which experts tokens choose.
     training
         A training job on the chips after the pools', whose traffic shares the network.
+    facility
+        Where the machine stands: what power costs and what it is paid off over. None: no cost is worked out.
+    compressed
+        Transforms that were carried out on model and precision (key `compress` of a file), for the record.
     settings
         Overrides ``key=value`` that were carried out, for the record.
     """
@@ -276,6 +281,8 @@ class ServingExperiment:
     routing: Routing = field(default_factory=Routing)
     failures: tuple[Failure, ...] = ()
     training: TrainingExperiment | None = None
+    facility: Facility | None = None
+    compressed: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

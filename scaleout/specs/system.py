@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from scaleout.errors import SpecError, near
 from scaleout.specs.chip import Chip
+from scaleout.specs.facility import NodeCosts
 from scaleout.specs.fields import check_fields, freeze
 from scaleout.specs.moe import MoeLibrary
 from scaleout.specs.tuner import Tuner
@@ -389,6 +390,8 @@ class System:
         What NCCL's tuner is told of the machine; None where the library is another.
     host
         Where chips may keep what does not fit in HBM; None where its figures are not known.
+    node
+        What a node draws and costs beside its chips; None where unknown.
     """
 
     name: str
@@ -401,6 +404,7 @@ class System:
     moe_kernels: Mapping[str, MoeLibrary] = field(default_factory=dict)
     tuner: Tuner | None = None
     host: Host | None = None
+    node: NodeCosts | None = None
     source: str
     unverified: tuple[str, ...] = ()
 

@@ -1,0 +1,99 @@
+"""What a step or a run draws and costs: parts of results of training and of serving. Frozen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from scaleout.specs.fields import FrozenDict
+
+__all__ = ["Cost", "Energy", "energy_from"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Energy:
+    """Energy of a job over a span: a step, or a run of serving.
+
+    Parameters
+    ----------
+    span
+        [s]
+    parts
+        Of all chips and what goes with them, by component: "idle", "compute", "vector", "hbm", "links" of chips;
+        "nodes", "switches", "optics"; "cooling", which is all that the building draws beside machines [J].
+    chip_power, node_power, power
+        Means over the span: of one chip, of one node, of everything with the building [W].
+    tokens
+        That the span made: trained, or put out.
+    error
+        How far the mean power may be off, about as far as on the average [1].
+    over_time
+        Power of the chips and nodes, without the building, in each hundredth of the span [W]; empty where unknown.
+    capped
+        Share of the span in which a chip's power limit slowed its kernels [1].
+    warnings
+        Limits of racks, halls and batteries that are exceeded, in words.
+    """
+
+    span: float
+    parts: Mapping[str, float]
+    chip_power: float
+    node_power: float
+    power: float
+    tokens: float
+    error: float
+    over_time: tuple[float, ...] = ()
+    capped: float = 0.0
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", FrozenDict(self.parts))
+
+    @property
+    def total(self) -> float:
+        """Of all parts [J]."""
+        return sum(self.parts.values())
+
+    @property
+    def per_token(self) -> float:
+        """[J/token]; 0 where there are no tokens."""
+        return self.total / self.tokens if self.tokens else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Cost of a job: what an hour of it costs, by what for.
+
+    Parameters
+    ----------
+    capex
+        Price of what the job occupies, by "chips", "nodes", "network", "building" [USD].
+    hour
+        Of all chips together, by the same, each with interest and life, and "maintenance", "staff",
+        "electricity" [USD/h].
+    chip_hour
+        Of one chip [USD/h].
+    span
+        Of the step, or of the run [USD].
+    per_million_tokens
+        Tokens trained, or put out [USD].
+    error
+        How far it may be off by what is not known of prices [1].
+    """
+
+    capex: Mapping[str, float]
+    hour: Mapping[str, float]
+    chip_hour: float
+    span: float
+    per_million_tokens: float
+    error: float
+
+    def __post_init__(self) -> None:
+        for name in ("capex", "hour"):
+            object.__setattr__(self, name, FrozenDict(getattr(self, name)))
+
+
+def energy_from(data: Mapping[str, Any] | None) -> Energy | None:
+    """What `plain` made of it, back again."""
+    if not data:
+        return None
+    return Energy(**{**data, "over_time": tuple(data["over_time"]), "warnings": tuple(data["warnings"])})
