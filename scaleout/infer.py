@@ -132,7 +132,8 @@ def _setting(experiment: NetExperiment, plan: _Plan) -> dict[str, Any]:
 
 def _published(experiment: NetExperiment) -> dict[str, Any]:
     told = experiment.published
-    if told is None:
+    if told is None or any(not one.startswith("published") for one in experiment.settings):
+        # of what was changed nobody measured anything
         return {}
     figure, unit = (told.latency, "s") if told.latency else (told.samples_per_second, "1/s")
     return {"figure": figure, "unit": unit, "source": told.source}

@@ -9,8 +9,8 @@ from scaleout.collectives import fastest, trials
 from scaleout.errors import PlanError
 from scaleout.inferred import OperatorTime
 from scaleout.models.nets import (
-    ONCE,
     EACH,
+    ONCE,
     Attention,
     Exchange,
     Gather,

@@ -1,6 +1,6 @@
 """Experiments: a file, a name or a mapping, with ``--set`` carried out, as one frozen spec."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
@@ -85,12 +85,8 @@ def net_experiment(source: str | Path | Mapping[str, Any], settings: tuple[str, 
     return spec
 
 
-_READERS: dict[str, Callable[..., TrainingExperiment | ServingExperiment | NetExperiment]] = {
-    "training": experiment,
-    "serving": serving_experiment,
-    "inference": net_experiment,
-}
-"""How an experiment of a kind is read."""
+_EXPERIMENTS = ("training", "serving", "inference")
+"""Kinds of experiments."""
 
 
 def any_experiment(
@@ -102,7 +98,7 @@ def any_experiment(
     else:
         name = str(source)
         path = name.lower().endswith((".yaml", ".yml"))
-        shipped = [kind for kind in _READERS if not path and name in list_names(kind)]
+        shipped = [kind for kind in _EXPERIMENTS if not path and name in list_names(kind)]
         kind = shipped[0] if shipped else "training"
         if not shipped:
             try:
@@ -110,9 +106,11 @@ def any_experiment(
             except SpecError as error:
                 if path:
                     raise
-                known = sorted({name for kind in _READERS for name in list_names(kind)})
+                known = sorted({name for kind in _EXPERIMENTS for name in list_names(kind)})
                 raise SpecError(f"unknown experiment {name!r:.80}; {near(name, known)}") from error
-    return _READERS.get(kind, experiment)(source, settings)
+    if kind == "inference":
+        return net_experiment(source, settings)
+    return serving_experiment(source, settings) if kind == "serving" else experiment(source, settings)
 
 
 def find_trace(name: str, beside: Path | None = None) -> Path:

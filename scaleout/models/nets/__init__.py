@@ -2,8 +2,8 @@
 
 from scaleout.models.nets import bert, dlrm, resnet, unet3d, vision_language, vit, whisper
 from scaleout.models.nets.operators import (
-    ONCE,
     EACH,
+    ONCE,
     Attention,
     Exchange,
     Gather,
@@ -18,8 +18,21 @@ from scaleout.models.nets.operators import (
 from scaleout.specs.net import Net
 
 __all__ = [
-    "ONCE", "EACH", "Attention", "Exchange", "Gather", "Operator", "Pass", "Product", "Stage", "Widths", "flops",
-    "macs", "net_parameters", "operators", "steps",
+    "EACH",
+    "ONCE",
+    "Attention",
+    "Exchange",
+    "Gather",
+    "Operator",
+    "Pass",
+    "Product",
+    "Stage",
+    "Widths",
+    "flops",
+    "macs",
+    "net_parameters",
+    "operators",
+    "steps",
 ]  # fmt: skip
 
 

@@ -7,7 +7,17 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 __all__ = [
-    "ONCE", "EACH", "Attention", "Exchange", "Gather", "Operator", "Pass", "Product", "Stage", "Widths", "flops",
+    "EACH",
+    "ONCE",
+    "Attention",
+    "Exchange",
+    "Gather",
+    "Operator",
+    "Pass",
+    "Product",
+    "Stage",
+    "Widths",
+    "flops",
     "macs",
 ]  # fmt: skip
 

@@ -1,7 +1,7 @@
 """A decoder of text that is given images: vision encoder, projector, prompt of image and text tokens, reply."""
 
 from scaleout.models.nets import vit
-from scaleout.models.nets.operators import ONCE, EACH, Operator
+from scaleout.models.nets.operators import EACH, ONCE, Operator
 from scaleout.models.nets.transformer import decoder_layers, linear
 from scaleout.specs.model import Model
 from scaleout.specs.net import VisionLanguage

@@ -1,7 +1,7 @@
 """Speech to text (Radford et al., arXiv 2212.04356): convolutions and an encoder once a window, a decoder a token."""
 
 from scaleout.models.nets.convolution import Image, convolution
-from scaleout.models.nets.operators import ONCE, EACH, Attention, Operator, Stage
+from scaleout.models.nets.operators import EACH, ONCE, Attention, Operator, Stage
 from scaleout.models.nets.transformer import encoder_layers, feed_forward, linear, norm
 from scaleout.specs.net import Whisper
 
