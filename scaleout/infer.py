@@ -9,7 +9,7 @@ from scaleout.hardware.formats import format_of
 from scaleout.inferred import NetResult
 from scaleout.models.nets import net_parameters
 from scaleout.parallel.inference_kernels import measured
-from scaleout.parallel.operators import GATHER_SHARE, PRECISIONS, stands_for
+from scaleout.parallel.operators import PRECISIONS, gather_share, stands_for
 from scaleout.parallel.tables import Dealt, deal
 from scaleout.specs import NetExperiment
 from scaleout.units import describe
@@ -194,7 +194,7 @@ def _assumptions(experiment: NetExperiment, plan: _Plan) -> tuple[dict[str, Any]
         rows.append(
             _row(
                 "lookups",
-                f"{GATHER_SHARE:.0%} of HBM bandwidth for rows at random places, none of them hot",
+                f"{gather_share(chip):.0%} of HBM bandwidth for rows at random places, none of them hot",
                 "docs/nets.md",
                 False,
             )

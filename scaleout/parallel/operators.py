@@ -18,7 +18,7 @@ from scaleout.models.nets import Attention, Exchange, Gather, Operator, Pass, Pr
 from scaleout.parallel.inference_kernels import Kernels, able, measured
 from scaleout.specs import Chip, InferenceEngine
 
-__all__ = ["GATHER_SHARE", "PRECISIONS", "TABLE_BYTES", "Bound", "Timed", "Timer", "stands_for"]
+__all__ = ["GATHER_SHARE", "PRECISIONS", "TABLE_BYTES", "Bound", "Timed", "Timer", "gather_share", "stands_for"]
 
 
 _gemm = gemm_seconds.replacing({})
@@ -46,7 +46,8 @@ PRECISIONS = {
 TABLE_BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "fp8": 1.0, "int8": 1.0}
 """Of an element of an embedding table [byte]."""
 GATHER_SHARE = 0.5
-"""Share of HBM's rate that rows at random places reach [1]; between 0.3 and 0.6 by the state of the art, unverified."""
+"""Share of HBM's rate that rows at random places reach where the chip has no constants of a "gather" [1]; between 0.3
+and 0.6 by what is told of such kernels, unverified."""
 SECTOR = 64.0
 """Bytes that HBM gives at least: a row of a table takes whole ones [byte] (two sectors of 32, of all GPUs here)."""
 _IN_CACHE = 0.5
@@ -148,8 +149,12 @@ class Timer:
         short = min(1.0, k / self._constants.range["k"][0]) if "k" in self._constants.range else 1.0
         if short not in self._packed:
             product = PRECISIONS[self.precision].product
-            faded = replace(self._constants, tile_overhead=short * self._constants.tile_overhead)
-            chip = replace(self._fitted, gemm={product: faded})
+            faded = replace(
+                self._constants, tile_overhead=short * self._constants.tile_overhead,
+                compute_efficiency=self.engine.product_rate * self._constants.compute_efficiency,
+            )  # fmt: skip
+            held = {name: self.engine.product_rate * rate for name, rate in self._fitted.sustained.items()}
+            chip = replace(self._fitted, gemm={product: faded}, sustained=held)
             self._packed[short] = cast(Floats, gemm_vector(chip, product, sustained=True).tolist())
         return self._packed[short]
 
@@ -192,7 +197,7 @@ class Timer:
             cost = kernels.prefill(
                 one.sequences, new, scores, one.heads, one.kv_heads, one.head_size, one.head_size, 0.0, one.causal
             )
-        plain = self.chip.flops("bf16")
+        plain = self.chip.flops("fp16" if self.precision == "fp16" else "bf16")
         return self._timed(
             cost.seconds, cost.kernels, self.engine.elementwise_launch, one.flop / plain,
             one.bytes(self.widths) / self._hbm,
@@ -221,7 +226,7 @@ class Timer:
         written = one.written * self.widths.activation
         seconds = (
             self.engine.elementwise_launch
-            + read / (self._hbm * GATHER_SHARE)
+            + read / (self._hbm * gather_share(self.chip))
             + written / (self._hbm * self.engine.elementwise_efficiency)
         )
         return self._timed(seconds, 1, self.engine.elementwise_launch, 0.0, (read + written) / self._hbm)
@@ -230,6 +235,11 @@ class Timer:
         if self._exchange is None:
             raise SpecError(f"{one.name}: an exchange between chips, and there is one chip")
         return Timed(self._exchange(one.bytes(self.widths)) + self.engine.message_launch, 1, "links")
+
+
+def gather_share(chip: Chip) -> float:
+    """Share of HBM's rate that rows at random places reach [1]."""
+    return chip.elementwise["gather"].efficiency if "gather" in chip.elementwise else GATHER_SHARE
 
 
 def stands_for(chip: Chip, product: str) -> Chip:
