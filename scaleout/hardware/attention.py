@@ -105,10 +105,12 @@ def without_preparation(c: Floats) -> Floats:
 
 def decode_vector(chip: Chip, c: DecodeConstants) -> Floats:
     """Constants as `decode_seconds` takes them, rates in SI units."""
+    # chips older than bf16 do the same in fp16
+    dtype = "bf16" if "bf16" in chip.peak_flops or "fp16" not in chip.peak_flops else "fp16"
     return np.array([
         chip.cores,
-        chip.flops("bf16"),
-        _vector_rate(chip, "bf16"),
+        chip.flops(dtype),
+        _vector_rate(chip, dtype),
         chip.hbm_bandwidth * c.hbm_efficiency,
         chip.hbm_bandwidth * c.l2_ratio,
         chip.l2_bytes or 0.0,

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import fields, is_dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -246,9 +246,18 @@ def _chip(data: dict[str, Any], where: str) -> Chip:
     chip: Chip = _adapter("chip").validate_python(data)
     if not like:
         return chip
-    if read_mapping(find("chip", str(like))).get("like"):
-        raise SpecError(f"like: {like!r:.60} has the kernels of another chip itself; name one that was measured")
-    return transfer(chip, load("chip", str(like)))
+    path = find("chip", str(like))
+    return transfer(chip, _donor(path, path.stat().st_mtime_ns))
+
+
+@lru_cache(maxsize=32)
+def _donor(path: Path, written: int) -> Chip:
+    """The chip of a file that others take constants from: many do from one."""
+    data = read_mapping(path)
+    if data.get("like"):
+        raise SpecError(f"like: {path.stem!r} has the kernels of another chip itself; name one that was measured")
+    donor: Chip = validate("chip", data, str(path))
+    return donor
 
 
 def _explain(kind: str, row: Mapping[str, Any]) -> str:
