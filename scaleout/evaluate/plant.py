@@ -1,17 +1,18 @@
 """What stands beside chips and draws power with them: nodes, switches, optics, the building."""
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from scaleout.footprint import Energy
-from scaleout.hardware.power import energy_of
+from scaleout.hardware.power import energy_of, limit_of, throttled
 from scaleout.network import machine
-from scaleout.specs import Facility, System
+from scaleout.specs import Chip, Facility, System
 from scaleout.units import describe
 
-__all__ = ["MEASURED", "RULED", "Gear", "energy_over", "gear_of", "node_draw"]
+__all__ = ["MEASURED", "RULED", "Gear", "energy_over", "gear_of", "node_draw", "power_words"]
 
 MEASURED, RULED = 0.11, 0.32
 """Mean absolute error of the mean power of a job [1]: of models whose constants were measured on the chip, 11.4 %;
@@ -21,6 +22,48 @@ _NODE_IDLE, _NODE_BUSY = 0.32, 0.5
 less 8 x 75 W. Busy: 8.4 kW at most of eight H100 (arXiv 2412.08602), which are rated 10.2 kW, 1.82 times their
 limits."""
 _DAY = 86_400.0
+
+
+class Words(NamedTuple):
+    """What the power of a result rests on, for its reader: as `Assumption`."""
+
+    name: str
+    value: str
+    source: str
+    verified: bool
+
+
+def power_words(chip: Chip, system: System) -> list[Words]:
+    """Of a chip and the nodes that it stands in."""
+    c = energy_of(chip)
+    flops = ", ".join(f"{joules * 1e12:.3g} pJ a flop in {dtype}" for dtype, joules in sorted(c.flop.items()))
+    doubts = f" (unverified: {', '.join(c.unverified)})" if c.unverified else ""
+    rows = [
+        Words(
+            f"{chip.name}: power",
+            f"{describe(c.idle, 'W')} at rest, {flops}, {c.hbm * 1e12:.3g} pJ a byte of memory, at most "
+            f"{describe(limit_of(chip), 'W')}{doubts}",
+            c.source,
+            not c.unverified,
+        )
+    ]
+    slow = throttled(chip)
+    if slow is not chip:
+        rates = [dtype for dtype in sorted(c.flop) if dtype in slow.sustained]
+        left = ", ".join(f"{describe(slow.sustained[dtype], 'flop/s')} in {dtype}" for dtype in rates)
+        words = f"{describe(slow.power, 'W')} of {describe(chip.power, 'W')}: long products at most {left}"
+        rows.append(Words(f"{chip.name}: power limit", words, "docs/energy.md", False))
+    idle, busy = node_draw(system)
+    by_rule = "docs/energy.md: by rule from the power limits of the chips"
+    rows.append(
+        Words(
+            f"{system.name}: node beside its chips",
+            f"{describe(idle, 'W')} at rest, {describe(busy, 'W')} at work",
+            by_rule if system.node is None else system.node.source,
+            system.node is not None and not system.node.unverified,
+        )
+    )
+    return rows
 
 
 class Gear(NamedTuple):
@@ -115,8 +158,6 @@ def energy_over(
 def _with_warnings(energy: Energy, facility: Facility | None, nodes: float) -> Energy:
     if facility is None:
         return energy
-    from dataclasses import replace
-
     warnings = []
     machines = energy.power / facility.pue
     # in the hundredth of the span that draws most

@@ -30,8 +30,7 @@ def served_energy(
         constants, counts = energy_of(chip), timer.counts
         parts["idle"] += pool.chips * constants.idle * span
         limits += pool.chips * chip.power
-        for kind, sums in _together(log, first, pool.replicas).items():
-            del kind
+        for sums in _together(log, first, pool.replicas):
             one = _mean(sums, pool.dp)
             # what the chips of a replica do, stage by stage, on the average of them
             work = counts.step(one) * sums.steps / pool.pp
@@ -57,13 +56,13 @@ def served_energy(
     )
 
 
-def _together(log: Log, first: int, replicas: int) -> dict[tuple[bool, int], Steps]:
+def _together(log: Log, first: int, replicas: int) -> list[Steps]:
     """Steps of the replicas of a pool, by kind."""
     found: dict[tuple[bool, int], Steps] = {}
     for tally in log.tallies[first : first + replicas]:
         for key, sums in tally.kinds.items():
             found[key] = found.get(key, Steps()).plus(sums)
-    return {key: found[key] for key in sorted(found)}
+    return [found[key] for key in sorted(found)]
 
 
 def _mean(sums: Steps, ranks: int) -> Composition:
