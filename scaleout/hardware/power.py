@@ -23,7 +23,7 @@ _NARROW = 0.65
 rate, on the B200 0.68, and fp4 at four times the rate 0.37."""
 _HBM = 100e-12
 """A byte of memory and all on its way [J/byte]: 108 on an H200, 78 on a B200."""
-_MOST_HBM = 0.8
+_MOST_HBM = 0.85
 """Share of the limit that kernels draw which memory binds [1]: 0.85 on an H200, 0.71 on a B200."""
 _LINK = 40e-12
 """A byte over links to other chips [J/byte]: 5 pJ a bit, the class of NVLink; from memory."""
@@ -123,15 +123,20 @@ def drawn(chip: Chip, rates: tuple[str, str], work: Floats, products: Floats, pa
     rate = chip.hbm_bandwidth
     hbm = _memory(c, work[..., 2], passes * rate) + _memory(c, work[..., 3], products * rate)
     total, most = compute + vector + hbm, room * seconds
-    share = np.minimum(1.0, np.divide(most, total, out=np.ones_like(total), where=total > 0.0))
+    share = _ratio(most, np.maximum(total, most))
     capped = total >= _AT_LIMIT * most
     return Drawn(compute * share, vector * share, hbm * share, capped & (total > 0.0))
 
 
 def _memory(c: EnergyConstants, nbytes: Floats, could: Floats) -> Floats:
     """Bytes that are moved in the time in which so many `could` be [J]."""
-    share = np.minimum(1.0, np.divide(nbytes, could, out=np.ones_like(nbytes), where=could > 0.0))
-    found: Floats = c.hbm * nbytes * share**c.hbm_slope
+    found: Floats = c.hbm * nbytes * _ratio(nbytes, np.maximum(nbytes, could)) ** c.hbm_slope
+    return found
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    """Of a part to its whole [1]; 1 where there is nothing."""
+    found: Floats = np.divide(part, whole, out=np.ones_like(whole), where=whole > 0.0)
     return found
 
 
