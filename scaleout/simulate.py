@@ -6,6 +6,7 @@ from scaleout.evaluate.analytic import analyse
 from scaleout.evaluate.assumptions import assumptions
 from scaleout.evaluate.band import band_of
 from scaleout.evaluate.breakdown import CATEGORIES, breakdown, critical_path, ends_last
+from scaleout.evaluate.energy import step_energy
 from scaleout.evaluate.event import Recording, evaluate
 from scaleout.evaluate.links import link_use
 from scaleout.evaluate.ranges import range_warnings
@@ -145,6 +146,7 @@ def _summarise(
         classes=classes,
         assumptions=assumptions(spec, recording),
         published=_beside(spec, seconds),
+        energy=step_energy(spec, seconds, recording),
     )
 
 

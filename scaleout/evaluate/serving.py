@@ -9,6 +9,7 @@ from scaleout.arrays import Floats
 from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.evaluate.course import course_of, level_of
 from scaleout.evaluate.serving_assumptions import serving_assumptions
+from scaleout.evaluate.serving_energy import served_energy
 from scaleout.evaluate.serving_steps import Typical, errors_of, parts_of
 from scaleout.evaluate.stability import stability_of, too_short
 from scaleout.served import Floor, Links, Sensitivity, Served, Share, Spread, Stability
@@ -123,6 +124,7 @@ def summarise(
         ),
         warnings=_warnings(experiment, columns, counts, short, weight),
         assumptions=serving_assumptions(experiment, rooms),
+        energy=served_energy(experiment, log, timers, duration, outputs),
     )
 
 

@@ -76,6 +76,7 @@ class Kernels:
 
     def __init__(self, chip: Chip, engine: InferenceEngine, precision: str, cache: str) -> None:
         self.chip, self.engine, self.precision = chip, engine, precision
+        self.latent_share = LATENT_SHARE
         self.weight = WEIGHT_BYTES[precision]
         self.cast = precision not in ("bf16", "fp16", *WEIGHT_ONLY)
         linear = WEIGHT_ONLY.get(precision, precision)
@@ -208,7 +209,7 @@ class Kernels:
         """Attention to compressed keys, which all heads share: bytes of the cache, or products."""
         c = self._decode
         read = sequences * context * (rank + rope) * self.cache_width / c[3]
-        work = 2.0 * tokens * context * heads * (2.0 * rank + rope) / (LATENT_SHARE * self.chip.flops("bf16"))
+        work = 2.0 * tokens * context * heads * (2.0 * rank + rope) / (self.latent_share * self.chip.flops("bf16"))
         return Cost(float(c[12] + c[18] + (read**3.0 + work**3.0) ** (1.0 / 3.0)), 2)
 
 
