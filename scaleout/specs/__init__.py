@@ -20,6 +20,7 @@ from scaleout.specs.published import Published
 from scaleout.specs.requests import FORMS, Arrivals, Length, Requests, TraceRow
 from scaleout.specs.serving import Cache, Failure, Pool, Router, Scheduler, ServingExperiment, Slo, Speculation
 from scaleout.specs.stack import Stack
+from scaleout.specs.stream import StreamExperiment, StreamSource, StreamStage
 from scaleout.specs.system import ALGORITHMS, CollectiveLibrary, Host, Launch, Network, Protocol, ScaleUp, System
 from scaleout.specs.tuner import Tuner
 
@@ -78,6 +79,9 @@ __all__ = [
     "Slow",
     "Speculation",
     "Stack",
+    "StreamExperiment",
+    "StreamSource",
+    "StreamStage",
     "System",
     "TensorUnit",
     "TraceRow",
