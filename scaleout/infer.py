@@ -213,6 +213,6 @@ def _warnings(experiment: NetExperiment) -> tuple[str, ...]:
             f"no product in {experiment.precision} was measured on {chip.name}: constants of bf16, at the "
             "precision's own rate and bytes"
         )
-    if experiment.net.resnet or experiment.net.unet3d:
+    if experiment.net.resnet or experiment.net.detector or experiment.net.unet3d:
         found.append("shapes of convolutions are beyond those that products were measured on (docs/nets.md)")
     return tuple(found)

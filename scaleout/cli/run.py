@@ -17,7 +17,7 @@ from scaleout.cli.progress import progress
 from scaleout.errors import SpecError
 from scaleout.io.experiments import any_experiment
 from scaleout.report.files import figure_file, output_folder, write_all, write_figure
-from scaleout.specs import NetExperiment, ServingExperiment
+from scaleout.specs import NetExperiment, ServingExperiment, StreamExperiment
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -100,8 +100,8 @@ def command(
 ) -> None:
     """Simulate FILE: a YAML file or the name of a shipped experiment.
 
-    Of training one step, of serving a stream of requests, of other nets (docs/nets.md) a batch. Without FILE:
-    Llama-3.1 405B on 16,384 H100.
+    Of training one step, of serving a stream of requests, of other nets (docs/nets.md) a batch, of streams with
+    deadlines (docs/streams.md) some seconds. Without FILE: Llama-3.1 405B on 16,384 H100.
 
     \b
     Examples:
@@ -115,6 +115,7 @@ def command(
       scaleout run --set layout.schedule=zb-v --set layout.vpp=2 --pipeline pipeline.svg
       scaleout run llama3-70b-poisson --set requests.arrivals.rate=4
       scaleout run resnet-50-h200 --set batch=256
+      scaleout run driving-stack --set sources.0.count=12
     """
     spec = any_experiment(file, settings)
     name = Path(file).name.removesuffix(".yaml").removesuffix(".yml")
@@ -123,13 +124,18 @@ def command(
         "--pipeline": pipeline is not None, "--no-fold": no_fold, "--evaluator analytic": evaluator == "analytic",
     }  # fmt: skip
     asked = [option for option, there in training_only.items() if there]
-    if isinstance(spec, NetExperiment):
+    if isinstance(spec, NetExperiment | StreamExperiment):
         from scaleout.cli.nets import run_nets
+        from scaleout.cli.streams import run_streams
 
         if asked or gantt is not None:
             option = (asked or ["--gantt"])[0]
-            raise SpecError(f"{option}: is for training or serving, and {file} is of kind inference; leave it out")
-        run_nets(spec, out or (None if as_json else Path("results") / name), as_json)
+            raise SpecError(f"{option}: is for training or serving, and {file} is of kind {spec.kind}; leave it out")
+        folder = out or (None if as_json else Path("results") / name)
+        if isinstance(spec, StreamExperiment):
+            run_streams(spec, folder, as_json)
+        else:
+            run_nets(spec, folder, as_json)
         return
     if isinstance(spec, ServingExperiment):
         from scaleout.cli.serving import run_serving

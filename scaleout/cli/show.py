@@ -24,7 +24,7 @@ _LISTS = {
     "stacks": ("stack",),
     "engines": ("engine",),
     "nets": ("net",),
-    "experiments": ("training", "serving", "inference"),
+    "experiments": ("training", "serving", "inference", "stream"),
 }
 
 
@@ -125,8 +125,9 @@ def _line(kind: str, row: dict[str, Any]) -> str:
             return str(load("net", row["name"]).family).replace("_", " ")
         case "inference":
             return f"{row.get('net', '')} on {row.get('system', '')}"
-        case "serving":
-            return f"{row.get('model', '')} served on {row.get('system', '')}"
+        case "stream":
+            return f"{', '.join(one['name'] for one in row['sources'])} on {row.get('system', '')}"
+XX, '')} served on {row.get('system', '')}"
         case _:
             return f"{row.get('model', '')} on {row.get('chips', 0):,} chips of {row.get('system', '')}"
 
@@ -177,7 +178,7 @@ def _system_line(row: dict[str, Any]) -> str:
 
 
 def _one(kind: str, name: str, as_json: bool) -> None:
-    if kind in ("training", "serving", "inference"):
+    if kind in ("training", "serving", "inference", "stream"):
         click.echo(f"# {find(kind, name)}\n{read(kind, name)}".rstrip())
         return
     spec = load(kind, name)

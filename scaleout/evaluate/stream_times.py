@@ -20,7 +20,17 @@ from scaleout.serving.room import cache_bytes, weight_bytes
 from scaleout.serving.steps import PoolSteps
 from scaleout.serving.streams import Pieces
 from scaleout.serving.work import Work
-from scaleout.specs import Chip, InferenceEngine, Length, Net, Pool, Requests, ServingExperiment, StreamExperiment
+from scaleout.specs import (
+    Arrivals,
+    Chip,
+    InferenceEngine,
+    Length,
+    Net,
+    Pool,
+    Requests,
+    ServingExperiment,
+    StreamExperiment,
+)
 from scaleout.specs.stream import StreamStage
 
 __all__ = ["Kept", "NetStage", "ReplyStage", "StageTimes", "TimedStage", "stage_times"]
@@ -227,7 +237,9 @@ def _times(stage: StreamStage, experiment: StreamExperiment, seed: np.random.See
     assert stage.model is not None and stage.prompt is not None  # noqa: S101  (the spec sees to it)
     spec = ServingExperiment(
         system=system, model=stage.model, engine=engine, pools=(Pool(),), precision=stage.precision,  # type: ignore[arg-type]
-        requests=Requests(count=1, input=stage.prompt, output=stage.first),
+        requests=Requests(
+            count=1, input=stage.prompt, output=stage.first, arrivals=Arrivals(process="closed", clients=1)
+        ),
     )  # fmt: skip
     model = ReplyStage(stage, spec, seed)
     model.reply(*model.typical)

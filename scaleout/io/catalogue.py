@@ -306,7 +306,8 @@ def resolve(data: dict[str, Any], where: str, kind: str, beside: Path | None) ->
     A mapping with the key `from` is what that names, with its other keys in place of those of the same name.
     """
     for key in _NAMED.get(kind, ()):
-        if key in DEFAULTS and data.get(key) is None:
+        # a device at the edge stands in no data centre
+        if key in DEFAULTS and data.get(key) is None and kind != "stream":
             data[key] = DEFAULTS[key]
         value = data.get(key)
         if isinstance(value, dict) and isinstance(value.get("from"), str):

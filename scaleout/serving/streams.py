@@ -261,7 +261,7 @@ class Streams:
             return
         job.queued = int(self.env.now)
         stage = self.stages[job.stage]
-        found = self.timing(job.stage, len(job.items))
+        found = self.timing(job.stage, len(job.items) if stage.gather > 1 else 1)
         job.pieces, job.joules = found.times, found.joules
         chip = self.chips[stage.chip]
         heappush(chip.waiting, (-stage.priority, self._order, 0, job, found.first))
