@@ -53,5 +53,7 @@ def _moves(experiment: StreamExperiment) -> dict[tuple[int, int], float]:
         for name in stage.after:
             before = experiment.stages[number[name]]
             apart = before.chip != stage.chip
-            found[number[name], at] = link.latency + before.output / (link.bandwidth * link.efficiency) if apart else 0.0
+            found[number[name], at] = (
+                link.latency + before.output / (link.bandwidth * link.efficiency) if apart else 0.0
+            )
     return found

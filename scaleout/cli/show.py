@@ -127,7 +127,8 @@ def _line(kind: str, row: dict[str, Any]) -> str:
             return f"{row.get('net', '')} on {row.get('system', '')}"
         case "stream":
             return f"{', '.join(one['name'] for one in row['sources'])} on {row.get('system', '')}"
-XX, '')} served on {row.get('system', '')}"
+        case "serving":
+            return f"{row.get('model', '')} served on {row.get('system', '')}"
         case _:
             return f"{row.get('model', '')} on {row.get('chips', 0):,} chips of {row.get('system', '')}"
 

@@ -230,10 +230,14 @@ def _warnings(
     found = []
     for source in sources:
         if source.kept is False:
-            needed = "never" if source.needed is None else f"in {describe(source.needed, 's')}"
+            share, deadline = (
+                f"{source.share:.4g} of the items",
+                f"the deadline is {describe(source.deadline or 0.0, 's')}",
+            )
             found.append(
-                f"{source.name}: {source.share:.4g} of the items are done {needed}, and the deadline is "
-                f"{describe(source.deadline or 0.0, 's')}"
+                f"{source.name}: less than {share} are ever done; {deadline}"
+                if source.needed is None
+                else f"{source.name}: {share} take up to {describe(source.needed, 's')}; {deadline}"
             )
         if source.left:
             found.append(f"{source.name}: {source.left:,} items wait for a batch that never filled; set a timeout")
@@ -243,7 +247,7 @@ def _warnings(
             "the chips do, or a last reply is long"
         )
     found += [
-        f"chip {at} is busy for {chip.busy:.0%} of the time: with longer duration latencies may grow without end"
+        f"chip {at} is busy for {chip.busy:.0%} of the time: queues grow while items come, or items are dropped"
         for at, chip in enumerate(chips)
         if chip.busy > _CROWDED
     ]
@@ -257,9 +261,7 @@ def summarise_streams(
     span = streams.end
     joules = _joules(streams)
     sources = tuple(_source(experiment, at, streams, joules) for at in range(len(experiment.sources)))
-    chips = tuple(
-        ChipUse(busy=chip.busy / span, memory=held) for chip, held in zip(streams.chips, memory, strict=True)
-    )
+    chips = tuple(ChipUse(busy=chip.busy / span, memory=held) for chip, held in zip(streams.chips, memory, strict=True))
     energy = _energy(experiment, streams, span * _SECOND)
     facility, battery = experiment.facility, None
     if facility is not None and facility.battery is not None:

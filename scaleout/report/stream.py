@@ -64,16 +64,16 @@ def stream_picture(result: StreamResult, streams: Streams) -> Picture:
     comings = tuple(
         (
             source.name,
-            tuple(item.came * second for item in streams.items if item.source == at and low <= item.came * second < high),
+            tuple(
+                item.came * second for item in streams.items if item.source == at and low <= item.came * second < high
+            ),
         )
         for at, source in enumerate(result.sources)
     )
     curves = tuple(
         Curve(
             source.name,
-            tuple(
-                sorted((i.ended - i.came) * second for i in streams.items if i.source == at and i.ended >= 0)
-            ),
+            tuple(sorted((i.ended - i.came) * second for i in streams.items if i.source == at and i.ended >= 0)),
             source.came,
             source.deadline,
         )

@@ -55,11 +55,11 @@ def _headline(result: StreamResult) -> Table:
 
 def _promise(source: SourceResult) -> str:
     colour = "green" if source.kept else "red"
-    needed = "never" if source.needed is None else f"within {_time(source.needed)}"
+    needed = "are never done" if source.needed is None else f"within {_time(source.needed)}"
     missed = f"{source.missed:,} of {source.came:,} missed" if source.missed else f"none of {source.came:,} missed"
     return (
-        f"[bold {colour}]{source.share:.4g} of the items {needed}[/], deadline {_time(source.deadline or 0.0)}; {missed}; "
-        f"most of it: {escape(source.bound_by)}"
+        f"[bold {colour}]{source.share:.4g} of the items {needed}[/], deadline {_time(source.deadline or 0.0)}; "
+        f"{missed}; most of it: {escape(source.bound_by)}"
     )
 
 

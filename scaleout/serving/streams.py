@@ -5,6 +5,7 @@ of it: a batch of a net, a prompt, a token. Then it chooses again, so that a job
 piece at most. See ``docs/streams.md``.
 """
 
+import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from heapq import heappop, heappush
@@ -14,6 +15,7 @@ import numpy as np
 import simpy
 from simpy.events import EventPriority
 
+from scaleout.arrays import Floats
 from scaleout.engine.program import ticks
 from scaleout.specs import StreamExperiment, StreamSource
 
@@ -78,7 +80,7 @@ class Item:
 
 
 Batch = tuple[Item, ...]
-"""Items that go together. What stages hand on is told apart by identity."""
+"""Items that go together: one object from where they were gathered to the end, by which stages know it again."""
 
 
 class Job:
@@ -91,8 +93,10 @@ class Job:
         when that began, when the next stages could begin, when it left the chip [tick].
     worked
         On the chip until `first` [tick].
-    dropped
-        A newer one came while it waited.
+    dropped, stale
+        Newer items of all its sources came while it waited; of which they came so far.
+    pieces, hand
+        Of its work, and how many of them come before `first`.
     before
         Of each item the job that handed it on, None where it came from its source.
     joules
@@ -102,16 +106,18 @@ class Job:
     """
 
     __slots__ = (
-        "before", "came", "dropped", "ended", "first", "gathered", "items", "joules", "pieces", "queued", "spans",
-        "stage", "started", "worked",
+        "before", "came", "dropped", "ended", "first", "gathered", "hand", "items", "joules", "pieces", "queued",
+        "spans", "stage", "stale", "started", "worked",
     )  # fmt: skip
 
-    def __init__(self, stage: int, before: "dict[Item, Job | None]", came: int, now: int) -> None:
-        self.stage, self.items, self.before, self.came, self.gathered = stage, tuple(before), before, came, now
+    def __init__(self, stage: int, items: Batch, before: "dict[Item, Job | None]", came: int, now: int) -> None:
+        self.stage, self.items, self.before, self.came, self.gathered = stage, items, before, came, now
         self.queued = self.started = self.first = self.ended = -1
         self.worked, self.dropped = 0, False
         self.joules: tuple[float, float, float] = (0.0, 0.0, 0.0)
         self.pieces: tuple[int, ...] = ()
+        self.hand = 0
+        self.stale: set[tuple[int, int]] = set()
         self.spans: list[tuple[int, int]] = []
 
 
@@ -127,7 +133,7 @@ class _Chip:
     """Jobs that wait for a chip."""
 
     def __init__(self) -> None:
-        self.waiting: list[tuple[int, int, int, Job, int]] = []
+        self.waiting: list[tuple[int, int, int, Job]] = []
         self.wake: simpy.Event | None = None
         self.busy = 0
 
@@ -174,7 +180,9 @@ class Streams:
     @property
     def end(self) -> int:
         """When the last item had come and the last job had ended [tick]."""
-        return max((*(item.came for item in self.items), *(job.ended for job in self.jobs), ticks(self.experiment.duration)))
+        return max(
+            (*(item.came for item in self.items), *(job.ended for job in self.jobs), ticks(self.experiment.duration))
+        )
 
     def _last(self, into: Sequence[int]) -> set[int]:
         """Stages behind those given that no other waits for."""
@@ -208,7 +216,7 @@ class Streams:
         if all(item.dropped for item in batch):
             return
         if stage.gather == 1:
-            self._begin(Job(at, dict.fromkeys(batch, before), now, now))
+            self._begin(Job(at, batch, dict.fromkeys(batch, before), now, now))
             return
         buffer = self.gathering[at]
         for item in batch:
@@ -236,7 +244,7 @@ class Streams:
 
     def _close(self, at: int) -> None:
         buffer = self.gathering[at]
-        job = Job(at, buffer.before, buffer.came, int(self.env.now))
+        job = Job(at, tuple(buffer.before), buffer.before, buffer.came, int(self.env.now))
         buffer.before, buffer.batch = {}, buffer.batch + 1
         self._begin(job)
 
@@ -246,29 +254,42 @@ class Streams:
         stage = self.stages[job.stage]
         self.jobs.append(job)
         if stage.drop == "latest":
-            mine = {(item.source, item.unit) for item in job.items}
-            waiting = self.replaceable[job.stage]
-            for old in [one for one in waiting if {(item.source, item.unit) for item in one.items} <= mine]:
-                waiting.remove(old)
-                old.dropped = True
-                for item in old.items:
-                    item.dropped = True
-            waiting.append(job)
+            newer = {(item.source, item.unit) for item in job.items}
+            for old in self.replaceable[job.stage]:
+                self._outdate(old, newer)
+            self.replaceable[job.stage] = [*(old for old in self.replaceable[job.stage] if not old.dropped), job]
         self._after(stage.pre, partial(self._queue, job))
+
+    def _outdate(self, old: Job, newer: set[tuple[int, int]]) -> None:
+        """A job that waits, while items of these sources come: a batch that was gathered here becomes smaller, any
+        other stays as it is until all of it is outdated."""
+        old.stale |= newer
+        kept = tuple(item for item in old.items if (item.source, item.unit) not in old.stale)
+        if not kept or self.stages[old.stage].gather > 1:
+            for item in old.items:
+                item.dropped = item.dropped or item not in kept
+            old.items, old.dropped = kept, not kept
 
     def _queue(self, job: Job) -> None:
         if job.dropped:
             return
         job.queued = int(self.env.now)
         stage = self.stages[job.stage]
-        found = self.timing(job.stage, len(job.items) if stage.gather > 1 else 1)
-        job.pieces, job.joules = found.times, found.joules
         chip = self.chips[stage.chip]
-        heappush(chip.waiting, (-stage.priority, self._order, 0, job, found.first))
+        heappush(chip.waiting, (-stage.priority, self._order, 0, job))
         self._order += 1
         if chip.wake is not None:
             chip.wake.succeed()
             chip.wake = None
+
+    def _start(self, job: Job) -> None:
+        """Work on a job begins: from now on no item of it is thrown away."""
+        stage = self.stages[job.stage]
+        job.started = int(self.env.now)
+        if stage.drop == "latest":
+            self.replaceable[job.stage].remove(job)
+        found = self.timing(job.stage, len(job.items) if stage.gather > 1 else 1)
+        job.pieces, job.hand, job.joules = found.times, found.first, found.joules
 
     def _work(self, chip: _Chip) -> Process:
         while True:
@@ -277,13 +298,11 @@ class Streams:
                 yield chip.wake
             # whoever comes at this very moment is chosen among, too
             yield self._last_of_all()
-            rank, order, done, job, first = heappop(chip.waiting)
+            rank, order, done, job = heappop(chip.waiting)
             if job.dropped:
                 continue
             if not done:
-                job.started = int(self.env.now)
-                if job in (waiting := self.replaceable[job.stage]):
-                    waiting.remove(job)
+                self._start(job)
             begun, piece = int(self.env.now), job.pieces[done]
             yield self.env.timeout(piece)
             chip.busy += piece
@@ -291,12 +310,12 @@ class Streams:
                 begun = job.spans.pop()[0]
             job.spans.append((begun, int(self.env.now)))
             done += 1
-            job.worked += piece if done <= first else 0
+            job.worked += piece if done <= job.hand else 0
             if done < len(job.pieces):
-                heappush(chip.waiting, (rank, order, done, job, first))
+                heappush(chip.waiting, (rank, order, done, job))
             else:
                 job.ended = int(self.env.now)
-            if done == first:
+            if done == job.hand:
                 self._after(self.stages[job.stage].post, partial(self._hand_on, job))
 
     def _hand_on(self, job: Job) -> None:
@@ -336,17 +355,18 @@ def arrivals(source: StreamSource, number: int, duration: float, seed: int) -> I
     seeds = np.random.SeedSequence(seed, spawn_key=(_ARRIVALS, number)).spawn(source.count)
     for unit, own in enumerate(seeds):
         generator, every = np.random.default_rng(own), source.every
+        times: Floats
         if source.process == "poisson":
             times = _poisson(generator, every, duration)
         else:
             shift = {"together": 0.0, "even": unit / source.count, "random": generator.random()}[source.phases]
-            times = shift * every + every * np.arange(int(np.ceil(duration / every - shift)))
+            times = shift * every + every * np.arange(math.ceil(duration / every - shift), dtype=np.float64)
         if source.jitter:
             times = times + source.jitter * generator.random(len(times))
         yield sorted(ticks(time) for time in times.tolist() if time < duration)
 
 
-def _poisson(generator: np.random.Generator, every: float, duration: float) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _poisson(generator: np.random.Generator, every: float, duration: float) -> Floats:
     found, last = [], 0.0
     while last < duration:
         last += generator.exponential(every)

@@ -9,7 +9,8 @@ from scaleout.specs.model import Model
 from scaleout.units import Count, Number, Positive, Seconds
 
 __all__ = [
-    "FAMILIES", "Bert", "Detector", "Dlrm", "Encoder", "Family", "Net", "ResNet", "UNet3d", "VisionLanguage", "Vit", "Whisper",
+    "FAMILIES", "Bert", "Detector", "Dlrm", "Encoder", "Family", "Net", "ResNet", "UNet3d", "VisionLanguage", "Vit",
+    "Whisper",
 ]  # fmt: skip
 
 Family = Literal["resnet", "detector", "unet3d", "vit", "bert", "whisper", "dlrm", "vision_language"]
