@@ -91,7 +91,10 @@ def _conform(value: Any, hint: Any) -> Any:
         rule = next((meta for meta in args[1:] if isinstance(meta, Number)), None)
         return rule.check(value) if rule else value
     if origin in (Union, UnionType):
-        return None if value is None else _conform(value, next(part for part in args if part is not type(None)))
+        parts = [part for part in args if part is not type(None)]
+        if len(parts) > 1 and any(isinstance(part, type) and isinstance(value, part) for part in parts):
+            return value
+        return None if value is None and len(parts) < len(args) else _conform(value, parts[0])
     if origin is Literal:
         if value not in args or type(value) not in {type(choice) for choice in args}:
             raise SpecError(f"{value!r} is not accepted; expected {' or '.join(map(repr, args))}")
