@@ -60,7 +60,7 @@ falls from 80 to 47 % of peak beside an all-gather of 24 (forums.developer.nvidi
 
 _LINES = 3
 """Slots of a table before its lines: dense rate, HBM's rate, and the rate that long runs hold."""
-_TRIED = 60
+_TRIED = 20
 """Lines of a table that its error is judged by, spread evenly."""
 
 SAME_UNITS = {"fp16": "bf16", "bf16": "fp16", "fp8_current": "fp8", "mxfp8": "fp8_block"}

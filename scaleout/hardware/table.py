@@ -9,8 +9,9 @@ from collections.abc import Iterable
 
 from scaleout.arrays import Floats
 from scaleout.compiled import compilable
+from scaleout.specs import Chip
 
-__all__ = ["FAR", "correction", "lines"]
+__all__ = ["FAR", "correction", "lines", "told_tables"]
 
 FAR = 3.0
 """Octaves from the nearest line at which nothing is left of a table [1]."""
@@ -37,6 +38,20 @@ def lines(points: Iterable[tuple[float, float, float, float]], start: int) -> li
         for along, ratios in sorted(line.items()):
             body += [along, math.fsum(ratios) / len(ratios)]
     return head + body
+
+
+def told_tables(chip: Chip) -> list[tuple[str, str, str]]:
+    """Of each table of a chip: what it is of, how many rows are used and left out, and SHA-256 of its file."""
+    names = {"gemm": "measured products", "attention": "measured attention"}
+    return [
+        (
+            names[kind],
+            f"{table.count:,} rows of {table.file}"
+            + (f"; {table.left_out:,} left out, faster than the data sheet allows" if table.left_out else ""),
+            table.digest,
+        )
+        for kind, table in sorted(chip.tables.items())
+    ]
 
 
 @compilable
