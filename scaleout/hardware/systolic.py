@@ -37,8 +37,12 @@ _SUM = 4.0
 """Of a sum that is kept while others are added [byte]: fp32."""
 _REACHED = 0.9
 """Share of HBM bandwidth that an unbuilt chip is given [1], as the TPUs of the catalogue have it (not measured)."""
-_NORM = 8.0
-"""Exponent of an unbuilt chip: operands are fetched ahead of the arrays."""
+_HELD = 0.949
+"""Share of the dense rate that an unbuilt chip holds [1]: a product of 32768 x 8192 x 32768 takes 94.1 ms on a TPU v5e,
+89.3 ms at its peak (topologies/chips/tpu-v5e.yaml)."""
+_OVERLAP = 1.0
+"""Of an unbuilt chip [1]: weights are loaded, and change place with those before, while rows flow; products of up
+to 512 rows on a TPU v6e show no cost of filling (docs/backends.md)."""
 
 
 def array_vector(chip: Chip, c: SystolicConstants, dtype: str, sustained: bool) -> Floats:
@@ -126,8 +130,12 @@ def systolic_constants(design: Design) -> SystolicConstants:
         rows=unit.rows,
         columns=unit.columns,
         arrays=design.cores * unit.count,
+        overlap=_OVERLAP,
+        compute_efficiency=_HELD,
         hbm_efficiency=_REACHED,
         buffer=(design.cores * design.sram + design.l2) or None,
-        norm=_NORM,
-        source="from the design: shape and number of its arrays, its on-chip memory; share of HBM assumed",
+        source=(
+            "from the design: shape and number of its arrays, its on-chip memory; share of the dense rate as on a "
+            "TPU v5e, share of HBM bandwidth assumed"
+        ),
     )
