@@ -138,4 +138,4 @@ def test_serving_feels_it(table: Path) -> None:
     kernels, plain = (Kernels(chip, engine, "bf16", "bf16") for chip in (measured, H100))
     vector = gemm_vector(measured, "bf16", sustained=True)
     assert kernels.linear(1024, 8192, 1024).seconds == gemm_seconds(1024, 8192, 1024, 2.0, vector)
-    assert kernels.linear(1024, 8192, 1024).seconds > 1.4 * plain.linear(1024, 8192, 1024).seconds
+    assert kernels.linear(1024, 8192, 1024).seconds > 1.3 * plain.linear(1024, 8192, 1024).seconds
