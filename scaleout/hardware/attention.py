@@ -160,10 +160,12 @@ def decode_vector(
     kernel, dtype, kv_dtype
         Which one this is, and formats of queries and cache: rows of the chip's own table go with them.
     """
+    # chips older than bf16 do the same in fp16
+    rated = "bf16" if "bf16" in chip.peak_flops or "fp16" not in chip.peak_flops else "fp16"
     packed = np.array([
         chip.cores,
-        chip.flops("bf16"),
-        _vector_rate(chip, "bf16"),
+        chip.flops(rated),
+        _vector_rate(chip, rated),
         chip.hbm_bandwidth * c.hbm_efficiency,
         chip.hbm_bandwidth * c.l2_ratio,
         chip.l2_bytes or 0.0,

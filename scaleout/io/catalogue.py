@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import fields, is_dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -262,10 +262,19 @@ def _chip(data: dict[str, Any]) -> Chip:
     tables = data.pop("tables", None)
     chip: Chip = _adapter("chip").validate_python(data)
     if like:
-        if read_mapping(find("chip", str(like))).get("like"):
-            raise SpecError(f"like: {like!r:.60} has the kernels of another chip itself; name one that was measured")
-        chip = transfer(chip, load("chip", str(like)))
+        path = find("chip", str(like))
+        chip = transfer(chip, _donor(path, path.stat().st_mtime_ns))
     return replace(chip, tables=read_tables(tables, chip)) if tables else chip
+
+
+@lru_cache(maxsize=32)
+def _donor(path: Path, written: int) -> Chip:
+    """The chip of a file that others take constants from: many do from one."""
+    data = read_mapping(path)
+    if data.get("like"):
+        raise SpecError(f"like: {path.stem!r} has the kernels of another chip itself; name one that was measured")
+    donor: Chip = validate("chip", data, str(path))
+    return donor
 
 
 def _kinds(chip: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
