@@ -29,6 +29,7 @@ from scaleout.specs import (
     InferenceEngine,
     Model,
     ServingExperiment,
+    Silicon,
     Stack,
     System,
     TrainingExperiment,
@@ -46,12 +47,13 @@ FOLDERS = {
     "stack": "workloads/stacks",
     "engine": "workloads/engines",
     "facility": "topologies/facilities",
+    "silicon": "topologies/silicon",
     "training": "workloads/training",
     "serving": "workloads/serving",
 }
 _CLASSES: dict[str, Any] = {
     "chip": Chip, "system": System, "model": Model, "stack": Stack, "engine": InferenceEngine,
-    "facility": Facility, "design": Design, "training": TrainingExperiment, "serving": ServingExperiment,
+    "facility": Facility, "silicon": Silicon, "design": Design, "training": TrainingExperiment, "serving": ServingExperiment,
 }  # fmt: skip
 _NAMED = {
     "system": ("chip",), "training": ("system", "model", "stack", "facility"),

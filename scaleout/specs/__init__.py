@@ -17,6 +17,7 @@ from scaleout.specs.moe import MoeKernel, MoeLibrary
 from scaleout.specs.published import Published
 from scaleout.specs.requests import FORMS, Arrivals, Length, Requests, TraceRow
 from scaleout.specs.serving import Cache, Failure, Pool, Router, Scheduler, ServingExperiment, Slo, Speculation
+from scaleout.specs.silicon import Interface, KnownDie, MemoryKind, Process, Silicon
 from scaleout.specs.stack import Stack
 from scaleout.specs.system import ALGORITHMS, CollectiveLibrary, Host, Launch, Network, Protocol, ScaleUp, System
 from scaleout.specs.tuner import Tuner
@@ -45,12 +46,15 @@ __all__ = [
     "GroupedConstants",
     "Host",
     "InferenceEngine",
+    "Interface",
+    "KnownDie",
     "Latent",
     "Launch",
     "Layout",
     "Length",
     "LinearAttention",
     "Memory",
+    "MemoryKind",
     "Model",
     "MoeKernel",
     "MoeLibrary",
@@ -62,6 +66,7 @@ __all__ = [
     "Pool",
     "PrefillConstants",
     "Protocol",
+    "Process",
     "Published",
     "QuantiseConstants",
     "Requests",
@@ -70,6 +75,7 @@ __all__ = [
     "ScaleUp",
     "Scheduler",
     "ServingExperiment",
+    "Silicon",
     "Slo",
     "Slow",
     "Speculation",
