@@ -70,8 +70,9 @@ def _units() -> dict[str, tuple[str, float]]:
         table[f"{prefix}J/B"], table[f"{prefix}J/b"] = ("J/byte", factor), ("J/byte", 8.0 * factor)
     table |= {
         "USD/kWh": ("USD/J", 1.0 / 3.6e6), "USD/MWh": ("USD/J", 1.0 / 3.6e9), "USD/W": ("USD/W", 1.0),
-        "USD/kW": ("USD/W", 1e-3), "USD/MW": ("USD/W", 1e-6), "mm": ("m", 1e-3), "um": ("m", 1e-6), "mm2": ("m2", 1e-6), "cm2": ("m2", 1e-4),
+        "USD/kW": ("USD/W", 1e-3), "USD/MW": ("USD/W", 1e-6), "mm2": ("m2", 1e-6), "cm2": ("m2", 1e-4),
         "/cm2": ("1/m2", 1e4), "/mm2": ("1/m2", 1e6), "USD/GB": ("USD/byte", 1e-9), "year": ("s", 31_557_600.0),
+        "mm": ("m", 1e-3), "um": ("m", 1e-6),
     }  # fmt: skip
     return table
 

@@ -203,7 +203,8 @@ def estimate(design: Design, silicon: Silicon, volume: int | None = None) -> Sil
     per_wafer = dies_per_wafer(area.total, edge=silicon.edge, scribe=silicon.scribe)
     if not per_wafer:
         raise SpecError(
-            f"design: a die of {area.total * 1e6:,.0f} mm2 does not fit on a wafer; take fewer cores, less SRAM, or more dies"
+            f"design: a die of {area.total * 1e6:,.0f} mm2 does not fit on a wafer; take fewer cores, less SRAM, "
+            "or more dies"
         )
     cores, spare = math.ceil(design.cores / design.dies), design.spare_cores // design.dies
     rest = max(0.0, area.total - (cores + spare) * area.core)
@@ -250,10 +251,11 @@ def _interposer(design: Design, silicon: Silicon, die: float, memory: MemoryKind
 def _warnings(design: Design, silicon: Silicon, area: DieArea, good: float) -> tuple[str, ...]:
     rows = []
     if area.total > silicon.reticle:
+        enough = math.ceil(area.total * design.dies / silicon.reticle)
         rows.append(
-            f"a die of {area.total * 1e6:,.0f} mm2 is larger than what a scanner prints ({silicon.reticle * 1e6:,.0f} mm2): "
-            f"spread it over {math.ceil(area.total * design.dies / silicon.reticle)} dies (design.dies), or take fewer "
-            "cores or less SRAM"
+            f"a die of {area.total * 1e6:,.0f} mm2 is larger than what a scanner prints "
+            f"({silicon.reticle * 1e6:,.0f} mm2): spread it over {enough} dies (design.dies), or take fewer cores or "
+            "less SRAM"
         )
     if good < 0.2:
         rows.append(f"only {good:.1%} of the dies work: spare cores, smaller dies or an older process would help")

@@ -53,7 +53,8 @@ FOLDERS = {
 }
 _CLASSES: dict[str, Any] = {
     "chip": Chip, "system": System, "model": Model, "stack": Stack, "engine": InferenceEngine,
-    "facility": Facility, "silicon": Silicon, "design": Design, "training": TrainingExperiment, "serving": ServingExperiment,
+    "facility": Facility, "silicon": Silicon, "design": Design,
+    "training": TrainingExperiment, "serving": ServingExperiment,
 }  # fmt: skip
 _NAMED = {
     "system": ("chip",), "training": ("system", "model", "stack", "facility"),

@@ -19,7 +19,6 @@ from scaleout.units import (
     DollarsPerWatt,
     Fraction,
     Metres,
-    NotNegative,
     Number,
     PerArea,
     Positive,

@@ -1,0 +1,198 @@
+"""A few kernels by which chips are compared: work, traffic, time, and how sure the time is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from scaleout.errors import SpecError
+from scaleout.hardware.attention import attention_vector, decode_seconds, decode_vector, prefill_seconds
+from scaleout.hardware.elementwise import PASSES, elementwise_seconds, elementwise_vector
+from scaleout.hardware.formats import format_of
+from scaleout.hardware.gemm import gemm_constants, gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
+from scaleout.specs import AttentionConstants, Chip, Model
+
+__all__ = ["Kernel", "KernelTime", "reference_kernels", "time_of"]
+
+_WIDTH = 2.0
+"""Of an element of activations and of the cache [byte]."""
+_GEMMS = (
+    (1, "bf16"),
+    (64, "bf16"),
+    (4096, "bf16"),
+    (1, "fp8"),
+    (64, "fp8"),
+    (4096, "fp8"),
+    (64, "nvfp4"),
+    (4096, "nvfp4"),
+)
+"""Tokens and dtypes of products."""
+_PROMPT, _SEQUENCES, _CONTEXT, _ROWS = 8192, 64, 4096, 4096
+"""Tokens of a prompt; sequences and cached tokens of each in decode; rows of a norm."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelTime:
+    """A kernel on one chip.
+
+    Parameters
+    ----------
+    time
+        [s]
+    kernel
+        Which kernel's constants, or "".
+    residual
+        Their mean absolute error where they were measured [1]; None where nobody measured one.
+    constants
+        Field of the chip that they are in, such as "gemm.bf16".
+    """
+
+    time: float
+    kernel: str
+    residual: float | None
+    constants: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel:
+    """Work that chips are compared by.
+
+    Parameters
+    ----------
+    name
+        In words.
+    rate
+        Key of `Chip.peak_flops` that it runs at; "" where only bytes count.
+    flops, traffic
+        Arithmetic [flop], and bytes that must move at least [byte].
+    run
+        Its time on a chip; a `SpecError` where the chip has no constants for it.
+    """
+
+    name: str
+    rate: str
+    flops: float
+    traffic: float
+    run: Callable[[Chip], KernelTime]
+
+    def intensity(self) -> float:
+        """[flop/byte]"""
+        return self.flops / self.traffic
+
+    def bound(self, chip: Chip) -> float:
+        """What no kernel on this chip can beat [s]."""
+        moved = self.traffic / chip.hbm_bandwidth
+        return max(self.flops / chip.flops(self.rate), moved) if self.rate else moved
+
+    def suits(self, chip: Chip) -> bool:
+        """Whether the chip has units for it."""
+        return not self.rate or self.rate in chip.peak_flops
+
+
+def time_of(kernel: Kernel, chip: Chip) -> KernelTime | str:
+    """The time on a chip, or in a sentence why there is none."""
+    if not kernel.suits(chip):
+        return f"no {kernel.rate} units"
+    try:
+        return kernel.run(chip)
+    except SpecError as error:
+        return str(error).splitlines()[0]
+
+
+def reference_kernels(model: Model) -> tuple[Kernel, ...]:
+    """Products of one layer of a model at few and many tokens, attention over a prompt and in decode, a norm."""
+    queries, cached = model.heads * model.head_size, model.kv_heads * model.head_size
+    layer = (
+        (queries + 2 * cached, model.hidden),
+        (model.hidden, queries),
+        (2 * model.ffn, model.hidden),
+        (model.hidden, model.ffn),
+    )
+    rows = [_products(layer, tokens, dtype) for tokens, dtype in _GEMMS]
+    return (*rows, _prefill(model), _decode(model), _norm(model))
+
+
+def _products(layer: tuple[tuple[int, int], ...], tokens: int, dtype: str) -> Kernel:
+    shape = format_of(dtype)
+
+    def run(chip: Chip) -> KernelTime:
+        vector, cast = gemm_vector(chip, dtype), quantise_vector(chip, dtype)
+        seconds = sum(gemm_seconds(tokens, n, k, _WIDTH, vector) for n, k in layer)
+        if shape.cast:
+            seconds += sum(quantise_seconds(tokens * k, cast) for _, k in layer)
+        constants = gemm_constants(chip, dtype)
+        name = next(name for name, found in chip.gemm.items() if found is constants)
+        return KernelTime(time=seconds, kernel=constants.library, residual=constants.residual, constants=f"gemm.{name}")
+
+    return Kernel(
+        name=f"products of a layer, {tokens:,} {'token' if tokens == 1 else 'tokens'}, {dtype}",
+        rate=shape.rate,
+        flops=sum(2.0 * tokens * n * k for n, k in layer),
+        traffic=sum(tokens * k * shape.left + n * k * shape.right + tokens * n * _WIDTH for n, k in layer),
+        run=run,
+    )
+
+
+def _kernel(chip: Chip, phase: str, able: Callable[[AttentionConstants], float | None]) -> str:
+    """The kernel that was measured best, by its error; ties by name."""
+    found = []
+    for name, constants in sorted(chip.attention.items()):
+        try:
+            residual = able(constants)
+        except SpecError:
+            continue
+        found.append((9.0 if residual is None else residual, name))
+    if not found:
+        raise SpecError(f"chip {chip.name!r} has no constants of {phase} attention in bf16")
+    return min(found)[1]
+
+
+def _prefill(model: Model) -> Kernel:
+    heads, kv_heads, size = float(model.heads), float(model.kv_heads), float(model.head_size)
+
+    def run(chip: Chip) -> KernelTime:
+        name = _kernel(chip, "prefill", lambda constants: constants.for_prefill("bf16").residual)
+        vector = attention_vector(chip, name)
+        seconds = prefill_seconds(1.0, _PROMPT, _PROMPT, heads, kv_heads, size, False, vector)
+        residual = chip.attention[name].for_prefill("bf16").residual
+        return KernelTime(time=seconds, kernel=name, residual=residual, constants=f"attention.{name}")
+
+    return Kernel(
+        name=f"attention over a prompt of {_PROMPT:,}, bf16",
+        rate="bf16",
+        flops=2.0 * heads * size * _PROMPT**2,  # two products, half of each masked
+        traffic=2.0 * _PROMPT * (heads + kv_heads) * size * _WIDTH,
+        run=run,
+    )
+
+
+def _decode(model: Model) -> Kernel:
+    heads, kv_heads, size = float(model.heads), float(model.kv_heads), float(model.head_size)
+
+    def run(chip: Chip) -> KernelTime:
+        name = _kernel(chip, "decode", lambda constants: constants.for_decode("bf16").residual)
+        constants = chip.attention[name].for_decode("bf16")
+        vector = decode_vector(chip, constants)
+        seconds = decode_seconds(_SEQUENCES, _CONTEXT, heads, kv_heads, size, _WIDTH, vector)
+        return KernelTime(time=seconds, kernel=name, residual=constants.residual, constants=f"attention.{name}")
+
+    return Kernel(
+        name=f"attention in decode, {_SEQUENCES} x {_CONTEXT:,} cached, bf16",
+        rate="bf16",
+        flops=4.0 * _SEQUENCES * _CONTEXT * heads * size,
+        traffic=2.0 * _SEQUENCES * (_CONTEXT * kv_heads + heads) * size * _WIDTH,
+        run=run,
+    )
+
+
+def _norm(model: Model) -> Kernel:
+    def run(chip: Chip) -> KernelTime:
+        seconds = elementwise_seconds(_ROWS, model.hidden, _WIDTH, elementwise_vector(chip, "rmsnorm"))
+        residual = chip.elementwise["rmsnorm"].residual
+        return KernelTime(time=seconds, kernel="rmsnorm", residual=residual, constants="elementwise.rmsnorm")
+
+    return Kernel(
+        name=f"rmsnorm of {_ROWS:,} x {model.hidden:,}, bf16",
+        rate="",
+        flops=4.0 * _ROWS * model.hidden,  # a square and a sum, a scale and a gain an element
+        traffic=PASSES["rmsnorm"] * _ROWS * model.hidden * _WIDTH,
+        run=run,
+    )
