@@ -25,10 +25,10 @@ from scaleout.hardware.silicon import (
     memory_of,
     process_of,
 )
-from scaleout.io.catalogue import list_names, load
+from scaleout.io.catalogue import list_names, load, read
 from scaleout.io.chips import chip as read_chip
 from scaleout.result import Assumption
-from scaleout.specs import Chip, Design, Silicon
+from scaleout.specs import Chip, Design, KnownDie, Silicon
 from scaleout.specs.fields import plain
 from scaleout.units import describe
 
@@ -192,7 +192,9 @@ def chip_report(
     kernels = [kernel for kernel in reference_kernels(load("model", _MODEL)) if kernel.suits(one)]
     rows = tuple(_row(kernel, chips) for kernel in kernels)
     die = known_die(one.name, known)
-    design = one.design or (die.design if die is not None and not settings else None)
+    design = one.design
+    if design is None and die is not None and not settings:
+        design = replace(die.design, area=None if die.at_most else die.area)
     made = None if design is None else estimate(design, known, volume)
     return ChipReport(
         chip=one,
@@ -203,7 +205,11 @@ def chip_report(
         silicon=made,
         area_error=area_error(known),
         published_cost=(die.cost, die.cost_source) if die is not None and die.cost is not None else None,
-        assumptions=(*_of_chip(one), *(_of_silicon(design, known) if design is not None else ())),
+        assumptions=(
+            *_of_chip(one),
+            *(_of_silicon(design, known) if design is not None else ()),
+            *(_of_die(die) if one.design is None and made is not None and die is not None else ()),
+        ),
         warnings=tuple(_warnings(one, made, rows)),
     )
 
@@ -311,6 +317,11 @@ def _of_silicon(design: Design, silicon: Silicon) -> list[Assumption]:
     ]
 
 
+def _of_die(die: KnownDie) -> list[Assumption]:
+    words = f"{'less than ' if die.at_most else ''}{die.area * 1e6:,.4g} mm2, cores, SRAM and interfaces as published"
+    return [Assumption("die", words, die.source, not die.unverified)]
+
+
 def _open(names: tuple[str, ...]) -> str:
     return f"; unverified: {', '.join(names)}" if names else ""
 
@@ -324,6 +335,11 @@ def _warnings(chip: Chip, made: SiliconEstimate | None, rows: tuple[KernelRow, .
         if not chip.gemm and not chip.like and (near := _nearest(chip)):
             hint = f"; `like: {near}` in its file carries over the constants of the measured chip that is nearest"
         found.append(f"{len(missing)} of {len(rows)} reference kernels have no time: {words}{hint}")
+    if made is None:
+        found.append(
+            "no estimate of area, yield and cost: its file has no `design`, and its die is none of those known to "
+            "the estimate"
+        )
     if chip.design is not None and chip.design.links:
         rate = describe(link_bandwidth(chip.design), "byte/s")
         found.append(f"a system has links of its own: to give it this chip's, --set system.scale_up.bandwidth='{rate}'")
@@ -334,6 +350,9 @@ def _nearest(chip: Chip) -> str:
     """The measured chip whose ridge point and memory rate are nearest by ratio; "" where none was measured."""
     found = []
     for name in list_names("chip"):
+        text = read("chip", name)
+        if "\ngemm:" not in text or "\nlike:" in text:
+            continue  # reading all of them whole would take seconds
         other: Chip = load("chip", name)
         both = sorted(set(chip.peak_flops) & set(other.gemm) & set(other.peak_flops))
         if other.gemm and not other.like and both:

@@ -1,6 +1,7 @@
 """A few kernels by which chips are compared: work, traffic, time, and how sure the time is."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from scaleout.errors import SpecError
@@ -8,7 +9,7 @@ from scaleout.hardware.attention import attention_vector, decode_seconds, decode
 from scaleout.hardware.elementwise import PASSES, elementwise_seconds, elementwise_vector
 from scaleout.hardware.formats import format_of
 from scaleout.hardware.gemm import gemm_constants, gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
-from scaleout.specs import AttentionConstants, Chip, Model
+from scaleout.specs import Chip, Model
 
 __all__ = ["Kernel", "KernelTime", "reference_kernels", "time_of"]
 
@@ -131,29 +132,27 @@ def _products(layer: tuple[tuple[int, int], ...], tokens: int, dtype: str) -> Ke
     )
 
 
-def _kernel(chip: Chip, phase: str, able: Callable[[AttentionConstants], float | None]) -> str:
-    """The kernel that was measured best, by its error; ties by name."""
+def _quickest(chip: Chip, phase: str, time: Callable[[str], KernelTime]) -> KernelTime:
+    """The quickest of the kernels that were measured, as a library would take it; of all where none was."""
     found = []
-    for name, constants in sorted(chip.attention.items()):
-        try:
-            residual = able(constants)
-        except SpecError:
-            continue
-        found.append((9.0 if residual is None else residual, name))
+    for name in sorted(chip.attention):
+        with suppress(SpecError):
+            found.append(time(name))
     if not found:
         raise SpecError(f"chip {chip.name!r} has no constants of {phase} attention in bf16")
-    return min(found)[1]
+    return min(found, key=lambda row: (row.residual is None, row.time, row.kernel))
 
 
 def _prefill(model: Model) -> Kernel:
     heads, kv_heads, size = float(model.heads), float(model.kv_heads), float(model.head_size)
 
     def run(chip: Chip) -> KernelTime:
-        name = _kernel(chip, "prefill", lambda constants: constants.for_prefill("bf16").residual)
-        vector = attention_vector(chip, name)
-        seconds = prefill_seconds(1.0, _PROMPT, _PROMPT, heads, kv_heads, size, False, vector)
-        residual = chip.attention[name].for_prefill("bf16").residual
-        return KernelTime(time=seconds, kernel=name, residual=residual, constants=f"attention.{name}")
+        def time(name: str) -> KernelTime:
+            residual = chip.attention[name].for_prefill("bf16").residual
+            seconds = prefill_seconds(1.0, _PROMPT, _PROMPT, heads, kv_heads, size, False, attention_vector(chip, name))
+            return KernelTime(time=seconds, kernel=name, residual=residual, constants=f"attention.{name}")
+
+        return _quickest(chip, "prefill", time)
 
     return Kernel(
         name=f"attention over a prompt of {_PROMPT:,}, bf16",
@@ -168,11 +167,13 @@ def _decode(model: Model) -> Kernel:
     heads, kv_heads, size = float(model.heads), float(model.kv_heads), float(model.head_size)
 
     def run(chip: Chip) -> KernelTime:
-        name = _kernel(chip, "decode", lambda constants: constants.for_decode("bf16").residual)
-        constants = chip.attention[name].for_decode("bf16")
-        vector = decode_vector(chip, constants)
-        seconds = decode_seconds(_SEQUENCES, _CONTEXT, heads, kv_heads, size, _WIDTH, vector)
-        return KernelTime(time=seconds, kernel=name, residual=constants.residual, constants=f"attention.{name}")
+        def time(name: str) -> KernelTime:
+            constants = chip.attention[name].for_decode("bf16")
+            vector = decode_vector(chip, constants)
+            seconds = decode_seconds(_SEQUENCES, _CONTEXT, heads, kv_heads, size, _WIDTH, vector)
+            return KernelTime(time=seconds, kernel=name, residual=constants.residual, constants=f"attention.{name}")
+
+        return _quickest(chip, "decode", time)
 
     return Kernel(
         name=f"attention in decode, {_SEQUENCES} x {_CONTEXT:,} cached, bf16",

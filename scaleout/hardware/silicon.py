@@ -260,6 +260,11 @@ def _warnings(design: Design, silicon: Silicon, area: DieArea, good: float) -> t
     if good < 0.2:
         rows.append(f"only {good:.1%} of the dies work: spare cores, smaller dies or an older process would help")
     memory = memory_of(design, silicon)
+    if design.memory.bandwidth > memory.fastest:
+        rows.append(
+            f"{design.memory.kind} of {design.memory.bandwidth / 1e9:,.6g} GB/s each: the fastest grade has "
+            f"{memory.fastest / 1e9:,.6g} GB/s"
+        )
     edge = design.memory.stacks / design.dies * _interface(memory.interface, 1.0)
     if edge > 0.5 * area.total:
         rows.append("memory interfaces take more than half of the die")

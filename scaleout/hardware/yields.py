@@ -54,7 +54,7 @@ def rates(model: str, clustering: float) -> Rates:
     # a gamma density in the logarithm of the rate, where the trapezoid rule converges exponentially
     spread = 12.0 / math.sqrt(clustering)
     logs = np.linspace(-max(spread, 40.0 / clustering), min(spread, 40.0), 2001)
-    density = np.exp(clustering * (logs - np.expm1(logs) - 1.0))
+    density = np.exp(clustering * (logs - np.expm1(logs)))
     return Rates(np.exp(logs), density / density.sum())
 
 

@@ -79,17 +79,18 @@ def _design(design: Design, links: float) -> Mapping[str, str]:
     unit = design.tensor
     sides = f" of {unit.rows} x {unit.columns}" if unit.rows and unit.columns else ""
     macs = ", ".join(f"{each:,.6g} {dtype}" for dtype, each in unit.macs.items())
+    macs = f", multiply-adds a clock: {macs}" if macs else ""
     memory = design.memory
     return {
         "clock": describe(design.clock, "Hz"),
         "spare cores": f"{design.spare_cores:,}" if design.spare_cores else "",
-        "matrix units": f"{unit.count} {unit.kind}{sides} a core" + f", multiply-adds a clock: {macs}" * bool(macs),
+        "matrix units": f"{unit.count} {unit.kind}{sides} a core{macs}",
         "vector lanes": f"{design.vector_lanes:,.6g} fp32 a core",
         "SRAM": f"{describe(design.sram, 'byte')} a core, {describe(design.sram * design.cores, 'byte')} in all",
         "memory kind": f"{memory.stacks} x {escape(memory.kind)}, {describe(memory.capacity, 'byte')} at "
         f"{describe(memory.bandwidth, 'byte/s')} each",
-        "links": f"{design.links} x {describe(design.link_bandwidth or 0.0, 'byte/s')} = {describe(links, 'byte/s')} in "
-        "one direction"
+        "links": f"{design.links} x {describe(design.link_bandwidth or 0.0, 'byte/s')} in one direction, "
+        f"{describe(links, 'byte/s')} in all"
         if design.links
         else "",
     }
@@ -103,7 +104,7 @@ def _warnings(report: ChipReport) -> Table:
 
 
 def _ridges(report: ChipReport) -> Table:
-    table = _grid("dtype", "dense", "ridge [flop/byte]", right=1)
+    table = _grid("dtype", "dense", r"ridge \[flop/byte]", right=1)
     by_rate = sorted(report.ridges, key=lambda dtype: (-report.chip.flops(dtype), dtype))
     for dtype in by_rate:
         table.add_row(dtype, describe(report.chip.flops(dtype), "flop/s"), f"{report.ridges[dtype]:,.0f}")
@@ -139,7 +140,7 @@ def _area(report: ChipReport, made: SiliconEstimate) -> Table:
         table.add_row("[bold]sum[/]", f"{_MARK} [bold]{made.area.total * 1e6:,.0f}[/]", error)
     else:
         table.add_row("[dim]sum of what is estimated[/]", f"{whole * 1e6:,.0f}", error)
-        table.add_row("[bold]as the design says[/]", f"[bold]{made.area.total * 1e6:,.0f}[/]", "")
+        table.add_row("[bold]as it is given[/]", f"[bold]{made.area.total * 1e6:,.0f}[/]", "")
     return table
 
 
@@ -209,13 +210,15 @@ class Roof:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A reference kernel on the chip: intensity [flop/byte], what it reaches [flop/s], and its roof's place or -1."""
+    """A reference kernel on the chip: intensity [flop/byte], what it reaches [flop/s], its roof's place or -1, and
+    whether all that it rests on was checked."""
 
     number: int
     label: str
     intensity: float
     reached: float
     roof: int
+    verified: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,10 +255,11 @@ def roofline(report: ChipReport) -> Roofline:
 def _points(rows: tuple[KernelRow, ...], chip: Chip, rates: list[float]) -> list[Point]:
     found: list[Point] = []
     for row in rows:
-        time = row.chips[chip.name].time
-        if time is not None:
+        here = row.chips[chip.name]
+        if here.time is not None:
             roof = rates.index(chip.flops(row.rate)) if row.rate else -1
-            found.append(Point(len(found) + 1, row.name, row.flops / row.traffic, row.flops / time, roof))
+            intensity, reached = row.flops / row.traffic, row.flops / here.time
+            found.append(Point(len(found) + 1, row.name, intensity, reached, roof, here.verified))
     return found
 
 
@@ -280,10 +284,14 @@ def draw_roofline(picture: Roofline) -> "Figure":
             ax.plot(x, y, color=colour, linestyle=style, linewidth=width, label=label, zorder=2)
         for point in picture.points:
             colour = GROUP_COLOURS[point.roof % len(GROUP_COLOURS)] if point.roof >= 0 else OTHER_COLOUR
-            ax.plot([point.intensity], [point.reached], "o", color=colour, markersize=9, zorder=3)
+            face, ink = (colour, "white") if point.verified else ("white", colour)
+            ax.plot(
+                [point.intensity], [point.reached], "o", markerfacecolor=face, markeredgecolor=colour, markersize=9,
+                zorder=3,
+            )  # fmt: skip
             ax.annotate(
                 str(point.number), (point.intensity, point.reached), ha="center", va="center", fontsize=6.5,
-                color="white", fontweight="bold", zorder=4,
+                color=ink, fontweight="bold", zorder=4,
             )  # fmt: skip
         ax.set_xscale("log")
         ax.set_yscale("log")
@@ -297,7 +305,10 @@ def draw_roofline(picture: Roofline) -> "Figure":
             loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=7.5, title="attainable", alignment="left"
         )
         legend.get_title().set_fontweight("bold")
-        words = "\n".join(f"{point.number}  {point.label}" for point in picture.points)
+        lines = [f"{point.number}  {point.label}" for point in picture.points]
+        if not all(point.verified for point in picture.points):
+            lines.append("hollow: rests on unverified constants")
+        words = "\n".join(lines)
         if words:
             ax.text(1.03, 0.0, words, transform=ax.transAxes, fontsize=7.5, va="bottom", linespacing=1.5)
         return figure

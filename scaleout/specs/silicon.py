@@ -92,6 +92,8 @@ class MemoryKind:
     ----------
     interface
         Of a stack or package.
+    fastest
+        Rate of the fastest grade of one [byte/s].
     price
         [USD/byte]
     footprint
@@ -99,6 +101,7 @@ class MemoryKind:
     """
 
     interface: Interface
+    fastest: BytesPerSecond
     price: DollarsPerByte
     footprint: Area | None = None
     source: str
