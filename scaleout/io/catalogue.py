@@ -65,6 +65,8 @@ _KINDS = {key: key for key in ("system", "model", "stack", "chip", "engine", "fa
     "draft": "model"
 }
 """Keys that may give a name, and the kind of what it names."""
+_BY_DESIGN = ("vendor", "cores", "peak_flops", "hbm_bytes", "hbm_bandwidth", "power")
+"""Fields that a chip's file need not give where it gives a design."""
 _EXPECTED = {
     "tuple_type": "expected a list",
     "mapping_type": "expected a mapping",
@@ -364,6 +366,11 @@ def schema(kind: str) -> dict[str, Any]:
     definitions = built.get("$defs", {})
     for node in (built, *definitions.values()):
         props = node.get("properties", {})
+        if node.get("title") == "Chip":
+            # what follows from a design need not be said
+            own = [name for name in node["required"] if name not in _BY_DESIGN]
+            node["anyOf"] = [{"required": node["required"]}, {"required": ["design"]}]
+            node["required"] = own
         for key in [key for key in props if key.endswith("_")]:
             props[key.rstrip("_")] = props.pop(key)
             node["required"] = [name.rstrip("_") for name in node.get("required", [])]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from scaleout.hardware.design import chip_fields, link_bandwidth, peak_flops
-from scaleout.io.catalogue import load, validate
+from scaleout.io.catalogue import load, schema, validate
 from scaleout.io.chips import chip
 from scaleout.specs import Chip, Silicon
 
@@ -59,6 +59,13 @@ def test_arrays_multiply_bf16_where_nothing_else_is_said() -> None:
     asic = chip("example-inference-asic", ("design.tensor.macs={}", "design.tensor.count=3"))
     assert asic.design is not None
     assert asic.flops("bf16") == 2.0 * asic.cores * asic.design.clock * 3 * 128 * 128
+
+
+def test_a_design_says_all_that_a_schema_lets_out() -> None:
+    required = {tuple(row["required"]) for row in schema("chip")["anyOf"]}
+    assert ("design",) in required
+    longest = max(required, key=len)
+    assert set(longest) <= {*chip_fields(SILICON.dies["GH100"].design), "name", "source"}
 
 
 def test_links_count_together() -> None:
