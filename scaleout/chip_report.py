@@ -229,18 +229,25 @@ def _on(kernel: Kernel, chip: Chip) -> OnChip:
     bound = kernel.bound(chip) if kernel.suits(chip) else None
     if not isinstance(found, KernelTime):
         return OnChip(time=None, bound=bound, flops=0.0, bandwidth=0.0, band=0.0, verified=True, note=found)
-    carried = f"constants of {chip.like}" if chip.like else ""
-    unfitted = DEFAULTS["unfitted"].value
-    band = unfitted if found.residual is None else max(found.residual, unfitted) if carried else found.residual
+    carried = "from the design" if found.derived else f"constants of {chip.like}" if chip.like else ""
+    listed = not _checked(chip, found.constants)
     return OnChip(
         time=found.time,
         bound=bound,
         flops=kernel.flops / found.time / chip.flops(kernel.rate) if kernel.rate else 0.0,
         bandwidth=kernel.traffic / found.time / chip.hbm_bandwidth,
-        band=band,
-        verified=not carried and _checked(chip, found.constants) and _checked(chip, "peak_flops"),
+        band=_band(found.residual, bool(carried), listed),
+        verified=not carried and not listed and _checked(chip, "peak_flops"),
         note=", ".join(words for words in (found.kernel, carried) if words),
     )
+
+
+def _band(residual: float | None, carried: bool, listed: bool) -> float:
+    """Error to be expected [1]: what was measured, unless that was on another chip and nobody widened it."""
+    unfitted = DEFAULTS["unfitted"].value
+    if residual is None:
+        return unfitted
+    return max(residual, unfitted) if carried and not listed else residual
 
 
 def _checked(chip: Chip, field: str) -> bool:
@@ -332,7 +339,7 @@ def _warnings(chip: Chip, made: SiliconEstimate | None, rows: tuple[KernelRow, .
     if missing:
         words = missing[0].chips[chip.name].note
         hint = ""
-        if not chip.gemm and not chip.like and (near := _nearest(chip)):
+        if not chip.like and (near := _nearest(chip)):
             hint = f"; `like: {near}` in its file carries over the constants of the measured chip that is nearest"
         found.append(f"{len(missing)} of {len(rows)} reference kernels have no time: {words}{hint}")
     if made is None:

@@ -66,6 +66,16 @@ def test_constants_of_another_chip_are_told(report: ChipReport) -> None:
     assert measured.band < own[0].band
 
 
+def test_products_on_arrays_are_told_to_follow_from_the_design() -> None:
+    found = chip_report("example-inference-asic", ())
+    rows = [row.chips[found.chip.name] for row in found.kernels if row.name.startswith("products")]
+    assert all(row.note == "from the design" and not row.verified for row in rows)
+    for row in rows:
+        assert row.bound is not None
+        assert row.time is not None
+        assert row.bound <= row.time < 1.3 * row.bound
+
+
 def test_ridges_and_links(report: ChipReport) -> None:
     assert report.ridges["bf16"] == report.chip.flops("bf16") / report.chip.hbm_bandwidth
     assert report.links == 36 * 50e9

@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from scaleout.specs import Design
+from scaleout.hardware.formats import FORMATS
+from scaleout.hardware.systolic import systolic_constants
+from scaleout.specs import Design, SystolicConstants
 
-__all__ = ["chip_fields", "link_bandwidth", "peak_flops"]
+__all__ = ["chip_fields", "kernel_constants", "link_bandwidth", "peak_flops"]
 
 
 def peak_flops(design: Design) -> dict[str, float]:
@@ -19,6 +21,17 @@ def peak_flops(design: Design) -> dict[str, float]:
     macs["fp32"] = max(design.vector_lanes, macs.get("fp32", 0.0))
     rate = 2.0 * design.cores * design.clock
     return {dtype: rate * each for dtype, each in macs.items()}
+
+
+def kernel_constants(design: Design) -> dict[str, SystolicConstants]:
+    """Constants of products that follow from a design, by dtype: arrays have them, tensor cores take another chip's.
+
+    For every format of which both operands flow in the dtype of a rate; casts are not among them.
+    """
+    if design.tensor.kind != "systolic":
+        return {}
+    made, rates = systolic_constants(design), set(design.tensor.macs) or {"bf16"}
+    return {name: made for name, shape in sorted(FORMATS.items()) if shape.rate in rates and shape.left == shape.right}
 
 
 def link_bandwidth(design: Design) -> float:

@@ -9,7 +9,7 @@ from scaleout.hardware.attention import attention_vector, decode_seconds, decode
 from scaleout.hardware.elementwise import PASSES, elementwise_seconds, elementwise_vector
 from scaleout.hardware.formats import format_of
 from scaleout.hardware.gemm import gemm_constants, gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
-from scaleout.specs import Chip, Model
+from scaleout.specs import Chip, Model, SystolicConstants
 
 __all__ = ["Kernel", "KernelTime", "reference_kernels", "time_of"]
 
@@ -44,12 +44,15 @@ class KernelTime:
         Their mean absolute error where they were measured [1]; None where nobody measured one.
     constants
         Field of the chip that they are in, such as "gemm.bf16".
+    derived
+        They follow from the chip's design.
     """
 
     time: float
     kernel: str
     residual: float | None
     constants: str
+    derived: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +124,13 @@ def _products(layer: tuple[tuple[int, int], ...], tokens: int, dtype: str) -> Ke
             seconds += sum(quantise_seconds(tokens * k, cast) for _, k in layer)
         constants = gemm_constants(chip, dtype)
         name = next(name for name, found in chip.gemm.items() if found is constants)
-        return KernelTime(time=seconds, kernel=constants.library, residual=constants.residual, constants=f"gemm.{name}")
+        return KernelTime(
+            time=seconds,
+            kernel=constants.library,
+            residual=constants.residual,
+            constants=f"gemm.{name}",
+            derived=chip.design is not None and isinstance(constants, SystolicConstants),
+        )
 
     return Kernel(
         name=f"products of a layer, {tokens:,} {'token' if tokens == 1 else 'tokens'}, {dtype}",

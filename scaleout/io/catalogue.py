@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from scaleout.errors import SpecError, near
-from scaleout.hardware.design import chip_fields
+from scaleout.hardware.design import chip_fields, kernel_constants
 from scaleout.hardware.transfer import transfer
 from scaleout.io.huggingface import read_config
 from scaleout.io.kernels import KINDS, place_tables, read_tables
@@ -259,6 +259,8 @@ def _chip(data: dict[str, Any]) -> Chip:
         data["gemm"][dtype] = validate("systolic", constants, f"gemm.{dtype}")
     tables = data.pop("tables", None)
     chip: Chip = _adapter("chip").validate_python(data)
+    if chip.design is not None:
+        chip = replace(chip, gemm={**kernel_constants(chip.design), **chip.gemm})
     if like:
         if read_mapping(find("chip", str(like))).get("like"):
             raise SpecError(f"like: {like!r:.60} has the kernels of another chip itself; name one that was measured")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from scaleout.hardware.design import chip_fields, link_bandwidth, peak_flops
+from scaleout.hardware.design import chip_fields, kernel_constants, link_bandwidth, peak_flops
 from scaleout.io.catalogue import load, schema, validate
 from scaleout.io.chips import chip
 from scaleout.specs import Chip, Silicon
@@ -66,6 +66,21 @@ def test_a_design_says_all_that_a_schema_lets_out() -> None:
     assert ("design",) in required
     longest = max(required, key=len)
     assert set(longest) <= {*chip_fields(SILICON.dies["GH100"].design), "name", "source"}
+
+
+def test_products_on_arrays_follow_from_the_design_and_on_tensor_cores_from_another_chip() -> None:
+    asic, gpu = SILICON.dies["TPU v4"].design, SILICON.dies["GH100"].design
+    made = kernel_constants(asic)
+    assert not kernel_constants(gpu)
+    assert made["bf16"].rows == made["bf16"].columns == 128
+    assert made["bf16"].arrays == asic.cores * asic.tensor.count
+    assert "fp8" not in made
+    own = chip("example-inference-asic")
+    assert {"bf16", "fp8", "sq"} <= set(own.gemm)
+    # the design goes before the chip whose other constants are carried over
+    assert own.design is not None
+    assert own.gemm["bf16"] == kernel_constants(own.design)["bf16"]
+    assert own.like
 
 
 def test_links_count_together() -> None:
