@@ -1,9 +1,11 @@
 """All that is known of a chip on one page: data sheet, roofline, silicon, power, reference kernels beside other chips.
 
-import scaleout
+    import scaleout
 
-report = scaleout.chip_report("my-chip.yaml", settings=("design.clock=2 GHz",), beside=("h100-sxm-80gb",))
-report.silicon.unit_cost
+    report = scaleout.chip_report("my-chip.yaml", settings=("design.clock=2 GHz",), beside=("h100-sxm-80gb",))
+    report.silicon.unit_cost
+
+Numbers are in SI units.
 """
 
 import math
@@ -137,7 +139,8 @@ class ChipReport:
         """Plain values only, SI units, ``format`` first."""
         found: dict[str, Any] = plain(self)
         for row in (found["chip"], *found["beside"]):
-            for constants in ("gemm", "attention", "elementwise"):
+            # pages of constants, which scaleout show prints
+            for constants in ("gemm", "attention", "elementwise", "tables"):
                 row.pop(constants)
         if self.silicon is not None:
             found["silicon"]["yield"] = found["silicon"].pop("yield_")
@@ -194,7 +197,7 @@ def chip_report(
     die = known_die(one.name, known)
     design = one.design
     if design is None and die is not None and not settings:
-        design = replace(die.design, area=None if die.at_most else die.area)
+        design = replace(die.design, area=die.design.area if die.at_most else die.area)
     made = None if design is None else estimate(design, known, volume)
     return ChipReport(
         chip=one,
@@ -210,7 +213,7 @@ def chip_report(
             *(_of_silicon(design, known) if design is not None else ()),
             *(_of_die(die) if one.design is None and made is not None and die is not None else ()),
         ),
-        warnings=tuple(_warnings(one, made, rows)),
+        warnings=tuple(_warnings(one, made, rows, changed=die is not None and bool(settings))),
     )
 
 
@@ -333,20 +336,18 @@ def _open(names: tuple[str, ...]) -> str:
     return f"; unverified: {', '.join(names)}" if names else ""
 
 
-def _warnings(chip: Chip, made: SiliconEstimate | None, rows: tuple[KernelRow, ...]) -> list[str]:
+def _warnings(chip: Chip, made: SiliconEstimate | None, rows: tuple[KernelRow, ...], *, changed: bool) -> list[str]:
     found = [] if made is None else list(made.warnings)
     missing = [row for row in rows if row.chips[chip.name].time is None]
     if missing:
         words = missing[0].chips[chip.name].note
         hint = ""
-        if not chip.like and (near := _nearest(chip)):
+        if not chip.like and (not chip.gemm or chip.design is not None) and (near := _nearest(chip)):
             hint = f"; `like: {near}` in its file carries over the constants of the measured chip that is nearest"
         found.append(f"{len(missing)} of {len(rows)} reference kernels have no time: {words}{hint}")
     if made is None:
-        found.append(
-            "no estimate of area, yield and cost: its file has no `design`, and its die is none of those known to "
-            "the estimate"
-        )
+        why = "what is set makes it another chip than the one whose die is known" if changed else "nobody knows its die"
+        found.append(f"no estimate of area, yield and cost: its file has no `design`, and {why}")
     if chip.design is not None and chip.design.links:
         rate = describe(link_bandwidth(chip.design), "byte/s")
         found.append(f"a system has links of its own: to give it this chip's, --set system.scale_up.bandwidth='{rate}'")

@@ -97,7 +97,10 @@ def test_known_products_have_an_estimate_and_others_say_why_not() -> None:
     assert known.silicon.unit_cost == pytest.approx(known.published_cost[0], rel=0.15)
     unknown = chip_report("tpu-v5e", ())
     assert unknown.silicon is None
-    assert any("no estimate" in line for line in unknown.warnings)
+    assert any("nobody knows its die" in line for line in unknown.warnings)
+    changed = chip_report("h200-sxm-141gb", (), settings=("power=600 W",))
+    assert changed.silicon is None
+    assert any("another chip" in line for line in changed.warnings)
 
 
 def test_volume_spreads_masks_and_design() -> None:

@@ -28,7 +28,7 @@ class DieArea:
     core
         Of one core, the overhead around it included [m2].
     parts
-        What the die is made of [m2]; they sum to `total`.
+        What the die is made of by the estimate [m2]; they sum to `total` where that is estimated.
     total
         As the design says it, else the sum of what is estimated [m2].
     estimated
@@ -209,6 +209,11 @@ def estimate(design: Design, silicon: Silicon, volume: int | None = None) -> Sil
     cores, spare = math.ceil(design.cores / design.dies), design.spare_cores // design.dies
     rest = max(0.0, area.total - (cores + spare) * area.core)
     good = die_yield(cores, spare, area.core, rest, process.defects, rates(silicon.model, silicon.clustering))
+    if not good:
+        raise SpecError(
+            f"design: of dies of {area.total * 1e6:,.0f} mm2 in {design.process} none works; take smaller dies, or "
+            "spare cores"
+        )
     pieces = design.dies + (design.memory.stacks if memory.footprint else 0)
     costs = {
         "compute dies": design.dies * process.wafer / (per_wafer * good),

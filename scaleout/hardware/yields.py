@@ -5,6 +5,7 @@ rate, as points and weights, over which what a die needs to work is averaged.
 """
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +43,7 @@ def dies_per_wafer(area: float, *, edge: float = 0.0, scribe: float = 0.0) -> fl
     return max(1.0, math.pi * diameter**2 / (4.0 * side**2) - math.pi * diameter / (math.sqrt(2.0) * side))
 
 
+@lru_cache(maxsize=16)
 def rates(model: str, clustering: float) -> Rates:
     """The distribution of defect rates of a yield model: "negative-binomial", "murphy" or "poisson"."""
     if model == "poisson" or (model == "negative-binomial" and clustering >= 1e9):
@@ -53,7 +55,7 @@ def rates(model: str, clustering: float) -> Rates:
         return Rates(np.concatenate((rising, 2.0 - rising)), np.concatenate((rising * weights, rising * weights)) / 2.0)
     # a gamma density in the logarithm of the rate, where the trapezoid rule converges exponentially
     spread = 12.0 / math.sqrt(clustering)
-    logs = np.linspace(-max(spread, 40.0 / clustering), min(spread, 40.0), 2001)
+    logs = np.linspace(-max(spread, 40.0 / clustering), min(spread, 40.0), 801)
     density = np.exp(clustering * (logs - np.expm1(logs)))
     return Rates(np.exp(logs), density / density.sum())
 

@@ -104,10 +104,12 @@ def _warnings(report: ChipReport) -> Table:
 
 
 def _ridges(report: ChipReport) -> Table:
-    table = _grid("dtype", "dense", r"ridge \[flop/byte]", right=1)
+    table = _grid("dtype", "dense", r"ridge \[flop/byte]", r"power limit over it \[pJ/flop]", right=1)
     by_rate = sorted(report.ridges, key=lambda dtype: (-report.chip.flops(dtype), dtype))
     for dtype in by_rate:
-        table.add_row(dtype, describe(report.chip.flops(dtype), "flop/s"), f"{report.ridges[dtype]:,.0f}")
+        rate = report.chip.flops(dtype)
+        limit = (report.chip.power_limit or report.chip.power) / rate * 1e12
+        table.add_row(escape(dtype), describe(rate, "flop/s"), f"{report.ridges[dtype]:,.0f}", f"{limit:.3g}")
     return table
 
 

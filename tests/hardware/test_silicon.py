@@ -125,12 +125,15 @@ def test_what_no_fab_would_take_is_a_warning(change: dict[str, Any], words: str)
         ({"memory": replace(GH100.memory, kind="hbm5")}, "did you mean 'hbm"),
         ({"tensor": replace(GH100.tensor, macs={"bfloat16": 1.0})}, "known"),
         ({"cores": 1_000_000}, "does not fit on a wafer"),
+        ({"spare_cores": 0, "cores": 1320, "process": "bad"}, "none works"),
         ({"dies": 4, "memory": replace(GH100.memory, stacks=400)}, "interposer"),
     ],
 )
 def test_what_nobody_knows_is_refused(change: dict[str, Any], words: str) -> None:
+    bad = replace(SILICON.processes["N4"], defects=1e10)
+    silicon = replace(SILICON, processes={**SILICON.processes, "bad": bad}, model="poisson")
     with pytest.raises(SpecError, match=words):
-        estimate(replace(GH100, **change), SILICON)
+        estimate(replace(GH100, **change), silicon)
 
 
 def test_products_find_their_dies() -> None:
