@@ -192,12 +192,19 @@ def chip_report(
         raise SpecError(f"beside: {len(others)} chips; expected at most {MOST_BESIDE}")
     known: Silicon = load("silicon", silicon) if isinstance(silicon, str) else silicon
     chips = (one, *others)
-    kernels = [kernel for kernel in reference_kernels(load("model", _MODEL)) if kernel.suits(one)]
+    wide = "fp16" if "fp16" in one.peak_flops and "bf16" not in one.peak_flops else "bf16"
+    kernels = [kernel for kernel in reference_kernels(load("model", _MODEL), wide) if kernel.suits(one)]
     rows = tuple(_row(kernel, chips) for kernel in kernels)
     die = known_die(one.name, known)
     design = one.design
     if design is None and die is not None and not settings:
-        design = replace(die.design, area=die.design.area if die.at_most else die.area)
+        # products of one die differ in memory and power
+        design = replace(
+            die.design,
+            area=die.design.area if die.at_most else die.area,
+            memory=replace(die.design.memory, capacity=one.hbm_bytes / die.design.memory.stacks),
+            power=one.power,
+        )
     made = None if design is None else estimate(design, known, volume)
     return ChipReport(
         chip=one,
@@ -207,7 +214,11 @@ def chip_report(
         kernels=rows,
         silicon=made,
         area_error=area_error(known),
-        published_cost=(die.cost, die.cost_source) if die is not None and die.cost is not None else None,
+        published_cost=(
+            (die.cost, die.cost_source)
+            if die is not None and die.cost is not None and one.name == die.chips[0]
+            else None
+        ),
         assumptions=(
             *_of_chip(one),
             *(_of_silicon(design, known) if design is not None else ()),

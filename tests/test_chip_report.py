@@ -103,6 +103,20 @@ def test_known_products_have_an_estimate_and_others_say_why_not() -> None:
     assert any("another chip" in line for line in changed.warnings)
 
 
+def test_products_of_one_die_differ_in_memory_and_power() -> None:
+    small, large = (chip_report(f"a100-sxm-{size}gb", ()).silicon for size in (40, 80))
+    assert small is not None
+    assert large is not None
+    assert small.costs["compute dies"] == large.costs["compute dies"]
+    assert small.costs["memory"] == pytest.approx(large.costs["memory"] / 2, rel=0.02)
+
+
+def test_chips_without_bf16_are_timed_in_fp16() -> None:
+    names = [row.name for row in chip_report("v100-sxm-32gb", ()).kernels]
+    assert "products of a layer, 64 tokens, fp16" in names
+    assert not any(name.startswith("products") and "bf16" in name for name in names)
+
+
 def test_volume_spreads_masks_and_design() -> None:
     few, many = (chip_report("example-inference-asic", (), volume=n).silicon for n in (1_000, 1_000_000))
     assert few is not None

@@ -15,17 +15,8 @@ __all__ = ["Kernel", "KernelTime", "reference_kernels", "time_of"]
 
 _WIDTH = 2.0
 """Of an element of activations and of the cache [byte]."""
-_GEMMS = (
-    (1, "bf16"),
-    (64, "bf16"),
-    (4096, "bf16"),
-    (1, "fp8"),
-    (64, "fp8"),
-    (4096, "fp8"),
-    (64, "nvfp4"),
-    (4096, "nvfp4"),
-)
-"""Tokens and dtypes of products."""
+_TOKENS = {"": (1, 64, 4096), "fp8": (1, 64, 4096), "nvfp4": (64, 4096)}
+"""Dtype of products, "" for one of 16 bits -> tokens."""
 _PROMPT, _SEQUENCES, _CONTEXT, _ROWS = 8192, 64, 4096, 4096
 """Tokens of a prompt; sequences and cached tokens of each in decode; rows of a norm."""
 
@@ -101,8 +92,14 @@ def time_of(kernel: Kernel, chip: Chip) -> KernelTime | str:
         return str(error).splitlines()[0]
 
 
-def reference_kernels(model: Model) -> tuple[Kernel, ...]:
-    """Products of one layer of a model at few and many tokens, attention over a prompt and in decode, a norm."""
+def reference_kernels(model: Model, wide: str = "bf16") -> tuple[Kernel, ...]:
+    """Products of one layer of a model at few and many tokens, attention over a prompt and in decode, a norm.
+
+    Parameters
+    ----------
+    wide
+        The format of 16 bits: "bf16" or "fp16".
+    """
     queries, cached = model.heads * model.head_size, model.kv_heads * model.head_size
     layer = (
         (queries + 2 * cached, model.hidden),
@@ -110,8 +107,8 @@ def reference_kernels(model: Model) -> tuple[Kernel, ...]:
         (2 * model.ffn, model.hidden),
         (model.hidden, model.ffn),
     )
-    rows = [_products(layer, tokens, dtype) for tokens, dtype in _GEMMS]
-    return (*rows, _prefill(model), _decode(model), _norm(model))
+    rows = [_products(layer, count, dtype or wide) for dtype, tokens in _TOKENS.items() for count in tokens]
+    return (*rows, _prefill(model, wide), _decode(model, wide), _norm(model, wide))
 
 
 def _products(layer: tuple[tuple[int, int], ...], tokens: int, dtype: str) -> Kernel:
@@ -148,59 +145,61 @@ def _quickest(chip: Chip, phase: str, time: Callable[[str], KernelTime]) -> Kern
         with suppress(SpecError):
             found.append(time(name))
     if not found:
-        raise SpecError(f"chip {chip.name!r} has no constants of {phase} attention in bf16")
+        raise SpecError(f"chip {chip.name!r} has no constants of {phase} attention in 16 bits")
     return min(found, key=lambda row: (row.residual is None, row.time, row.kernel))
 
 
-def _prefill(model: Model) -> Kernel:
+def _prefill(model: Model, wide: str) -> Kernel:
     heads, kv_heads, size = float(model.heads), float(model.kv_heads), float(model.head_size)
 
     def run(chip: Chip) -> KernelTime:
         def time(name: str) -> KernelTime:
-            residual = chip.attention[name].for_prefill("bf16").residual
-            seconds = prefill_seconds(1.0, _PROMPT, _PROMPT, heads, kv_heads, size, False, attention_vector(chip, name))
+            residual = chip.attention[name].for_prefill(wide).residual
+            seconds = prefill_seconds(
+                1.0, _PROMPT, _PROMPT, heads, kv_heads, size, False, attention_vector(chip, name, wide)
+            )
             return KernelTime(time=seconds, kernel=name, residual=residual, constants=f"attention.{name}")
 
         return _quickest(chip, "prefill", time)
 
     return Kernel(
-        name=f"attention over a prompt of {_PROMPT:,}, bf16",
-        rate="bf16",
+        name=f"attention over a prompt of {_PROMPT:,}, {wide}",
+        rate=wide,
         flops=2.0 * heads * size * _PROMPT**2,  # two products, half of each masked
         traffic=2.0 * _PROMPT * (heads + kv_heads) * size * _WIDTH,
         run=run,
     )
 
 
-def _decode(model: Model) -> Kernel:
+def _decode(model: Model, wide: str) -> Kernel:
     heads, kv_heads, size = float(model.heads), float(model.kv_heads), float(model.head_size)
 
     def run(chip: Chip) -> KernelTime:
         def time(name: str) -> KernelTime:
-            constants = chip.attention[name].for_decode("bf16")
-            vector = decode_vector(chip, constants)
+            constants = chip.attention[name].for_decode(wide)
+            vector = decode_vector(chip, constants, name, wide, wide)
             seconds = decode_seconds(_SEQUENCES, _CONTEXT, heads, kv_heads, size, _WIDTH, vector)
             return KernelTime(time=seconds, kernel=name, residual=constants.residual, constants=f"attention.{name}")
 
         return _quickest(chip, "decode", time)
 
     return Kernel(
-        name=f"attention in decode, {_SEQUENCES} x {_CONTEXT:,} cached, bf16",
-        rate="bf16",
+        name=f"attention in decode, {_SEQUENCES} x {_CONTEXT:,} cached, {wide}",
+        rate=wide,
         flops=4.0 * _SEQUENCES * _CONTEXT * heads * size,
         traffic=2.0 * _SEQUENCES * (_CONTEXT * kv_heads + heads) * size * _WIDTH,
         run=run,
     )
 
 
-def _norm(model: Model) -> Kernel:
+def _norm(model: Model, wide: str) -> Kernel:
     def run(chip: Chip) -> KernelTime:
         seconds = elementwise_seconds(_ROWS, model.hidden, _WIDTH, elementwise_vector(chip, "rmsnorm"))
         residual = chip.elementwise["rmsnorm"].residual
         return KernelTime(time=seconds, kernel="rmsnorm", residual=residual, constants="elementwise.rmsnorm")
 
     return Kernel(
-        name=f"rmsnorm of {_ROWS:,} x {model.hidden:,}, bf16",
+        name=f"rmsnorm of {_ROWS:,} x {model.hidden:,}, {wide}",
         rate="",
         flops=4.0 * _ROWS * model.hidden,  # a square and a sum, a scale and a gain an element
         traffic=PASSES["rmsnorm"] * _ROWS * model.hidden * _WIDTH,

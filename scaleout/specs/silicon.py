@@ -179,7 +179,7 @@ class KnownDie:
     chips
         Products with it, by their names in the catalogue.
     cost
-        What somebody else estimates that one costs to make [USD], and who.
+        What somebody else estimates that the first of `chips` costs to make [USD], and who.
     """
 
     design: Design
