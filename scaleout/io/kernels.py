@@ -34,6 +34,8 @@ _LARGEST = 256_000_000
 """Size of a file [byte]."""
 _MOST = 100_000
 """Rows of one chip."""
+_OTHERS = 1000
+"""Names of other chips that are remembered for a message."""
 _SLACK = 1e-3
 """By which a row may beat the data sheet: times are rounded [1]."""
 _BATCH = 8192
@@ -89,20 +91,20 @@ def _table(kind: str, path: Path, chip: Chip) -> KernelTable:
         size, changed = path.stat().st_size, path.stat().st_mtime_ns
     except OSError as error:
         raise MeasurementError(f"{path}: cannot be read: {error.strerror}") from None
+    if not path.is_file():
+        raise MeasurementError(f"{path}: is no file")
     if size > _LARGEST:
         raise MeasurementError(f"{path}: larger than {_LARGEST:,} bytes")
-    digest, rows = _rows(kind, path.absolute(), changed, size)
-    names = {chip.name, *chip.aliases}
-    mine = [one for one in rows if not one.chip or one.chip in names]
+    names = frozenset({chip.name, *chip.aliases})
+    digest, mine, found, others = _rows(kind, path.absolute(), changed, size, names)
     if not mine:
-        chips = sorted({one.chip for one in rows})
-        raise MeasurementError(f"{path}: has no row of chip {chip.name!r}; {near(chip.name, chips)}")
+        raise MeasurementError(f"{path}: has no row of chip {chip.name!r}; {near(chip.name, others)}")
     if kind == "attention" and not any(one.key.rsplit(" ", 3)[0] in chip.attention for one in mine):
         kernels = sorted({one.key.rsplit(" ", 3)[0] for one in mine})
         words = f"has no row of an attention kernel of {chip.name!r}; its sources name {', '.join(kernels)[:80]}"
         raise MeasurementError(f"{path}: {words}; {near(kernels[0], chip.attention)}")
-    if len(mine) > _MOST:
-        raise MeasurementError(f"{path}: {len(mine):,} rows of one chip; expected at most {_MOST:,}")
+    if found > _MOST:
+        raise MeasurementError(f"{path}: {found:,} rows of one chip; expected at most {_MOST:,}")
     kept: dict[str, list[tuple[float, ...]]] = {}
     fast: list[str] = []
     for one in mine:
@@ -142,15 +144,36 @@ def _least_attention(chip: Chip, one: _Taken) -> float:
 
 
 @lru_cache(maxsize=4)
-def _rows(kind: str, path: Path, changed: int, size: int) -> tuple[str, tuple[_Taken, ...]]:
-    """SHA-256 of a file, and its rows; the date and the size are those of the file that was read."""
-    take = _gemm if kind == "gemm" else _attention
+def _rows(
+    kind: str, path: Path, changed: int, size: int, names: frozenset[str]
+) -> tuple[str, tuple[_Taken, ...], int, tuple[str, ...]]:
+    """SHA-256 of a file, its rows of a chip of these names, how many there are, and names of other chips.
+
+    The date and the size are those of the file that was read. Rows of others, and those beyond the most, are not held.
+    """
+    mine: list[_Taken] = []
+    found = 0
+    others: set[str] = set()
+    read = _gemm if kind == "gemm" else _attention
+
+    def take(row: Row) -> None:
+        nonlocal found
+        one = read(row)
+        if one.chip and one.chip not in names:
+            if len(others) < _OTHERS:
+                others.add(one.chip)
+            return
+        found += 1
+        if found <= _MOST:
+            mine.append(one)
+
     if path.suffix.lower() == ".parquet":
-        rows = check_rows(path, lambda: _parquet(path, _COLUMNS[kind]), take)
+        check_rows(path, lambda: _parquet(path, _COLUMNS[kind]), take)
     else:
-        rows = take_rows(path, _COLUMNS[kind], take)
+        take_rows(path, _COLUMNS[kind], take)
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest(), tuple(rows)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return digest, tuple(mine), found, tuple(sorted(others))
 
 
 def _gemm(row: Row) -> _Taken:

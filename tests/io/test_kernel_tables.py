@@ -121,12 +121,12 @@ def test_every_evaluator_feels_it_and_says_so(table: Path, small: Make) -> None:
         gemm={"bf16": SystolicConstants(rows=128, columns=128, arrays=64, hbm_efficiency=0.9, source="by hand")},
     )
     with_table, with_arrays = (replace(plain, system=replace(system, chip=chip)) for chip in (measured, arrays))
-    base = analyse(plain).step_time
-    assert analyse(with_table).step_time > 1.1 * base
-    assert analyse(with_arrays).step_time != base
-    table_of = analyse_many([plain, with_table, with_arrays])
-    for spec, seconds in zip((plain, with_table, with_arrays), table_of.step_time, strict=True):
-        assert seconds == analyse(spec).step_time
+    specs = (plain, with_table, with_arrays)
+    # machine code, and the same source run plain
+    many, each = analyse_many(specs), [analyse(spec, compiled=False).end for spec in specs]
+    assert many.step_time_ps.tolist() == each
+    assert each[1] > 1.03 * each[0]
+    assert each[2] != each[0]
     said = [row for row in assumptions(with_table) if "measured products" in row.name]
     assert [row.value for row in said] == ["8 rows of mine.csv; 1 left out, faster than the data sheet allows"]
     assert any("outside the calibrated 1,024 to 8,192" in line for line in range_warnings(with_table))
@@ -138,4 +138,4 @@ def test_serving_feels_it(table: Path) -> None:
     kernels, plain = (Kernels(chip, engine, "bf16", "bf16") for chip in (measured, H100))
     vector = gemm_vector(measured, "bf16", sustained=True)
     assert kernels.linear(1024, 8192, 1024).seconds == gemm_seconds(1024, 8192, 1024, 2.0, vector)
-    assert kernels.linear(1024, 8192, 1024).seconds > 1.4 * plain.linear(1024, 8192, 1024).seconds
+    assert kernels.linear(1024, 8192, 1024).seconds > 1.3 * plain.linear(1024, 8192, 1024).seconds
