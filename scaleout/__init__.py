@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scaleout.capacity import Capacity, capacity
+    from scaleout.chip_report import ChipReport, chip_report
     from scaleout.collective import CollectiveTable, collective_table
     from scaleout.comparison import Comparison, compare
     from scaleout.errors import (
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "scaleout.capacity": ("Capacity", "capacity"),
+    "scaleout.chip_report": ("ChipReport", "chip_report"),
     "scaleout.collective": ("CollectiveTable", "collective_table"),
     "scaleout.comparison": ("Comparison", "compare"),
     "scaleout.errors": (
@@ -138,6 +140,7 @@ __all__ = [
     "Cache",
     "Capacity",
     "Chip",
+    "ChipReport",
     "CollectiveTable",
     "Comparison",
     "Failure",
@@ -175,6 +178,7 @@ __all__ = [
     "WorkloadError",
     "analyse_many",
     "capacity",
+    "chip_report",
     "collective_table",
     "compare",
     "design_space",

@@ -12,7 +12,7 @@ from scaleout.io.compress import compress
 from scaleout.io.yaml import parse_value, read_mapping
 from scaleout.specs import NetExperiment, ServingExperiment, TrainingExperiment
 
-__all__ = ["any_experiment", "experiment", "find_trace", "net_experiment", "serving_experiment"]
+__all__ = ["any_experiment", "assign", "experiment", "find_trace", "net_experiment", "serving_experiment"]
 
 _REFERENCES = {
     ("system",): "system",
@@ -149,7 +149,7 @@ def _experiment(wanted: str, source: str | Path | Mapping[str, Any], settings: t
     if kind != wanted:
         raise SpecError(f"{where}: kind: {kind!r} is not accepted; expected {wanted!r}")
     for setting in settings:
-        _assign(data, str(setting), path)
+        assign(data, str(setting), path)
     if settings:
         data["settings"] = [*data.get("settings", ()), *settings]
         where = f"{where} with --set"
@@ -167,7 +167,7 @@ def _experiment(wanted: str, source: str | Path | Mapping[str, Any], settings: t
         raise PlanError("\n".join(f"{where}: {line}" for line in str(error).splitlines())) from None
 
 
-def _assign(data: dict[str, Any], setting: str, beside: Path | None) -> None:
+def assign(data: dict[str, Any], setting: str, beside: Path | None) -> None:
     """Carry out one ``key=value`` override; entering a named object loads it first."""
     key, equals, text = setting.partition("=")
     path = tuple(key.strip().split("."))

@@ -20,6 +20,7 @@ from scaleout.specs.net_experiment import NetExperiment
 from scaleout.specs.published import Published
 from scaleout.specs.requests import FORMS, Arrivals, Length, Requests, TraceRow
 from scaleout.specs.serving import Cache, Failure, Pool, Router, Scheduler, ServingExperiment, Slo, Speculation
+from scaleout.specs.silicon import Interface, KnownDie, MemoryKind, Process, Silicon
 from scaleout.specs.stack import Stack
 from scaleout.specs.system import ALGORITHMS, CollectiveLibrary, Host, Launch, Network, Protocol, ScaleUp, System
 from scaleout.specs.systolic import SystolicConstants
@@ -49,13 +50,16 @@ __all__ = [
     "GroupedConstants",
     "Host",
     "InferenceEngine",
+    "Interface",
     "KernelTable",
+    "KnownDie",
     "Latent",
     "Launch",
     "Layout",
     "Length",
     "LinearAttention",
     "Memory",
+    "MemoryKind",
     "Model",
     "MoeKernel",
     "MoeLibrary",
@@ -68,6 +72,7 @@ __all__ = [
     "Policy",
     "Pool",
     "PrefillConstants",
+    "Process",
     "Protocol",
     "Published",
     "QuantiseConstants",
@@ -77,6 +82,7 @@ __all__ = [
     "ScaleUp",
     "Scheduler",
     "ServingExperiment",
+    "Silicon",
     "Slo",
     "Slow",
     "Speculation",
