@@ -6,7 +6,7 @@ from typing import Any
 
 from scaleout.specs.fields import FrozenDict
 
-__all__ = ["Cost", "Energy", "energy_from"]
+__all__ = ["Cost", "Energy", "Run", "energy_from"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,31 +65,79 @@ class Cost:
 
     Parameters
     ----------
+    facility
+        Where it stands.
     capex
-        Price of what the job occupies, by "chips", "nodes", "network", "building" [USD].
+        Price of what the job occupies, by "chips", "nodes", "network", "building" [USD]; empty where chips are rented.
     hour
         Of all chips together, by the same, each with interest and life, and "maintenance", "staff",
-        "electricity" [USD/h].
+        "electricity"; "rent" alone where chips are rented [USD/h].
     chip_hour
         Of one chip [USD/h].
     span
         Of the step, or of the run [USD].
     per_million_tokens
-        Tokens trained, or put out [USD].
+        Tokens trained, or put out [USD]; 0 where there are none.
+    utilisation
+        Share of the time in which bought chips do paid work, which bears the rest [1].
     error
-        How far it may be off by what is not known of prices [1].
+        How far it may be off by what is not known of prices and power, about as far as on the average [1].
     """
 
+    facility: str
     capex: Mapping[str, float]
     hour: Mapping[str, float]
     chip_hour: float
     span: float
     per_million_tokens: float
+    utilisation: float
     error: float
 
     def __post_init__(self) -> None:
         for name in ("capex", "hour"):
             object.__setattr__(self, name, FrozenDict(getattr(self, name)))
+
+    @property
+    def hour_total(self) -> float:
+        """Of all parts [USD/h]."""
+        return sum(self.hour.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A whole training, as so many equal steps.
+
+    Parameters
+    ----------
+    tokens
+        To be trained on.
+    goodput
+        Share of the time that is not lost to failures, restarts and checkpoints [1].
+    steps
+        That it takes.
+    time
+        With what is lost [s].
+    chip_hours
+        Of all chips together [h].
+    energy
+        Of everything with the building [J]; None where it is not known.
+    cost
+        [USD]; None without a facility.
+    error
+        How far time and energy may be off, and the cost, as of a step [1].
+    """
+
+    tokens: float
+    goodput: float
+    steps: float
+    time: float
+    chip_hours: float
+    energy: float | None
+    cost: float | None
+    error: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "error", FrozenDict(self.error))
 
 
 def energy_from(data: Mapping[str, Any] | None) -> Energy | None:

@@ -117,8 +117,9 @@ def parse(text: str, dimension: str) -> float:
 
 _READABLE = {
     "byte": ("B", _DECIMAL), "byte/s": ("B/s", _DECIMAL), "flop/s": ("FLOP/s", _DECIMAL),
-    "W": ("W", _DECIMAL), "J": ("J", _DECIMAL), "Hz": ("Hz", _DECIMAL), "USD": ("USD", {"": 1.0}),
+    "W": ("W", _DECIMAL), "J": ("J", _DECIMAL), "Hz": ("Hz", _DECIMAL),
 }  # fmt: skip
+_SUMS = (("billion ", 1e9), ("million ", 1e6))
 _TIMES = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9))
 
 
@@ -133,6 +134,9 @@ def describe(value: float, dimension: str) -> str:
     if dimension == "s":
         unit, factor = next((row for row in _TIMES if abs(value) >= row[1]), _TIMES[-1])
         return f"{value / factor:.4g} {unit}"
+    if dimension == "USD":
+        word, factor = next((row for row in _SUMS if abs(value) >= row[1]), ("", 1.0))
+        return f"{value / factor:.4g} {word}USD" if word or abs(value) < 1e3 else f"{value:,.0f} USD"
     base, prefixes = _READABLE[dimension]
     prefix, factor = max(
         ((name, size) for name, size in prefixes.items() if size <= max(abs(value), 1.0)),

@@ -168,6 +168,11 @@ def _assign(data: dict[str, Any], setting: str, beside: Path | None) -> None:
         if not isinstance(node, dict | list):
             raise SpecError(f"--set {key}: {'.'.join(path[: depth + 1])} is a value, it has no key {path[depth + 1]!r}")
     node[_place(node, path[-1], f"--set {key}", ".".join(path[:-1]))] = value
+    if path[0] == "facility" and len(path) > 1 and path[1] not in ("name", "sources", "unverified"):
+        # what the file says of its source is no longer true
+        place = data["facility"]
+        place["sources"] = {**(place.get("sources") or {}), path[1]: "--set"}
+        place["unverified"] = [*(place.get("unverified") or ()), path[1]]
 
 
 def _place(node: Any, step: str, where: str, of: str) -> Any:
