@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["CostStack", "EnergyStack", "cost_stack", "draw_cost", "draw_energy", "energy_stack"]
 
 _SCALES = (("MW", 1e6), ("kW", 1e3), ("W", 1.0))
+_LETTER = 0.0078
+"""Width of a letter beside a bar, over that of the panel [1]."""
 _LEAST = 2e-3
 """Share of a bar below which a part has no entry in the legend."""
 
@@ -155,7 +157,7 @@ def draw_energy(stack: EnergyStack) -> "Figure":
         figure = new_figure(9.0, 2.0 + 0.55 * bars + 1.7 * courses)
         heights = (0.9 + 0.55 * bars, *[1.7] * courses)
         above, *below = np.atleast_1d(figure.subplots(1 + courses, 1, height_ratios=heights))
-        figure.suptitle(stack.title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+        figure.suptitle(stack.title, x=0.01, ha="left", fontsize=11, fontweight="bold")
         words = [ENERGY_WORDS.get(part, part) for part in stack.parts]
         colours = [ENERGY_COLOURS.get(part, OTHER_COLOUR) for part in stack.parts]
         _bars(above, stack.power, words, colours, stack.labels, stack.band, stack.ends)
@@ -182,12 +184,14 @@ def draw_cost(stack: CostStack) -> "Figure":
     with house_style():
         figure = new_figure(9.0, 1.0 + (1.0 + 0.55 * bars) * (1 + bought))
         above, *below = np.atleast_1d(figure.subplots(1 + bought, 1))
-        figure.suptitle(stack.title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+        figure.suptitle(stack.title, x=0.01, ha="left", fontsize=11, fontweight="bold")
         panels: list[tuple[Axes, tuple[str, ...], Floats, Floats | None, tuple[str, ...], str]]
         panels = [(above, stack.parts, stack.hour, stack.band, stack.ends, "an hour of a chip [USD/h]")]
         if bought:
             ends = tuple(f"{price:,.1f} kUSD" if price else "rented" for price in stack.capex.sum(axis=1))
-            panels.append((below[0], stack.bought, stack.capex, None, ends, "price of what a chip takes [kUSD]"))
+            panels.append(
+                (below[0], stack.bought, stack.capex, None, ends, "price of a chip with its share of the rest [kUSD]")
+            )
         for ax, parts, values, band, ends, words in panels:
             names = [COST_WORDS.get(part, part) for part in parts]
             _bars(ax, values, names, [COST_COLOURS.get(part, OTHER_COLOUR) for part in parts], stack.labels, band, ends)
@@ -195,7 +199,10 @@ def draw_cost(stack: CostStack) -> "Figure":
         for bar, marks in sorted(stack.marks.items()):
             for name, price in sorted(marks.items(), key=lambda row: row[1]):
                 above.plot([price, price], [bar - 0.42, bar + 0.42], color="black", linewidth=1.2)
-                above.annotate(name, (price, bar - 0.42), ha="center", va="bottom", fontsize=7)
+                above.annotate(
+                    name, (price, bar - 0.42), xytext=(0, 2), textcoords="offset points", ha="center", va="bottom",
+                    fontsize=7,
+                )  # fmt: skip
         return figure
 
 
@@ -219,10 +226,17 @@ def _bars(
     most = float(reach.max()) or 1.0
     for at, words in enumerate(ends):
         ax.text(reach[at] + 0.012 * most, at, words, va="center", fontsize=8)
-    # room for the longest words behind its bar
-    needed = max(float(end) / most + 0.0135 * len(words) for end, words in zip(reach, ends, strict=True))
-    ax.set_xlim(0, most * max(1.05, needed * 1.02))
+    # room for the words behind each bar, whose letters take so much of the width
+    widths = (min(0.6, _LETTER * len(words) + 0.02) for words in ends)
+    ax.set_xlim(0, max(most * 1.05, *(end / (1.0 - width) for end, width in zip(reach, widths, strict=True))))
     ax.set_yticks(position, labels)
     ax.set_ylim(len(values) - 0.45, -0.65)
     ax.tick_params(axis="y", length=0)
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=5, fontsize=8, handlelength=1.0, columnspacing=1.0)
+    ax.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1.0),
+        ncols=len(names) if len(names) < 7 else 5,
+        fontsize=8,
+        handlelength=1.0,
+        columnspacing=1.0,
+    )

@@ -119,8 +119,8 @@ def cost_table(cost: Cost, what: str, made: str, kept: float | None = None) -> T
 
 
 def dollars(value: float) -> str:
-    """A sum of money with three digits at least."""
-    if 0.0 < abs(value) < 0.01:
+    """A sum of money with three digits."""
+    if 0.0 < abs(value) < 1.0:
         return f"{value:.3g} USD"
     return f"{value:,.2f} USD" if abs(value) < 1e3 else describe(value, "USD")
 
