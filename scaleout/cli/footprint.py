@@ -51,12 +51,11 @@ def write_footprint(files: list[FootprintFile], result: Result | Served, made: s
     """
     for file in files:
         if getattr(result, file.option) is None:
-            chip = result.name.split(" on ")[-1]
             why = {
-                "energy": f"what the chips of {chip} draw is not known; a chip needs energy constants",
-                "cost": "there is no facility to say what things cost",
+                "energy": "what its chips draw is not known; a chip needs energy constants",
+                "cost": "there is no facility that says what things cost",
             }
-            raise SpecError(f"--{file.option}: nothing to draw: {why[file.option]}")
+            raise SpecError(f"--{file.option}: nothing to draw of {result.name}: {why[file.option]}")
         write_figure(file.path, file.kind, partial(_draw, file.option, result, made))
 
 
