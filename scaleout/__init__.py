@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         TopologyError,
         WorkloadError,
     )
+    from scaleout.evaluate.cost import run_of
     from scaleout.io.catalogue import list_names, load, schema
     from scaleout.io.experiments import experiment, serving_experiment
     from scaleout.io.graphs import from_networkx, load_topology, read_topology, write_topology
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         Batch,
         Cache,
         Chip,
+        Facility,
         Failure,
         Fault,
         InferenceEngine,
@@ -79,6 +81,7 @@ _HOMES = {
         "TopologyError",
         "WorkloadError",
     ),
+    "scaleout.evaluate.cost": ("run_of",),
     "scaleout.io.catalogue": ("list_names", "load", "schema"),
     "scaleout.io.experiments": ("experiment", "serving_experiment"),
     "scaleout.io.graphs": ("from_networkx", "load_topology", "read_topology", "write_topology"),
@@ -94,6 +97,7 @@ _HOMES = {
         "Batch",
         "Cache",
         "Chip",
+        "Facility",
         "Failure",
         "Fault",
         "InferenceEngine",
@@ -129,6 +133,7 @@ __all__ = [
     "Chip",
     "CollectiveTable",
     "Comparison",
+    "Facility",
     "Failure",
     "Fault",
     "InferenceEngine",
@@ -173,6 +178,7 @@ __all__ = [
     "read_topology",
     "record",
     "register_schedule",
+    "run_of",
     "scaling_table",
     "schema",
     "serve",

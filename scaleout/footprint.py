@@ -1,9 +1,10 @@
 """What a step or a run draws and costs: parts of results of training and of serving. Frozen."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
+from scaleout.errors import SpecError
 from scaleout.specs.fields import FrozenDict
 
 __all__ = ["Cost", "Energy", "Run", "energy_from"]
@@ -47,6 +48,7 @@ class Energy:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parts", FrozenDict(self.parts))
+        _check(self, "energy", ("warnings",))
 
     @property
     def total(self) -> float:
@@ -96,6 +98,7 @@ class Cost:
     def __post_init__(self) -> None:
         for name in ("capex", "hour"):
             object.__setattr__(self, name, FrozenDict(getattr(self, name)))
+        _check(self, "cost", ("facility",))
 
     @property
     def hour_total(self) -> float:
@@ -138,6 +141,23 @@ class Run:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "error", FrozenDict(self.error))
+
+
+def _check(found: Energy | Cost, what: str, words: tuple[str, ...]) -> None:
+    """Refuse text, or less than nothing, where numbers belong."""
+    for part in fields(found):
+        value = getattr(found, part.name)
+        if part.name in words:
+            continue
+        if isinstance(value, Mapping):
+            rows = {f"{part.name}.{key}": one for key, one in value.items()}
+        elif isinstance(value, tuple):
+            rows = {f"{part.name}.{at}": one for at, one in enumerate(value)}
+        else:
+            rows = {part.name: value}
+        for name, number in rows.items():
+            if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < 1e300:
+                raise SpecError(f"result: {what}.{name}: {number!r:.40} is not a number at least 0")
 
 
 def energy_from(data: Mapping[str, Any] | None) -> Energy | None:

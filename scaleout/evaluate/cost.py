@@ -125,7 +125,7 @@ def cost_assumptions(
 
     groups = groups_of(spec)
     if facility.rent:
-        rents = {group.chip.name: facility.rent.get(group.chip.name, 0.0) * HOUR for group in groups}
+        rents = {group.chip.name: facility.rent_of(group.chip.name) * HOUR for group in groups}
         words = ", ".join(f"{price:.4g} USD an hour of a {name}" for name, price in rents.items())
         return (row("rent", words, "rent"),)
     return (

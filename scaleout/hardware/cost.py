@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import expm1, hypot, log1p
 
-from scaleout.errors import SpecError, near
 from scaleout.specs import Chip, Facility, NodeCosts
 
 __all__ = ["Bill", "Group", "Hour", "Ports", "bill", "hour_of", "recovery"]
@@ -152,13 +151,7 @@ def bill(facility: Facility, groups: Sequence[Group], ports: Ports) -> Bill:
         by_share += follows * beside
         draw += count * (chip.power_limit or chip.power)
         draw += count * (facility.node_power * chip.power if group.node is None else group.node.busy / group.per_node)
-        if facility.rent:
-            if chip.name not in facility.rent:
-                raise SpecError(
-                    f"facility.rent: {facility.name} rents no {chip.name}; {near(chip.name, facility.rent)}, or give "
-                    f"facility.rent.{chip.name}"
-                )
-            rent += count * facility.rent[chip.name]
+        rent += count * facility.rent_of(chip.name)
     if facility.rent:
         return Bill({}, (0.0, 0.0), draw, rent)
     network = scale * (switches * facility.switch_price + ports.ends * facility.optics_price)

@@ -175,6 +175,18 @@ class Facility:
             and (f.name != "rent" or self.rent)
         ]
 
+    def rent_of(self, chip: str) -> float:
+        """What one is rented for [USD/s]; 0 where chips are bought.
+
+        Raises
+        ------
+        SpecError
+            There are rents, and none for this one.
+        """
+        if self.rent and chip not in self.rent:
+            raise SpecError(f"facility.rent: {self.name} rents no {chip}; {near(chip, self.rent)}, or give it a rent")
+        return self.rent.get(chip, 0.0)
+
     def verified(self, *names: str) -> bool:
         """Whether somebody checked these fields."""
         return not any(item.split(".")[0] in names for item in self.unverified)

@@ -143,6 +143,9 @@ def test_energy_and_cost_are_read_back(small: Make, served: Served) -> None:
     whole = replace(served, energy=made_up_energy(served.chips, served.duration, 1e4, course=False))
     assert Served.from_json(whole.to_json()) == whole
     data = json.loads(result.to_json())
+    data["cost"]["hour"]["chips"] = "much"
+    with pytest.raises(SpecError, match=r"cost\.hour\.chips: 'much' is not a number"):
+        Result.from_json(json.dumps(data))
     del data["cost"]["hour"]
     with pytest.raises(SpecError, match="not a scaleout result"):
         Result.from_json(json.dumps(data))
