@@ -3,10 +3,10 @@
 import math
 from collections.abc import Sequence
 
-from scaleout.errors import SpecError
+from scaleout.errors import SpecError, TopologyError
 from scaleout.footprint import Cost, Energy, Run
 from scaleout.hardware.cost import HOUR, YEAR, Bill, Group, Ports, bill, hour_of
-from scaleout.network.inventory import inventory
+from scaleout.network.inventory import Inventory, inventory
 from scaleout.result import Assumption, Result
 from scaleout.specs import Facility, ServingExperiment, TrainingExperiment
 from scaleout.units import describe
@@ -52,7 +52,7 @@ def cost_of(
         chip_hour=hour.total / spec.chips,
         span=whole,
         per_million_tokens=1e6 * whole / tokens if tokens else 0.0,
-        utilisation=1.0 if bought.rent else facility.utilisation,
+        utilisation=1.0 if facility.rent else facility.utilisation,
         error=hour.doubt / hour.total if hour.total else 0.0,
     )
 
@@ -69,8 +69,18 @@ def groups_of(spec: TrainingExperiment | ServingExperiment) -> list[Group]:
 
 
 def _bill(spec: TrainingExperiment | ServingExperiment, facility: Facility) -> Bill:
-    net = inventory(spec.system, spec.chips)
+    net, _ = _parts(spec)
     return bill(facility, groups_of(spec), Ports(net.ends, net.switch_ports, net.rate))
+
+
+def _parts(spec: TrainingExperiment | ServingExperiment) -> tuple[Inventory, bool]:
+    """Of the network, and whether it is all of it: replicas may stand where no tree of these switches joins them."""
+    system = spec.system
+    try:
+        return inventory(system, spec.chips), True
+    except TopologyError:
+        ports = -(-spec.chips // system.chips_per_port)
+        return Inventory(ports, 2 * ports, ports, system.network.bandwidth), False
 
 
 def run_of(result: Result, tokens: float, goodput: float = 1.0) -> Run:
@@ -136,12 +146,14 @@ def cost_assumptions(
             f"{facility.maintenance:.1%} of the price of machines a year, staff {facility.staff:.1%}; "
             f"in paid use {facility.utilisation:.0%} of the time",
             "maintenance",
+            *(["staff"] if facility.staff else []),
         ),
         row("electricity", f"{facility.electricity * 3.6e6:.4g} USD/kWh, PUE {facility.pue:g}", "electricity", "pue"),
         row("building", f"{facility.building:.4g} USD a watt that machines may draw", "building"),
         *_chips(facility, groups),
         *_nodes(spec, facility, groups),
         *_network(spec, facility),
+        row("error", ", ".join(f"{name} {share:.0%}" for name, share in facility.doubt.items()), "doubt"),
         *(
             []
             if energy is not None
@@ -188,13 +200,25 @@ def _nodes(
 
 def _network(spec: TrainingExperiment | ServingExperiment, facility: Facility) -> list[Assumption]:
     """Prices of cables and switches, where there are some."""
-    net = inventory(spec.system, spec.chips)
+    net, whole = _parts(spec)
     if not net.cables:
         return []
-    scale, names = net.rate / facility.port_rate, ("switch_price", "optics_price")
+    scale, prices, powers = (
+        net.rate / facility.port_rate,
+        ("switch_price", "optics_price"),
+        ("switch_power", "optics_power"),
+    )
     cable, port = 2 * scale * facility.optics_price, scale * facility.switch_price / facility.switch_ports
     words = f"{net.cables:,} cables at {cable:,.4g} USD, {net.switch_ports:,} ports of switches at {port:,.4g} USD"
-    source = facility.source(*names)
-    if scale != 1.0:
-        source += f"; prices in proportion to the rate, {describe(net.rate, 'byte/s')} a port"
-    return [Assumption(f"{spec.system.name}: network", words, source, facility.verified(*names) and scale == 1.0)]
+    if not whole:
+        words += "; those of nodes alone, as no such network joins so many"
+    draw = (
+        f"{describe(scale * facility.switch_power, 'W')} a switch of {facility.switch_ports} ports, "
+        f"{describe(scale * facility.optics_power, 'W')} a module"
+    )
+    name = f"{spec.system.name}: network"
+    other = "" if scale == 1.0 else f"; in proportion to the rate, {describe(net.rate, 'byte/s')} a port"
+    return [
+        Assumption(title, text, facility.source(*names) + other, facility.verified(*names) and scale == 1.0 and whole)
+        for title, text, names in ((name, words, prices), (f"{name}, power", draw, powers))
+    ]

@@ -174,7 +174,7 @@ def hour_of(facility: Facility, bill: Bill, power: float, doubt: float) -> Hour:
     doubt
         How far it may be off [1].
     """
-    if bill.rent:
+    if facility.rent:
         rent = bill.rent * HOUR
         return Hour({"rent": rent}, facility.doubt["price"] * rent)
     # what is paid while chips wait for work is borne by the hours in which they have some

@@ -105,6 +105,18 @@ def test_every_chip_of_every_replica_is_paid_once() -> None:
     assert sum(group.count for group in groups_of(spec)) == spec.chips
 
 
+def test_replicas_that_no_network_joins_have_ports_still() -> None:
+    few, many = (
+        serving_experiment("llama3-70b-poisson", (*FEW, f"pools.0.replicas={count}", "system.network.tiers=2"))
+        for count in (4, 4096)
+    )
+    for spec, all_of_it in ((few, True), (many, False)):
+        cost = cost_of(spec, 1.0, 1.0, None)
+        assert cost is not None and cost.capex["network"] > 0
+        (row,) = [row for row in cost_assumptions(spec) if row.name.endswith(": network")]
+        assert ("no such network" in row.value) is not all_of_it
+
+
 def test_a_whole_training_takes_its_tokens_time() -> None:
     """Meta's model card of Llama 3.1 gives 30.84 million hours of H100 for 405B; 15.6 T tokens are in its paper."""
     result = simulate(experiment("llama-3.1-405b-16k"), evaluator="analytic")
