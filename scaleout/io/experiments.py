@@ -141,9 +141,26 @@ def _experiment(wanted: str, source: str | Path | Mapping[str, Any], settings: t
         except SpecError as error:
             raise SpecError(f"{where}: {error}") from None
     try:
-        return validate(wanted, data, where)
+        spec: TrainingExperiment | ServingExperiment = validate(wanted, data, where)
+        _check_rents(spec, where)
+        return spec
     except PlanError as error:
         raise PlanError("\n".join(f"{where}: {line}" for line in str(error).splitlines())) from None
+
+
+def _check_rents(spec: TrainingExperiment | ServingExperiment, where: str) -> None:
+    """Refuse chips that the facility does not rent, before anything is simulated in it."""
+    if spec.facility is None:
+        return
+    rows = spec.pools if isinstance(spec, ServingExperiment) else spec.others
+    chips = [row.chip.name for row in rows if row.chip is not None]
+    if isinstance(spec, TrainingExperiment) or len(chips) < len(rows):
+        chips.insert(0, spec.system.chip.name)
+    for chip in chips:
+        try:
+            spec.facility.rent_of(chip)
+        except SpecError as error:
+            raise SpecError(f"{where}: {error}") from None
 
 
 def _assign(data: dict[str, Any], setting: str, beside: Path | None) -> None:

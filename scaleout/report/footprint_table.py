@@ -139,19 +139,24 @@ def run_table(run: Run) -> Table:
     """A whole training: time, energy, cost."""
     table = _grid("", "", "")
     band = run.error
-    lost = f", {run.goodput:.0%} of the time in steps that count" if run.goodput < 1.0 else ""
+    lost = f", goodput {run.goodput:.0%}" if run.goodput < 1.0 else ""
     rows: Mapping[str, tuple[str, str]] = {
         "tokens": (count_words(run.tokens), f"{run.steps:,.0f} steps{lost}"),
-        "time": (f"[bold]{run.time / 86_400:,.3g} days[/]", f"+- {band['time']:.0%}"),
+        "time": (f"[bold]{_short(run.time / 86_400)} days[/]", f"+- {band['time']:.0%}"),
         "chip hours": (count_words(run.chip_hours), ""),
     }
     if run.energy is not None:
-        rows = {**rows, "energy": (f"[bold]{run.energy / 3.6e9:,.4g} MWh[/]", f"+- {band['energy']:.0%}")}
+        rows = {**rows, "energy": (f"[bold]{_short(run.energy / 3.6e9)} MWh[/]", f"+- {band['energy']:.0%}")}
     if run.cost is not None:
         rows = {**rows, "cost": (f"[bold]{describe(run.cost, 'USD')}[/]", f"+- {band['cost']:.0%}")}
     for name, (value, beside) in rows.items():
         table.add_row(f"[dim]{name}[/]", value, beside)
     return table
+
+
+def _short(value: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{value:,.0f}" if value >= 1e3 else f"{value:.3g}"
 
 
 def footprint_rows(energy: Energy | None, cost: Cost | None) -> dict[str, tuple[float, str]]:

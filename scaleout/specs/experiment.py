@@ -226,9 +226,6 @@ class TrainingExperiment:
                     f"among the {self.chips} chips; accepted from {end} on, each rank once"
                 )
             end = other.first + other.count
-        for chip in (self.system.chip, *(other.chip for other in self.others)):
-            if self.facility is not None:
-                self.facility.rent_of(chip.name)
         if len(self.faults) > MOST_FAULTS:
             raise SpecError(f"faults: {len(self.faults)} are more than the {MOST_FAULTS} that a step may have")
         for number, fault in enumerate(self.faults):

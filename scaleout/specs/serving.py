@@ -287,9 +287,6 @@ class ServingExperiment:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        for pool in self.pools:
-            if self.facility is not None:
-                self.facility.rent_of((pool.chip or self.system.chip).name)
         mistakes = []
         if not self.pools:
             mistakes.append("pools: none; expected at least one, such as {replicas: 1, tp: 4}")
