@@ -68,7 +68,8 @@ def test_tables_show_power_energy_of_a_token_and_cost(small: Make) -> None:
 
 
 def test_nothing_is_shown_of_what_is_not_known(small: Make) -> None:
-    shown = text(result_tables(simulate(replace(small(), facility=None), evaluator="analytic"), 1.0, None))
+    result = replace(simulate(replace(small(), facility=None), evaluator="analytic"), energy=None)
+    shown = text(result_tables(result, 1.0, None))
     assert "Energy of" not in shown and "USD" not in shown
 
 
