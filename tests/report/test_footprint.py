@@ -70,7 +70,7 @@ def test_tables_show_power_energy_of_a_token_and_cost(small: Make) -> None:
 def test_nothing_is_shown_of_what_is_not_known(small: Make) -> None:
     result = replace(simulate(replace(small(), facility=None), evaluator="analytic"), energy=None)
     shown = text(result_tables(result, 1.0, None))
-    assert "Energy of" not in shown and "USD" not in shown
+    assert "Energy of" not in shown and "Cost (" not in shown
 
 
 def test_a_comparison_shows_energy_and_cost_side_by_side(small: Make) -> None:
