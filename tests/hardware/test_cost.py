@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaleout.errors import SpecError
@@ -18,12 +18,14 @@ H100: Chip = replace(load("chip", "h100-sxm-80gb"), price=25e3, price_source="ma
 NODE = NodeCosts(idle=1e3, busy=4.6e3, price=110e3, source="310 kUSD with its chips")
 
 
+@settings(max_examples=30)
 @given(rate=st.floats(0.001, 0.6), years=st.integers(1, 30))
 def test_payments_are_worth_the_price_today(rate: float, years: int) -> None:
     paid = recovery(rate, years * YEAR)
     assert sum(paid / (1 + rate) ** year for year in range(1, years + 1)) == pytest.approx(1, rel=1e-9)
 
 
+@settings(max_examples=30)
 @given(years=st.floats(0.5, 40))
 def test_without_interest_a_price_is_divided_by_the_life(years: float) -> None:
     assert recovery(0.0, years * YEAR) == pytest.approx(1 / years, rel=1e-12)
@@ -91,6 +93,7 @@ def test_the_default_is_near_the_sheet_and_between_what_is_asked_as_rent() -> No
     assert 1.78 < an_hour < 4.9
 
 
+@settings(max_examples=15)
 @given(many=st.integers(1, 10_000), scale=st.integers(2, 9))
 def test_so_many_times_the_machines_cost_so_many_times(many: int, scale: int) -> None:
     bills = [bill(DEFAULT, [Group(H100, many * k, 8, NODE)], Ports(many * k, 2 * many * k, 50e9)) for k in (1, scale)]
