@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         TopologyError,
         WorkloadError,
     )
+    from scaleout.evaluate.cost import run_of
     from scaleout.infer import run_net
     from scaleout.inferred import NetResult
     from scaleout.io.catalogue import list_names, load, schema
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
         Batch,
         Cache,
         Chip,
+        Facility,
         Failure,
         Fault,
         InferenceEngine,
@@ -88,6 +90,7 @@ _HOMES = {
         "TopologyError",
         "WorkloadError",
     ),
+    "scaleout.evaluate.cost": ("run_of",),
     "scaleout.infer": ("run_net",),
     "scaleout.inferred": ("NetResult",),
     "scaleout.io.catalogue": ("list_names", "load", "schema"),
@@ -105,6 +108,7 @@ _HOMES = {
         "Batch",
         "Cache",
         "Chip",
+        "Facility",
         "Failure",
         "Fault",
         "InferenceEngine",
@@ -143,6 +147,7 @@ __all__ = [
     "ChipReport",
     "CollectiveTable",
     "Comparison",
+    "Facility",
     "Failure",
     "Fault",
     "InferenceEngine",
@@ -193,6 +198,7 @@ __all__ = [
     "record",
     "register_schedule",
     "run_net",
+    "run_of",
     "scaling_table",
     "schema",
     "serve",

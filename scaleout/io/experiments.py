@@ -162,9 +162,27 @@ def _experiment(wanted: str, source: str | Path | Mapping[str, Any], settings: t
         except SpecError as error:
             raise SpecError(f"{where}: {error}") from None
     try:
-        return validate(wanted, data, where)
+        spec = validate(wanted, data, where)
+        if isinstance(spec, TrainingExperiment | ServingExperiment):
+            _check_rents(spec, where)
+        return spec
     except PlanError as error:
         raise PlanError("\n".join(f"{where}: {line}" for line in str(error).splitlines())) from None
+
+
+def _check_rents(spec: TrainingExperiment | ServingExperiment, where: str) -> None:
+    """Refuse chips that the facility does not rent, before anything is simulated in it."""
+    if spec.facility is None:
+        return
+    rows = spec.pools if isinstance(spec, ServingExperiment) else spec.others
+    chips = [row.chip.name for row in rows if row.chip is not None]
+    if isinstance(spec, TrainingExperiment) or len(chips) < len(rows):
+        chips.insert(0, spec.system.chip.name)
+    for chip in chips:
+        try:
+            spec.facility.rent_of(chip)
+        except SpecError as error:
+            raise SpecError(f"{where}: {error}") from None
 
 
 def assign(data: dict[str, Any], setting: str, beside: Path | None) -> None:
@@ -189,6 +207,11 @@ def assign(data: dict[str, Any], setting: str, beside: Path | None) -> None:
         if not isinstance(node, dict | list):
             raise SpecError(f"--set {key}: {'.'.join(path[: depth + 1])} is a value, it has no key {path[depth + 1]!r}")
     node[_place(node, path[-1], f"--set {key}", ".".join(path[:-1]))] = value
+    if path[0] == "facility" and len(path) > 1 and path[1] not in ("name", "sources", "unverified"):
+        # what the file says of its source is no longer true
+        place = data["facility"]
+        place["sources"] = {**(place.get("sources") or {}), path[1]: "--set"}
+        place["unverified"] = [*(place.get("unverified") or ()), path[1]]
 
 
 def _place(node: Any, step: str, where: str, of: str) -> Any:
