@@ -46,7 +46,7 @@ def serving_assumptions(spec: ServingExperiment, rooms: Sequence[Room]) -> tuple
         )
         rows += [
             _row(f"{chip.name}: not measured", words, "docs/steps.md", False)
-            for words in stand_ins(model, chip, spec.precision)
+            for words in stand_ins(model, chip, spec.precision, spec.cache.dtype)
         ]
     members = max((str(pool.tp) for pool in spec.pools), key=int)
     own = max(engine.one_shot.get(members, 0.0), engine.two_shot.get(members, 0.0))

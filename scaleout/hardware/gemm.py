@@ -13,11 +13,11 @@ import numpy as np
 from scaleout.arrays import Floats
 from scaleout.compiled import compilable
 from scaleout.errors import SpecError, near
-from scaleout.hardware.formats import format_of
+from scaleout.hardware.formats import SAME_UNITS, format_of
 from scaleout.specs import Chip, GemmConstants
 
 __all__ = [
-    "SAME_UNITS", "Menu", "gemm_beside", "gemm_constants", "gemm_seconds", "gemm_vector", "joined", "menu",
+    "Menu", "gemm_beside", "gemm_constants", "gemm_seconds", "gemm_vector", "joined", "menu",
     "quantise_seconds", "quantise_vector",
 ]  # fmt: skip
 
@@ -32,9 +32,6 @@ _WIDE = 1 / 128 + 1 / 256
 _HELD_TAIL = 0.61
 """Share of a wave by which blocks that find no free core lengthen a kernel [1]: one of 132 blocks on an H100
 falls from 80 to 47 % of peak beside an all-gather of 24 (forums.developer.nvidia.com, 337991)."""
-
-SAME_UNITS = {"fp16": "bf16", "bf16": "fp16", "fp8_current": "fp8", "mxfp8": "fp8_block"}
-"""Dtypes that share units and scaling inside the product."""
 
 
 def gemm_constants(chip: Chip, dtype: str) -> GemmConstants:
@@ -68,13 +65,13 @@ def gemm_vector(chip: Chip, dtype: str, *, sustained: bool = False, warm: bool =
         The chip has no rate or no constants for the dtype.
     """
     c, shape = gemm_constants(chip, dtype), format_of(dtype)
-    rate = chip.flops(shape.rate) * c.compute_efficiency / chip.cores
+    rate = chip.flops(shape.rate) * c.compute_efficiency / c.work / chip.cores
     vector = 0.0 if c.vector_efficiency is None else chip.flops("fp32") * c.vector_efficiency
     head = [
         chip.cores, chip.hbm_bandwidth * c.hbm_efficiency, shape.left, shape.right, c.norm, c.launch, c.tile_overhead,
         c.split_overhead, 8.0 * c.split_traffic / chip.hbm_bandwidth, c.wave_tail, c.idle_cores, vector,
         c.vector_launch, c.l2_resident if warm else 0.0, len(c.tiles), len(c.splits),
-        chip.sustained.get(shape.rate, 0.0) if sustained else 0.0, 1.0, 1.0,
+        chip.sustained.get(shape.rate, 0.0) / c.work if sustained else 0.0, 1.0, 1.0,
     ]  # fmt: skip
     menu = []
     for rows, columns in c.sides():

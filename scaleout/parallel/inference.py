@@ -14,14 +14,13 @@ from scaleout.arrays import Floats
 from scaleout.collectives.moe import ByKernel, Exchange
 from scaleout.engine.program import Message
 from scaleout.errors import PlanError, SpecError, near
-from scaleout.hardware.formats import format_of
+from scaleout.hardware.formats import SAME_UNITS, format_of
 from scaleout.hardware.gemm import gemm_constants
 from scaleout.hardware.moe import Loads, experts_seconds
 from scaleout.models import LayerKind, layer_kinds
 from scaleout.parallel.inference_kernels import (
     LATENT_SHARE,
     UNMEASURED_CAST,
-    WEIGHT_ONLY,
     Cost,
     Kernels,
     able,
@@ -273,20 +272,34 @@ def _chances(model: Model, pool: Pool, routing: Routing) -> Floats:
 
 def _expert_chip(chip: Chip, precision: str) -> tuple[str, Chip]:
     """Dtype of experts, and the chip with constants of their kernels, those of plain products where it has none."""
-    dtype = {"w8a16": "bf16", "w4a16": "bf16"}.get(precision, precision)
+    dtype = precision.partition("/")[0]
     chip = able(chip, dtype)
     constants = gemm_constants(chip, dtype)
+    if constants.grouped is None and format_of(dtype).weight_only and "bf16" in chip.gemm:
+        # kernels of 16 bits, which widen their weights inside the product
+        constants = replace(constants, grouped=chip.gemm["bf16"].grouped)
     if constants.grouped is not None:
-        return dtype, chip
+        return dtype, replace(chip, gemm={**chip.gemm, dtype: constants})
     return dtype, replace(chip, gemm={**chip.gemm, dtype: replace(constants, grouped=_UNMEASURED)})
 
 
-def stand_ins(model: Model, chip: Chip, precision: str) -> tuple[str, ...]:
-    """What of a model's kernels nobody measured on a chip, and what takes its place, in words."""
-    found, linear = [], WEIGHT_ONLY.get(precision, precision)
+def stand_ins(model: Model, chip: Chip, precision: str, cache: str = "bf16") -> tuple[str, ...]:
+    """What of a model's kernels nobody measured on a chip, and what takes its place, in words.
+
+    Parameters
+    ----------
+    cache
+        Dtype of the cached keys and values.
+    """
+    found, linear = [], precision.partition("/")[0]
+    shape, kin = format_of(linear), SAME_UNITS.get(linear, linear)
+    widened = f", {shape.dequantise:.0%} more arithmetic to widen weights" if shape.dequantise else ""
+    if linear not in chip.gemm and kin in chip.gemm and kin != linear and (shape.dequantise or kin == "sq"):
+        own = "" if format_of(kin).dequantise else widened
+        found.append(f"products in {precision}: as those in {kin}, at the bytes of the format{own}")
     if not measured(chip, linear):
-        words = f"products in {precision}: as those in bf16, at the rate and bytes of the format"
-        if format_of(linear).cast:
+        words = f"products in {precision}: as those in bf16, at the rate and bytes of the format{widened}"
+        if shape.cast:
             cast = UNMEASURED_CAST
             words += f", casts at {cast.hbm_efficiency:.0%} of HBM's rate and {cast.launch * 1e6:.0f} us"
         found.append(words)
@@ -297,6 +310,8 @@ def stand_ins(model: Model, chip: Chip, precision: str) -> tuple[str, ...]:
                 f"fused experts in {dtype}: {_UNMEASURED.work:g} of the arithmetic of plain products and "
                 f"{_UNMEASURED.launch * 1e6:.0f} us, the mean of those measured on H100"
             )
+    if cache not in ("bf16", "fp16") and not any(cache in kernel.decode for kernel in chip.attention.values()):
+        found.append(f"attention to a cache in {cache}: as that to one in 16 bits, at the bytes of the format")
     if model.latent is not None:
         found.append(f"attention to compressed keys: {LATENT_SHARE:.0%} of the dense rate, FlashMLA's on an H800")
     return tuple(found)

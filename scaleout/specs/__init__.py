@@ -9,7 +9,7 @@ from scaleout.specs.experiment import MODULES, Offload, Others, Routing, Slow, T
 from scaleout.specs.facility import Facility, NodeCosts
 from scaleout.specs.faults import Fault
 from scaleout.specs.fields import FrozenDict
-from scaleout.specs.gemm import GemmConstants, GroupedConstants, QuantiseConstants
+from scaleout.specs.gemm import GemmConstants, GroupedConstants, QuantiseConstants, SparseConstants
 from scaleout.specs.inference import POLICIES, InferenceEngine, Policy
 from scaleout.specs.layout import Batch, Layout
 from scaleout.specs.model import Experts, Latent, LinearAttention, Model
@@ -72,6 +72,7 @@ __all__ = [
     "ServingExperiment",
     "Slo",
     "Slow",
+    "SparseConstants",
     "Speculation",
     "Stack",
     "System",

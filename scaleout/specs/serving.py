@@ -113,7 +113,7 @@ class Cache:
     Parameters
     ----------
     dtype
-        Of keys and values.
+        Of keys and values; int8 and int4 with scales for each 128 of them.
     prefix
         Blocks of prompts are kept and found again by other requests.
     host
@@ -125,7 +125,7 @@ class Cache:
         before has arrived; as many as layers is layer by layer. 1: all after the prompt.
     """
 
-    dtype: Literal["bf16", "fp16", "fp8"] = "bf16"
+    dtype: Literal["bf16", "fp16", "fp8", "int8", "int4"] = "bf16"
     prefix: bool = False
     host: Bytes = 0.0
     blocks: Count | None = None
@@ -247,7 +247,11 @@ class ServingExperiment:
     pools
         Its replicas, on chips one after the other.
     precision
-        Of the linear layers; "w8a16" and "w4a16" keep weights in 8 and 4 bits and compute in 16.
+        Of the linear layers. "w8a16" (int8), "fp8_wo", "w4a16" (int4 in groups of 128, "_g64" and "_g32" of fewer),
+        "mxfp4_wo" and "nvfp4_wo" keep weights in 8 and 4 bits and compute in 16; "w4a8" and "w4a8_int8" keep them in
+        4 and compute in 8.
+    sparsity
+        "2:4": of four weights that follow each other in the linear layers two are zero, and are not kept.
     requests
         What comes.
     slo
@@ -270,8 +274,10 @@ class ServingExperiment:
     engine: InferenceEngine
     pools: tuple[Pool, ...] = (Pool(),)
     precision: Literal[
-        "bf16", "fp16", "fp8", "fp8_current", "fp8_block", "mxfp8", "nvfp4", "w8a16", "w4a16"
+        "bf16", "fp16", "fp8", "fp8_current", "fp8_block", "int8", "mxfp8", "mxfp4", "nvfp4", "w8a16", "fp8_wo",
+        "w4a16", "w4a16_g64", "w4a16_g32", "mxfp4_wo", "nvfp4_wo", "w4a8", "w4a8_int8",
     ] = "bf16"  # fmt: skip
+    sparsity: Literal["none", "2:4"] = "none"
     requests: Requests
     scheduler: Scheduler = field(default_factory=Scheduler)
     cache: Cache = field(default_factory=Cache)
@@ -344,6 +350,11 @@ class ServingExperiment:
     def chips(self) -> int:
         """Chips of all pools [1]."""
         return sum(pool.chips for pool in self.pools)
+
+    @property
+    def products(self) -> str:
+        """Format of the products of linear layers: the precision, and whether weights are pruned."""
+        return self.precision if self.sparsity == "none" else f"{self.precision}/{self.sparsity}"
 
     @property
     def policy(self) -> Policy:
