@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from scaleout.capacity import Capacity, capacity
     from scaleout.collective import CollectiveTable, collective_table
     from scaleout.comparison import Comparison, compare
+    from scaleout.compression import compress
     from scaleout.errors import (
         MeasurementError,
         PlanError,
@@ -71,6 +72,7 @@ _HOMES = {
     "scaleout.capacity": ("Capacity", "capacity"),
     "scaleout.collective": ("CollectiveTable", "collective_table"),
     "scaleout.comparison": ("Comparison", "compare"),
+    "scaleout.compression": ("compress",),
     "scaleout.errors": (
         "MeasurementError",
         "PlanError",
@@ -163,6 +165,7 @@ __all__ = [
     "capacity",
     "collective_table",
     "compare",
+    "compress",
     "design_space",
     "experiment",
     "from_networkx",

@@ -17,6 +17,7 @@ from scaleout.serving.request import STATES
 from scaleout.serving.room import Room
 from scaleout.serving.steps import PoolSteps
 from scaleout.specs import ServingExperiment, Slo
+from scaleout.specs.compress import notes
 from scaleout.units import describe
 
 __all__ = ["summarise"]
@@ -121,7 +122,7 @@ def summarise(
         course=course_of(
             log, experiment.pools, [one.blocks * pool.dp for one, pool in zip(rooms, experiment.pools, strict=True)]
         ),
-        warnings=_warnings(experiment, columns, counts, short, weight),
+        warnings=(*notes(experiment.compressed), *_warnings(experiment, columns, counts, short, weight)),
         assumptions=serving_assumptions(experiment, rooms),
     )
 
@@ -242,5 +243,6 @@ def _words(spec: ServingExperiment) -> dict[str, object]:
         "trace": spec.requests.trace.rsplit("/", 1)[-1] if spec.requests.trace else None,
         "router": spec.router.policy,
         "slo": {"ttft": spec.slo.ttft, "tpot": spec.slo.tpot, "latency": spec.slo.latency, "share": spec.slo.share},
+        "compressed": list(spec.compressed),
         "settings": list(spec.settings),
     }  # fmt: skip

@@ -90,7 +90,8 @@ OPERANDS = {
     ("int8", "bf16"): "w8a16", ("fp8", "bf16"): "fp8_wo", ("mxfp4", "bf16"): "mxfp4_wo", ("nvfp4", "bf16"): "nvfp4_wo",
     ("int4", "bf16"): "w4a16", ("int4/128", "bf16"): "w4a16", ("int4/64", "bf16"): "w4a16_g64",
     ("int4/32", "bf16"): "w4a16_g32",
-    ("int4", "fp8"): "w4a8", ("int4/128", "fp8"): "w4a8", ("int4", "int8"): "w4a8_int8", ("int4/128", "int8"): "w4a8_int8",
+    ("int4", "fp8"): "w4a8", ("int4/128", "fp8"): "w4a8",
+    ("int4", "int8"): "w4a8_int8", ("int4/128", "int8"): "w4a8_int8",
 }  # fmt: skip
 """Precision of a pair of weights and activations; int4 with the weights that share a scale."""
 

@@ -101,6 +101,13 @@ class Layers:
         before = self.kernels.add_norm(tokens * s.hidden)
         return before.plus(self.kernels.passes(4.0 * tokens * s.hidden)) if s.post_norms else before
 
+    def _linear(self, s: Shard, m: float, n: float, k: float, fused_cast: bool = True) -> Cost:
+        """A linear layer: one product, or two through the inner width of the model's matrices."""
+        if not s.inner_rank:
+            return self.kernels.linear(m, n, k, fused_cast)
+        first = self.kernels.linear(m, s.inner_rank, k, fused_cast)
+        return first.plus(self.kernels.linear(m, n, s.inner_rank, fused_cast=False))
+
     # --- attention ---------------------------------------------------------------------------
 
     def around(self, kind: LayerKind, tokens: int) -> Cost:
@@ -118,14 +125,14 @@ class Layers:
             cost = cost.plus(k.plain(t, each, s.key_rank)._replace(kernels=2))
             cost = cost.plus(k.rope_cache(t, (s.heads + 1.0) * s.rope, s.key_rank + s.rope))
         else:
-            cost = cost.plus(k.linear(t, s.inner, s.hidden))
+            cost = cost.plus(self._linear(s, t, s.inner, s.hidden))
             if s.query_norm:
                 cost = cost.plus(k.passes(4.0 * t * (s.query + s.key), 2))
             if not (s.rotary and k.prepared):
                 cost = cost.plus(k.rope_cache(t, (s.query + s.key) * s.rotary, s.key + s.value))
         if s.output_gate:
             cost = cost.plus(k.passes(6.0 * t * s.attended))
-        return cost.plus(k.linear(t, s.hidden, s.attended, fused_cast=False))
+        return cost.plus(self._linear(s, t, s.hidden, s.attended, fused_cast=False))
 
     def prefill(self, kind: LayerKind, prompts: int, new: int, scores: int) -> Cost:
         """Attention of new tokens of prompts."""
@@ -165,7 +172,9 @@ class Layers:
         for ffn in (s.ffn, s.shared_ffn):
             if ffn:
                 cost = cost.plus(
-                    k.linear(t, s.gates * ffn, s.hidden), k.activation(t * ffn, s.gates), k.linear(t, s.hidden, ffn)
+                    self._linear(s, t, s.gates * ffn, s.hidden),
+                    k.activation(t * ffn, s.gates),
+                    self._linear(s, t, s.hidden, ffn),
                 )
         if s.router:
             # scores, choice; with shared experts a sum

@@ -246,7 +246,7 @@ def _pruned(chip: Chip, dense: str, constants: GemmConstants) -> GemmConstants:
         known = sorted(name for name, c in chip.gemm.items() if c.sparse is not None)
         raise SpecError(
             f"sparsity: {SPARSE} on {chip.name} in {dense}: no gain was measured there, so none is claimed; "
-            + (f"accepted: {', '.join(known)}" if known else f"give the chip one as gemm.{dense}.sparse, or leave it out")
+            + (f"accepted: {', '.join(known)}" if known else f"give the chip one as gemm.{dense}.sparse")
         )
     return replace(constants, work=constants.work / sparse.gain)
 

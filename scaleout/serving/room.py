@@ -90,7 +90,7 @@ def weight_bytes(experiment: ServingExperiment, pool: Pool) -> float:
 def _layer(experiment: ServingExperiment, pool: Pool, kind: LayerKind, width: float) -> float:
     s = serving_shard(experiment.model, kind, pool)
     # routers and norms stay in 16 bits
-    wide = s.hidden * s.router + 2.0 * s.hidden
+    wide = (s.hidden * s.router + 2.0 * s.hidden) / experiment.model.shared_layers
     return (s.layer - wide + s.expert_layer) * width + wide * _WIDTH
 
 
@@ -122,7 +122,7 @@ def _activations(experiment: ServingExperiment, pool: Pool) -> float:
     most = 0.0
     for kind in kinds:
         s = serving_shard(model, kind, pool)
-        inner = max(s.inner + s.attended, (s.gates + 1.0) * max(s.ffn, s.shared_ffn))
+        inner = s.inner_rank + max(s.inner + s.attended, (s.gates + 1.0) * max(s.ffn, s.shared_ffn))
         if s.router:
             copies = s.top_k * tokens * pool.dp / max(1, pool.ep)
             inner += copies / tokens * (s.hidden + (s.gates + 1.0) * s.expert_ffn)

@@ -16,6 +16,8 @@ from scaleout.units import Bytes, Count, Fraction, Number, Positive, Seconds
 
 __all__ = ["Cache", "Failure", "Pool", "Router", "Scheduler", "ServingExperiment", "Slo", "Speculation"]
 
+_PRUNED = ("bf16", "fp16", "fp8", "int8")
+"""Precisions whose weights may be pruned 2:4."""
 Index = Annotated[int, Number(low=0, high=LARGEST_MACHINE, above=False, integer=True)]
 
 
@@ -315,6 +317,13 @@ class ServingExperiment:
                 mistakes.append(
                     f"failures.{number}.replica: {failure.replica} is not one of the {replicas} (0 to {replicas - 1})"
                 )
+        if self.sparsity != "none" and (self.model.experts is not None or self.model.latent is not None):
+            mistakes.append(f"sparsity: {self.sparsity} of experts or compressed keys was not measured; accepted: none")
+        if self.sparsity != "none" and self.precision not in _PRUNED:
+            mistakes.append(
+                f"sparsity: {self.sparsity} at precision {self.precision} was not measured; accepted at "
+                f"{', '.join(_PRUNED)}"
+            )
         if mistakes:
             raise PlanError("\n".join(mistakes))
 
@@ -335,6 +344,11 @@ class ServingExperiment:
             found.append(f"tp: {pool.tp} does not divide the feed-forward width {model.ffn} of {model.name}")
         if pool.pp > model.layers:
             found.append(f"pp: {pool.pp} stages, but {model.name} has {model.layers} layers")
+        if model.shared_layers > 1 and model.layers % (pool.pp * model.shared_layers):
+            found.append(
+                f"pp: {pool.pp} stages cut {model.layers} layers of {model.name} apart that share weights by "
+                f"{model.shared_layers}"
+            )
         experts = model.experts
         if experts is None and (pool.ep > 1 or pool.dp > 1):
             found.append(
