@@ -7,7 +7,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from scaleout.errors import PlanError, SpecError, near
 from scaleout.hardware.formats import OPERANDS, RECIPES, SPARSE, format_of
@@ -18,7 +18,7 @@ from scaleout.specs.compress import BUNDLES, STRUCTURE, Transform, transforms
 
 __all__ = ["Numbers", "compress", "numbers"]
 
-_Spec = TypeVar("_Spec", Model, TrainingExperiment, ServingExperiment)
+_Spec = TypeVar("_Spec", bound=Model | TrainingExperiment | ServingExperiment)
 _TRAINED = ("bf16", "fp16", *RECIPES)
 """Precisions of training."""
 _BITS = {"int8": 8.0, "fp8": 8.0, "onebit": 1.0}
@@ -67,9 +67,18 @@ def compress(spec: _Spec, *texts: str) -> _Spec:
         for one in made:
             if one.stage != STRUCTURE:
                 raise SpecError(f"{one}: a model has a shape alone; give an experiment")
-        return reshape(spec, made)
+        return cast(_Spec, reshape(spec, made))
     if not isinstance(spec, TrainingExperiment | ServingExperiment):
         raise SpecError(f"{spec!r:.60} is neither a model nor an experiment")
+    names = tuple(str(one) for one in made)
+    try:
+        return cast(_Spec, replace(spec, compressed=(*spec.compressed, *names), **_changes(spec, made)))
+    except PlanError as error:
+        raise PlanError(f"after {', '.join(names)}: {error}") from None
+
+
+def _changes(spec: TrainingExperiment | ServingExperiment, made: Sequence[Transform]) -> dict[str, Any]:
+    """Fields of an experiment after transforms."""
     reduced = 4.0
     if isinstance(spec, TrainingExperiment):
         reduced = format_of(spec.reduction or spec.gradients).left
@@ -79,12 +88,8 @@ def compress(spec: _Spec, *texts: str) -> _Spec:
         if (value := getattr(found, name)) is not None:
             changes[name] = value
     if isinstance(spec, ServingExperiment) and found.cache is not None:
-        changes["cache"] = replace(spec.cache, **{"dtype": found.cache})
-    record = (*spec.compressed, *map(str, made))
-    try:
-        return replace(spec, compressed=record, **changes)
-    except PlanError as error:
-        raise PlanError(f"after {', '.join(map(str, made))}: {error}") from None
+        changes["cache"] = replace(spec.cache, dtype=found.cache)  # type: ignore[arg-type]
+    return changes
 
 
 def numbers(made: Sequence[Transform], kind: str, precision: str, reduced: float = 4.0) -> Numbers:

@@ -38,6 +38,8 @@ _UNMEASURED = GroupedConstants(
     work=1.4, traffic=1.0, launch=20e-6, source="mean of those measured on H100, where the chip has none in this dtype"
 )
 ALL_GATHER = "all_gather"
+_ALIKE = ("bf16", "fp16", "fp8_current", "mxfp8")
+"""Formats whose products are those of another, on the same units."""
 
 
 def serving_shard(model: Model, kind: LayerKind, pool: Pool) -> Shard:
@@ -304,7 +306,7 @@ def stand_ins(model: Model, chip: Chip, precision: str, cache: str = "bf16") -> 
     found, linear = [], precision.partition("/")[0]
     shape, kin = format_of(linear), SAME_UNITS.get(linear, linear)
     widened = f", {shape.dequantise:.0%} more arithmetic to widen weights" if shape.dequantise else ""
-    if linear not in chip.gemm and kin in chip.gemm and kin != linear and (shape.dequantise or kin == "sq"):
+    if linear not in (*chip.gemm, *_ALIKE) and kin in chip.gemm:
         own = "" if format_of(kin).dequantise else widened
         found.append(f"products in {precision}: as those in {kin}, at the bytes of the format{own}")
     if not measured(chip, linear):
