@@ -369,4 +369,9 @@ def schema(kind: str) -> dict[str, Any]:
                 props[key] = {"anyOf": [{"type": "string", "description": f"name of a {of}"}, props[key]]}
                 if key in DEFAULTS:
                     node["required"] = [name for name in node.get("required", []) if name != key]
+    if kind in ("training", "serving"):
+        built["properties"]["compress"] = {
+            "description": "transforms of model and precision, such as [w4a16, drop_layers=0.25]",
+            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+        }
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **built}

@@ -14,7 +14,7 @@ from scaleout.arrays import Floats
 from scaleout.collectives.moe import ByKernel, Exchange
 from scaleout.engine.program import Message
 from scaleout.errors import PlanError, SpecError, near
-from scaleout.hardware.formats import SAME_UNITS, format_of
+from scaleout.hardware.formats import format_of
 from scaleout.hardware.gemm import gemm_constants
 from scaleout.hardware.moe import Loads, experts_seconds
 from scaleout.models import LayerKind, layer_kinds
@@ -24,7 +24,7 @@ from scaleout.parallel.inference_kernels import (
     Cost,
     Kernels,
     able,
-    measured,
+    kin_of,
 )
 from scaleout.parallel.shard import Options, Shard, cut, dimensions
 from scaleout.specs import Chip, GroupedConstants, InferenceEngine, Model, Pool, Routing, System
@@ -304,12 +304,12 @@ def stand_ins(model: Model, chip: Chip, precision: str, cache: str = "bf16") -> 
         Dtype of the cached keys and values.
     """
     found, linear = [], precision.partition("/")[0]
-    shape, kin = format_of(linear), SAME_UNITS.get(linear, linear)
+    shape, kin = format_of(linear), kin_of(chip, linear)
     widened = f", {shape.dequantise:.0%} more arithmetic to widen weights" if shape.dequantise else ""
-    if linear not in (*chip.gemm, *_ALIKE) and kin in chip.gemm:
+    if kin is not None and linear not in (*chip.gemm, *_ALIKE):
         own = "" if format_of(kin).dequantise else widened
         found.append(f"products in {precision}: as those in {kin}, at the bytes of the format{own}")
-    if not measured(chip, linear):
+    if kin is None:
         words = f"products in {precision}: as those in bf16, at the rate and bytes of the format{widened}"
         if shape.cast:
             cast = UNMEASURED_CAST

@@ -16,7 +16,7 @@ from scaleout.hardware.rates import UNFUSED
 from scaleout.models import CACHE_WIDTH
 from scaleout.specs import AttentionConstants, Chip, GemmConstants, InferenceEngine, QuantiseConstants
 
-__all__ = ["LATENT_SHARE", "UNMEASURED_CAST", "Cost", "Kernels", "able", "measured"]
+__all__ = ["LATENT_SHARE", "UNMEASURED_CAST", "Cost", "Kernels", "able", "kin_of", "measured"]
 
 _NORM, _ADD, _ADD_NORM = 4.0, 6.0, 8.0
 """Bytes of an element that a norm, an add, and both in one kernel move [byte]."""
@@ -209,6 +209,16 @@ def measured(chip: Chip, dtype: str) -> bool:
     return dense in chip.gemm or SAME_UNITS.get(dense, dense) in chip.gemm
 
 
+def kin_of(chip: Chip, dense: str) -> str | None:
+    """The dtype whose constants products of a dtype take: its own, one on the same units, or for int8 fp8; None where
+    those of 16 bits are all there is."""
+    for name in (dense, SAME_UNITS.get(dense, dense)):
+        if name in chip.gemm:
+            return name
+    eight = format_of(dense).rate == "int8" and {"int8", "fp8"} <= set(chip.peak_flops)
+    return "fp8" if eight and "fp8" in chip.gemm else None
+
+
 def able(chip: Chip, dtype: str) -> Chip:
     """The chip with constants of products of this dtype.
 
@@ -221,13 +231,15 @@ def able(chip: Chip, dtype: str) -> Chip:
         Weights are pruned 2:4, and nobody measured that.
     """
     dense, _, pruned = dtype.partition("/")
-    shape, made = format_of(dense), dict(chip.gemm)
-    if not measured(chip, dense):
+    shape, made, kin, sustained = format_of(dense), dict(chip.gemm), kin_of(chip, dense), dict(chip.sustained)
+    if kin is None:
         if "bf16" not in made or shape.rate not in chip.peak_flops:
             return chip
         made[dense] = replace(made["bf16"], range={}, work=1.0 + shape.dequantise)
     elif dense not in made:
-        kin = SAME_UNITS[dense]
+        if kin == "fp8" and shape.rate == "int8" and kin in sustained:
+            # the power cap holds them down alike
+            sustained.setdefault("int8", sustained[kin] * chip.flops("int8") / chip.flops(kin))
         if shape.dequantise and not format_of(kin).dequantise:
             made[dense] = replace(made[kin], work=made[kin].work * (1.0 + shape.dequantise))
         else:
@@ -236,7 +248,7 @@ def able(chip: Chip, dtype: str) -> Chip:
         made[dense] = replace(made[dense], quantise=UNMEASURED_CAST)
     if pruned:
         made[dtype] = _pruned(chip, dense, made[dense])
-    return replace(chip, gemm=made)
+    return replace(chip, gemm=made, sustained=sustained)
 
 
 def _pruned(chip: Chip, dense: str, constants: GemmConstants) -> GemmConstants:
