@@ -23,13 +23,11 @@ class Format(NamedTuple):
     rate
         Key of the chip's `peak_flops`.
     left, right
-        Bytes of an element of A and of B, block scales included [byte].
+        Bytes of an element of A and of B, in HBM too, block scales included [byte].
     cast
         16-bit activations are brought to `left` bytes in a pass of their own.
     dequantise
         Share by which widening B inside the product lengthens its arithmetic, where nobody measured it [1].
-    held
-        Bytes of a weight in HBM, where that is not `right` [byte].
     """
 
     rate: str
@@ -37,12 +35,6 @@ class Format(NamedTuple):
     right: float
     cast: bool = False
     dequantise: float = 0.0
-    held: float | None = None
-
-    @property
-    def weight(self) -> float:
-        """Of a weight in HBM, its scales included [byte]."""
-        return self.right if self.held is None else self.held
 
     @property
     def weight_only(self) -> bool:
@@ -129,7 +121,7 @@ def format_of(dtype: str) -> Format:
         raise SpecError(f"unknown dtype {dtype!r} of a matrix multiplication; {near(dtype, FORMATS)}")
     found = FORMATS[dense]
     # half of the values, and an index of 2 bits for each that is left: 1/16 of the bytes of 16 bits
-    return found._replace(right=found.right / 2.0 + 0.125, held=None) if pruned else found
+    return found._replace(right=found.right / 2.0 + 0.125) if pruned else found
 
 
 class Recipe(NamedTuple):

@@ -1,5 +1,6 @@
 """The key `compress` of an experiment: transforms of its model and its precision, carried out in order."""
 
+from dataclasses import fields
 from typing import Any
 
 from scaleout.compression import numbers
@@ -7,7 +8,7 @@ from scaleout.errors import SpecError
 from scaleout.hardware.formats import FORMATS, format_of
 from scaleout.io.catalogue import validate
 from scaleout.models.compress import reshape
-from scaleout.specs import Model
+from scaleout.specs import Cache, Model
 from scaleout.specs.compress import transforms
 
 __all__ = ["compress"]
@@ -43,5 +44,8 @@ def compress(data: dict[str, Any], where: str) -> None:
         if (value := getattr(found, name)) is not None:
             data[name] = value
     if found.cache is not None:
-        data["cache"] = {**(data.get("cache") or {}), "dtype": found.cache}
+        cache = data.get("cache") or {}
+        if isinstance(cache, Cache):
+            cache = {field.name: getattr(cache, field.name) for field in fields(cache)}
+        data["cache"] = {**cache, "dtype": found.cache} if isinstance(cache, dict) else cache
     data["compressed"] = [*data.get("compressed", ()), *map(str, made)]

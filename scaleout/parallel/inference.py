@@ -290,9 +290,11 @@ def _expert_chip(chip: Chip, precision: str) -> tuple[str, Chip]:
     if constants.grouped is None and format_of(dtype).weight_only and "bf16" in chip.gemm:
         # kernels of 16 bits, which widen their weights inside the product
         constants = replace(constants, grouped=chip.gemm["bf16"].grouped)
-    if constants.grouped is not None:
-        return dtype, replace(chip, gemm={**chip.gemm, dtype: constants})
-    return dtype, replace(chip, gemm={**chip.gemm, dtype: replace(constants, grouped=_UNMEASURED)})
+    if constants.grouped is None:
+        constants = replace(constants, grouped=_UNMEASURED)
+    if chip.gemm.get(dtype) != constants:
+        chip = replace(chip, gemm={**chip.gemm, dtype: constants})
+    return dtype, chip
 
 
 def stand_ins(model: Model, chip: Chip, precision: str, cache: str = "bf16") -> tuple[str, ...]:

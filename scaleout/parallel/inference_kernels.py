@@ -248,7 +248,8 @@ def able(chip: Chip, dtype: str) -> Chip:
         made[dense] = replace(made[dense], quantise=UNMEASURED_CAST)
     if pruned:
         made[dtype] = _pruned(chip, dense, made[dense])
-    return replace(chip, gemm=made, sustained=sustained)
+    same = made.keys() == chip.gemm.keys() and sustained == chip.sustained
+    return chip if same else replace(chip, gemm=made, sustained=sustained)
 
 
 def _pruned(chip: Chip, dense: str, constants: GemmConstants) -> GemmConstants:

@@ -68,7 +68,7 @@ def cache_bytes(experiment: ServingExperiment, pool: Pool, kinds: tuple[LayerKin
 
 def weight_bytes(experiment: ServingExperiment, pool: Pool) -> float:
     """Of the fullest chip of a replica [byte]; with its draft model or its prediction layers."""
-    model, width = experiment.model, format_of(experiment.products).weight
+    model, width = experiment.model, format_of(experiment.products).right
     most = 0.0
     stages = stage_kinds(model, pool.pp)
     for number, kinds in enumerate(stages):
@@ -112,7 +112,7 @@ def _drafting(experiment: ServingExperiment, pool: Pool) -> float:
     last = layer_kinds(experiment.model)[-1]
     if last.part != "prediction":
         return 0.0
-    return _layer(experiment, pool, last, format_of(experiment.products).weight)
+    return _layer(experiment, pool, last, format_of(experiment.products).right)
 
 
 def _activations(experiment: ServingExperiment, pool: Pool) -> float:

@@ -25,12 +25,12 @@ BITS = {
 @pytest.mark.parametrize("name", BITS)
 def test_a_weight_takes_its_bits_and_its_part_of_the_scales(name):
     value, shared, block = BITS[name]
-    assert format_of(name).weight == (value + shared / block) / 8.0
+    assert format_of(name).right == (value + shared / block) / 8.0
 
 
 @pytest.mark.parametrize(("name", "share"), [("bf16", 0.5625), ("fp16", 0.5625), ("fp8", 0.625), ("int8", 0.625)])
 def test_pruned_weights_are_half_of_the_values_and_two_bits_for_each(name, share):
-    assert format_of(sparse_of(name)).weight == share * format_of(name).weight
+    assert format_of(sparse_of(name)).right == share * format_of(name).right
 
 
 def test_every_pair_and_every_stand_in_is_a_format():
