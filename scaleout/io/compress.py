@@ -25,6 +25,10 @@ def compress(data: dict[str, Any], where: str) -> None:
     texts = data.pop("compress", None)
     if not texts:
         return
+    if data.get("kind") not in ("training", "serving"):
+        raise SpecError(
+            f"{where}: compress: transforms are of language models that are trained or served; accepted here: precision"
+        )
     try:
         made = transforms(texts)
         width = data.get("reduction") or data.get("gradients") or "fp32"
