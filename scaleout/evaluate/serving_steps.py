@@ -12,7 +12,7 @@ from typing import NamedTuple
 from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.evaluate.uncertainty import DEFAULTS
 from scaleout.parallel.inference import Layers
-from scaleout.parallel.inference_kernels import Cost, Kernels
+from scaleout.parallel.inference_kernels import Cost, Kernels, kin_of
 from scaleout.serving.steps import PoolSteps
 from scaleout.serving.work import Work, upto
 from scaleout.specs import Chip, InferenceEngine, ServingExperiment
@@ -153,8 +153,11 @@ def _error(experiment: ServingExperiment, chip: Chip, kind: str) -> float:
     unfitted = DEFAULTS["unfitted"].value
     match kind:
         case "matmul":
-            constants = chip.gemm.get(experiment.precision) or chip.gemm.get("bf16")
-            return unfitted if constants is None or constants.residual is None else constants.residual
+            kin = kin_of(chip, experiment.precision)
+            constants = chip.gemm.get(kin or "bf16")
+            fitted = unfitted if constants is None or constants.residual is None else constants.residual
+            # constants of 16 bits say little of other formats
+            return fitted if kin is not None else max(fitted, unfitted)
         case "attention":
             return _decode_error(experiment.engine, chip)
         case "elementwise":
