@@ -117,6 +117,9 @@ class State:
         elif self.layout.zero > 1 and not self.units:
             # one bucket fills while another is reduced
             gradients += min(2.0 * self.stack.bucket, held.total * self.width.kept)
+        if self.compressed and self.layout.replicas > 1:
+            # what the code left out waits for the next step
+            gradients += held.total * self.width.kept
         # what is cast once a step stays; units that come and go are cast as they come
         copies = 0.0 if self.units else self._linear(chunks) * self.rates.weight_copies
         return {
