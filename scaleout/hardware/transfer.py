@@ -135,7 +135,7 @@ def _gemm(c: GemmConstants, dtype: str, by: Scales, words: str) -> GemmConstants
     grouped = c.grouped
     if grouped is not None:
         grouped = replace(
-            grouped, launch=grouped.launch * by.time, source=words + grouped.source,
+            grouped, launch=grouped.launch * by.time, l2_resident=grouped.l2_resident * by.l2_bytes, source=words + grouped.source,
             residual=expected_error(grouped.residual, by.apart, "experts"),
         )  # fmt: skip
     return replace(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from scaleout.errors import SpecError, near
 from scaleout.hardware.formats import FORMATS, SPELLINGS
-from scaleout.hardware.moe import experts_seconds, grouped_constants, loads
+from scaleout.hardware.moe import experts_seconds, grouped_constants, loads, loop_bytes
 from scaleout.io.table import Row, Watch, take_rows
 from scaleout.specs import Chip
 from scaleout.validation.agreement import Agreement, Compared, Skipped
@@ -53,9 +53,9 @@ def _compare_row(chips: dict[str, Chip], donor: str, row: Row) -> Compared | Ski
     if not known:
         return Skipped(row.line, f"unknown routing {routing!r}; expected {_BALANCED!r} or {_POWER_LAW + '1.2'!r}")
     try:
-        simulated = experts_seconds(
-            chips[name], kept, tokens, hidden, ffn // tp, loads(tokens, top_k, experts, ep, exponent)
-        )
+        each = loads(tokens, top_k, experts, ep, exponent)
+        loop = loop_bytes(kept, hidden, ffn // tp, each, drawn=exponent is not None)
+        simulated = experts_seconds(chips[name], kept, tokens, hidden, ffn // tp, each, loop=loop)
         band = stated(chips[name], grouped_constants(chips[name], kept).residual)
     except SpecError as error:
         return Skipped(row.line, str(error))
