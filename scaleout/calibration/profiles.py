@@ -168,12 +168,12 @@ def _compiled(path: Path, profile: Profile) -> list[Taken]:
     # each product into a gated layer is one of its own
     shapes["gate"] = (shapes["gate_up_proj"][0] // 2, shapes["gate_up_proj"][1])
     shapes |= {"down": shapes["down_proj"], "o": shapes["o_proj"], "head": shapes["lm_head"]}
-    widths = {"rmsnorm": model.hidden, "embedding": model.hidden, "rope": _passes(model, tp)["rotary_emb"][0][1]}
-    peak, taken = known_chips()[profile.chip].hbm_bandwidth, []
+    peak = known_chips()[profile.chip].hbm_bandwidth
+    taken: list[Taken] = []
     for what, tokens, time in layers_of(path):
-        if what in widths:
+        if what not in shapes:
             shared = {"tokens": tokens, "dtype": _DTYPE, "time_us": time, "model": model.name, "source": _XLA}
-            taken.append(("elementwise", {"op": what, "width": widths[what], **shared}))
+            taken.append(("elementwise", {"op": what, "width": model.hidden, **shared}))
             continue
         n, k = shapes[what]
         # weights that came faster than memory gives them were fetched beside something before

@@ -18,8 +18,8 @@ _FIRST = 2
 """Fewest tokens: with one, products are compiled otherwise, and names stand for one layer or two."""
 _PRODUCTS = {"gate_proj": "gate", "up_proj": "gate", "down_proj": "down", "o_proj": "o", "lm_head": "head"}
 """Products that are rows of their own; queries' jump by a factor of two with no order in the tokens."""
-_PASSES = {"input_layernorm": "rmsnorm", "rope": "rope", "embedding": "embedding"}
-"""Passes that are; the other norms and the activation are parts of products."""
+_PASSES = {"input_layernorm": "rmsnorm", "embedding": "embedding"}
+"""Passes that are; the other norms, rotation and activation are parts of products."""
 
 
 class Layer(NamedTuple):
