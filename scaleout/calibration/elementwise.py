@@ -71,7 +71,6 @@ def fit_operation(chip: Chip, operation: str, rows: Floats) -> Fit:
             {"rows_per_core": (1.0, 2.0, 3.0, 4.0, 8.0)},
         ),
     ):
-
         free = {name: bounds for name, bounds in every.items() if name not in inside}
 
         def predict(constants: ElementwiseConstants) -> Floats:

@@ -41,7 +41,9 @@ FORMS = {
 
 _DTYPE, _WIDTH = "bfloat16", 2.0
 _US = 1e-6
-_NAME = re.compile(r"(?P<chip>[^_]+)_(?P<model>.+)_tp(?P<tp>\d{1,4})_(?P<part>attention_pure|dense|per_sequence|moe|attention|layers)")
+_NAME = re.compile(
+    r"(?P<chip>[^_]+)_(?P<model>.+)_tp(?P<tp>\d{1,4})_(?P<part>attention_pure|dense|per_sequence|moe|attention|layers)"
+)
 _SOURCE = "casys-kaist/LLMServingSim@5daddb2 (MIT), layers of vLLM"
 _COMPILED = ("attention", "layers")
 """Parts of models that XLA compiled; on other chips files of these names mean something else, and are passed over."""

@@ -46,7 +46,7 @@ def layers_of(path: Path) -> Iterator[Layer]:
 
 
 def attention_of(path: Path) -> Iterator[tuple[int, int, int, float]]:
-    """Queries of a prompt or 0, tokens cached before them or of each sequence, sequences that decode or 0, time [us]."""
+    """Queries of a prompt or 0, tokens cached before them or of each sequence, decoding sequences or 0, time [us]."""
 
     def take(row: Row) -> tuple[int, int, int, float]:
         chunk, cached, batch = (

@@ -28,7 +28,9 @@ _FORMATS = (".png", ".svg")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw simulated against measured into a .png or .svg.")
 @click.option("--rows", type=click.IntRange(0), default=10, show_default=True, help="Rows furthest off to list.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes for training steps.")
-@click.option("--like", "donor", default="", metavar="CHIP", help="Kernels: every other chip from its data sheet alone.")
+@click.option(
+    "--like", "donor", default="", metavar="CHIP", help="Kernels: every other chip from its data sheet alone."
+)
 @click.option("--all", "everything", is_flag=True, help="List every line left out; with --json also every row.")
 def command(
     kind: str, file: Path, as_json: bool, plot: Path | None, rows: int, jobs: int, donor: str, everything: bool

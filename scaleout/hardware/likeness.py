@@ -10,7 +10,8 @@ from typing import NamedTuple
 from scaleout.specs import Chip
 
 __all__ = [
-    "BAND", "KINDS", "UNFITTED", "Distance", "Growth", "band", "clock", "distance", "expected_error", "nearest",
+    "BAND", "DERIVED", "GROWTH", "KINDS", "UNFITTED", "Distance", "Growth", "band", "clock", "distance",
+    "expected_error", "nearest",
 ]  # fmt: skip
 
 _SPECIAL = 16.0
@@ -20,7 +21,7 @@ _UNKNOWN = 1.0
 """Distance of memories where a data sheet leaves the L2 out: a factor of e."""
 
 UNFITTED = 0.12
-"""Error of constants that nobody fitted on the chip that they are taken for; `scaleout.evaluate.uncertainty` says why."""
+"""Error of constants that nobody fitted on their chip; `scaleout.evaluate.uncertainty` says why."""
 BAND = 1.6
 """A band over the mean absolute error: four of five errors lie inside where they are spread normally
 (1.2816 standard deviations over 0.7979), and on the pairs of measured chips."""
@@ -42,10 +43,11 @@ class Growth(NamedTuple):
 
     another: float = 0.05
     generation: float = 0.10
-    memory: float = 0.08
+    memory: float = 0.09
 
 
 GROWTH = Growth()
+"""Derived from pairs of measured chips: `scaleout.calibration.transfer`."""
 KINDS = {"gemm": 1.0, "narrow": 1.3, "elementwise": 1.5, "attention": 2.0, "experts": 2.0}
 """Kind of kernel -> what its error grows by, over that of products in 16 bits: kernels of narrow formats, and more so
 those of attention and experts, are written anew for a generation of chips."""
@@ -93,7 +95,9 @@ def distance(chip: Chip, donor: Chip) -> Distance:
     return Distance(abs(math.log2(work)), memory)
 
 
-def expected_error(residual: float | None, apart: Distance, kind: str, *, derived: bool = False) -> float:
+def expected_error(
+    residual: float | None, apart: Distance, kind: str, *, derived: bool = False, growth: Growth = GROWTH
+) -> float:
     """Mean absolute error of constants on a chip at a distance from the one where they were measured [1].
 
     Parameters
@@ -104,14 +108,16 @@ def expected_error(residual: float | None, apart: Distance, kind: str, *, derive
         One of `KINDS`.
     derived
         The constants are of a narrow format and were made of those of 16 bits.
+    growth
+        Another rule than the one that was derived.
     """
     own = UNFITTED if residual is None else residual
     more = KINDS[kind]
     parts = (
         own,
-        more * GROWTH.another,
-        more * GROWTH.generation * math.sqrt(apart.generations),
-        more * GROWTH.memory * apart.memory,
+        more * growth.another,
+        more * growth.generation * math.sqrt(apart.generations),
+        more * growth.memory * apart.memory,
         DERIVED if derived else 0.0,
     )
     return math.hypot(*parts)

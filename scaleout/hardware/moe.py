@@ -15,7 +15,7 @@ from scaleout.hardware.formats import format_of
 from scaleout.hardware.gemm import gemm_constants, gemm_vector, joined, menu, quantise_vector
 from scaleout.specs import Chip, GroupedConstants
 
-__all__ = ["Loads", "experts_seconds", "loop_bytes", "grouped_constants", "loads"]
+__all__ = ["Loads", "experts_seconds", "grouped_constants", "loads", "loop_bytes"]
 
 _DRAWS = 5.0
 """Draws of popular experts that a loop of the published tables goes round (ai-dynamo/aiconfigurator,

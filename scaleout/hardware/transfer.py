@@ -26,7 +26,7 @@ __all__ = ["Scales", "scales", "transfer"]
 _ALIKE = 1.0
 """Distance of memories up to which L2s feed products alike, a clock and core [1]."""
 _STREAM = 0.85
-"""Share of memory bandwidth that simple passes reach where nothing else holds them [1]: the middle of what was measured."""
+"""Share of memory bandwidth that simple passes reach where nothing else holds them [1]."""
 _HELD = 0.7
 """A pass below this share of memory bandwidth is held by its cores, not by memory [1]."""
 _LARGE = 8192.0
@@ -135,9 +135,12 @@ def _gemm(c: GemmConstants, dtype: str, by: Scales, words: str) -> GemmConstants
     grouped = c.grouped
     if grouped is not None:
         grouped = replace(
-            grouped, launch=grouped.launch * by.time, l2_resident=grouped.l2_resident * by.l2_bytes, source=words + grouped.source,
+            grouped,
+            launch=grouped.launch * by.time,
+            l2_resident=grouped.l2_resident * by.l2_bytes,
             residual=expected_error(grouped.residual, by.apart, "experts"),
-        )  # fmt: skip
+            source=words + grouped.source,
+        )
     return replace(
         c,
         l2_ratio=None if c.l2_ratio is None else c.l2_ratio * l2,
@@ -164,13 +167,16 @@ def _narrow(
         rate = format_of(dtype).rate
         if rate in chip.peak_flops and rate not in donor.peak_flops and dtype not in gemm:
             rows = clock(chip) or 1.8e9
-            yield dtype, replace(
-                wide,
-                compute_efficiency=wide.compute_efficiency * share,
-                quantise=QuantiseConstants(hbm_efficiency=_CAST, launch=_CAST_CLOCKS / rows),
-                grouped=None,
-                residual=expected_error(donor.gemm["bf16"].residual, by.apart, "narrow", derived=True),
-                source=f"from 16 bits, with a cast; {wide.source}",
+            yield (
+                dtype,
+                replace(
+                    wide,
+                    compute_efficiency=wide.compute_efficiency * share,
+                    quantise=QuantiseConstants(hbm_efficiency=_CAST, launch=_CAST_CLOCKS / rows),
+                    grouped=None,
+                    residual=expected_error(donor.gemm["bf16"].residual, by.apart, "narrow", derived=True),
+                    source=f"from 16 bits, with a cast; {wide.source}",
+                ),
             )
 
 
@@ -214,7 +220,7 @@ def _decode(c: DecodeConstants, by: Scales) -> DecodeConstants:
     times = {name: getattr(c, name) * by.time for name in _DECODE_TIMES}
     return replace(
         c,
-        **times,  # type: ignore[arg-type]
+        **times,
         l2_ratio=c.l2_ratio * by.l2_ratio,
         residual=expected_error(c.residual, by.apart, "attention"),
     )

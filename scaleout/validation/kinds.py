@@ -80,9 +80,7 @@ def kind_module(kind: str) -> Kind:
     return cast(Kind, import_module(KINDS[kind]))
 
 
-def validate(
-    kind: str, path: str | Path, watch: Watch | None = None, *, jobs: int = 1, donor: str = ""
-) -> Agreement:
+def validate(kind: str, path: str | Path, watch: Watch | None = None, *, jobs: int = 1, donor: str = "") -> Agreement:
     """Compare every row of a table of measurements with the simulator.
 
     Parameters
@@ -107,7 +105,9 @@ def validate(
     module = kind_module(kind)
     if donor:
         if kind not in KERNELS:
-            raise MeasurementError(f"kind {kind!r} is no table of single kernels; constants of another chip: {', '.join(KERNELS)}")
+            raise MeasurementError(
+                f"kind {kind!r} is no table of single kernels; constants of another chip: {', '.join(KERNELS)}"
+            )
         return cast(KernelKind, module).compare(Path(path), watch, donor)
     if kind == "training":
         from scaleout.validation import training

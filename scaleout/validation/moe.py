@@ -60,4 +60,6 @@ def _compare_row(chips: dict[str, Chip], donor: str, row: Row) -> Compared | Ski
     except SpecError as error:
         return Skipped(row.line, str(error))
     keys = {"source": row.optional("source"), "chip": name, "dtype": kept, "routing": routing}
-    return Compared(row.line, keys, measured, simulated, label=f"{tokens} tokens, {experts} experts, ep {ep}", band=band)
+    return Compared(
+        row.line, keys, measured, simulated, label=f"{tokens} tokens, {experts} experts, ep {ep}", band=band
+    )
