@@ -124,7 +124,7 @@ def summarise(
         ),
         warnings=_warnings(experiment, columns, counts, short, weight),
         assumptions=serving_assumptions(experiment, rooms),
-        energy=served_energy(experiment, log, timers, duration, outputs),
+        energy=served_energy(experiment, log, timers, columns.start, outputs),
     )
 
 
