@@ -76,7 +76,10 @@ def _over_time(tally: Tally, each: Mapping[_Kind, float], edges: Floats) -> Floa
         return np.zeros(BINS)
     total = np.sum([np.array(bins) * each[kind] for kind, bins in tally.bins.items()], axis=0)
     so_far = np.concatenate(([0.0], np.cumsum(total)))
-    found: Floats = np.diff(np.interp(edges, np.arange(len(so_far)) * float(tally.width), so_far))
+    at = np.interp(edges, np.arange(len(so_far)) * float(tally.width), so_far)
+    # the first and the last bin reach beyond the run, in which all of it was
+    at[0], at[-1] = 0.0, so_far[-1]
+    found: Floats = np.diff(at)
     return found
 
 
