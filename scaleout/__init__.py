@@ -8,6 +8,9 @@
     spec = scaleout.serving_experiment("llama3-70b-poisson", ("requests.arrivals.rate=4",))
     result = scaleout.serve(spec)
 
+    spec = scaleout.net_experiment("resnet-50-h200", ("precision=fp16",))
+    result = scaleout.run_net(spec)
+
 Names are imported when they are first used, so that ``import scaleout`` is cheap.
 """
 
@@ -28,8 +31,10 @@ if TYPE_CHECKING:
         TopologyError,
         WorkloadError,
     )
+    from scaleout.infer import run_net
+    from scaleout.inferred import NetResult
     from scaleout.io.catalogue import list_names, load, schema
-    from scaleout.io.experiments import experiment, serving_experiment
+    from scaleout.io.experiments import experiment, net_experiment, serving_experiment
     from scaleout.io.graphs import from_networkx, load_topology, read_topology, write_topology
     from scaleout.io.huggingface import read_huggingface
     from scaleout.io.serving import serve
@@ -49,6 +54,8 @@ if TYPE_CHECKING:
         Layout,
         Length,
         Model,
+        Net,
+        NetExperiment,
         Pool,
         Requests,
         Router,
@@ -79,8 +86,10 @@ _HOMES = {
         "TopologyError",
         "WorkloadError",
     ),
+    "scaleout.infer": ("run_net",),
+    "scaleout.inferred": ("NetResult",),
     "scaleout.io.catalogue": ("list_names", "load", "schema"),
-    "scaleout.io.experiments": ("experiment", "serving_experiment"),
+    "scaleout.io.experiments": ("experiment", "net_experiment", "serving_experiment"),
     "scaleout.io.graphs": ("from_networkx", "load_topology", "read_topology", "write_topology"),
     "scaleout.io.huggingface": ("read_huggingface",),
     "scaleout.io.serving": ("serve",),
@@ -100,6 +109,8 @@ _HOMES = {
         "Layout",
         "Length",
         "Model",
+        "Net",
+        "NetExperiment",
         "Pool",
         "Requests",
         "Router",
@@ -136,6 +147,9 @@ __all__ = [
     "Length",
     "MeasurementError",
     "Model",
+    "Net",
+    "NetExperiment",
+    "NetResult",
     "Outcomes",
     "Pass",
     "PlanError",
@@ -169,10 +183,12 @@ __all__ = [
     "list_names",
     "load",
     "load_topology",
+    "net_experiment",
     "read_huggingface",
     "read_topology",
     "record",
     "register_schedule",
+    "run_net",
     "scaling_table",
     "schema",
     "serve",

@@ -17,7 +17,7 @@ from scaleout.cli.progress import progress
 from scaleout.errors import SpecError
 from scaleout.io.experiments import any_experiment
 from scaleout.report.files import figure_file, output_folder, write_all, write_figure
-from scaleout.specs import ServingExperiment
+from scaleout.specs import NetExperiment, ServingExperiment
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -100,7 +100,8 @@ def command(
 ) -> None:
     """Simulate FILE: a YAML file or the name of a shipped experiment.
 
-    Of training one step, of serving a stream of requests. Without FILE: Llama-3.1 405B on 16,384 H100.
+    Of training one step, of serving a stream of requests, of other nets (docs/nets.md) a batch. Without FILE:
+    Llama-3.1 405B on 16,384 H100.
 
     \b
     Examples:
@@ -113,17 +114,27 @@ def command(
       scaleout run --links links.png --memory memory.svg
       scaleout run --set layout.schedule=zb-v --set layout.vpp=2 --pipeline pipeline.svg
       scaleout run llama3-70b-poisson --set requests.arrivals.rate=4
+      scaleout run resnet-50-h200 --set batch=256
     """
     spec = any_experiment(file, settings)
     name = Path(file).name.removesuffix(".yaml").removesuffix(".yml")
+    training_only = {
+        "--chips": chips is not None, "--weak": weak, "--links": links is not None, "--memory": memory is not None,
+        "--pipeline": pipeline is not None, "--no-fold": no_fold, "--evaluator analytic": evaluator == "analytic",
+    }  # fmt: skip
+    asked = [option for option, there in training_only.items() if there]
+    if isinstance(spec, NetExperiment):
+        from scaleout.cli.nets import run_nets
+
+        if asked or gantt is not None:
+            option = (asked or ["--gantt"])[0]
+            raise SpecError(f"{option}: is for training or serving, and {file} is of kind inference; leave it out")
+        run_nets(spec, out or (None if as_json else Path("results") / name), as_json)
+        return
     if isinstance(spec, ServingExperiment):
         from scaleout.cli.serving import run_serving
 
-        training_only = {
-            "--chips": chips is not None, "--weak": weak, "--links": links is not None, "--memory": memory is not None,
-            "--pipeline": pipeline is not None, "--no-fold": no_fold, "--evaluator analytic": evaluator == "analytic",
-        }  # fmt: skip
-        if asked := [option for option, there in training_only.items() if there]:
+        if asked:
             raise SpecError(f"{asked[0]}: is for training, and {file} is a serving experiment; leave it out")
         run_serving(spec, out or (None if as_json else Path("results") / name), as_json, gantt)
         return

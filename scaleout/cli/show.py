@@ -10,7 +10,8 @@ from scaleout.errors import SpecError, near
 from scaleout.io.catalogue import FOLDERS, find, list_names, load, read, summary
 from scaleout.io.yaml import read_mapping
 from scaleout.models import parameters
-from scaleout.specs import Chip, Model
+from scaleout.models.nets import flops, net_parameters, operators
+from scaleout.specs import Chip, Model, Net
 from scaleout.specs.fields import plain
 from scaleout.units import describe
 
@@ -22,7 +23,8 @@ _LISTS = {
     "models": ("model",),
     "stacks": ("stack",),
     "engines": ("engine",),
-    "experiments": ("training", "serving"),
+    "nets": ("net",),
+    "experiments": ("training", "serving", "inference"),
 }
 
 
@@ -45,7 +47,8 @@ def command(
 ) -> None:
     """List what there is, or print what WHAT, a name, stands for.
 
-    Lists: chips, systems, models, stacks and engines (software of training and of serving), experiments, topologies.
+    Lists: chips, systems, models, nets, stacks and engines (software of training and of serving), experiments,
+    topologies.
 
     topology NAME prints counts, degrees, distances and bisection of a system, or of a topology by name or
     path (.yaml, .graphml, .json, .xml, .txt; docs/graphs.md), and draws it.
@@ -118,6 +121,10 @@ def _line(kind: str, row: dict[str, Any]) -> str:
             return str(row["version"])
         case "engine":
             return f"{row['version']}, {row.get('policy', 'chunked')}"
+        case "net":
+            return str(load("net", row["name"]).family).replace("_", " ")
+        case "inference":
+            return f"{row.get('net', '')} on {row.get('system', '')}"
         case "serving":
             return f"{row.get('model', '')} served on {row.get('system', '')}"
         case _:
@@ -148,7 +155,7 @@ def _system_line(row: dict[str, Any]) -> str:
 
 
 def _one(kind: str, name: str, as_json: bool) -> None:
-    if kind in ("training", "serving"):
+    if kind in ("training", "serving", "inference"):
         click.echo(f"# {find(kind, name)}\n{read(kind, name)}".rstrip())
         return
     spec = load(kind, name)
@@ -164,6 +171,8 @@ def _derived(spec: object) -> dict[str, Any]:
     """What follows from the figures."""
     if isinstance(spec, Model):
         return {"parameters": parameters(spec)}
+    if isinstance(spec, Net):
+        return {"parameters": round(net_parameters(spec)), "gflop": flops(operators(spec, 1)) / 1e9}
     if isinstance(spec, Chip):
         return {
             f"ridge_{dtype}": f"{spec.ridge(dtype):.0f} flop/byte ({describe(spec.flops(dtype), 'flop/s')})"

@@ -22,6 +22,7 @@ __all__ = [
     "kernel_of",
     "prefill_seconds",
     "prefill_vector",
+    "without_preparation",
 ]
 
 
@@ -92,6 +93,13 @@ def attention_beside(c: Floats, cores: float, hbm: float) -> Floats:
     less[:3] *= cores
     less[3] /= cores
     less[4:6] *= hbm
+    return less
+
+
+def without_preparation(c: Floats) -> Floats:
+    """Constants of `prefill_seconds` without the rotation and the write to a cache that come before the kernel."""
+    less = c.copy()
+    less[5] = 0.0
     return less
 
 

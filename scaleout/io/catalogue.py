@@ -28,6 +28,8 @@ from scaleout.specs import (
     Facility,
     InferenceEngine,
     Model,
+    Net,
+    NetExperiment,
     ServingExperiment,
     Stack,
     System,
@@ -46,19 +48,23 @@ FOLDERS = {
     "stack": "workloads/stacks",
     "engine": "workloads/engines",
     "facility": "topologies/facilities",
+    "net": "workloads/nets",
     "training": "workloads/training",
     "serving": "workloads/serving",
+    "inference": "workloads/inference",
 }
 _CLASSES: dict[str, Any] = {
     "chip": Chip, "system": System, "model": Model, "stack": Stack, "engine": InferenceEngine,
     "facility": Facility, "design": Design, "training": TrainingExperiment, "serving": ServingExperiment,
+    "net": Net, "inference": NetExperiment,
 }  # fmt: skip
 _NAMED = {
     "system": ("chip",), "training": ("system", "model", "stack", "facility"),
     "serving": ("system", "model", "engine", "facility", "training"),
+    "net": ("model",), "inference": ("system", "net", "engine"),
 }  # fmt: skip
 """Keys of a kind of file that may give a name in place of what it names."""
-_KINDS = {key: key for key in ("system", "model", "stack", "chip", "engine", "facility", "training")} | {
+_KINDS = {key: key for key in ("system", "model", "stack", "chip", "engine", "facility", "training", "net")} | {
     "draft": "model"
 }
 """Keys that may give a name, and the kind of what it names."""
@@ -134,7 +140,7 @@ def find(kind: str, name: str, beside: Path | None = None) -> Path:
                     return path
     if kind == "model" and (other := _model_file(name)):
         return other
-    what = "experiment" if kind in ("training", "serving") else kind
+    what = "experiment" if kind in ("training", "serving", "inference") else kind
     ends = ".yaml, or .json from Hugging Face" if kind == "model" else ".yaml"
     hint = f"; a path ends in {ends}" if "/" in name or "." in name else ""
     raise SpecError(f"unknown {what} {shown!r}; {near(name, list_names(kind))}{hint}")

@@ -10,9 +10,9 @@ from scaleout.errors import PlanError, SpecError, near
 from scaleout.io.catalogue import DEFAULTS, find, list_names, named, resolve, roots, validate
 from scaleout.io.compress import compress
 from scaleout.io.yaml import parse_value, read_mapping
-from scaleout.specs import ServingExperiment, TrainingExperiment
+from scaleout.specs import NetExperiment, ServingExperiment, TrainingExperiment
 
-__all__ = ["any_experiment", "experiment", "find_trace", "serving_experiment"]
+__all__ = ["any_experiment", "experiment", "find_trace", "net_experiment", "serving_experiment"]
 
 _REFERENCES = {
     ("system",): "system",
@@ -20,6 +20,8 @@ _REFERENCES = {
     ("model",): "model",
     ("stack",): "stack",
     ("engine",): "engine",
+    ("net",): "net",
+    ("net", "model"): "model",
     ("facility",): "facility",
     ("others", "#", "chip"): "chip",
     ("pools", "#", "chip"): "chip",
@@ -71,24 +73,43 @@ def serving_experiment(source: str | Path | Mapping[str, Any], settings: tuple[s
     return spec
 
 
+def net_experiment(source: str | Path | Mapping[str, Any], settings: tuple[str, ...] = ()) -> NetExperiment:
+    """As `experiment`, of a net that is no decoder of text alone.
+
+    Raises
+    ------
+    SpecError
+        Every mistake at once, one a line, with file, key, value and what is accepted.
+    """
+    spec: NetExperiment = _experiment("inference", source, settings)
+    return spec
+
+
+_EXPERIMENTS = ("training", "serving", "inference")
+"""Kinds of experiments."""
+
+
 def any_experiment(
     source: str | Path | Mapping[str, Any], settings: tuple[str, ...] = ()
-) -> TrainingExperiment | ServingExperiment:
-    """A training or a serving experiment, by its `kind`; a name is looked for among both."""
+) -> TrainingExperiment | ServingExperiment | NetExperiment:
+    """An experiment of any kind, by its `kind`; a name is looked for among all."""
     if isinstance(source, Mapping):
         kind = source.get("kind", "training")
     else:
         name = str(source)
-        shipped = not name.lower().endswith((".yaml", ".yml")) and name in list_names("serving")
-        kind = "serving" if shipped else "training"
-        if not shipped and name not in list_names("training"):
+        path = name.lower().endswith((".yaml", ".yml"))
+        shipped = [kind for kind in _EXPERIMENTS if not path and name in list_names(kind)]
+        kind = shipped[0] if shipped else "training"
+        if not shipped:
             try:
                 kind = read_mapping(find("training", name)).get("kind", "training")
             except SpecError as error:
-                if name.lower().endswith((".yaml", ".yml")):
+                if path:
                     raise
-                known = sorted({*list_names("training"), *list_names("serving")})
+                known = sorted({name for kind in _EXPERIMENTS for name in list_names(kind)})
                 raise SpecError(f"unknown experiment {name!r:.80}; {near(name, known)}") from error
+    if kind == "inference":
+        return net_experiment(source, settings)
     return serving_experiment(source, settings) if kind == "serving" else experiment(source, settings)
 
 

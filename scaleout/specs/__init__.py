@@ -14,6 +14,8 @@ from scaleout.specs.inference import POLICIES, InferenceEngine, Policy
 from scaleout.specs.layout import Batch, Layout
 from scaleout.specs.model import Experts, Latent, LinearAttention, Model
 from scaleout.specs.moe import MoeKernel, MoeLibrary
+from scaleout.specs.net import Net
+from scaleout.specs.net_experiment import NetExperiment
 from scaleout.specs.published import Published
 from scaleout.specs.requests import FORMS, Arrivals, Length, Requests, TraceRow
 from scaleout.specs.serving import Cache, Failure, Pool, Router, Scheduler, ServingExperiment, Slo, Speculation
@@ -54,6 +56,8 @@ __all__ = [
     "Model",
     "MoeKernel",
     "MoeLibrary",
+    "Net",
+    "NetExperiment",
     "Network",
     "NodeCosts",
     "Offload",
