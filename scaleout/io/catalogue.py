@@ -387,7 +387,9 @@ def schema(kind: str) -> dict[str, Any]:
             node["required"] = [name.rstrip("_") for name in node.get("required", [])]
         for key, of in _KINDS.items():
             if "$ref" in str(props.get(key, {})) and "items" not in props[key]:
-                props[key] = {"anyOf": [{"type": "string", "description": f"name of a {of}"}, props[key]]}
+                name = {"type": "string", "description": f"name of a {of}"}
+                changed = {"type": "object", "properties": {"from": name}, "required": ["from"]}
+                props[key] = {"anyOf": [name, changed, props[key]]}
                 if key in DEFAULTS:
                     node["required"] = [name for name in node.get("required", []) if name != key]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **built}

@@ -18,7 +18,9 @@ from scaleout.hardware.attention import (
 )
 from scaleout.hardware.formats import format_of
 from scaleout.hardware.gemm import SAME_UNITS, gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
+from scaleout.hardware.power import throttled
 from scaleout.hardware.rates import UNFUSED
+from scaleout.once import once
 from scaleout.specs import AttentionConstants, Chip, InferenceEngine, QuantiseConstants
 
 __all__ = ["LATENT_SHARE", "UNMEASURED_CAST", "WEIGHT_BYTES", "WEIGHT_ONLY", "Cost", "Kernels", "able", "measured"]
@@ -75,6 +77,7 @@ class Kernels:
     """
 
     def __init__(self, chip: Chip, engine: InferenceEngine, precision: str, cache: str) -> None:
+        chip = once(throttled, chip)
         self.chip, self.engine, self.precision = chip, engine, precision
         self.latent_share = LATENT_SHARE
         self.weight = WEIGHT_BYTES[precision]
