@@ -98,6 +98,8 @@ def _list(kinds: tuple[str, ...], as_json: bool) -> None:
         except (KeyError, TypeError, ValueError) as error:
             words = f"not a valid file: {error}"
         click.echo(f"{row['name']:<{width}}  {words}".rstrip())
+    if kinds == ("chip",):
+        click.echo(f"{_UNVERIFIED} marks what is unverified; scaleout show NAME has sources and the rest", err=True)
 
 
 def _count(row: dict[str, Any]) -> dict[str, Any]:
@@ -112,9 +114,7 @@ def _line(kind: str, row: dict[str, Any]) -> str:
         case "model":
             return f"{row['parameters'] / 1e9:8.2f} G parameters, {row['layers']} layers of {row['hidden']}"
         case "chip":
-            return (
-                f"{row['vendor']}, {row['cores']} cores, {row['hbm_bytes']} at {row['hbm_bandwidth']}, {row['power']}"
-            )
+            return _chip_line(row)
         case "system":
             return _system_line(row)
         case "stack":
@@ -131,6 +131,26 @@ def _line(kind: str, row: dict[str, Any]) -> str:
             return f"{row.get('model', '')} on {row.get('chips', 0):,} chips of {row.get('system', '')}"
 
 
+def _chip_line(row: dict[str, Any]) -> str:
+    """Figures as the file says them, with a mark where nobody checked one; those of a design as they follow from it."""
+    file = read_mapping(find("chip", row["name"]))
+    if file.get("design"):
+        chip = load("chip", row["name"])
+        words = (
+            f"{chip.vendor}, {chip.cores} cores, {describe(chip.hbm_bytes, 'byte')} at "
+            f"{describe(chip.hbm_bandwidth, 'byte/s')}, {describe(chip.power, 'W')}, a design"
+        )
+    else:
+        cores, size, rate, power = (
+            f"{file[key]}{_UNVERIFIED * (key in file.get('unverified', ()))}"
+            for key in ("cores", "hbm_bytes", "hbm_bandwidth", "power")
+        )
+        words = f"{file['vendor']}, {cores} cores, {size} at {rate}, {power}"
+    return f"{words}; kernels of {file['like']}" if file.get("like") else words
+
+
+_UNVERIFIED = "!"
+"""Mark of a figure that nobody checked."""
 _INSIDE = {"nvswitch": "NVSwitch", "mesh": "fully connected", "pairs": "pairs with a bridge", "pcie": "PCIe switches"}
 _BETWEEN = {
     "rail-fat-tree": "a rail fat tree",
@@ -146,6 +166,8 @@ def _system_line(row: dict[str, Any]) -> str:
     up, net, chips = file["scale_up"], file["network"], file["chips_per_node"]
     if up["kind"] == "torus":
         words = f"up to {chips:,} x {file['chip']} on a torus of {' x '.join(map(str, up['shape']))}"
+    elif chips == 1:
+        words = f"1 x {file['chip']}"
     else:
         words = f"{chips} x {file['chip']} a node ({_INSIDE[up['kind']]})"
     if net["kind"] == "none":

@@ -12,6 +12,8 @@ import numpy as np
 from scaleout.arrays import Floats
 from scaleout.errors import SpecError
 from scaleout.hardware.gemm import gemm_constants, gemm_vector, joined, menu, quantise_vector
+from scaleout.hardware.systolic import expert_work
+from scaleout.hardware.vector import KIND, SYSTOLIC
 from scaleout.specs import Chip, GroupedConstants
 
 __all__ = ["Loads", "experts_seconds", "grouped_constants", "loads"]
@@ -96,6 +98,8 @@ def _product(vector: Floats, c: GroupedConstants, each: Loads, n: float, k: floa
     traffic = each.rows.sum() * (k * m.left + 2.0 * n) + each.taken.sum() * k * n * m.right
     hbm = c.traffic * float(traffic) / m.hbm
     rows = each.rows / np.maximum(each.taken, 1e-12)
+    if vector[KIND] >= SYSTOLIC:
+        return joined(c.work * expert_work(vector, rows, each.taken, n, k), hbm, m.norm)
     best = math.inf
     for high, wide, unit in m.tiles:
         tiles = float((each.taken * np.ceil(rows / high - 1e-9)).sum()) * math.ceil(n / wide)

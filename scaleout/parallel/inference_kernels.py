@@ -99,9 +99,11 @@ class Kernels:
             self._prefill = _read(attention_vector(chip, prefill, plain, kept))
             self._bare = _read(without_preparation(attention_vector(chip, prefill, plain, kept)))
             self.prepared = (chip.attention[prefill].for_prefill(plain, kept).preparation or 0.0) > 0.0
-        decode = chip.attention[_kernel(chip, engine.decode_attention, "decode")]
-        found = decode.for_decode(cache if cache in decode.decode else plain)
-        self._decode = _read(decode_vector(chip, found))
+        kernel = _kernel(chip, engine.decode_attention, "decode")
+        decode = chip.attention[kernel]
+        kept = cache if cache in decode.decode else plain
+        found = decode.for_decode(kept)
+        self._decode = _read(decode_vector(chip, found, kernel, plain, kept))
         self._largest_group = found.largest_group
         self._whole = max(found.group_split, found.single_split) >= _NEVER
 

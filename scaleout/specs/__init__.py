@@ -11,6 +11,7 @@ from scaleout.specs.faults import Fault
 from scaleout.specs.fields import FrozenDict
 from scaleout.specs.gemm import GemmConstants, GroupedConstants, QuantiseConstants
 from scaleout.specs.inference import POLICIES, InferenceEngine, Policy
+from scaleout.specs.kernels import KernelTable
 from scaleout.specs.layout import Batch, Layout
 from scaleout.specs.model import Experts, Latent, LinearAttention, Model
 from scaleout.specs.moe import MoeKernel, MoeLibrary
@@ -21,6 +22,7 @@ from scaleout.specs.requests import FORMS, Arrivals, Length, Requests, TraceRow
 from scaleout.specs.serving import Cache, Failure, Pool, Router, Scheduler, ServingExperiment, Slo, Speculation
 from scaleout.specs.stack import Stack
 from scaleout.specs.system import ALGORITHMS, CollectiveLibrary, Host, Launch, Network, Protocol, ScaleUp, System
+from scaleout.specs.systolic import SystolicConstants
 from scaleout.specs.tuner import Tuner
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "GroupedConstants",
     "Host",
     "InferenceEngine",
+    "KernelTable",
     "Latent",
     "Launch",
     "Layout",
@@ -79,6 +82,7 @@ __all__ = [
     "Speculation",
     "Stack",
     "System",
+    "SystolicConstants",
     "TensorUnit",
     "TraceRow",
     "TrainingExperiment",
