@@ -18,6 +18,7 @@ from scaleout.serving.request import STATES
 from scaleout.serving.room import Room
 from scaleout.serving.steps import PoolSteps
 from scaleout.specs import ServingExperiment, Slo
+from scaleout.specs.compress import notes
 from scaleout.specs.fields import plain
 from scaleout.units import describe
 
@@ -124,7 +125,7 @@ def summarise(
         course=course_of(
             log, experiment.pools, [one.blocks * pool.dp for one, pool in zip(rooms, experiment.pools, strict=True)]
         ),
-        warnings=_warnings(experiment, columns, counts, short, weight),
+        warnings=(*notes(experiment.compressed), *_warnings(experiment, columns, counts, short, weight)),
         assumptions=(*serving_assumptions(experiment, rooms), *map(plain, cost_assumptions(experiment, energy))),
         energy=energy,
         cost=cost_of(experiment, duration, outputs, energy),
@@ -247,5 +248,6 @@ def _words(spec: ServingExperiment) -> dict[str, object]:
         "trace": spec.requests.trace.rsplit("/", 1)[-1] if spec.requests.trace else None,
         "router": spec.router.policy,
         "slo": {"ttft": spec.slo.ttft, "tpot": spec.slo.tpot, "latency": spec.slo.latency, "share": spec.slo.share},
+        "compressed": list(spec.compressed),
         "settings": list(spec.settings),
     }  # fmt: skip

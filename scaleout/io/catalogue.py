@@ -431,4 +431,9 @@ def schema(kind: str) -> dict[str, Any]:
         if "KernelTable" in str(props.get("tables", {})):
             props["tables"] = {"type": "object", "additionalProperties": False, "properties": _TABLES}
     definitions.pop("KernelTable", None)
+    if kind in ("training", "serving"):
+        built["properties"]["compress"] = {
+            "description": "transforms of model and precision, such as [w4a16, drop_layers=0.25]",
+            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+        }
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **built}

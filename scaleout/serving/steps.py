@@ -103,7 +103,7 @@ class PoolSteps:
         self.experiment, self.pool, self.engine = experiment, pool, experiment.engine
         system, chip = experiment.system, pool.chip or experiment.system.chip
         self.layers = Layers(
-            experiment.model, system, chip, experiment.engine, pool, experiment.precision, experiment.cache.dtype,
+            experiment.model, system, chip, experiment.engine, pool, experiment.products, experiment.cache.dtype,
             experiment.routing,
         )  # fmt: skip
         ranks = start + np.arange(pool.chips_each).reshape(pool.pp, pool.dp, pool.tp)
@@ -326,7 +326,7 @@ def _drafting(experiment: ServingExperiment, pool: Pool, start: int, fabric: Fab
         training=None,
     )  # fmt: skip
     if speculation.draft is not None:
-        alone = replace(alone, precision="bf16")
+        alone = replace(alone, precision="bf16", sparsity="none")
     steps = PoolSteps(alone, layout, last, fabric)
 
     def one(works: tuple[Work, ...]) -> int:
