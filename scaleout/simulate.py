@@ -92,7 +92,7 @@ def _summarise(
     places = seats(spec)[1]
     fullest = max(range(len(totals)), key=lambda at: (totals[at] / places[at].chip.hbm_bytes, -at))
     layout = spec.layout
-    energy = None
+    energy = step_energy(spec, seconds, recording)
     return Result(
         name=f"{spec.model.name} on {spec.chips:,} {spec.system.chip.name} ({spec.system.name})",
         experiment={

@@ -82,7 +82,7 @@ def summarise(
         round(weight * int(one.sum())) for one in (columns.inputs, columns.outputs, columns.cached, columns.hosted)
     )
     parts, errors = _step(experiment, log, columns, timers)
-    energy = None
+    energy = served_energy(experiment, log, timers, columns.start, outputs)
     return Served(
         name=_name(experiment),
         experiment=_words(experiment),

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from scaleout.hardware.likeness import UNFITTED
+
 __all__ = ["DEFAULTS", "NETWORK", "NO_TIME", "RESTS_ON", "Default"]
 
 
@@ -20,7 +22,7 @@ DEFAULTS = {
         "chips of one node (stas00/ml-engineering 744d01e)",
     ),
     "unfitted": Default(
-        0.12,
+        UNFITTED,
         "constants carried over or quoted, with no residual: the form of matrix multiplications fitted on H100 alone "
         "is 11 % off on B200 and 14 % on A100, on A100 and H100 together 9 % on B200 (tables of "
         "ai-dynamo/aiconfigurator 095f58a); also transfers between nodes, since collectives were fitted inside one",

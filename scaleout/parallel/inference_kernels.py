@@ -18,8 +18,10 @@ from scaleout.hardware.attention import (
 )
 from scaleout.hardware.formats import SAME_UNITS, SPARSE, format_of
 from scaleout.hardware.gemm import gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
+from scaleout.hardware.power import throttled
 from scaleout.hardware.rates import UNFUSED
 from scaleout.models import CACHE_WIDTH
+from scaleout.once import once
 from scaleout.specs import (
     AttentionConstants,
     Chip,
@@ -77,7 +79,9 @@ class Kernels:
     """
 
     def __init__(self, chip: Chip, engine: InferenceEngine, precision: str, cache: str) -> None:
+        chip = once(throttled, chip)
         self.chip, self.engine, self.precision = chip, engine, precision
+        self.latent_share = LATENT_SHARE
         dense = precision.partition("/")[0]
         self.cast = format_of(dense).cast
         chip = able(chip, precision)
@@ -218,7 +222,7 @@ class Kernels:
         """Attention to compressed keys, which all heads share: bytes of the cache, or products."""
         c = self._decode
         read = sequences * context * (rank + rope) * self.cache_width / c[3]
-        work = 2.0 * tokens * context * heads * (2.0 * rank + rope) / (LATENT_SHARE * self.chip.flops("bf16"))
+        work = 2.0 * tokens * context * heads * (2.0 * rank + rope) / (self.latent_share * self.chip.flops("bf16"))
         return Cost(float(c[12] + c[18] + (read**3.0 + work**3.0) ** (1.0 / 3.0)), 2)
 
 

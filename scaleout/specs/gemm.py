@@ -52,6 +52,9 @@ class GroupedConstants:
         Time of their arithmetic and of their HBM traffic, over those of plain products [1].
     launch
         Fixed time, of all kernels together [s].
+    l2_resident
+        Weights up to which the measuring loop found all of them in L2 from its turns before [byte]. Of use where a
+        measurement is retold, not in a model, where other operands pass in between.
     residual
         Mean absolute relative error on shapes held out of the fit [1].
     """
@@ -59,6 +62,7 @@ class GroupedConstants:
     work: Positive
     traffic: Positive
     launch: Seconds
+    l2_resident: Bytes = 0.0
     residual: NotNegative | None = None
     library: str = ""
     fitted: str = ""
