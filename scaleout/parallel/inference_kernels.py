@@ -257,10 +257,14 @@ def able(chip: Chip, dtype: str) -> Chip:
     """
     dense, _, pruned = dtype.partition("/")
     shape, made, kin, sustained = format_of(dense), dict(chip.gemm), kin_of(chip, dense), dict(chip.sustained)
+    peak, wide = dict(chip.peak_flops), "bf16" if "bf16" in made else "fp16"
+    if dense not in ("bf16", "fp16") and "fp16" in peak:
+        # 16 bits are fp16 where there is nothing else
+        peak.setdefault("bf16", peak["fp16"])
     if kin is None:
-        if "bf16" not in made or shape.rate not in chip.peak_flops:
+        if wide not in made or shape.rate not in peak:
             return chip
-        made[dense] = replace(_longer(made["bf16"], 1.0 + shape.dequantise), range={})
+        made[dense] = replace(_longer(made[wide], 1.0 + shape.dequantise), range={})
     elif dense not in made:
         if kin == "fp8" and shape.rate == "int8" and kin in sustained:
             # the power cap holds them down alike
@@ -273,8 +277,8 @@ def able(chip: Chip, dtype: str) -> Chip:
         made[dense] = replace(made[dense], quantise=UNMEASURED_CAST)
     if pruned:
         made[dtype] = _pruned(chip, dense, made[dense])
-    same = made.keys() == chip.gemm.keys() and sustained == chip.sustained
-    return chip if same else replace(chip, gemm=made, sustained=sustained)
+    same = made.keys() == chip.gemm.keys() and sustained == chip.sustained and peak == chip.peak_flops
+    return chip if same else replace(chip, peak_flops=peak, gemm=made, sustained=sustained)
 
 
 def _longer(constants: GemmConstants | SystolicConstants, factor: float) -> GemmConstants | SystolicConstants:
