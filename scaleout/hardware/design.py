@@ -1,10 +1,11 @@
 """A chip from its design: rates and capacities that follow from units, clocks and memories."""
 
+from dataclasses import replace
 from typing import Any
 
-from scaleout.specs import Design
+from scaleout.specs import Chip, Design
 
-__all__ = ["chip_fields", "peak_flops"]
+__all__ = ["chip_fields", "peak_flops", "redesigned"]
 
 
 def peak_flops(design: Design) -> dict[str, float]:
@@ -33,3 +34,20 @@ def chip_fields(design: Design) -> dict[str, Any]:
     if design.exponentials is not None:
         fields["exponentials"] = design.exponentials * design.cores * design.clock
     return fields
+
+
+def redesigned(chip: Chip, design: Design) -> Chip:
+    """The chip with another design: what follows from it is worked out anew, constants of kernels stay."""
+    memory = design.memory
+    return replace(
+        chip,
+        design=design,
+        cores=design.cores,
+        peak_flops=peak_flops(design),
+        hbm_bytes=memory.stacks * memory.capacity,
+        hbm_bandwidth=memory.stacks * memory.bandwidth,
+        l2_bytes=design.l2,
+        exponentials=None if design.exponentials is None else design.exponentials * design.cores * design.clock,
+        power=design.power,
+        process=design.process,
+    )
