@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import cache
 
 import pytest
 from hypothesis import given, settings
@@ -28,6 +29,7 @@ class Lines:
         return (self.fixed + self.sequence * work.decodes + self.token * work.prompt_tokens,)
 
 
+@cache
 def experiment() -> ServingExperiment:
     return scaleout.serving_experiment("llama3-8b-closed-loop")
 
