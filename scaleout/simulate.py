@@ -7,6 +7,7 @@ from scaleout.evaluate.assumptions import assumptions
 from scaleout.evaluate.band import band_of
 from scaleout.evaluate.breakdown import CATEGORIES, breakdown, critical_path, ends_last
 from scaleout.evaluate.cost import cost_assumptions, cost_of
+from scaleout.evaluate.energy import step_energy
 from scaleout.evaluate.event import Recording, evaluate
 from scaleout.evaluate.links import link_use
 from scaleout.evaluate.ranges import range_warnings
@@ -92,7 +93,7 @@ def _summarise(
     places = seats(spec)[1]
     fullest = max(range(len(totals)), key=lambda at: (totals[at] / places[at].chip.hbm_bytes, -at))
     layout = spec.layout
-    energy = None
+    energy = step_energy(spec, seconds, recording)
     return Result(
         name=f"{spec.model.name} on {spec.chips:,} {spec.system.chip.name} ({spec.system.name})",
         experiment={

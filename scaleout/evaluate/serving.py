@@ -10,6 +10,7 @@ from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.evaluate.cost import cost_assumptions, cost_of
 from scaleout.evaluate.course import course_of, level_of
 from scaleout.evaluate.serving_assumptions import serving_assumptions
+from scaleout.evaluate.serving_energy import served_energy
 from scaleout.evaluate.serving_steps import Typical, errors_of, parts_of
 from scaleout.evaluate.stability import stability_of, too_short
 from scaleout.served import Floor, Links, Sensitivity, Served, Share, Spread, Stability
@@ -82,7 +83,7 @@ def summarise(
         round(weight * int(one.sum())) for one in (columns.inputs, columns.outputs, columns.cached, columns.hosted)
     )
     parts, errors = _step(experiment, log, columns, timers)
-    energy = None
+    energy = served_energy(experiment, log, timers, columns.start, outputs)
     return Served(
         name=_name(experiment),
         experiment=_words(experiment),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from scaleout.evaluate.plant import power_words
 from scaleout.hardware.formats import SAME_UNITS
 from scaleout.hardware.table import told_tables
 from scaleout.models import parameters
@@ -55,6 +56,7 @@ def serving_assumptions(spec: ServingExperiment, rooms: Sequence[Room]) -> tuple
             _row(f"{chip.name}: not measured", words, "docs/steps.md", False)
             for words in stand_ins(model, chip, spec.precision, spec.cache.dtype)
         ]
+        rows += [_row(*words) for words in power_words(chip, system)]
     members = max((str(pool.tp) for pool in spec.pools), key=int)
     own = max(engine.one_shot.get(members, 0.0), engine.two_shot.get(members, 0.0))
     rows += [

@@ -17,7 +17,9 @@ from scaleout.errors import PlanError, SpecError, near
 from scaleout.hardware.formats import format_of
 from scaleout.hardware.gemm import gemm_constants
 from scaleout.hardware.moe import Loads, experts_seconds
+from scaleout.hardware.power import throttled
 from scaleout.models import LayerKind, layer_kinds
+from scaleout.once import once
 from scaleout.parallel.inference_kernels import (
     LATENT_SHARE,
     UNMEASURED_CAST,
@@ -84,6 +86,7 @@ class Layers:
         self, model: Model, system: System, chip: Chip, engine: InferenceEngine, pool: Pool, precision: str, cache: str,
         routing: Routing,
     ) -> None:  # fmt: skip
+        chip = once(throttled, chip)
         self.model, self.pool, self.engine, self.system, self.chip = model, pool, engine, system, chip
         self.kernels = Kernels(chip, engine, precision, cache)
         self.precision, self.skew = precision, routing.skew

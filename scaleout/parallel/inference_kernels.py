@@ -18,8 +18,10 @@ from scaleout.hardware.attention import (
 )
 from scaleout.hardware.formats import SAME_UNITS, SPARSE, format_of
 from scaleout.hardware.gemm import gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
+from scaleout.hardware.power import throttled
 from scaleout.hardware.rates import UNFUSED
 from scaleout.models import CACHE_WIDTH
+from scaleout.once import once
 from scaleout.specs import (
     AttentionConstants,
     Chip,
@@ -77,7 +79,9 @@ class Kernels:
     """
 
     def __init__(self, chip: Chip, engine: InferenceEngine, precision: str, cache: str) -> None:
+        chip = once(throttled, chip)
         self.chip, self.engine, self.precision = chip, engine, precision
+        self.latent_share = LATENT_SHARE
         dense = precision.partition("/")[0]
         self.cast = format_of(dense).cast
         chip = able(chip, precision)
@@ -218,7 +222,7 @@ class Kernels:
         """Attention to compressed keys, which all heads share: bytes of the cache, or products."""
         c = self._decode
         read = sequences * context * (rank + rope) * self.cache_width / c[3]
-        work = 2.0 * tokens * context * heads * (2.0 * rank + rope) / (LATENT_SHARE * self.chip.flops("bf16"))
+        work = 2.0 * tokens * context * heads * (2.0 * rank + rope) / (self.latent_share * self.chip.flops("bf16"))
         return Cost(float(c[12] + c[18] + (read**3.0 + work**3.0) ** (1.0 / 3.0)), 2)
 
 
@@ -253,10 +257,14 @@ def able(chip: Chip, dtype: str) -> Chip:
     """
     dense, _, pruned = dtype.partition("/")
     shape, made, kin, sustained = format_of(dense), dict(chip.gemm), kin_of(chip, dense), dict(chip.sustained)
+    peak, wide = dict(chip.peak_flops), "bf16" if "bf16" in made else "fp16"
+    if dense not in ("bf16", "fp16") and "fp16" in peak:
+        # 16 bits are fp16 where there is nothing else
+        peak.setdefault("bf16", peak["fp16"])
     if kin is None:
-        if "bf16" not in made or shape.rate not in chip.peak_flops:
+        if wide not in made or shape.rate not in peak:
             return chip
-        made[dense] = replace(_longer(made["bf16"], 1.0 + shape.dequantise), range={})
+        made[dense] = replace(_longer(made[wide], 1.0 + shape.dequantise), range={})
     elif dense not in made:
         if kin == "fp8" and shape.rate == "int8" and kin in sustained:
             # the power cap holds them down alike
@@ -269,8 +277,8 @@ def able(chip: Chip, dtype: str) -> Chip:
         made[dense] = replace(made[dense], quantise=UNMEASURED_CAST)
     if pruned:
         made[dtype] = _pruned(chip, dense, made[dense])
-    same = made.keys() == chip.gemm.keys() and sustained == chip.sustained
-    return chip if same else replace(chip, gemm=made, sustained=sustained)
+    same = made.keys() == chip.gemm.keys() and sustained == chip.sustained and peak == chip.peak_flops
+    return chip if same else replace(chip, peak_flops=peak, gemm=made, sustained=sustained)
 
 
 def _longer(constants: GemmConstants | SystolicConstants, factor: float) -> GemmConstants | SystolicConstants:

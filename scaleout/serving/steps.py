@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import replace
+from functools import cached_property
 from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
@@ -18,6 +19,7 @@ from scaleout.errors import PlanError
 from scaleout.models import LayerKind
 from scaleout.network import Fabric, machine
 from scaleout.parallel.inference import Layers
+from scaleout.parallel.inference_counts import Counts
 from scaleout.parallel.inference_kernels import Cost
 from scaleout.parallel.inference_wires import ReplicaWires
 from scaleout.serving.work import IDLE, Work, upto
@@ -132,6 +134,15 @@ class PoolSteps:
         self._late = ticks(self.engine.message_launch / self._speed)
         self._sizes = tuple(sorted(self.engine.graph_sizes))
         self._drafting = _drafting(experiment, pool, start, self.wires.fabric)
+
+    @cached_property
+    def counts(self) -> Counts:
+        """What a step computes, moves and sends."""
+        spec, layers = self.experiment, self.layers
+        chip = self.pool.chip or spec.system.chip
+        return Counts(
+            spec.model, spec.system, chip, self.engine, self.pool, layers.precision, spec.cache.dtype, spec.routing
+        )
 
     def stages(self, works: tuple[Work, ...]) -> tuple[int, ...]:
         """Time of each pipeline stage for a step [tick]; one `Work` for each attention rank."""

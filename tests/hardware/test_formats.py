@@ -69,6 +69,16 @@ def test_measured_kernels_that_widen_weights_are_not_slowed_again():
     assert wide / narrow == pytest.approx(1.0 + format_of("int4_wo").dequantise, abs=0.01)
 
 
+def test_chips_without_bf16_widen_weights_to_fp16():
+    turing = load("chip", "t4")
+    plain, narrow = (Kernels(turing, ENGINE, name, "fp16") for name in ("fp16", "w4a16"))
+    few, many = ([kernels.linear(m, 8192.0, 8192.0).seconds for kernels in (plain, narrow)] for m in (1.0, 4096.0))
+    assert 3.0 < few[0] / few[1] <= 2.0 / 0.53125
+    assert many[1] < 1.1 * many[0]
+    with pytest.raises(SpecError, match="no rate for 'bf16'"):
+        Kernels(turing, ENGINE, "bf16", "bf16")
+
+
 def test_pruned_products_gain_what_was_measured_and_nothing_for_few_rows():
     dense, pruned = (Kernels(H100, ENGINE, name, "bf16") for name in ("fp8", sparse_of("fp8")))
     gain = H100.gemm["fp8"].sparse.gain
