@@ -8,6 +8,9 @@
     spec = scaleout.serving_experiment("llama3-70b-poisson", ("requests.arrivals.rate=4",))
     result = scaleout.serve(spec)
 
+    spec = scaleout.net_experiment("resnet-50-h200", ("precision=fp16",))
+    result = scaleout.run_net(spec)
+
 Names are imported when they are first used, so that ``import scaleout`` is cheap.
 """
 
@@ -18,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scaleout.capacity import Capacity, capacity
+    from scaleout.chip_report import ChipReport, chip_report
     from scaleout.collective import CollectiveTable, collective_table
     from scaleout.comparison import Comparison, compare
     from scaleout.errors import (
@@ -28,8 +32,11 @@ if TYPE_CHECKING:
         TopologyError,
         WorkloadError,
     )
+    from scaleout.evaluate.cost import run_of
+    from scaleout.infer import run_net
+    from scaleout.inferred import NetResult
     from scaleout.io.catalogue import list_names, load, schema
-    from scaleout.io.experiments import experiment, serving_experiment
+    from scaleout.io.experiments import experiment, net_experiment, serving_experiment
     from scaleout.io.graphs import from_networkx, load_topology, read_topology, write_topology
     from scaleout.io.huggingface import read_huggingface
     from scaleout.io.serving import serve
@@ -43,12 +50,15 @@ if TYPE_CHECKING:
         Batch,
         Cache,
         Chip,
+        Facility,
         Failure,
         Fault,
         InferenceEngine,
         Layout,
         Length,
         Model,
+        Net,
+        NetExperiment,
         Pool,
         Requests,
         Router,
@@ -69,6 +79,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "scaleout.capacity": ("Capacity", "capacity"),
+    "scaleout.chip_report": ("ChipReport", "chip_report"),
     "scaleout.collective": ("CollectiveTable", "collective_table"),
     "scaleout.comparison": ("Comparison", "compare"),
     "scaleout.errors": (
@@ -79,8 +90,11 @@ _HOMES = {
         "TopologyError",
         "WorkloadError",
     ),
+    "scaleout.evaluate.cost": ("run_of",),
+    "scaleout.infer": ("run_net",),
+    "scaleout.inferred": ("NetResult",),
     "scaleout.io.catalogue": ("list_names", "load", "schema"),
-    "scaleout.io.experiments": ("experiment", "serving_experiment"),
+    "scaleout.io.experiments": ("experiment", "net_experiment", "serving_experiment"),
     "scaleout.io.graphs": ("from_networkx", "load_topology", "read_topology", "write_topology"),
     "scaleout.io.huggingface": ("read_huggingface",),
     "scaleout.io.serving": ("serve",),
@@ -94,12 +108,15 @@ _HOMES = {
         "Batch",
         "Cache",
         "Chip",
+        "Facility",
         "Failure",
         "Fault",
         "InferenceEngine",
         "Layout",
         "Length",
         "Model",
+        "Net",
+        "NetExperiment",
         "Pool",
         "Requests",
         "Router",
@@ -127,8 +144,10 @@ __all__ = [
     "Cache",
     "Capacity",
     "Chip",
+    "ChipReport",
     "CollectiveTable",
     "Comparison",
+    "Facility",
     "Failure",
     "Fault",
     "InferenceEngine",
@@ -136,6 +155,9 @@ __all__ = [
     "Length",
     "MeasurementError",
     "Model",
+    "Net",
+    "NetExperiment",
+    "NetResult",
     "Outcomes",
     "Pass",
     "PlanError",
@@ -161,6 +183,7 @@ __all__ = [
     "WorkloadError",
     "analyse_many",
     "capacity",
+    "chip_report",
     "collective_table",
     "compare",
     "design_space",
@@ -169,10 +192,13 @@ __all__ = [
     "list_names",
     "load",
     "load_topology",
+    "net_experiment",
     "read_huggingface",
     "read_topology",
     "record",
     "register_schedule",
+    "run_net",
+    "run_of",
     "scaling_table",
     "schema",
     "serve",

@@ -6,6 +6,7 @@ from scaleout.evaluate.analytic import analyse
 from scaleout.evaluate.assumptions import assumptions
 from scaleout.evaluate.band import band_of
 from scaleout.evaluate.breakdown import CATEGORIES, breakdown, critical_path, ends_last
+from scaleout.evaluate.cost import cost_assumptions, cost_of
 from scaleout.evaluate.event import Recording, evaluate
 from scaleout.evaluate.links import link_use
 from scaleout.evaluate.ranges import range_warnings
@@ -90,6 +91,7 @@ def _summarise(
     places = seats(spec)[1]
     fullest = max(range(len(totals)), key=lambda at: (totals[at] / places[at].chip.hbm_bytes, -at))
     layout = spec.layout
+    energy = None
     return Result(
         name=f"{spec.model.name} on {spec.chips:,} {spec.system.chip.name} ({spec.system.name})",
         experiment={
@@ -143,8 +145,10 @@ def _summarise(
         links=link_use(recording) if recording else (),
         evaluator=evaluator,
         classes=classes,
-        assumptions=assumptions(spec, recording),
+        assumptions=(*assumptions(spec, recording), *cost_assumptions(spec, energy)),
         published=_beside(spec, seconds),
+        energy=energy,
+        cost=cost_of(spec, seconds, spec.batch.tokens, energy),
     )
 
 

@@ -216,7 +216,8 @@ def _calibrate(
         found, lines = calibrate(chip, dtype, measured, menus)
         before = chip.gemm.get(dtype)
         # fused experts are fitted on their own
-        found = dated(replace(found, grouped=before.grouped if before else None), before)
+        found = replace(found, grouped=before.grouped if before else None)
+        found = dated(found, before if isinstance(before, GemmConstants) else None)
         print(*lines, *(f"    {line}" for line in lines_of(found)), sep="\n", flush=True)
         chips[name] = replace(chip, gemm={**chip.gemm, dtype: found})
         if write:

@@ -10,7 +10,8 @@ from scaleout.errors import SpecError, near
 from scaleout.io.catalogue import FOLDERS, find, list_names, load, read, summary
 from scaleout.io.yaml import read_mapping
 from scaleout.models import parameters
-from scaleout.specs import Chip, Model
+from scaleout.models.nets import flops, net_parameters, operators
+from scaleout.specs import Chip, Model, Net
 from scaleout.specs.fields import plain
 from scaleout.units import describe
 
@@ -19,10 +20,12 @@ __all__ = ["command"]
 _LISTS = {
     "chips": ("chip",),
     "systems": ("system",),
+    "facilities": ("facility",),
     "models": ("model",),
     "stacks": ("stack",),
     "engines": ("engine",),
-    "experiments": ("training", "serving"),
+    "nets": ("net",),
+    "experiments": ("training", "serving", "inference"),
 }
 
 
@@ -45,7 +48,8 @@ def command(
 ) -> None:
     """List what there is, or print what WHAT, a name, stands for.
 
-    Lists: chips, systems, models, stacks and engines (software of training and of serving), experiments, topologies.
+    Lists: chips, systems, facilities, models, nets, stacks and engines (software of training and of serving),
+    experiments, topologies.
 
     topology NAME prints counts, degrees, distances and bisection of a system, or of a topology by name or
     path (.yaml, .graphml, .json, .xml, .txt; docs/graphs.md), and draws it.
@@ -95,6 +99,8 @@ def _list(kinds: tuple[str, ...], as_json: bool) -> None:
         except (KeyError, TypeError, ValueError) as error:
             words = f"not a valid file: {error}"
         click.echo(f"{row['name']:<{width}}  {words}".rstrip())
+    if kinds == ("chip",):
+        click.echo(f"{_UNVERIFIED} marks what is unverified; scaleout show NAME has sources and the rest", err=True)
 
 
 def _count(row: dict[str, Any]) -> dict[str, Any]:
@@ -109,21 +115,48 @@ def _line(kind: str, row: dict[str, Any]) -> str:
         case "model":
             return f"{row['parameters'] / 1e9:8.2f} G parameters, {row['layers']} layers of {row['hidden']}"
         case "chip":
-            return (
-                f"{row['vendor']}, {row['cores']} cores, {row['hbm_bytes']} at {row['hbm_bandwidth']}, {row['power']}"
-            )
+            return _chip_line(row)
         case "system":
             return _system_line(row)
         case "stack":
             return str(row["version"])
+        case "facility":
+            rent = f", {len(row['rent'])} chips for rent" if row.get("rent") else ""
+            words = {"rack_power": "racks of", "hall_power": "a hall of", "battery": "a battery of"}
+            limits = "".join(f", {word} {row[key]}" for key, word in words.items() if key in row)
+            return f"PUE {row['pue']:g}, {row['electricity']}{rent}{limits}"
         case "engine":
             return f"{row['version']}, {row.get('policy', 'chunked')}"
+        case "net":
+            return str(load("net", row["name"]).family).replace("_", " ")
+        case "inference":
+            return f"{row.get('net', '')} on {row.get('system', '')}"
         case "serving":
             return f"{row.get('model', '')} served on {row.get('system', '')}"
         case _:
             return f"{row.get('model', '')} on {row.get('chips', 0):,} chips of {row.get('system', '')}"
 
 
+def _chip_line(row: dict[str, Any]) -> str:
+    """Figures as the file says them, with a mark where nobody checked one; those of a design as they follow from it."""
+    file = read_mapping(find("chip", row["name"]))
+    if file.get("design"):
+        chip = load("chip", row["name"])
+        words = (
+            f"{chip.vendor}, {chip.cores} cores, {describe(chip.hbm_bytes, 'byte')} at "
+            f"{describe(chip.hbm_bandwidth, 'byte/s')}, {describe(chip.power, 'W')}, a design"
+        )
+    else:
+        cores, size, rate, power = (
+            f"{file[key]}{_UNVERIFIED * (key in file.get('unverified', ()))}"
+            for key in ("cores", "hbm_bytes", "hbm_bandwidth", "power")
+        )
+        words = f"{file['vendor']}, {cores} cores, {size} at {rate}, {power}"
+    return f"{words}; kernels of {file['like']}" if file.get("like") else words
+
+
+_UNVERIFIED = "!"
+"""Mark of a figure that nobody checked."""
 _INSIDE = {"nvswitch": "NVSwitch", "mesh": "fully connected", "pairs": "pairs with a bridge", "pcie": "PCIe switches"}
 _BETWEEN = {
     "rail-fat-tree": "a rail fat tree",
@@ -139,6 +172,8 @@ def _system_line(row: dict[str, Any]) -> str:
     up, net, chips = file["scale_up"], file["network"], file["chips_per_node"]
     if up["kind"] == "torus":
         words = f"up to {chips:,} x {file['chip']} on a torus of {' x '.join(map(str, up['shape']))}"
+    elif chips == 1:
+        words = f"1 x {file['chip']}"
     else:
         words = f"{chips} x {file['chip']} a node ({_INSIDE[up['kind']]})"
     if net["kind"] == "none":
@@ -148,7 +183,7 @@ def _system_line(row: dict[str, Any]) -> str:
 
 
 def _one(kind: str, name: str, as_json: bool) -> None:
-    if kind in ("training", "serving"):
+    if kind in ("training", "serving", "inference"):
         click.echo(f"# {find(kind, name)}\n{read(kind, name)}".rstrip())
         return
     spec = load(kind, name)
@@ -164,6 +199,8 @@ def _derived(spec: object) -> dict[str, Any]:
     """What follows from the figures."""
     if isinstance(spec, Model):
         return {"parameters": parameters(spec)}
+    if isinstance(spec, Net):
+        return {"parameters": round(net_parameters(spec)), "gflop": flops(operators(spec, 1)) / 1e9}
     if isinstance(spec, Chip):
         return {
             f"ridge_{dtype}": f"{spec.ridge(dtype):.0f} flop/byte ({describe(spec.flops(dtype), 'flop/s')})"

@@ -7,6 +7,7 @@ import numpy as np
 
 from scaleout.arrays import Floats
 from scaleout.engine.program import TICKS_PER_SECOND
+from scaleout.evaluate.cost import cost_assumptions, cost_of
 from scaleout.evaluate.course import course_of, level_of
 from scaleout.evaluate.serving_assumptions import serving_assumptions
 from scaleout.evaluate.serving_steps import Typical, errors_of, parts_of
@@ -17,6 +18,7 @@ from scaleout.serving.request import STATES
 from scaleout.serving.room import Room
 from scaleout.serving.steps import PoolSteps
 from scaleout.specs import ServingExperiment, Slo
+from scaleout.specs.fields import plain
 from scaleout.units import describe
 
 __all__ = ["summarise"]
@@ -79,6 +81,7 @@ def summarise(
         round(weight * int(one.sum())) for one in (columns.inputs, columns.outputs, columns.cached, columns.hosted)
     )
     parts, errors = _step(experiment, log, columns, timers)
+    energy = None
     return Served(
         name=_name(experiment),
         experiment=_words(experiment),
@@ -122,7 +125,9 @@ def summarise(
             log, experiment.pools, [one.blocks * pool.dp for one, pool in zip(rooms, experiment.pools, strict=True)]
         ),
         warnings=_warnings(experiment, columns, counts, short, weight),
-        assumptions=serving_assumptions(experiment, rooms),
+        assumptions=(*serving_assumptions(experiment, rooms), *map(plain, cost_assumptions(experiment, energy))),
+        energy=energy,
+        cost=cost_of(experiment, duration, outputs, energy),
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from scaleout.hardware.table import told_tables
 from scaleout.models import parameters
 from scaleout.parallel.inference import stand_ins
 from scaleout.parallel.inference_kernels import measured
@@ -36,6 +37,10 @@ def serving_assumptions(spec: ServingExperiment, rooms: Sequence[Room]) -> tuple
                     _checked("gemm", chip.unverified) and measured(chip, spec.precision),
                 )
             )
+        rows += [
+            _row(f"{chip.name}: {name}", words, f"a table of the user's own, SHA-256 {digest[:12]}")
+            for name, words, digest in told_tables(chip)
+        ]
         rows.append(
             _row(
                 f"{chip.name}: HBM",

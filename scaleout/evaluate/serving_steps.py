@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.evaluate.uncertainty import DEFAULTS
+from scaleout.hardware.gemm import measured_products, table_residual
 from scaleout.parallel.inference import Layers
 from scaleout.parallel.inference_kernels import Cost, Kernels
 from scaleout.serving.steps import PoolSteps
@@ -154,6 +155,8 @@ def _error(experiment: ServingExperiment, chip: Chip, kind: str) -> float:
     match kind:
         case "matmul":
             constants = chip.gemm.get(experiment.precision) or chip.gemm.get("bf16")
+            if measured_products(chip, experiment.precision):
+                return table_residual(chip, experiment.precision)
             return unfitted if constants is None or constants.residual is None else constants.residual
         case "attention":
             return _decode_error(experiment.engine, chip)

@@ -13,7 +13,9 @@ from scaleout.arrays import Floats
 from scaleout.errors import SpecError
 from scaleout.hardware.formats import format_of
 from scaleout.hardware.gemm import gemm_constants, gemm_vector, joined, menu, quantise_vector
-from scaleout.specs import Chip, GroupedConstants
+from scaleout.hardware.systolic import expert_work
+from scaleout.hardware.vector import KIND, SYSTOLIC
+from scaleout.specs import Chip, GemmConstants, GroupedConstants
 
 __all__ = ["Loads", "experts_seconds", "grouped_constants", "loads", "loop_bytes"]
 
@@ -106,7 +108,9 @@ def experts_seconds(
     c, vector = grouped_constants(chip, dtype), gemm_vector(chip, dtype)
     plain = gemm_constants(chip, dtype)
     # from L2, where they stayed from the turn before, or from HBM
-    faster = (plain.l2_ratio or math.inf) / plain.hbm_efficiency if loop <= c.l2_resident else 1.0
+    faster = 1.0
+    if loop <= c.l2_resident and isinstance(plain, GemmConstants):
+        faster = (plain.l2_ratio or math.inf) / plain.hbm_efficiency
     rows = float(each.rows.sum())
     seconds = _product(vector, c, each, 2.0 * ffn, float(hidden), faster)
     seconds += _product(vector, c, each, float(hidden), float(ffn), faster)
@@ -124,6 +128,8 @@ def _product(vector: Floats, c: GroupedConstants, each: Loads, n: float, k: floa
     traffic = each.rows.sum() * (k * m.left + 2.0 * n) + each.taken.sum() * k * n * m.right / faster
     hbm = c.traffic * float(traffic) / m.hbm
     rows = each.rows / np.maximum(each.taken, 1e-12)
+    if vector[KIND] >= SYSTOLIC:
+        return joined(c.work * expert_work(vector, rows, each.taken, n, k), hbm, m.norm)
     best = math.inf
     for high, wide, unit in m.tiles:
         tiles = float((each.taken * np.ceil(rows / high - 1e-9)).sum()) * math.ceil(n / wide)

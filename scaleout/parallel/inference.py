@@ -87,7 +87,8 @@ class Layers:
         self.kernels = Kernels(chip, engine, precision, cache)
         self.precision, self.skew = precision, routing.skew
         self.stages = stage_kinds(model, pool.pp)
-        self.shards = {kind: serving_shard(model, kind, pool) for stage in self.stages for kind in stage}
+        kinds = dict.fromkeys(kind for stage in self.stages for kind in stage)
+        self.shards = {kind: serving_shard(model, kind, pool) for kind in kinds}
         if any(kind.attention == "linear" for kind in self.shards):
             raise PlanError(
                 f"model: {model.name} has layers of linear attention, whose decode steps have no time model yet; "

@@ -9,7 +9,13 @@ from typing import NamedTuple, cast
 
 from scaleout.arrays import Floats
 from scaleout.errors import SpecError
-from scaleout.hardware.attention import attention_vector, decode_seconds, decode_vector, prefill_seconds
+from scaleout.hardware.attention import (
+    attention_vector,
+    decode_seconds,
+    decode_vector,
+    prefill_seconds,
+    without_preparation,
+)
 from scaleout.hardware.formats import format_of
 from scaleout.hardware.gemm import SAME_UNITS, gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
 from scaleout.hardware.rates import UNFUSED
@@ -87,10 +93,13 @@ class Kernels:
         if engine.prefill_attention[:1] != (UNFUSED,):
             prefill, kept = _kernel(chip, engine.prefill_attention, "prefill"), cache if cache == "fp8" else plain
             self._prefill = _read(attention_vector(chip, prefill, plain, kept))
+            self._bare = _read(without_preparation(attention_vector(chip, prefill, plain, kept)))
             self.prepared = (chip.attention[prefill].for_prefill(plain, kept).preparation or 0.0) > 0.0
-        decode = chip.attention[_kernel(chip, engine.decode_attention, "decode")]
-        found = decode.for_decode(cache if cache in decode.decode else plain)
-        self._decode = _read(decode_vector(chip, found))
+        kernel = _kernel(chip, engine.decode_attention, "decode")
+        decode = chip.attention[kernel]
+        kept = cache if cache in decode.decode else plain
+        found = decode.for_decode(kept)
+        self._decode = _read(decode_vector(chip, found, kernel, plain, kept))
         self._largest_group = found.largest_group
         self._whole = max(found.group_split, found.single_split) >= _NEVER
 
@@ -140,26 +149,28 @@ class Kernels:
 
     def prefill(
         self,
-        prompts: int,
-        new: int,
-        scores: int,
+        prompts: float,
+        new: float,
+        scores: float,
         heads: float,
         kv_heads: float,
         size: float,
         value: float,
         window: float,
+        causal: bool = True,
     ) -> Cost:
         """Attention of `prompts` sequences' `new` tokens altogether, to `scores` tokens altogether.
 
         The sequences are taken as alike: of new / prompts tokens each, and as many tokens before them
-        as give the pairs of the real ones.
+        as give the pairs of the real ones. Where not `causal`, all see all, and nothing goes to a cache.
         """
         q_len = new / prompts
         kv_len = max(q_len, scores / new + (q_len - 1.0) / 2.0)
         if self._prefill is None:
             return self._unfused(prompts, q_len, kv_len, heads, size, value)
+        c = self._prefill if causal else self._bare
         return Cost(
-            float(_prefilled(prompts, q_len, kv_len, heads, kv_heads, size, False, self._prefill, value, window)),
+            float(_prefilled(prompts, q_len, kv_len, heads, kv_heads, size, False, c, value, window, causal)),
             1,
         )
 

@@ -11,14 +11,19 @@ from scaleout.specs.faults import Fault
 from scaleout.specs.fields import FrozenDict
 from scaleout.specs.gemm import GemmConstants, GroupedConstants, QuantiseConstants
 from scaleout.specs.inference import POLICIES, InferenceEngine, Policy
+from scaleout.specs.kernels import KernelTable
 from scaleout.specs.layout import Batch, Layout
 from scaleout.specs.model import Experts, Latent, LinearAttention, Model
 from scaleout.specs.moe import MoeKernel, MoeLibrary
+from scaleout.specs.net import Net
+from scaleout.specs.net_experiment import NetExperiment
 from scaleout.specs.published import Published
 from scaleout.specs.requests import FORMS, Arrivals, Length, Requests, TraceRow
 from scaleout.specs.serving import Cache, Failure, Pool, Router, Scheduler, ServingExperiment, Slo, Speculation
+from scaleout.specs.silicon import Interface, KnownDie, MemoryKind, Process, Silicon
 from scaleout.specs.stack import Stack
 from scaleout.specs.system import ALGORITHMS, CollectiveLibrary, Host, Launch, Network, Protocol, ScaleUp, System
+from scaleout.specs.systolic import SystolicConstants
 from scaleout.specs.tuner import Tuner
 
 __all__ = [
@@ -45,15 +50,21 @@ __all__ = [
     "GroupedConstants",
     "Host",
     "InferenceEngine",
+    "Interface",
+    "KernelTable",
+    "KnownDie",
     "Latent",
     "Launch",
     "Layout",
     "Length",
     "LinearAttention",
     "Memory",
+    "MemoryKind",
     "Model",
     "MoeKernel",
     "MoeLibrary",
+    "Net",
+    "NetExperiment",
     "Network",
     "NodeCosts",
     "Offload",
@@ -61,6 +72,7 @@ __all__ = [
     "Policy",
     "Pool",
     "PrefillConstants",
+    "Process",
     "Protocol",
     "Published",
     "QuantiseConstants",
@@ -70,11 +82,13 @@ __all__ = [
     "ScaleUp",
     "Scheduler",
     "ServingExperiment",
+    "Silicon",
     "Slo",
     "Slow",
     "Speculation",
     "Stack",
     "System",
+    "SystolicConstants",
     "TensorUnit",
     "TraceRow",
     "TrainingExperiment",

@@ -4,7 +4,7 @@ A field's annotation says what it accepts (`scaleout.units.Number`). Files are r
 the same annotations, so a spec built in Python and one read from YAML obey one table.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from types import UnionType
@@ -55,13 +55,6 @@ def freeze(spec: object, *names: str) -> None:
         object.__setattr__(spec, name, FrozenDict(getattr(spec, name)))
 
 
-@cache
-def _hints(cls: type) -> dict[str, Any]:
-    """Annotation of each field; cached per class."""
-    hints = get_type_hints(cls, include_extras=True)
-    return {f.name: hints[f.name] for f in fields(cls)}
-
-
 def check_fields(spec: Any) -> None:
     """Refuse a field outside its annotation, naming object, field and value.
 
@@ -73,44 +66,82 @@ def check_fields(spec: Any) -> None:
         With every mistake at once, one a line.
     """
     mistakes = []
-    for name, hint in _hints(spec.__class__).items():
+    for name, conform in _rules(spec.__class__):
+        given = getattr(spec, name)
         try:
-            value = _conform(getattr(spec, name), hint)
-            object.__setattr__(spec, name, value)
+            value = conform(given)
         except SpecError as error:
             owner = type(spec).__name__.removesuffix("Experiment").lower()
             mistakes.append(f"{owner}.{name.rstrip('_')}{'' if str(error).startswith('.') else ': '}{error}")
+            continue
+        if value is not given:
+            object.__setattr__(spec, name, value)
     if mistakes:
         raise SpecError("\n".join(mistakes))
 
 
-def _conform(value: Any, hint: Any) -> Any:
-    """The value in its annotated type, or a `SpecError` that says what is accepted."""
+Rule = Callable[[Any], Any]
+"""Gives a value in its annotated type, or a `SpecError` that says what is accepted."""
+
+
+@cache
+def _rules(cls: type) -> tuple[tuple[str, Rule], ...]:
+    """Rule of each field: annotations are taken apart once for a class, not for each of its objects."""
+    hints = get_type_hints(cls, include_extras=True)
+    return tuple((f.name, _rule(hints[f.name])) for f in fields(cls))
+
+
+def _rule(hint: Any) -> Rule:
     origin, args = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        rule = next((meta for meta in args[1:] if isinstance(meta, Number)), None)
-        return rule.check(value) if rule else value
+        number = next((meta for meta in args[1:] if isinstance(meta, Number)), None)
+        return number.check if number else lambda value: value
     if origin in (Union, UnionType):
-        return None if value is None else _conform(value, next(part for part in args if part is not type(None)))
+        parts = tuple(part for part in args if part is not type(None))
+        inner = _rule(parts[0])
+        if len(parts) > 1 and all(is_dataclass(part) for part in parts):
+            return lambda value: value if isinstance(value, parts) else inner(value)
+        return lambda value: None if value is None else inner(value)
     if origin is Literal:
-        if value not in args or type(value) not in {type(choice) for choice in args}:
-            raise SpecError(f"{value!r} is not accepted; expected {' or '.join(map(repr, args))}")
-    elif origin is Mapping:
-        if not isinstance(value, Mapping):
-            raise SpecError(f"{value!r} is not a mapping")
-        for key, item in value.items():
-            if type(key) is not args[0]:
-                raise SpecError(f".{key}: the key is not of type {args[0].__name__}")
-            try:
-                _conform(item, args[1])
-            except SpecError as error:
-                raise SpecError(f".{key}: {error}") from None
-    elif origin is tuple:
-        if not isinstance(value, tuple | list):
-            raise SpecError(f"{value!r} is not accepted; expected a list")
-        return tuple(_conform(item, args[0]) for item in value)
-    elif isinstance(hint, type) and not isinstance(value, hint):
-        raise SpecError(f"{value!r} is not of type {hint.__name__}")
+        return lambda value: _choice(value, args)
+    if origin is Mapping:
+        item = _rule(args[1])
+        return lambda value: _mapping(value, args[0], item)
+    if origin is tuple:
+        each = _rule(args[0])
+        return lambda value: _items(value, each)
+    return (lambda value: _instance(value, hint)) if isinstance(hint, type) else (lambda value: value)
+
+
+def _choice(value: Any, accepted: tuple[Any, ...]) -> Any:
+    for choice in accepted:
+        if value == choice and type(value) is type(choice):
+            return value
+    raise SpecError(f"{value!r} is not accepted; expected {' or '.join(map(repr, accepted))}")
+
+
+def _mapping(value: Any, key_type: type, rule: Rule) -> Any:
+    if not isinstance(value, Mapping):
+        raise SpecError(f"{value!r} is not a mapping")
+    for key, item in value.items():
+        if type(key) is not key_type:
+            raise SpecError(f".{key}: the key is not of type {key_type.__name__}")
+        try:
+            rule(item)
+        except SpecError as error:
+            raise SpecError(f".{key}: {error}") from None
+    return value
+
+
+def _items(value: Any, rule: Rule) -> tuple[Any, ...]:
+    if not isinstance(value, tuple | list):
+        raise SpecError(f"{value!r} is not accepted; expected a list")
+    return tuple(rule(item) for item in value)
+
+
+def _instance(value: Any, expected: type) -> Any:
+    if not isinstance(value, expected):
+        raise SpecError(f"{value!r} is not of type {expected.__name__}")
     return value
 
 

@@ -9,10 +9,18 @@ from scaleout.errors import SpecError
 from scaleout.specs.fields import check_fields, freeze
 from scaleout.units import Bytes, Fraction, NotNegative, Number, Positive, Seconds, Share
 
-__all__ = ["GemmConstants", "GroupedConstants", "QuantiseConstants"]
+__all__ = ["GemmConstants", "GroupedConstants", "QuantiseConstants", "check_range"]
 
 _TILE = re.compile(r"([1-9]\d{0,3})x([1-9]\d{0,3})")
 _AXES = ("m", "n", "k")
+
+
+def check_range(shapes: Mapping[str, tuple[int, int]]) -> None:
+    """Refuse calibrated shapes that are none."""
+    for axis, bounds in shapes.items():
+        if axis not in _AXES or len(bounds) != 2 or not 1 <= bounds[0] <= bounds[1]:
+            accepted = "expected m, n or k, and [low, high]"
+            raise SpecError(f"gemm.range.{axis}: {list(bounds)} is not accepted; {accepted}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,10 +150,7 @@ class GemmConstants:
             raise SpecError(f"gemm.tiles: {list(self.tiles)} is not accepted; expected sides such as [64x64, 128x256]")
         if self.splits[:1] != (1,) or sorted(set(self.splits)) != list(self.splits):
             raise SpecError(f"gemm.splits: {list(self.splits)} is not accepted; expected 1 and rising, as in [1, 2, 4]")
-        for axis, bounds in self.range.items():
-            if axis not in _AXES or len(bounds) != 2 or not 1 <= bounds[0] <= bounds[1]:
-                accepted = "expected m, n or k, and [low, high]"
-                raise SpecError(f"gemm.range.{axis}: {list(bounds)} is not accepted; {accepted}")
+        check_range(self.range)
 
     def sides(self) -> list[tuple[float, float]]:
         """Rows and columns of each tile of the menu."""

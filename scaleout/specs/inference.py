@@ -60,7 +60,8 @@ class InferenceEngine:
     fused
         Elementwise kernels that it fuses into one: "add_norm", residual with the norm after it;
         "activation", the gate's product with its activation; "rope_cache", rotary positions with
-        the write to the KV cache; "quantise", casts of activations with what comes before them.
+        the write to the KV cache; "quantise", casts of activations with what comes before them; "epilogue",
+        functions and residuals that follow a convolution or a product, with it.
     prefill_attention, decode_attention
         Names of attention kernels in order of preference: the first whose constants the chip holds is
         taken, or any of the chip's where it holds none of them; "unfused" first: prompts by products and
@@ -100,7 +101,7 @@ class InferenceEngine:
     micro_batch_tokens: Count | None = None
     elementwise_launch: Seconds = 0.0
     elementwise_efficiency: Fraction
-    fused: tuple[Literal["add_norm", "activation", "rope_cache", "quantise"], ...] = ()
+    fused: tuple[Literal["add_norm", "activation", "rope_cache", "quantise", "epilogue"], ...] = ()
     prefill_attention: tuple[str, ...] = ()
     decode_attention: tuple[str, ...] = ()
     one_shot: Mapping[str, Bytes] = field(default_factory=dict)

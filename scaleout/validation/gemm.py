@@ -9,7 +9,7 @@ from scaleout.errors import SpecError, near
 from scaleout.hardware.formats import FORMATS, SPELLINGS
 from scaleout.hardware.gemm import gemm_constants, gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
 from scaleout.io.table import Row, Watch, take_rows
-from scaleout.specs import Chip
+from scaleout.specs import Chip, GemmConstants
 from scaleout.validation.agreement import Agreement, Compared, Skipped
 from scaleout.validation.likeness import OWN, chips_of, stated
 
@@ -55,9 +55,10 @@ def _compare_row(chips: dict[str, Chip], donor: str, row: Row) -> Compared | Ski
 @cache
 def _vectors(chip: Chip, dtype: str) -> tuple[Floats, Floats, float | None]:
     """As tables are measured: in bursts, the same operands turn after turn; and the band of the constants."""
-    band, measured = stated(chip, gemm_constants(chip, dtype).residual), chip
-    if chip.like:
+    constants, measured = gemm_constants(chip, dtype), chip
+    band = stated(chip, constants.residual)
+    if chip.like and isinstance(constants, GemmConstants):
         # what a loop leaves in L2 belongs to loop and L2, not to the donor
         kept = _KEPT * (chip.l2_bytes or 0.0) / _LOOP
-        measured = replace(chip, gemm={dtype: replace(gemm_constants(chip, dtype), l2_resident=kept)})
+        measured = replace(chip, gemm={dtype: replace(constants, l2_resident=kept)})
     return gemm_vector(measured, dtype, warm=True), quantise_vector(chip, dtype), band
