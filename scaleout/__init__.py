@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from scaleout.chip_report import ChipReport, chip_report
     from scaleout.collective import CollectiveTable, collective_table
     from scaleout.comparison import Comparison, compare
+    from scaleout.compression import compress
     from scaleout.errors import (
         MeasurementError,
         PlanError,
@@ -82,6 +83,7 @@ _HOMES = {
     "scaleout.chip_report": ("ChipReport", "chip_report"),
     "scaleout.collective": ("CollectiveTable", "collective_table"),
     "scaleout.comparison": ("Comparison", "compare"),
+    "scaleout.compression": ("compress",),
     "scaleout.errors": (
         "MeasurementError",
         "PlanError",
@@ -186,6 +188,7 @@ __all__ = [
     "chip_report",
     "collective_table",
     "compare",
+    "compress",
     "design_space",
     "experiment",
     "from_networkx",

@@ -90,6 +90,16 @@ class Message:
     nbytes: float
     details: Hashable = None
 
+    def leaving(self, members: int) -> float:
+        """Bytes that leave one rank for others, in a communicator of so many [byte].
+
+        What a ring sends, and any algorithm that sends nothing twice; where switches add, it is less.
+        """
+        if self.operation in ("send", "shift"):
+            return self.nbytes
+        rounds = {"all_reduce": 2.0, "copy": 0.0}.get(self.operation, 1.0)
+        return rounds * self.nbytes * (members - 1) / members
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Family:

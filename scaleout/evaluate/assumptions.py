@@ -2,6 +2,7 @@
 
 from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.evaluate.event import Recording
+from scaleout.evaluate.plant import power_words
 from scaleout.hardware.formats import format_of
 from scaleout.hardware.gemm import gemm_constants
 from scaleout.hardware.table import told_tables
@@ -112,6 +113,7 @@ def assumptions(spec: TrainingExperiment, recording: Recording | None = None) ->
             verified=False,
         ),
     ]  # fmt: skip
+    rows += [Assumption(*words) for words in power_words(chip, system)]
     if spec.offload.any and system.host is not None:
         out = ("activations", "optimizer", "parameters")
         shares = ", ".join(

@@ -13,7 +13,8 @@ from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.evaluate.uncertainty import DEFAULTS
 from scaleout.hardware.gemm import measured_products, table_residual
 from scaleout.parallel.inference import Layers
-from scaleout.parallel.inference_kernels import Cost, Kernels
+from scaleout.parallel.inference_counts import Products
+from scaleout.parallel.inference_kernels import Cost, kin_of
 from scaleout.serving.steps import PoolSteps
 from scaleout.serving.work import Work, upto
 from scaleout.specs import Chip, InferenceEngine, ServingExperiment
@@ -56,13 +57,6 @@ class Typical(NamedTuple):
     prompt_steps: float
 
 
-class _Products(Kernels):
-    """Products and attention alone."""
-
-    def passes(self, nbytes: float, kernels: int = 1) -> Cost:
-        return Cost()
-
-
 def parts_of(timer: PoolSteps, typical: Typical) -> dict[str, float]:
     """Time of the typical step by kind [s]; of a pool that does nothing, of one token."""
     experiment, ranks = timer.experiment, timer.pool.dp
@@ -96,7 +90,7 @@ def _parts(timer: PoolSteps, works: tuple[Work, ...]) -> dict[str, float]:
                 found[segment.message.family[:2]] += segment.alone / TICKS_PER_SECOND
     whole, attention, tokens = _kernels(layers, works)
     plain = layers.kernels
-    layers.kernels = _Products(timer.layers.chip, engine, layers.precision, timer.experiment.cache.dtype)
+    layers.kernels = Products(timer.layers.chip, engine, layers.precision, timer.experiment.cache.dtype)
     try:
         products, _, _ = _kernels(layers, works)
     finally:
@@ -154,10 +148,13 @@ def _error(experiment: ServingExperiment, chip: Chip, kind: str) -> float:
     unfitted = DEFAULTS["unfitted"].value
     match kind:
         case "matmul":
-            constants = chip.gemm.get(experiment.precision) or chip.gemm.get("bf16")
             if measured_products(chip, experiment.precision):
                 return table_residual(chip, experiment.precision)
-            return unfitted if constants is None or constants.residual is None else constants.residual
+            kin = kin_of(chip, experiment.precision)
+            constants = chip.gemm.get(kin or "bf16")
+            fitted = unfitted if constants is None or constants.residual is None else constants.residual
+            # constants of 16 bits say little of other formats
+            return fitted if kin is not None else max(fitted, unfitted)
         case "attention":
             return _decode_error(experiment.engine, chip)
         case "elementwise":

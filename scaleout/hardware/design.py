@@ -1,12 +1,13 @@
 """A chip from its design: rates and capacities that follow from units, clocks and memories; ``docs/design.md``."""
 
+from dataclasses import replace
 from typing import Any
 
 from scaleout.hardware.formats import FORMATS
 from scaleout.hardware.systolic import systolic_constants
-from scaleout.specs import Design, SystolicConstants
+from scaleout.specs import Chip, Design, SystolicConstants
 
-__all__ = ["chip_fields", "kernel_constants", "link_bandwidth", "peak_flops"]
+__all__ = ["chip_fields", "kernel_constants", "link_bandwidth", "peak_flops", "redesigned"]
 
 
 def peak_flops(design: Design) -> dict[str, float]:
@@ -55,3 +56,22 @@ def chip_fields(design: Design) -> dict[str, Any]:
     if design.exponentials is not None:
         fields["exponentials"] = design.exponentials * design.cores * design.clock
     return fields
+
+
+def redesigned(chip: Chip, design: Design) -> Chip:
+    """The chip with another design: what follows from it is worked out anew; constants of kernels that are shares
+    of those figures stay."""
+    memory = design.memory
+    return replace(
+        chip,
+        design=design,
+        cores=design.cores,
+        peak_flops=peak_flops(design),
+        hbm_bytes=memory.stacks * memory.capacity,
+        hbm_bandwidth=memory.stacks * memory.bandwidth,
+        l2_bytes=design.l2,
+        exponentials=None if design.exponentials is None else design.exponentials * design.cores * design.clock,
+        power=design.power,
+        process=design.process,
+        gemm={**chip.gemm, **kernel_constants(design)},
+    )

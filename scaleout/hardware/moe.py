@@ -107,10 +107,9 @@ def experts_seconds(
     """
     c, vector = grouped_constants(chip, dtype), gemm_vector(chip, dtype)
     plain = gemm_constants(chip, dtype)
+    ratio = plain.l2_ratio if isinstance(plain, GemmConstants) else None
     # from L2, where they stayed from the turn before, or from HBM
-    faster = 1.0
-    if loop <= c.l2_resident and isinstance(plain, GemmConstants):
-        faster = (plain.l2_ratio or math.inf) / plain.hbm_efficiency
+    faster = (ratio or math.inf) / plain.hbm_efficiency if loop <= c.l2_resident else 1.0
     rows = float(each.rows.sum())
     seconds = _product(vector, c, each, 2.0 * ffn, float(hidden), faster)
     seconds += _product(vector, c, each, float(hidden), float(ffn), faster)

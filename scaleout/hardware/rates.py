@@ -10,6 +10,7 @@ from scaleout.errors import SpecError, near
 from scaleout.hardware.attention import attention_vector, prefill_seconds
 from scaleout.hardware.formats import Recipe, format_of, recipe_of
 from scaleout.hardware.gemm import gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
+from scaleout.hardware.power import throttled
 from scaleout.once import once
 from scaleout.specs import Chip, Stack
 
@@ -84,7 +85,7 @@ class Rates(NamedTuple):
 
 
 def pack(chip: Chip, stack: Stack, precision: str) -> Rates:
-    """Rates of a chip under a stack.
+    """Rates of a chip under a stack, as its power limit leaves them.
 
     Parameters
     ----------
@@ -94,8 +95,10 @@ def pack(chip: Chip, stack: Stack, precision: str) -> Rates:
     Raises
     ------
     SpecError
-        The chip has no constants for the precision or for the stack's attention kernel.
+        The chip has no constants for the precision or for the stack's attention kernel; or its power limit is
+        not above what it draws at rest.
     """
+    chip = once(throttled, chip)
     recipe = recipe_of(precision, chip)
     low = precision not in ("bf16", "fp16")
     plain = "bf16" if low else precision

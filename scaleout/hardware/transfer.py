@@ -103,7 +103,9 @@ def transfer(chip: Chip, donor: Chip) -> Chip:
         )
     by = scales(chip, donor)
     words = f"as {donor.name}, by data sheets (docs/transfer.md); there: "
-    gemm = {name: _gemm(c, name, by, words) for name, c in donor.gemm.items()}
+    # an array's own shape is a part of its constants: they are no guide to another chip
+    tiles = {name: c for name, c in donor.gemm.items() if isinstance(c, GemmConstants)}
+    gemm = {name: _gemm(c, name, by, words) for name, c in tiles.items()}
     gemm = {name: _at_best(chip, name, c) for name, c in (dict(_narrow(chip, gemm, donor, by)) | gemm).items()}
     attention = {name: _attention(c, by, words) for name, c in donor.attention.items()}
     elementwise = {name: _elementwise(c, by, words) for name, c in donor.elementwise.items()}

@@ -334,11 +334,17 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 
 def resolve(data: dict[str, Any], where: str, kind: str, beside: Path | None) -> None:
-    """Replace the names of chips, systems, models, stacks and engines by what they name."""
+    """Replace the names of chips, systems, models, stacks and engines by what they name.
+
+    A mapping with the key `from` is what that names, with its other keys in place of those of the same name.
+    """
     for key in _NAMED.get(kind, ()):
         if key in DEFAULTS and data.get(key) is None:
             data[key] = DEFAULTS[key]
         value = data.get(key)
+        if isinstance(value, dict) and isinstance(value.get("from"), str):
+            whole = named(key, value["from"], f"{where}: {key}.from", beside)
+            data[key] = value = _changed(whole, {name: one for name, one in value.items() if name != "from"})
         if isinstance(value, str):
             data[key] = named(key, value, f"{where}: {key}", beside)
         elif key in _NAMED and isinstance(value, dict):
@@ -355,6 +361,15 @@ def resolve(data: dict[str, Any], where: str, kind: str, beside: Path | None) ->
     speculation = data.get("speculation") if kind == "serving" else None
     if isinstance(speculation, dict) and isinstance(speculation.get("draft"), str):
         speculation["draft"] = named("model", speculation["draft"], f"{where}: speculation.draft", beside)
+
+
+def _changed(whole: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """What is named, with some keys of it changed."""
+    found = dict(whole)
+    for key, value in changes.items():
+        known = found.get(key)
+        found[key] = _changed(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+    return found
 
 
 def named(kind: str, name: str, where: str, beside: Path | None) -> dict[str, Any]:
@@ -425,10 +440,17 @@ def schema(kind: str) -> dict[str, Any]:
             node["required"] = [name.rstrip("_") for name in node.get("required", [])]
         for key, of in _KINDS.items():
             if "$ref" in str(props.get(key, {})) and "items" not in props[key]:
-                props[key] = {"anyOf": [{"type": "string", "description": f"name of a {of}"}, props[key]]}
+                name = {"type": "string", "description": f"name of a {of}"}
+                changed = {"type": "object", "properties": {"from": name}, "required": ["from"]}
+                props[key] = {"anyOf": [name, changed, props[key]]}
                 if key in DEFAULTS:
                     node["required"] = [name for name in node.get("required", []) if name != key]
         if "KernelTable" in str(props.get("tables", {})):
             props["tables"] = {"type": "object", "additionalProperties": False, "properties": _TABLES}
     definitions.pop("KernelTable", None)
+    if kind in ("training", "serving"):
+        built["properties"]["compress"] = {
+            "description": "transforms of model and precision, such as [w4a16, drop_layers=0.25]",
+            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+        }
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **built}

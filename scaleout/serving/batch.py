@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from scaleout.engine.clock import Alarm
 from scaleout.serving.lane import Lane
-from scaleout.serving.work import StepTimer
+from scaleout.serving.work import StepTimer, Work
 
 __all__ = ["Batch", "steps_ahead"]
 
@@ -12,11 +12,13 @@ __all__ = ["Batch", "steps_ahead"]
 class Batch:
     """One batch in flight: a lane for each attention rank, and its step or stretch of steps under way."""
 
-    __slots__ = ("alarm", "lanes", "start", "stretch")
+    __slots__ = ("alarm", "lanes", "start", "stretch", "works")
 
     def __init__(self, lanes: Sequence[Lane]) -> None:
         self.lanes = lanes
         self.start = 0
+        self.works: tuple[Work, ...] = ()
+        """Of the step under way, or the first of its stretch."""
         self.stretch: list[tuple[int, int]] = []
         """(steps, ticks of each) one after the other; empty while it does nothing."""
         self.alarm: Alarm | None = None

@@ -5,6 +5,7 @@ from collections import Counter
 from random import Random
 
 from scaleout.serving.request import STATES, Request
+from scaleout.serving.tally import Tally
 
 __all__ = ["KEPT", "Course", "Log"]
 
@@ -86,6 +87,8 @@ class Log:
         """Changes of the composition of a batch."""
         self.decoded = [0] * replicas
         """Sequences that decoded, summed over all steps."""
+        self.tallies = [Tally() for _ in range(replicas)]
+        """Work of each replica's steps."""
         self.retries = 0
         """Requests that were lost with a replica and sent to another."""
         self.transfers: list[tuple[int, int, int, float]] = []

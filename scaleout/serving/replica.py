@@ -279,7 +279,7 @@ class Replica:
             return
         self.log.events += 1
         self._note(now)
-        batch.start = now
+        batch.start, batch.works = now, works
         if self._live is not None and self._live.busy(self.number):
             # how long it takes is known in the end
             batch.stretch = [(1, 0)]
@@ -385,6 +385,7 @@ class Replica:
         log, number = self.log, self.number
         log.steps[number] += count
         log.busy[number] += count * ticks
+        log.tallies[number].note(batch.works, [lane.context() for lane in batch.lanes], count, ticks, end)
         for lane in batch.lanes:
             if lane.decoding_now:
                 log.decoded[number] += count * lane.decodes

@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import replace
+from functools import cached_property
 from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
@@ -18,6 +19,7 @@ from scaleout.errors import PlanError
 from scaleout.models import LayerKind
 from scaleout.network import Fabric, machine
 from scaleout.parallel.inference import Layers
+from scaleout.parallel.inference_counts import Counts
 from scaleout.parallel.inference_kernels import Cost
 from scaleout.parallel.inference_wires import ReplicaWires
 from scaleout.serving.work import IDLE, Work, upto
@@ -92,6 +94,8 @@ class PoolSteps:
         Rank of the first chip of the replica that stands for all.
     fabric
         The machine; None builds one that is large enough.
+    like
+        Steps of a pool of the same shape on the same links, whose wires these take.
 
     Raises
     ------
@@ -99,17 +103,26 @@ class PoolSteps:
         The model has layers that nobody models, or the chip lacks constants.
     """
 
-    def __init__(self, experiment: ServingExperiment, pool: Pool, start: int = 0, fabric: Fabric | None = None) -> None:
+    def __init__(
+        self,
+        experiment: ServingExperiment,
+        pool: Pool,
+        start: int = 0,
+        fabric: Fabric | None = None,
+        like: "PoolSteps | None" = None,
+    ) -> None:
         self.experiment, self.pool, self.engine = experiment, pool, experiment.engine
         system, chip = experiment.system, pool.chip or experiment.system.chip
         self.layers = Layers(
-            experiment.model, system, chip, experiment.engine, pool, experiment.precision, experiment.cache.dtype,
+            experiment.model, system, chip, experiment.engine, pool, experiment.products, experiment.cache.dtype,
             experiment.routing,
         )  # fmt: skip
-        ranks = start + np.arange(pool.chips_each).reshape(pool.pp, pool.dp, pool.tp)
-        self.wires = ReplicaWires(
-            fabric or machine(system, _whole(experiment, start + pool.chips_each)), ranks, system, self.engine
-        )
+        if like is None:
+            ranks = start + np.arange(pool.chips_each).reshape(pool.pp, pool.dp, pool.tp)
+            whole = fabric or machine(system, _whole(experiment, start + pool.chips_each))
+            self.wires = ReplicaWires(whole, ranks, system, self.engine)
+        else:
+            self.wires = like.wires
         self.around = _Table(self.layers.around)
         self.feed = _Table(self.layers.feed)
         self.experts = _Table(self.layers.experts)
@@ -132,6 +145,15 @@ class PoolSteps:
         self._late = ticks(self.engine.message_launch / self._speed)
         self._sizes = tuple(sorted(self.engine.graph_sizes))
         self._drafting = _drafting(experiment, pool, start, self.wires.fabric)
+
+    @cached_property
+    def counts(self) -> Counts:
+        """What a step computes, moves and sends."""
+        spec, layers = self.experiment, self.layers
+        chip = self.pool.chip or spec.system.chip
+        return Counts(
+            spec.model, spec.system, chip, self.engine, self.pool, layers.precision, spec.cache.dtype, spec.routing
+        )
 
     def stages(self, works: tuple[Work, ...]) -> tuple[int, ...]:
         """Time of each pipeline stage for a step [tick]; one `Work` for each attention rank."""
@@ -326,7 +348,7 @@ def _drafting(experiment: ServingExperiment, pool: Pool, start: int, fabric: Fab
         training=None,
     )  # fmt: skip
     if speculation.draft is not None:
-        alone = replace(alone, precision="bf16")
+        alone = replace(alone, precision="bf16", sparsity="none")
     steps = PoolSteps(alone, layout, last, fabric)
 
     def one(works: tuple[Work, ...]) -> int:

@@ -9,7 +9,7 @@ from scaleout.specs.experiment import MODULES, Offload, Others, Routing, Slow, T
 from scaleout.specs.facility import Facility, NodeCosts
 from scaleout.specs.faults import Fault
 from scaleout.specs.fields import FrozenDict
-from scaleout.specs.gemm import GemmConstants, GroupedConstants, QuantiseConstants
+from scaleout.specs.gemm import GemmConstants, GroupedConstants, QuantiseConstants, SparseConstants
 from scaleout.specs.inference import POLICIES, InferenceEngine, Policy
 from scaleout.specs.kernels import KernelTable
 from scaleout.specs.layout import Batch, Layout
@@ -85,6 +85,7 @@ __all__ = [
     "Silicon",
     "Slo",
     "Slow",
+    "SparseConstants",
     "Speculation",
     "Stack",
     "System",
