@@ -11,7 +11,7 @@ from scaleout.network import Fabric, max_min
 def some_pairs(ends: int, count: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Random pairs of different vertices; all of them where that is no more."""
     if ends * (ends - 1) <= count * 4:
-        pairs = np.array([(s, t) for s in range(ends) for t in range(ends) if s != t])
+        pairs = np.array([(s, t) for s in range(ends) for t in range(ends) if s != t], dtype=np.int64).reshape(-1, 2)
         return pairs[:, 0], pairs[:, 1]
     rng = np.random.default_rng(seed)
     source = rng.integers(0, ends, count)

@@ -191,8 +191,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made = parser("gemm", __doc__, "CSV with the columns " + ", ".join(COLUMNS))
     made.add_argument("--dtype", action="append", help="all dtypes of the table otherwise")
     made.add_argument("--splits", type=int, nargs="+", help="parts into which the library splits k, rising from 1")
+    made.add_argument("--tiles", nargs="+", help="the only tiles that the chip has, such as 256x256, whole along k")
     options = made.parse_args(arguments)
-    menus = MENUS
+    menus: Sequence[Menu] = (Menu(tuple(options.tiles), (1,)),) if options.tiles else MENUS
     if options.splits:
         menus = tuple(menu._replace(splits=tuple(options.splits)) for menu in MENUS if len(menu.splits) > 1)
     return carry_out(lambda: _calibrate(options.table, options.chip, options.dtype, menus, options.write))
@@ -215,7 +216,8 @@ def _calibrate(
         found, lines = calibrate(chip, dtype, measured, menus)
         before = chip.gemm.get(dtype)
         # fused experts are fitted on their own
-        found = dated(replace(found, grouped=before.grouped if before else None), before)
+        found = replace(found, grouped=before.grouped if before else None)
+        found = dated(found, before if isinstance(before, GemmConstants) else None)
         print(*lines, *(f"    {line}" for line in lines_of(found)), sep="\n", flush=True)
         chips[name] = replace(chip, gemm={**chip.gemm, dtype: found})
         if write:

@@ -5,10 +5,11 @@ from scaleout.evaluate.event import Recording
 from scaleout.evaluate.plant import power_words
 from scaleout.hardware.formats import format_of
 from scaleout.hardware.gemm import gemm_constants
+from scaleout.hardware.table import told_tables
 from scaleout.models import parameters
 from scaleout.parallel.routing import busiest
 from scaleout.result import Assumption
-from scaleout.specs import Stack, System, TrainingExperiment
+from scaleout.specs import Chip, Stack, System, TrainingExperiment
 from scaleout.training.stages import chunks_of
 from scaleout.units import describe
 
@@ -20,6 +21,14 @@ _CONTENTION = {
     "hbm": "transfers take of HBM's rate, which slows kernels beside them",
     "all": "transfers hold cores and take of HBM's rate, which slows kernels beside them; no transfer is slowed",
 }
+
+
+def _tables(chip: Chip) -> list[Assumption]:
+    """Measurements of the user's own."""
+    return [
+        Assumption(f"{chip.name}: {name}", words, f"a table of the user's own, SHA-256 {digest[:12]}")
+        for name, words, digest in told_tables(chip)
+    ]
 
 
 def assumptions(spec: TrainingExperiment, recording: Recording | None = None) -> tuple[Assumption, ...]:
@@ -53,6 +62,7 @@ def assumptions(spec: TrainingExperiment, recording: Recording | None = None) ->
             gemm.source,
             checked("gemm", chip.unverified),
         ),
+        *_tables(chip),
         Assumption(
             f"{chip.name}: long runs",
             f"at most {describe(chip.sustained[rate], 'flop/s')} under the power cap"

@@ -5,7 +5,7 @@ import numpy as np
 from scaleout.arrays import Floats
 from scaleout.engine.program import COMPUTE, TICKS_PER_SECOND
 from scaleout.evaluate.event import Recording
-from scaleout.evaluate.plant import energy_over
+from scaleout.evaluate.plant import BINS, energy_over
 from scaleout.footprint import Energy
 from scaleout.hardware.formats import format_of
 from scaleout.hardware.power import Drawn, drawn, energy_of
@@ -15,8 +15,6 @@ from scaleout.training.mixed import seats
 from scaleout.training.work import StepWork, step_work
 
 __all__ = ["step_energy"]
-
-_BINS = 100
 
 
 def step_energy(experiment: TrainingExperiment, seconds: float, recording: Recording | None = None) -> Energy:
@@ -72,8 +70,8 @@ def _over_time(
     end = recording.timeline.end
     if not end:
         return ()
-    edges = np.linspace(0.0, end, _BINS + 1)
-    total = np.full(_BINS, links / _BINS)
+    edges = np.linspace(0.0, end, BINS + 1)
+    total = np.full(BINS, links / BINS)
     rows = np.array([work.labels.get(label, -1) for label in recording.job.labels])
     seen: set[int] = set()
     for cls in range(recording.wiring.classes):
@@ -88,5 +86,5 @@ def _over_time(
         when = np.column_stack((times.started[ops], times.ended[ops])).ravel().astype(np.float64)
         so_far = np.column_stack((np.cumsum(joules) - joules, np.cumsum(joules))).ravel()
         total += ranks[number] * np.diff(np.interp(edges, when, so_far))
-    power = total / (end / _BINS / TICKS_PER_SECOND)
+    power = total / (end / BINS / TICKS_PER_SECOND)
     return tuple(power.tolist())

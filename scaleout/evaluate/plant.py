@@ -12,7 +12,7 @@ from scaleout.network import machine
 from scaleout.specs import Chip, Facility, System
 from scaleout.units import describe
 
-__all__ = ["MEASURED", "RULED", "Gear", "energy_over", "gear_of", "node_draw", "power_words"]
+__all__ = ["BINS", "MEASURED", "RULED", "Gear", "energy_over", "gear_of", "node_draw", "power_words"]
 
 MEASURED, RULED = 0.11, 0.32
 """Mean absolute error of the mean power of a job [1]: of models whose constants were measured on the chip, 11.4 %;
@@ -22,6 +22,8 @@ _NODE_IDLE, _NODE_BUSY = 0.32, 0.5
 less 8 x 75 W. Busy: 8.4 kW at most of eight H100 (arXiv 2412.08602), which are rated 10.2 kW, 1.82 times their
 limits."""
 _DAY = 86_400.0
+BINS = 100
+"""Parts of a span in which power is told."""
 
 
 class Words(NamedTuple):

@@ -7,8 +7,10 @@ from functools import lru_cache
 
 from scaleout.evaluate.uncertainty import DEFAULTS
 from scaleout.hardware import Rates, pack
-from scaleout.hardware.gemm import gemm_constants
+from scaleout.hardware.attention import measured_attention
+from scaleout.hardware.gemm import gemm_constants, measured_products, table_residual
 from scaleout.models import layer_kinds
+from scaleout.once import once
 from scaleout.parallel import Shard, rows, shard
 from scaleout.parallel.shapes import ATTENTION, LINEAR, Kernel, kernels
 from scaleout.specs import Chip, Stack, TrainingExperiment
@@ -19,6 +21,8 @@ _FORWARD = (
     rows.F_NORM, rows.F_ATTENTION, rows.F_ATTENTION_OUT, rows.F_ADD_NORM, rows.F_MLP, rows.F_ADD,
     rows.F_COMPRESS, rows.F_CROSS,
 )  # fmt: skip
+_PRODUCT = ("m", "n", "k")
+_ATTENTION = ("batch", "q_len", "kv_len", "heads", "kv_heads", "head_size")
 _EXPERTS = (rows.F_ROUTE, rows.F_SHARED, rows.F_EXPERTS, rows.F_COMBINE)
 
 
@@ -114,12 +118,16 @@ def _use(kernel: Kernel, experiment: TrainingExperiment, times: int) -> Use:
         constants = chip.attention[experiment.stack.attention].for_prefill("bf16")
         part, what = "attention", experiment.stack.attention
         residual, calibrated = constants.residual, constants.calibrated
+        if found := measured_attention(chip, experiment.stack.attention, "prefill", "bf16", "bf16"):
+            calibrated = once(_spans, _ATTENTION, found)
     else:
         low = precision not in ("bf16", "fp16")
         dtype = precision if kernel.kind == LINEAR or not low else "bf16"
         product = gemm_constants(chip, dtype)
         part, what = "matmul", f"matrix multiplication in {dtype}"
         residual, calibrated = product.residual, product.range
+        if products := measured_products(chip, dtype):
+            residual, calibrated = table_residual(chip, dtype), once(_spans, _PRODUCT, products)
     return Use(
         part=part,
         what=f"{what} on {chip.name}",
@@ -129,6 +137,11 @@ def _use(kernel: Kernel, experiment: TrainingExperiment, times: int) -> Use:
         weight=kernel.work * times,
         residual=DEFAULTS["unfitted"].value if residual is None else residual,
     )
+
+
+def _spans(names: tuple[str, ...], rows: tuple[tuple[float, ...], ...]) -> dict[str, tuple[float, ...]]:
+    """Lowest and highest value of each quantity in a table."""
+    return {name: (min(values), max(values)) for name, values in zip(names, zip(*rows, strict=True), strict=False)}
 
 
 def _elementwise(chip: Chip, s: Shard, layers: int) -> Iterator[Use]:

@@ -279,7 +279,7 @@ def summarise_streams(
         experiment={
             "system": experiment.system.name, "chips": experiment.chips, "duration": experiment.duration,
             "seed": experiment.seed, "facility": facility.name if facility else None,
-            "settings": list(experiment.settings), "compressed": list(experiment.compressed),
+            "settings": list(experiment.settings),
         },
         assumptions=_assumptions(experiment, times),
         warnings=_warnings(experiment, sources, chips, span * _SECOND),

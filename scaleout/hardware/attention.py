@@ -5,6 +5,7 @@ a vector of constants, so that they run plain or compiled.
 """
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from scaleout.arrays import Floats
 from scaleout.compiled import compilable
 from scaleout.errors import SpecError, near
 from scaleout.hardware.elementwise import kept_in_l2
+from scaleout.hardware.table import correction, lines
 from scaleout.specs import Chip, DecodeConstants, PrefillConstants
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "decode_seconds",
     "decode_vector",
     "kernel_of",
+    "measured_attention",
     "prefill_seconds",
     "prefill_vector",
     "without_preparation",
@@ -27,6 +30,9 @@ __all__ = [
 
 
 _BACKWARD_PASSES = 3.0
+_PREFILL_TABLE, _DECODE_TABLE = 18, 23
+"""Slots that say where a table of measurements begins in a vector; 0 for none. It begins with the dense rate, HBM's,
+and the number of kinds of heads."""
 _WIDTHS = {"fp8": 1.0, "bf16": 2.0, "fp16": 2.0}
 """Bytes of an element."""
 _HEAD = 128.0
@@ -35,7 +41,10 @@ _MMA = 8.0
 """Head sizes off this grid miss the tensor cores."""
 
 
-_KERNELS = {"TensorRT-LLM": "trtllm", "flash attention": "flash-attention-2-paged"}
+_KERNELS = {
+    "TensorRT-LLM": "trtllm", "flash attention": "flash-attention-2-paged",
+    "ragged paged attention": "ragged-paged-attention",
+}  # fmt: skip
 """Words by which a table of measurements names the kernel -> name in the chip files."""
 
 
@@ -59,7 +68,47 @@ def attention_vector(chip: Chip, kernel: str, dtype: str = "bf16", kv_dtype: str
     """
     if kernel not in chip.attention:
         raise SpecError(f"chip {chip.name!r} has no attention kernel {kernel!r}; {near(kernel, chip.attention)}")
-    return prefill_vector(chip, chip.attention[kernel].for_prefill(dtype, kv_dtype), dtype, kv_dtype or dtype)
+    packed = prefill_vector(chip, chip.attention[kernel].for_prefill(dtype, kv_dtype), dtype, kv_dtype or dtype)
+    rows = measured_attention(chip, kernel, "prefill", dtype, kv_dtype or dtype)
+    if not rows:
+        return packed
+
+    def point(row: Sequence[float]) -> tuple[float, float, float, float]:
+        batch, q_len, kv_len, heads, kv_heads, size, measured = row
+        model = prefill_seconds(batch, q_len, kv_len, heads, kv_heads, size, False, packed)
+        return math.log2(q_len), math.log2(batch), math.log2(kv_len / q_len), math.log(measured / model)
+
+    return _with_table(packed, _PREFILL_TABLE, (chip.flops(dtype), chip.hbm_bandwidth), rows, point)
+
+
+def measured_attention(chip: Chip, kernel: str, phase: str, dtype: str, kv_dtype: str) -> tuple[tuple[float, ...], ...]:
+    """Rows of the chip's own table (`KernelTable`) for a kernel; 16-bit formats stand in for each other."""
+    table = chip.tables.get("attention")
+    if table is None:
+        return ()
+    other = {"bf16": "fp16", "fp16": "bf16"}
+    names = [(dtype, kv_dtype), (other.get(dtype, dtype), other.get(kv_dtype, kv_dtype))]
+    return next((table.rows[key] for q, kv in names if (key := f"{kernel} {phase} {q} {kv}") in table.rows), ())
+
+
+def _with_table(
+    packed: Floats,
+    slot: int,
+    peaks: tuple[float, float],
+    rows: tuple[tuple[float, ...], ...],
+    point: Callable[[Sequence[float]], tuple[float, float, float, float]],
+) -> Floats:
+    """The vector with rows behind it, apart by query heads, key/value heads and head size."""
+    apart: dict[tuple[float, ...], list[tuple[float, float, float, float]]] = {}
+    for row in rows:
+        apart.setdefault(row[3:6], []).append(point(row))
+    head, body = [*peaks, float(len(apart))], list[float]()
+    first = len(packed) + len(head) + 4 * len(apart)
+    for heads, points in sorted(apart.items()):
+        head += [*heads, float(first + len(body))]
+        body += lines(points, first + len(body))
+    packed[slot] = len(packed)
+    return np.array([*packed, *head, *body])
 
 
 def prefill_vector(chip: Chip, c: PrefillConstants, dtype: str, kv_dtype: str) -> Floats:
@@ -83,6 +132,7 @@ def prefill_vector(chip: Chip, c: PrefillConstants, dtype: str, kv_dtype: str) -
         -1.0 if c.reduction is None else c.reduction,
         chip.hbm_bandwidth * (c.l2_ratio or 0.0),
         chip.l2_bytes or 0.0,
+        0.0,
     ])  # fmt: skip
 
 
@@ -103,14 +153,22 @@ def without_preparation(c: Floats) -> Floats:
     return less
 
 
-def decode_vector(chip: Chip, c: DecodeConstants) -> Floats:
-    """Constants as `decode_seconds` takes them, rates in SI units."""
+def decode_vector(
+    chip: Chip, c: DecodeConstants, kernel: str = "", dtype: str = "bf16", kv_dtype: str = "bf16"
+) -> Floats:
+    """Constants as `decode_seconds` takes them, rates in SI units.
+
+    Parameters
+    ----------
+    kernel, dtype, kv_dtype
+        Which one this is, and formats of queries and cache: rows of the chip's own table go with them.
+    """
     # chips older than bf16 do the same in fp16
-    dtype = "bf16" if "bf16" in chip.peak_flops or "fp16" not in chip.peak_flops else "fp16"
-    return np.array([
+    rated = "bf16" if "bf16" in chip.peak_flops or "fp16" not in chip.peak_flops else "fp16"
+    packed = np.array([
         chip.cores,
-        chip.flops(dtype),
-        _vector_rate(chip, dtype),
+        chip.flops(rated),
+        _vector_rate(chip, rated),
         chip.hbm_bandwidth * c.hbm_efficiency,
         chip.hbm_bandwidth * c.l2_ratio,
         chip.l2_bytes or 0.0,
@@ -131,7 +189,18 @@ def decode_vector(chip: Chip, c: DecodeConstants) -> Floats:
         c.wave_tail,
         c.resident_blocks,
         c.grouping,
+        0.0,
     ])  # fmt: skip
+    rows = measured_attention(chip, kernel, "decode", dtype, kv_dtype)
+    if not rows:
+        return packed
+
+    def point(row: Sequence[float]) -> tuple[float, float, float, float]:
+        batch, _, kv_len, heads, kv_heads, size, measured = row
+        model = decode_seconds(batch, kv_len, heads, kv_heads, size, _width(kv_dtype), packed)
+        return math.log2(kv_len), math.log2(batch), 0.0, math.log(measured / model)
+
+    return _with_table(packed, _DECODE_TABLE, (chip.flops("bf16"), chip.hbm_bandwidth), rows, point)
 
 
 def _width(dtype: str) -> float:
@@ -143,6 +212,18 @@ def _width(dtype: str) -> float:
 def _vector_rate(chip: Chip, dtype: str) -> float:
     """Rate of multiplications off the tensor cores [flop/s]."""
     return chip.peak_flops.get("fp32", chip.flops(dtype))
+
+
+@compilable
+def _measured(
+    heads: float, kv_heads: float, size: float, along: float, x: float, y: float, c: Floats, at: int
+) -> float:
+    """Measured over modelled time by the table at a slot; 1 for heads that are not in it."""
+    for kind in range(int(c[at + 2])):
+        slot = at + 3 + 4 * kind
+        if c[slot] == heads and c[slot + 1] == kv_heads and c[slot + 2] == size:
+            return math.exp(correction(along, x, y, c, int(c[slot + 3])))
+    return 1.0
 
 
 @compilable
@@ -237,6 +318,12 @@ def prefill_seconds(
         seconds += prepared * (near + (1.0 - kept) / preparation)
     if parts > 1.0:
         seconds += reduction
+    if c[_PREFILL_TABLE] > 0.0 and causal and not backward and value_size == head_size and not 0.0 < window < kv_len:
+        at = int(c[_PREFILL_TABLE])
+        along, x, y = math.log2(q_len), math.log2(batch), math.log2(kv_len / q_len)
+        seconds *= _measured(heads, kv_heads, head_size, along, x, y, c, at)
+        pairs = batch * heads * q_len * (kv_len - (q_len - 1.0) / 2.0)
+        seconds = max(seconds, 4.0 * pairs * head_size / c[at])
     return seconds
 
 
@@ -288,4 +375,8 @@ def decode_seconds(
         seconds += c[18] + c[19] * parts
     if batch > 1.0:
         seconds += c[22]
+    if c[_DECODE_TABLE] > 0.0:
+        at = int(c[_DECODE_TABLE])
+        seconds *= _measured(heads, kv_heads, head_size, math.log2(kv_len), math.log2(batch), 0.0, c, at)
+        seconds = max(seconds, cache / c[at + 1])
     return seconds

@@ -2,10 +2,12 @@
 
 The library's choice of kernel is stood in for by the best of a small menu. A chip's constants are
 packed into a vector once; a shape is then a function of numbers, plain or compiled. Equations,
-constants and validity are in ``docs/gemm.md``.
+constants and validity are in ``docs/gemm.md``; those of systolic arrays and of tables of measurements,
+which the same vector may hold instead or besides, in ``docs/backends.md``.
 """
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -13,19 +15,42 @@ import numpy as np
 from scaleout.arrays import Floats
 from scaleout.compiled import compilable
 from scaleout.errors import SpecError, near
-from scaleout.hardware.formats import format_of
-from scaleout.specs import Chip, GemmConstants
+from scaleout.hardware.formats import SAME_UNITS, format_of
+from scaleout.hardware.systolic import array_seconds, array_vector
+from scaleout.hardware.table import correction, lines
+from scaleout.hardware.vector import (
+    CAP,
+    CORES,
+    FREE,
+    FREE_HBM,
+    HBM,
+    IDLE,
+    KIND,
+    LAUNCH,
+    LEFT,
+    MENU,
+    NORM,
+    PARTS,
+    RESIDENT,
+    RIGHT,
+    SPLIT,
+    SPLITS,
+    SYSTOLIC,
+    TABLE,
+    TAIL,
+    TILE,
+    TILES,
+    VECTOR,
+    VECTOR_LAUNCH,
+    joined,
+)
+from scaleout.specs import Chip, GemmConstants, SystolicConstants
 
 __all__ = [
-    "SAME_UNITS", "Menu", "gemm_beside", "gemm_constants", "gemm_seconds", "gemm_vector", "joined", "menu",
-    "quantise_seconds", "quantise_vector",
+    "Menu", "gemm_beside", "gemm_constants", "gemm_seconds", "gemm_vector", "joined",
+    "measured_products", "menu", "quantise_seconds", "quantise_vector", "table_residual",
 ]  # fmt: skip
 
-
-# slots of the vector of `gemm_vector`
-_CORES, _HBM, _LEFT, _RIGHT, _NORM, _LAUNCH, _TILE, _SPLIT, _PARTS = 0, 1, 2, 3, 4, 5, 6, 7, 8
-_TAIL, _IDLE, _VECTOR, _VECTOR_LAUNCH, _RESIDENT, _TILES, _SPLITS, _CAP = 9, 10, 11, 12, 13, 14, 15, 16
-_FREE, _FREE_HBM, _MENU = 17, 18, 19
 
 _WIDE = 1 / 128 + 1 / 256
 """Edge over area of the tile whose efficiency is `compute_efficiency`."""
@@ -33,11 +58,13 @@ _HELD_TAIL = 0.61
 """Share of a wave by which blocks that find no free core lengthen a kernel [1]: one of 132 blocks on an H100
 falls from 80 to 47 % of peak beside an all-gather of 24 (forums.developer.nvidia.com, 337991)."""
 
-SAME_UNITS = {"fp16": "bf16", "bf16": "fp16", "fp8_current": "fp8", "mxfp8": "fp8_block"}
-"""Dtypes that share units and scaling inside the product."""
+_LINES = 3
+"""Slots of a table before its lines: dense rate, HBM's rate, and the rate that long runs hold."""
+_TRIED = 20
+"""Lines of a table that its error is judged by, spread evenly."""
 
 
-def gemm_constants(chip: Chip, dtype: str) -> GemmConstants:
+def gemm_constants(chip: Chip, dtype: str) -> GemmConstants | SystolicConstants:
     """Constants of a dtype; those of a dtype that runs on the same units stand in where it has none.
 
     Raises
@@ -67,14 +94,24 @@ def gemm_vector(chip: Chip, dtype: str, *, sustained: bool = False, warm: bool =
     SpecError
         The chip has no rate or no constants for the dtype.
     """
+    if measured_products(chip, dtype):
+        # rows of a table are many, and each is timed once
+        return _with_table(chip, dtype, sustained, warm)
+    return _modelled(chip, dtype, sustained, warm)
+
+
+def _modelled(chip: Chip, dtype: str, sustained: bool, warm: bool) -> Floats:
+    """The vector without a table."""
     c, shape = gemm_constants(chip, dtype), format_of(dtype)
-    rate = chip.flops(shape.rate) * c.compute_efficiency / chip.cores
+    if isinstance(c, SystolicConstants):
+        return array_vector(chip, c, dtype, sustained)
+    rate = chip.flops(shape.rate) * c.compute_efficiency / c.work / chip.cores
     vector = 0.0 if c.vector_efficiency is None else chip.flops("fp32") * c.vector_efficiency
     head = [
         chip.cores, chip.hbm_bandwidth * c.hbm_efficiency, shape.left, shape.right, c.norm, c.launch, c.tile_overhead,
         c.split_overhead, 8.0 * c.split_traffic / chip.hbm_bandwidth, c.wave_tail, c.idle_cores, vector,
         c.vector_launch, c.l2_resident if warm else 0.0, len(c.tiles), len(c.splits),
-        chip.sustained.get(shape.rate, 0.0) if sustained else 0.0, 1.0, 1.0,
+        chip.sustained.get(shape.rate, 0.0) / c.work if sustained else 0.0, 1.0, 1.0, 0.0, 0.0,
     ]  # fmt: skip
     menu = []
     for rows, columns in c.sides():
@@ -87,19 +124,52 @@ def gemm_vector(chip: Chip, dtype: str, *, sustained: bool = False, warm: bool =
     return np.array([*head, *c.splits, *menu], dtype=np.float64)
 
 
+def measured_products(chip: Chip, dtype: str) -> tuple[tuple[float, ...], ...]:
+    """Rows m, n, k and seconds of the chip's own table for a dtype, or for one on the same units; often none."""
+    table = chip.tables.get("gemm")
+    if table is None:
+        return ()
+    return table.rows.get(dtype) or table.rows.get(SAME_UNITS.get(dtype, dtype)) or ()
+
+
+@lru_cache(maxsize=32)
+def _with_table(chip: Chip, dtype: str, sustained: bool, warm: bool) -> Floats:
+    """The vector with the chip's table behind it."""
+    model, cast, shape = _modelled(chip, dtype, False, warm), quantise_vector(chip, dtype), format_of(dtype)
+    peak, hbm = chip.flops(shape.rate), chip.hbm_bandwidth
+    points = []
+    for m, n, k, whole in measured_products(chip, dtype):
+        least = max(2.0 * m * n * k / peak, (m * k * shape.left + k * n * shape.right + 2.0 * m * n) / hbm)
+        # the cast is in the row, and an operator of its own here
+        alone = max(least, whole - quantise_seconds(m * k, cast))
+        points.append((math.log2(m), math.log2(n), math.log2(k), math.log(alone / gemm_seconds(m, n, k, 2.0, model))))
+    start = len(model)
+    packed = np.array([*model, peak, hbm, chip.sustained.get(shape.rate, 0.0) if sustained else 0.0])
+    packed[KIND] += 1.0
+    packed[TABLE] = start
+    return np.array([*packed, *lines(points, start + _LINES)])
+
+
+@lru_cache(maxsize=32)
+def table_residual(chip: Chip, dtype: str) -> float:
+    """Mean absolute error of the table at its own rows, each told by the lines that it is not in [1]."""
+    c = _with_table(chip, dtype, False, False)
+    start = int(c[TABLE]) + _LINES
+    count = int(c[start])
+    found = []
+    for line in range(0, count, max(1, count // _TRIED)):
+        x, y, first, length = c[start + 1 + 4 * line : start + 5 + 4 * line].tolist()
+        for at in range(int(first), int(first) + 2 * int(length), 2):
+            guess = correction(float(c[at]), x, y, c, start, line)
+            found.append(abs(math.expm1(guess - float(c[at + 1]))))
+    return math.fsum(found) / len(found)
+
+
 def gemm_beside(c: Floats, cores: float, hbm: float) -> Floats:
     """Constants with these shares of the cores and of HBM's rate left [1]."""
     less = c.copy()
-    less[_FREE], less[_FREE_HBM] = cores, hbm
+    less[FREE], less[FREE_HBM] = cores, hbm
     return less
-
-
-@compilable
-def joined(a: float, b: float, norm: float) -> float:
-    """Time of two kinds of work that partly hide each other [s]."""
-    longest = max(a, b)
-    seconds: float = longest * (1.0 + (min(a, b) / longest) ** norm) ** (1.0 / norm)
-    return seconds
 
 
 @compilable
@@ -115,27 +185,31 @@ def gemm_seconds(m: float, n: float, k: float, out_bytes: float, c: Floats, grou
     groups
         So many products of this shape, each with operands of its own, in one kernel: their tiles share the waves.
     """
-    cores, norm, tail, idle = float(c[_CORES]), float(c[_NORM]), float(c[_TAIL]), float(c[_IDLE])
-    tile_overhead, splits = float(c[_TILE]), int(c[_SPLITS])
-    traffic = groups * (m * k * float(c[_LEFT]) + k * n * float(c[_RIGHT]) + m * n * out_bytes)
-    hbm = traffic / float(c[_HBM])
-    if c[_RESIDENT] > 0.0:
+    kind = float(c[KIND])
+    if kind >= SYSTOLIC:
+        seconds = array_seconds(m, n, k, out_bytes, c, groups)
+        return _measured(seconds, m, n, k, out_bytes, c, groups) if kind > SYSTOLIC else seconds
+    cores, norm, tail, idle = float(c[CORES]), float(c[NORM]), float(c[TAIL]), float(c[IDLE])
+    tile_overhead, splits = float(c[TILE]), int(c[SPLITS])
+    traffic = groups * (m * k * float(c[LEFT]) + k * n * float(c[RIGHT]) + m * n * out_bytes)
+    hbm = traffic / float(c[HBM])
+    if c[RESIDENT] > 0.0:
         # least recently used: a set that does not fit is thrown out before it is read again
-        share = min(1.0, float(c[_RESIDENT]) / traffic)
+        share = min(1.0, float(c[RESIDENT]) / traffic)
         hbm *= 1.0 - share * share * share
-    best, beside, free, free_hbm = math.inf, 0.0, float(c[_FREE]), float(c[_FREE_HBM])
+    best, beside, free, free_hbm = math.inf, 0.0, float(c[FREE]), float(c[FREE_HBM])
     shared = free < 1.0 or free_hbm < 1.0
-    if c[_VECTOR] > 0.0:
-        best = float(c[_VECTOR_LAUNCH]) + joined(groups * 2.0 * m * n * k / float(c[_VECTOR]), hbm, norm)
-        beside = float(c[_VECTOR_LAUNCH]) + joined(
-            groups * 2.0 * m * n * k / float(c[_VECTOR]) / free, hbm / free_hbm, norm
+    if c[VECTOR] > 0.0:
+        best = float(c[VECTOR_LAUNCH]) + joined(groups * 2.0 * m * n * k / float(c[VECTOR]), hbm, norm)
+        beside = float(c[VECTOR_LAUNCH]) + joined(
+            groups * 2.0 * m * n * k / float(c[VECTOR]) / free, hbm / free_hbm, norm
         )
-    for tile in range(int(c[_TILES])):
-        at = _MENU + splits + 3 * tile
+    for tile in range(int(c[TILES])):
+        at = MENU + splits + 3 * tile
         grid = groups * math.ceil(m / float(c[at])) * math.ceil(n / float(c[at + 1]))
         unit = float(c[at + 2])
         for choice in range(splits):
-            split = float(c[_MENU + choice])
+            split = float(c[MENU + choice])
             tiles = grid * split
             full = math.floor(tiles / cores)
             part = tiles / cores - full
@@ -144,7 +218,7 @@ def gemm_seconds(m: float, n: float, k: float, out_bytes: float, c: Floats, grou
             work = max(1.0, waves) * one
             extra = tile_overhead * max(0.0, math.ceil(tiles / cores) - 1.0)
             if choice > 0:
-                extra += float(c[_SPLIT]) + m * n * split * float(c[_PARTS])
+                extra += float(c[SPLIT]) + m * n * split * float(c[PARTS])
             starved = hbm * (1.0 + idle * max(0.0, cores / tiles - 1.0))
             if max(work, starved) + extra < best:
                 seconds = extra + joined(work, starved, norm)
@@ -159,9 +233,27 @@ def gemm_seconds(m: float, n: float, k: float, out_bytes: float, c: Floats, grou
                 break
     if shared:
         best = max(best, beside)
-    if c[_CAP] > 0.0:
-        best = max(best, groups * 2.0 * m * n * k / float(c[_CAP]))
-    return float(c[_LAUNCH]) + best
+    if c[CAP] > 0.0:
+        best = max(best, groups * 2.0 * m * n * k / float(c[CAP]))
+    if kind > 0.0:
+        return _measured(float(c[LAUNCH]) + best, m, n, k, out_bytes, c, groups)
+    return float(c[LAUNCH]) + best
+
+
+@compilable
+def _measured(seconds: float, m: float, n: float, k: float, out_bytes: float, c: Floats, groups: float) -> float:
+    """Time by the table behind a vector, of a kernel that the model gives so many seconds [s].
+
+    Kernels of many products are not in a table. No time is below what the data sheet allows.
+    """
+    at, flop = int(c[TABLE]), groups * 2.0 * m * n * k
+    if groups == 1.0:
+        seconds *= math.exp(correction(math.log2(m), math.log2(n), math.log2(k), c, at + _LINES))
+        traffic = m * k * float(c[LEFT]) + k * n * float(c[RIGHT]) + m * n * out_bytes
+        seconds = max(seconds, flop / float(c[at]), traffic / float(c[at + 1]))
+    if c[at + 2] > 0.0:
+        seconds = max(seconds, float(c[LAUNCH]) + flop / float(c[at + 2]))
+    return seconds
 
 
 class Menu(NamedTuple):
@@ -180,11 +272,11 @@ class Menu(NamedTuple):
 
 
 def menu(vector: Floats) -> Menu:
-    """The vector by names."""
+    """The vector of tiles by names."""
     c = vector.tolist()
-    start = _MENU + int(c[_SPLITS])
-    tiles = tuple((c[at], c[at + 1], c[at + 2]) for at in range(start, start + 3 * int(c[_TILES]), 3))
-    return Menu(c[_CORES], c[_HBM], c[_LEFT], c[_RIGHT], c[_NORM], c[_TILE], c[_TAIL], c[_IDLE], tiles)
+    start = MENU + int(c[SPLITS])
+    tiles = tuple((c[at], c[at + 1], c[at + 2]) for at in range(start, start + 3 * int(c[TILES]), 3))
+    return Menu(c[CORES], c[HBM], c[LEFT], c[RIGHT], c[NORM], c[TILE], c[TAIL], c[IDLE], tiles)
 
 
 @compilable

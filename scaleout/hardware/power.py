@@ -8,7 +8,7 @@ import numpy as np
 from scaleout.arrays import Bools, Floats
 from scaleout.errors import SpecError
 from scaleout.hardware.formats import FORMATS
-from scaleout.specs import AttentionConstants, Chip, EnergyConstants, GemmConstants
+from scaleout.specs import AttentionConstants, Chip, EnergyConstants, GemmConstants, SystolicConstants
 from scaleout.units import describe
 
 __all__ = ["Drawn", "default_energy", "drawn", "energy_of", "flop_energy", "limit_of", "throttled"]
@@ -185,9 +185,9 @@ def _left(chip: Chip, dtype: str, rate: float, limit: float) -> float:
     return 1.0 if demand <= limit else float(((limit - c.idle) / (demand - c.idle)) ** c.exponent)
 
 
-def _slower_experts(c: GemmConstants, share: float) -> GemmConstants:
+def _slower_experts(c: GemmConstants | SystolicConstants, share: float) -> GemmConstants | SystolicConstants:
     # fused kernels of experts know no sustained rate
-    if c.grouped is None or share == 1.0:
+    if not isinstance(c, GemmConstants) or c.grouped is None or share == 1.0:
         return c
     return replace(c, grouped=replace(c.grouped, work=c.grouped.work / share))
 

@@ -12,15 +12,16 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from scaleout.errors import SpecError, near
-from scaleout.hardware.design import chip_fields
+from scaleout.hardware.design import chip_fields, kernel_constants
 from scaleout.hardware.transfer import transfer
 from scaleout.io.huggingface import read_config
+from scaleout.io.kernels import KINDS, place_tables, read_tables
 from scaleout.io.yaml import as_yaml, read_mapping
 from scaleout.specs import (
     Chip,
@@ -31,9 +32,11 @@ from scaleout.specs import (
     Net,
     NetExperiment,
     ServingExperiment,
+    Silicon,
     Stack,
     StreamExperiment,
     System,
+    SystolicConstants,
     TrainingExperiment,
 )
 
@@ -49,6 +52,7 @@ FOLDERS = {
     "stack": "workloads/stacks",
     "engine": "workloads/engines",
     "facility": "topologies/facilities",
+    "silicon": "topologies/silicon",
     "net": "workloads/nets",
     "training": "workloads/training",
     "serving": "workloads/serving",
@@ -57,19 +61,23 @@ FOLDERS = {
 }
 _CLASSES: dict[str, Any] = {
     "chip": Chip, "system": System, "model": Model, "stack": Stack, "engine": InferenceEngine,
-    "facility": Facility, "design": Design, "training": TrainingExperiment, "serving": ServingExperiment,
+    "facility": Facility, "silicon": Silicon, "design": Design, "systolic": SystolicConstants,
+    "training": TrainingExperiment, "serving": ServingExperiment,
     "net": Net, "inference": NetExperiment, "stream": StreamExperiment,
 }  # fmt: skip
 _NAMED = {
-    "system": ("chip",), "training": ("system", "model", "stack", "facility"),
+    "chip": (), "system": ("chip",), "training": ("system", "model", "stack", "facility"),
     "serving": ("system", "model", "engine", "facility", "training"),
-    "net": ("model",), "inference": ("system", "net", "engine"), "stream": ("system", "facility"),
+    "net": ("model",), "inference": ("system", "net", "engine"),
+    "stream": ("system", "facility"),
 }  # fmt: skip
 """Keys of a kind of file that may give a name in place of what it names."""
 _KINDS = {key: key for key in ("system", "model", "stack", "chip", "engine", "facility", "training", "net")} | {
     "draft": "model"
 }
 """Keys that may give a name, and the kind of what it names."""
+_BY_DESIGN = ("vendor", "cores", "peak_flops", "hbm_bytes", "hbm_bandwidth", "power")
+"""Fields that a chip's file need not give where it gives a design."""
 _EXPECTED = {
     "tuple_type": "expected a list",
     "mapping_type": "expected a mapping",
@@ -78,8 +86,11 @@ _EXPECTED = {
     "bool_type": "expected true or false",
     "bool_parsing": "expected true or false",
 }
+_TILES, _OTHER = "GemmConstants", "SystolicConstants"
+"""Constants of matrix products; those of the second form are read before the rest of a chip."""
 _MOST = 10
 """Mistakes that are listed."""
+_TABLES = {kind: {"type": "string", "description": "path of a CSV or Parquet file"} for kind in KINDS}
 DEFAULTS = {"stack": "pytorch", "facility": "default"}
 """What is meant where an experiment does not say; a stack is for training alone."""
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -187,17 +198,24 @@ def _adapter(kind: str) -> Any:
 def _parts(cls: type) -> Iterator[type]:
     """The dataclasses inside a dataclass, at any depth."""
     for hint in get_type_hints(cls).values():
-        for part in (hint, *get_args(hint)):
-            if is_dataclass(part) and isinstance(part, type):
-                yield part
-                yield from _parts(part)
+        for part in _inner(hint):
+            yield part
+            yield from _parts(part)
+
+
+def _inner(hint: Any) -> Iterator[type]:
+    """The dataclasses that an annotation speaks of."""
+    if is_dataclass(hint) and isinstance(hint, type):
+        yield hint
+    for part in get_args(hint):
+        yield from _inner(part)
 
 
 def _keys_at(cls: Any, path: tuple[Any, ...]) -> list[str]:
     """The keys that the object at a path takes."""
     for step in path:
         hint = get_type_hints(cls).get(str(step)) if is_dataclass(cls) else None
-        candidates = [part for part in (hint, *get_args(hint)) if is_dataclass(part)]
+        candidates = list(_inner(hint))
         cls = candidates[0] if candidates else cls if hint is None else None
     return [f.name.rstrip("_") for f in fields(cls)] if is_dataclass(cls) else []
 
@@ -215,16 +233,17 @@ def validate(kind: str, data: Mapping[str, Any], where: str) -> Any:
                 job["recompute"] = [job["recompute"]]
     for owner, path in _chip_owners(kind, renamed):
         chip = owner["chip"]
-        if isinstance(chip, dict) and {"like", "design"} & set(chip):
+        if isinstance(chip, dict) and ({"like", "design", "tables"} & set(chip) or _kinds(chip)):
             owner["chip"] = validate("chip", chip, f"{where}: {path}chip")
     try:
-        return _chip(renamed, where) if kind == "chip" else _adapter(kind).validate_python(renamed)
+        return _chip(renamed) if kind == "chip" else _adapter(kind).validate_python(renamed)
     except ValidationError as error:
-        rows = list(dict.fromkeys(_explain(kind, row) for row in error.errors(include_url=False)))
+        found = [_told(row) for row in error.errors(include_url=False) if _OTHER not in row["loc"]]
+        rows = list(dict.fromkeys(_explain(kind, row) for row in found))
         more = [f"and {len(rows) - _MOST} more mistakes"] if len(rows) > _MOST else []
         raise SpecError("\n".join(f"{where}: {row}" for row in [*rows[:_MOST], *more])) from None
     except SpecError as error:
-        raise type(error)(f"{where}: {error}") from None
+        raise type(error)("\n".join(f"{where}: {line}" for line in str(error).splitlines())) from None
 
 
 def _chip_owners(kind: str, data: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
@@ -239,17 +258,22 @@ def _chip_owners(kind: str, data: Mapping[str, Any]) -> Iterator[tuple[dict[str,
         yield from ((row, f"training.{path}") for row, path in _chip_owners("training", data["training"]))
 
 
-def _chip(data: dict[str, Any], where: str) -> Chip:
+def _chip(data: dict[str, Any]) -> Chip:
     """A chip whose figures may follow from a design, and its kernels' constants from a chip that was measured."""
     like, design = data.pop("like", None), data.get("design")
     if design is not None:
-        data["design"] = made = validate("design", design, f"{where}: design") if isinstance(design, dict) else design
+        data["design"] = made = validate("design", design, "design") if isinstance(design, dict) else design
         data = {**chip_fields(made), **data} if isinstance(made, Design) else data
+    for dtype, constants in _kinds(data).items():
+        data["gemm"][dtype] = validate("systolic", constants, f"gemm.{dtype}")
+    tables = data.pop("tables", None)
     chip: Chip = _adapter("chip").validate_python(data)
-    if not like:
-        return chip
-    path = find("chip", str(like))
-    return transfer(chip, _donor(path, path.stat().st_mtime_ns))
+    if chip.design is not None:
+        chip = replace(chip, gemm={**kernel_constants(chip.design), **chip.gemm})
+    if like:
+        path = find("chip", str(like))
+        chip = transfer(chip, _donor(path, path.stat().st_mtime_ns))
+    return replace(chip, tables=read_tables(tables, chip)) if tables else chip
 
 
 @lru_cache(maxsize=32)
@@ -260,6 +284,18 @@ def _donor(path: Path, written: int) -> Chip:
         raise SpecError(f"like: {path.stem!r} has the kernels of another chip itself; name one that was measured")
     donor: Chip = validate("chip", data, str(path))
     return donor
+
+
+def _kinds(chip: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Constants of matrix products that say what kind they are, by dtype."""
+    gemm = chip.get("gemm")
+    items = gemm.items() if isinstance(gemm, dict) else ()
+    return {dtype: constants for dtype, constants in items if isinstance(constants, dict) and "kind" in constants}
+
+
+def _told(row: Any) -> Any:
+    """A pydantic mistake without the step that says which of several forms was tried."""
+    return {**row, "loc": tuple(step for step in row["loc"] if step != _TILES)}
 
 
 def _explain(kind: str, row: Mapping[str, Any]) -> str:
@@ -317,11 +353,15 @@ def resolve(data: dict[str, Any], where: str, kind: str, beside: Path | None) ->
             data[key] = named(key, value, f"{where}: {key}", beside)
         elif key in _NAMED and isinstance(value, dict):
             resolve(value, where, key, beside)
+    if kind == "chip":
+        place_tables(data, beside)
     key = {"training": "others", "serving": "pools"}.get(kind, "")
     rows = data.get(key)
     for at, row in enumerate(rows if isinstance(rows, list) else ()):
         if isinstance(row, dict) and isinstance(row.get("chip"), str):
             row["chip"] = named("chip", row["chip"], f"{where}: {key}.{at}.chip", beside)
+        elif isinstance(row, dict) and isinstance(row.get("chip"), dict):
+            place_tables(row["chip"], beside)
     stages = data.get("stages") if kind == "stream" else None
     for at, row in enumerate(stages if isinstance(stages, list) else ()):
         for key in ("net", "model", "engine"):
@@ -401,12 +441,27 @@ def schema(kind: str) -> dict[str, Any]:
     definitions = built.get("$defs", {})
     for node in (built, *definitions.values()):
         props = node.get("properties", {})
+        if node.get("title") == "Chip":
+            # what follows from a design need not be said
+            own = [name for name in node["required"] if name not in _BY_DESIGN]
+            node["anyOf"] = [{"required": node["required"]}, {"required": ["design"]}]
+            node["required"] = own
         for key in [key for key in props if key.endswith("_")]:
             props[key.rstrip("_")] = props.pop(key)
             node["required"] = [name.rstrip("_") for name in node.get("required", [])]
         for key, of in _KINDS.items():
             if "$ref" in str(props.get(key, {})) and "items" not in props[key]:
-                props[key] = {"anyOf": [{"type": "string", "description": f"name of a {of}"}, props[key]]}
+                name = {"type": "string", "description": f"name of a {of}"}
+                changed = {"type": "object", "properties": {"from": name}, "required": ["from"]}
+                props[key] = {"anyOf": [name, changed, props[key]]}
                 if key in DEFAULTS:
                     node["required"] = [name for name in node.get("required", []) if name != key]
+        if "KernelTable" in str(props.get("tables", {})):
+            props["tables"] = {"type": "object", "additionalProperties": False, "properties": _TABLES}
+    definitions.pop("KernelTable", None)
+    if kind in ("training", "serving"):
+        built["properties"]["compress"] = {
+            "description": "transforms of model and precision, such as [w4a16, drop_layers=0.25]",
+            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+        }
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **built}

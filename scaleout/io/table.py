@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple, TypeVar
 from scaleout.errors import MeasurementError, near
 from scaleout.io.text import text_lines
 
-__all__ = ["Row", "Watch", "take_rows"]
+__all__ = ["Row", "Watch", "check_rows", "take_rows"]
 
 T = TypeVar("T")
 Watch = Callable[[int, int], None]
@@ -106,24 +106,34 @@ def take_rows(path: Path, columns: Sequence[str], take: Callable[[Row], T], watc
         The file cannot be read, lacks a column, has no rows, or has malformed rows: all of them
         are found; the first are listed, the others counted.
     """
+
+    def rows() -> Iterator[Row | MeasurementError]:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            for row in _rows(file, columns):
+                yield row
+                # a pipe has neither size nor place
+                if watch is not None and size:
+                    watch(file.tell(), size)
+
+    return check_rows(path, rows, take)
+
+
+def check_rows(path: Path, rows: Callable[[], Iterator[Row | MeasurementError]], take: Callable[[Row], T]) -> list[T]:
+    """As `take_rows`, of rows that come from elsewhere; `path` begins every message."""
     taken: list[T] = []
     mistakes: list[str] = []
     found = 0
     try:
-        with path.open("rb") as file:
-            size = path.stat().st_size
-            for row in _rows(file, columns):
-                try:
-                    if isinstance(row, MeasurementError):
-                        raise row
-                    taken.append(take(row))
-                except MeasurementError as error:
-                    found += 1
-                    if found <= _MOST:
-                        mistakes.append(str(error))
-                # a pipe has neither size nor place
-                if watch is not None and size:
-                    watch(file.tell(), size)
+        for row in rows():
+            try:
+                if isinstance(row, MeasurementError):
+                    raise row
+                taken.append(take(row))
+            except MeasurementError as error:
+                found += 1
+                if found <= _MOST:
+                    mistakes.append(str(error))
     except OSError as error:
         raise MeasurementError(f"{path}: cannot be read: {error.strerror}") from None
     except (MeasurementError, csv.Error) as error:

@@ -385,7 +385,7 @@ class Replica:
         log, number = self.log, self.number
         log.steps[number] += count
         log.busy[number] += count * ticks
-        log.tallies[number].note(batch.works, [lane.context() for lane in batch.lanes], count, ticks)
+        log.tallies[number].note(batch.works, [lane.context() for lane in batch.lanes], count, ticks, end)
         for lane in batch.lanes:
             if lane.decoding_now:
                 log.decoded[number] += count * lane.decodes

@@ -12,6 +12,12 @@ from scaleout.serving.work import Work
 __all__ = ["Steps", "Tally"]
 
 
+_BINS = 512
+"""Of time, in which steps are told apart."""
+_NARROWEST = 1 << 30
+"""Ticks of a bin at first: a millisecond."""
+
+
 class Steps(NamedTuple):
     """Sums over steps of a kind, and over all attention ranks.
 
@@ -43,14 +49,20 @@ class Steps(NamedTuple):
 
 
 class Tally:
-    """Sums over the steps of a replica, by kind: whether with prompts, and bits of the number of tokens."""
+    """Sums over the steps of a replica, by kind: whether with prompts, and bits of the number of tokens.
 
-    __slots__ = ("_sums",)
+    When steps of each kind were under way is known by bins of time, which become wider as time goes on.
+    """
+
+    __slots__ = ("_bins", "_sums", "width")
 
     def __init__(self) -> None:
         self._sums: dict[tuple[bool, int], list[int]] = {}
+        self._bins: dict[tuple[bool, int], list[int]] = {}
+        self.width = _NARROWEST
+        """Of a bin [tick]; the first begins at 0."""
 
-    def note(self, works: Sequence[Work], contexts: Sequence[int], count: int, ticks: int) -> None:
+    def note(self, works: Sequence[Work], contexts: Sequence[int], count: int, ticks: int, end: int) -> None:
         """So many steps of so many ticks each, one after the other.
 
         Parameters
@@ -59,6 +71,8 @@ class Tally:
             Of the first of them, or of one before it from which it differs in what is seen alone.
         contexts
             What the sequences that decode see in the first of them, by attention rank.
+        end
+            When the last of them is over [tick].
         """
         prompts = new = scores = decodes = tokens = seen = rows = 0
         for work, context in zip(works, contexts, strict=True):
@@ -75,6 +89,7 @@ class Tally:
         sums = self._sums.get(key)
         if sums is None:
             sums = self._sums[key] = [0] * 9
+            self._bins[key] = [0] * _BINS
         sums[0] += count
         sums[1] += count * ticks
         sums[2] += count * prompts
@@ -84,6 +99,21 @@ class Tally:
         sums[6] += count * tokens
         sums[7] += seen
         sums[8] += count * rows
+        while end > self.width * _BINS:
+            self._widen()
+        width, bins, start = self.width, self._bins[key], end - count * ticks
+        for at in range(start // width, -(-end // width)):
+            bins[at] += min(end, (at + 1) * width) - max(start, at * width)
+
+    def _widen(self) -> None:
+        self.width *= 2
+        for key, bins in self._bins.items():
+            self._bins[key] = [a + b for a, b in zip(bins[::2], bins[1::2], strict=True)] + [0] * (_BINS // 2)
+
+    @property
+    def bins(self) -> dict[tuple[bool, int], list[int]]:
+        """Time of steps of each kind in each bin [tick], in order."""
+        return {key: self._bins[key] for key in sorted(self._bins)}
 
     @property
     def kinds(self) -> dict[tuple[bool, int], Steps]:

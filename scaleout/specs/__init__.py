@@ -9,8 +9,9 @@ from scaleout.specs.experiment import MODULES, Offload, Others, Routing, Slow, T
 from scaleout.specs.facility import Facility, NodeCosts
 from scaleout.specs.faults import Fault
 from scaleout.specs.fields import FrozenDict
-from scaleout.specs.gemm import GemmConstants, GroupedConstants, QuantiseConstants
+from scaleout.specs.gemm import GemmConstants, GroupedConstants, QuantiseConstants, SparseConstants
 from scaleout.specs.inference import POLICIES, InferenceEngine, Policy
+from scaleout.specs.kernels import KernelTable
 from scaleout.specs.layout import Batch, Layout
 from scaleout.specs.model import Experts, Latent, LinearAttention, Model
 from scaleout.specs.moe import MoeKernel, MoeLibrary
@@ -19,9 +20,11 @@ from scaleout.specs.net_experiment import NetExperiment
 from scaleout.specs.published import Published
 from scaleout.specs.requests import FORMS, Arrivals, Length, Requests, TraceRow
 from scaleout.specs.serving import Cache, Failure, Pool, Router, Scheduler, ServingExperiment, Slo, Speculation
+from scaleout.specs.silicon import Interface, KnownDie, MemoryKind, Process, Silicon
 from scaleout.specs.stack import Stack
 from scaleout.specs.stream import StreamExperiment, StreamSource, StreamStage
 from scaleout.specs.system import ALGORITHMS, CollectiveLibrary, Host, Launch, Network, Protocol, ScaleUp, System
+from scaleout.specs.systolic import SystolicConstants
 from scaleout.specs.tuner import Tuner
 
 __all__ = [
@@ -48,12 +51,16 @@ __all__ = [
     "GroupedConstants",
     "Host",
     "InferenceEngine",
+    "Interface",
+    "KernelTable",
+    "KnownDie",
     "Latent",
     "Launch",
     "Layout",
     "Length",
     "LinearAttention",
     "Memory",
+    "MemoryKind",
     "Model",
     "MoeKernel",
     "MoeLibrary",
@@ -66,6 +73,7 @@ __all__ = [
     "Policy",
     "Pool",
     "PrefillConstants",
+    "Process",
     "Protocol",
     "Published",
     "QuantiseConstants",
@@ -75,14 +83,17 @@ __all__ = [
     "ScaleUp",
     "Scheduler",
     "ServingExperiment",
+    "Silicon",
     "Slo",
     "Slow",
+    "SparseConstants",
     "Speculation",
     "Stack",
     "StreamExperiment",
     "StreamSource",
     "StreamStage",
     "System",
+    "SystolicConstants",
     "TensorUnit",
     "TraceRow",
     "TrainingExperiment",

@@ -11,6 +11,8 @@ from scaleout.specs.elementwise import ElementwiseConstants
 from scaleout.specs.energy import EnergyConstants
 from scaleout.specs.fields import check_fields, freeze
 from scaleout.specs.gemm import GemmConstants
+from scaleout.specs.kernels import KernelTable
+from scaleout.specs.systolic import SystolicConstants
 from scaleout.units import (
     Bytes,
     BytesPerSecond,
@@ -43,6 +45,9 @@ class Chip:
     sustained
         Rate that long runs of matrix multiplications hold under the power cap, per dtype, where
         the data sheet's clock does not last [flop/s]; kernels that are slower anyway do not feel it.
+    best
+        Rate of the best large product that somebody measured, per dtype [flop/s]; of use where the other constants are
+        those of another chip (`like`).
     l2_bytes
         Capacity of the cache that all cores share [byte]; None where unknown.
     exponentials
@@ -50,7 +55,9 @@ class Chip:
     power_limit
         What the board is held to, where that is less than `power` [W].
     gemm, attention, elementwise
-        Constants per dtype, per kernel name, and per operation.
+        Constants per dtype (of tiles, or of systolic arrays), per kernel name, and per operation.
+    tables
+        Measurements of its kernels, by "gemm" and "attention", which go before the constants.
     energy
         What it draws, by what it does; None where unknown.
     price
@@ -84,9 +91,11 @@ class Chip:
     power_limit: Watts | None = None
     sustained: Mapping[str, Flops] = field(default_factory=dict)
     sustained_source: str = ""
-    gemm: Mapping[str, GemmConstants] = field(default_factory=dict)
+    best: Mapping[str, Flops] = field(default_factory=dict)
+    gemm: Mapping[str, GemmConstants | SystolicConstants] = field(default_factory=dict)
     attention: Mapping[str, AttentionConstants] = field(default_factory=dict)
     elementwise: Mapping[str, ElementwiseConstants] = field(default_factory=dict)
+    tables: Mapping[str, KernelTable] = field(default_factory=dict)
     energy: EnergyConstants | None = None
     price: Dollars | None = None
     price_source: str = ""
@@ -99,7 +108,10 @@ class Chip:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        freeze(self, "peak_flops", "sustained", "gemm", "attention", "elementwise")
+        freeze(self, "peak_flops", "sustained", "best", "gemm", "attention", "elementwise", "tables")
+        for kind, table in self.tables.items():
+            if table.kind != kind:
+                raise SpecError(f"chip.{self.name}.tables.{kind}: a table of {table.kind} is not accepted here")
         if not self.source.strip():
             raise SpecError(f"chip.{self.name}.source: a chip needs a source for its figures")
 

@@ -97,7 +97,10 @@ def _rule(hint: Any) -> Rule:
         number = next((meta for meta in args[1:] if isinstance(meta, Number)), None)
         return number.check if number else lambda value: value
     if origin in (Union, UnionType):
-        inner = _rule(next(part for part in args if part is not type(None)))
+        parts = tuple(part for part in args if part is not type(None))
+        inner = _rule(parts[0])
+        if len(parts) > 1 and all(is_dataclass(part) for part in parts):
+            return lambda value: value if isinstance(value, parts) else inner(value)
         return lambda value: None if value is None else inner(value)
     if origin is Literal:
         return lambda value: _choice(value, args)

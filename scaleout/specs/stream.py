@@ -190,7 +190,6 @@ class StreamExperiment:
     duration: Seconds = 10.0
     seed: _Whole = 0
     facility: Facility | None = None
-    compressed: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -162,6 +162,8 @@ def test_serving_energy_is_the_sum_of_its_parts_however_steps_are_simulated() ->
     check_sums(energy, 4, 8)
     assert energy.tokens == served.tokens["output"]
     assert 148.0 < energy.chip_power < 700.0
+    assert sum(energy.over_time) / 100 == pytest.approx(energy.node_power / 2, rel=1e-6)
+    assert max(energy.over_time) <= 4 * 700.0 + node_draw(serving().system)[1] / 2 + 1e-6
     single, one_by_one = serve_log(serving(), sensitivity=False, closed=False)
     assert single.energy == energy
     assert [tally.kinds for tally in one_by_one.tallies] == [tally.kinds for tally in log.tallies]

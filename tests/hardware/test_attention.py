@@ -17,7 +17,8 @@ from scaleout.hardware.attention import (
 from scaleout.io.catalogue import list_names, load
 from scaleout.specs import Chip, DecodeConstants, PrefillConstants
 
-CHIPS = {name: load("chip", name) for name in list_names("chip")}
+CHIPS = {name: chip for name in list_names("chip") if not (chip := load("chip", name)).like}
+"""Those whose kernels were measured; others have the same constants."""
 PREFILL = [
     (chip, kernel, dtypes)
     for chip, spec in CHIPS.items()

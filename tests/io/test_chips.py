@@ -14,7 +14,8 @@ from scaleout.units import describe, parse
 
 PAGE = Path(__file__).parents[2] / "docs" / "chips.md"
 CHIPS: dict[str, Chip] = known_chips()
-NAMES = list_names("chip")
+# designs are made up, and no part of it
+NAMES = [name for name in list_names("chip") if CHIPS[name].design is None]
 WANTED = {
     "NVIDIA": (
         "v100-sxm-32gb t4 a100-sxm-80gb l4 l40s h100-sxm h100-pcie h200-sxm h800 h20 b200-sxm gb200 b300-sxm gb300 "
@@ -46,7 +47,7 @@ def test_every_chip_that_is_promised_is_there_with_sources() -> None:
             assert chip.energy, name
             assert chip.price is None or chip.price_source, name
             assert not chip.sustained or chip.sustained_source, name
-    assert len(set(NAMES)) == len({chip.name for chip in CHIPS.values()})
+    assert set(NAMES) <= {chip.name for chip in CHIPS.values()}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -137,6 +138,7 @@ def test_the_page_has_every_chip_as_its_file_says() -> None:
     rows = {cells[0]: cells for cells in lines if len(cells) == 10}
     for name in NAMES:
         cells = rows.get(f"`{name}`")
-        assert cells, f"{name} is not in {PAGE}; its row: | {' | '.join(row(CHIPS[name]))} |"
-        assert cells[:8] + cells[9:] == row(CHIPS[name])
+        wanted = row(CHIPS[name])
+        assert cells, f"{name} is not in docs/chips.md"
+        assert cells[:8] + cells[9:] == wanted, f"docs/chips.md should say {' | '.join(wanted)}"
         assert CHIPS[name].like in cells[8]
