@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scaleout.footprint import Energy, energy_from
+from scaleout.footprint import Cost, Energy, cost_from, energy_from
 from scaleout.specs.fields import FrozenDict, plain
 
 __all__ = ["STREAMED_FORMAT", "ChipUse", "Latency", "SourceResult", "StageResult", "StreamResult"]
@@ -141,6 +141,8 @@ class StreamResult:
         In which items came, and until the last was done [s].
     energy
         Over the span, of all chips and what stands beside them.
+    cost
+        Of the same; None without a facility.
     battery
         How long the facility's lasts [s]; None where it has none.
     experiment
@@ -158,6 +160,7 @@ class StreamResult:
     stages: tuple[StageResult, ...]
     chips: tuple[ChipUse, ...]
     energy: Energy | None
+    cost: Cost | None
     battery: float | None
     experiment: Mapping[str, Any]
     assumptions: tuple[Mapping[str, Any], ...]
@@ -197,5 +200,5 @@ class StreamResult:
             StageResult(**{**row, **{name: Latency(**row[name]) for name in times}}) for row in rest["stages"]
         )
         rest["chips"] = tuple(ChipUse(**row) for row in rest["chips"])
-        rest["energy"] = energy_from(rest["energy"])
+        rest |= {"energy": energy_from(rest["energy"]), "cost": cost_from(rest["cost"])}
         return cls(**{**rest, "assumptions": tuple(rest["assumptions"]), "warnings": tuple(rest["warnings"])})

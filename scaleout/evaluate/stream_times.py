@@ -8,12 +8,11 @@ import numpy as np
 
 from scaleout.engine.program import TICKS_PER_SECOND, ticks
 from scaleout.errors import PlanError, SpecError
+from scaleout.evaluate.net_energy import batch_joules
 from scaleout.evaluate.nets import BatchTime, net_seconds, room
-from scaleout.hardware.formats import format_of
 from scaleout.hardware.power import drawn
 from scaleout.parallel.inference import stage_kinds
 from scaleout.parallel.inference_counts import Composition
-from scaleout.parallel.operators import PRECISIONS
 from scaleout.serving.closed_forms import prompts, replies
 from scaleout.serving.lengths import lengths
 from scaleout.serving.room import cache_bytes, weight_bytes
@@ -37,7 +36,6 @@ __all__ = ["Kept", "NetStage", "ReplyStage", "StageTimes", "TimedStage", "stage_
 
 _LENGTHS = 2
 """Key of the random numbers of lengths; each stage has its own under it."""
-_PLAIN = {"fp16": "fp16"}
 
 
 class Kept(NamedTuple):
@@ -94,22 +92,8 @@ class NetStage:
         if found is None:
             took = self.time(items)
             times = (ticks(took.once + took.host), *[ticks(took.each)] * took.tokens)
-            found = self._known[items] = Pieces(times, len(times), self._joules(took))
+            found = self._known[items] = Pieces(times, len(times), batch_joules(self.chip, self.stage.precision, took))
         return found
-
-    def _joules(self, took: BatchTime) -> tuple[float, float, float]:
-        rows = took.breakdown
-        linear = np.array([row.kind == "product" for row in rows])
-        attention = np.array([row.kind == "attention" for row in rows])
-        flop = np.array([row.flop for row in rows])
-        nbytes = np.array([row.bytes for row in rows])
-        seconds = np.array([row.seconds for row in rows])
-        matrix = linear | attention
-        work = np.stack((flop * linear, flop * attention, nbytes * ~matrix, nbytes * matrix), axis=-1)
-        plain = _PLAIN.get(self.stage.precision, "bf16")
-        rates = format_of(PRECISIONS[self.stage.precision].product).rate, plain
-        found = drawn(self.chip, rates, work, seconds * matrix, seconds * ~matrix, seconds)
-        return float(found.compute.sum()), float(found.vector.sum()), float(found.hbm.sum())
 
     def kept(self) -> Kept:
         """Weights, and what the largest batch needs."""

@@ -11,6 +11,7 @@ import numpy as np
 from scaleout.arrays import Floats
 from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.errors import PlanError
+from scaleout.evaluate.cost import cost_assumptions, cost_of
 from scaleout.evaluate.plant import RULED, energy_over, power_words
 from scaleout.evaluate.stream_times import Kept, NetStage, ReplyStage, StageTimes
 from scaleout.footprint import Energy
@@ -22,6 +23,7 @@ from scaleout.parallel.inference_kernels import measured
 from scaleout.parallel.operators import PRECISIONS
 from scaleout.serving.streams import Item, Job, Streams
 from scaleout.specs import StreamExperiment
+from scaleout.specs.fields import plain
 from scaleout.streamed import ChipUse, Latency, SourceResult, StageResult, StreamResult
 from scaleout.units import describe
 
@@ -221,7 +223,7 @@ def _assumptions(experiment: StreamExperiment, times: Sequence[StageTimes]) -> t
             "docs/streams.md", False,
         )
     )  # fmt: skip
-    return (*rows, *(_row(*words) for words in power_words(chip, experiment.system)))
+    return (*rows, *(words._asdict() for words in power_words(chip, experiment.system)))
 
 
 def _warnings(
@@ -275,12 +277,13 @@ def summarise_streams(
         stages=tuple(_stage(experiment, at, streams, span) for at in range(len(experiment.stages))),
         chips=chips,
         energy=energy,
+        cost=cost_of(experiment, span * _SECOND, 0.0, energy),
         battery=battery,
         experiment={
             "system": experiment.system.name, "chips": experiment.chips, "duration": experiment.duration,
             "seed": experiment.seed, "facility": facility.name if facility else None,
             "settings": list(experiment.settings),
         },
-        assumptions=_assumptions(experiment, times),
+        assumptions=(*_assumptions(experiment, times), *map(plain, cost_assumptions(experiment, energy))),
         warnings=_warnings(experiment, sources, chips, span * _SECOND),
     )  # fmt: skip

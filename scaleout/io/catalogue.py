@@ -68,7 +68,7 @@ _CLASSES: dict[str, Any] = {
 _NAMED = {
     "chip": (), "system": ("chip",), "training": ("system", "model", "stack", "facility"),
     "serving": ("system", "model", "engine", "facility", "training"),
-    "net": ("model",), "inference": ("system", "net", "engine"),
+    "net": ("model",), "inference": ("system", "net", "engine", "facility"),
     "stream": ("system", "facility"),
 }  # fmt: skip
 """Keys of a kind of file that may give a name in place of what it names."""

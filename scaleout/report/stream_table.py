@@ -5,6 +5,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from scaleout.report.footprint_table import footprint_tables
 from scaleout.streamed import SourceResult, StreamResult
 from scaleout.units import describe
 
@@ -21,7 +22,8 @@ def stream_tables(result: StreamResult) -> RenderableType:
         "Where the mean latency goes": _parts(result),
         "Stages": _stages(result),
         "Chips": _chips(result),
-        "Energy": _energy(result),
+        "Power": _energy(result),
+        **footprint_tables(result.energy, result.cost, len(result.chips), "the run", ""),
         "Rests on (! marks what is unverified; the source below each)": _assumptions(result),
     }
     for title, table in tables.items():
