@@ -132,7 +132,8 @@ def _line(kind: str, row: dict[str, Any]) -> str:
         case "inference":
             return f"{row.get('net', '')} on {row.get('system', '')}"
         case "stream":
-            return f"{', '.join(one['name'] for one in row['sources'])} on {row.get('system', '')}"
+            sources = read_mapping(find("stream", row["name"])).get("sources", ())
+            return f"{', '.join(one['name'] for one in sources)} with deadlines on {row.get('system', '')}"
         case "serving":
             return f"{row.get('model', '')} served on {row.get('system', '')}"
         case _:

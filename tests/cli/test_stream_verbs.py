@@ -42,3 +42,5 @@ def test_json_and_what_is_refused(
     assert "of kind stream" in capsys.readouterr().err
     assert call(monkeypatch, "show", "driving-stack") == 0
     assert "retinanet-800" in capsys.readouterr().out
+    assert call(monkeypatch, "show", "experiments") == 0
+    assert "speech, requests with deadlines on jetson-thor" in capsys.readouterr().out
