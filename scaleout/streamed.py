@@ -12,6 +12,8 @@ __all__ = ["STREAMED_FORMAT", "ChipUse", "Latency", "SourceResult", "StageResult
 
 STREAMED_FORMAT = 1
 """Version of the JSON form."""
+_EXACT = 1.0 + 1e-12
+"""What comes to the picosecond in time is in time, however it is rounded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +76,7 @@ class SourceResult:
         """Whether the promise is; None where there is none."""
         if self.deadline is None:
             return None
-        return self.needed is not None and self.needed <= self.deadline
+        return self.needed is not None and self.needed <= self.deadline * _EXACT
 
     @property
     def bound_by(self) -> str:

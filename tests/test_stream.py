@@ -8,9 +8,10 @@ import pytest
 import scaleout
 from scaleout.errors import PlanError, SpecError
 from scaleout.evaluate.nets import net_seconds
+from scaleout.io.catalogue import load
 from scaleout.io.experiments import any_experiment, stream_experiment
 from scaleout.report.stream import draw_stream, stream_picture
-from scaleout.specs import StreamExperiment
+from scaleout.specs import StreamExperiment, StreamSource, StreamStage
 from scaleout.stream import record_stream, run_stream
 from scaleout.streamed import StreamResult
 
@@ -181,3 +182,19 @@ def test_python_has_what_the_command_line_has() -> None:
     spec = scaleout.stream_experiment("driving-stack", SHORT)
     assert isinstance(any_experiment("driving-stack"), StreamExperiment)
     assert isinstance(scaleout.run_stream(spec), scaleout.StreamResult)
+
+
+def test_a_stage_whose_time_is_told_keeps_a_deadline_to_the_picosecond() -> None:
+    stage = StreamStage(name="work", time=4e-3, pre=1e-3, weights=1e9)
+    spec = StreamExperiment(
+        system=load("system", "jetson-thor"), stages=(stage,), duration=1.0,
+        sources=(StreamSource(name="camera", into=("work",), rate=30.0, deadline=5e-3, share=1.0),),
+    )  # fmt: skip
+    result = run_stream(spec)
+    assert (result.sources[0].kept, result.sources[0].missed, result.sources[0].came) == (True, 0, 30)
+    assert result.chips[0].busy == pytest.approx(0.12)
+    assert result.chips[0].memory["weights of work"] == 1e9
+    late = run_stream(replace(spec, sources=(replace(spec.sources[0], deadline=4.999e-3),)))
+    assert (late.kept, late.sources[0].missed) == (False, 30)
+    assert late.battery is None
+    assert late.cost is None

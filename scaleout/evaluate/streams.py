@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from scaleout.arrays import Floats
-from scaleout.engine.program import TICKS_PER_SECOND
+from scaleout.engine.program import TICKS_PER_SECOND, ticks
 from scaleout.errors import PlanError
 from scaleout.evaluate.cost import cost_assumptions, cost_of
 from scaleout.evaluate.plant import RULED, energy_over, power_words
@@ -106,8 +106,8 @@ def _source(experiment: StreamExperiment, number: int, streams: Streams, joules:
             if took:
                 parts[f"{experiment.stages[stage].name}: {what}"] += took
     # the items that never end come last
-    at = math.ceil(round(source.share * len(items), 9)) - 1
-    late = 0 if source.deadline is None else sum(time * _SECOND > source.deadline for time in times)
+    at = max(1, math.ceil(round(source.share * len(items), 9))) - 1
+    late = 0 if source.deadline is None else sum(time > ticks(source.deadline) for time in times)
     dropped = sum(item.dropped for item in items)
     return SourceResult(
         name=source.name,
@@ -151,23 +151,33 @@ def _joules(streams: Streams) -> dict[int, float]:
     return found
 
 
+def _drawn_over(jobs: Sequence[Job], streams: Streams, chip: int, span: float) -> Floats:
+    """Power of the jobs of a chip in equal parts of the span; a job draws the same as long as it is worked on [W]."""
+    rows = sorted(
+        (begin, end, sum(job.joules) * (end - begin) / sum(job.pieces))
+        for job in jobs
+        for begin, end in (job.spans if streams.stages[job.stage].chip == chip else ())
+        if end > begin
+    )
+    if not rows:
+        return np.zeros(_BINS)
+    begins, ends, joules = np.array(rows, dtype=np.float64).T
+    when = np.column_stack((begins, ends)).ravel() * _SECOND
+    so_far = np.column_stack((np.cumsum(joules) - joules, np.cumsum(joules))).ravel()
+    found: Floats = np.diff(np.interp(np.linspace(0.0, span, _BINS + 1), when, so_far)) / (span / _BINS)
+    return found
+
+
 def _energy(experiment: StreamExperiment, streams: Streams, span: float) -> Energy:
     constants = energy_of(experiment.system.chip)
     jobs = [job for job in streams.jobs if job.ended >= 0]
-    edges = np.linspace(0.0, span, _BINS + 1)
-    power: Floats = np.zeros(_BINS)
-    for job in jobs:
-        worked = sum(job.pieces)
-        for begin, end in job.spans if worked else ():
-            # evenly over the job's time on the chip
-            share = np.diff(np.clip(edges, begin * _SECOND, end * _SECOND))
-            power += share * (sum(job.joules) / (worked * _SECOND))
+    power = sum((_drawn_over(jobs, streams, chip, span) for chip in range(experiment.chips)), np.zeros(_BINS))
     parts = {"idle": experiment.chips * constants.idle * span}
     for at, name in enumerate(("compute", "vector", "hbm")):
         parts[name] = sum(job.joules[at] for job in jobs)
     found = energy_over(
         experiment.system, experiment.facility, experiment.chips, span, {**parts, "links": 0.0}, 0.0,
-        over_time=tuple((power / (span / _BINS)).tolist()),
+        over_time=tuple(power.tolist()),
     )  # fmt: skip
     # constants that nobody checked are no better than a rule
     return replace(found, error=max(found.error, RULED)) if constants.unverified else found
@@ -243,6 +253,11 @@ def _warnings(
             )
         if source.left:
             found.append(f"{source.name}: {source.left:,} items wait for a batch that never filled; set a timeout")
+    if experiment.chips > experiment.system.chips_per_node:
+        found.append(
+            f"{experiment.chips} chips are no node of {experiment.system.name}: what one sends another is taken "
+            "to go over its scale_up all the same"
+        )
     if span > experiment.duration * 1.05:
         found.append(
             f"work goes on for {describe(span - experiment.duration, 's')} after the last item came: more comes than "
