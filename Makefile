@@ -4,6 +4,7 @@
 PYTHON ?= python3
 MEASUREMENTS ?= ../shared/validation
 FITTED_SYSTEMS := dgx-a100 dgx-h100 dgx-b200
+PROFILES := results/profiles
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -42,6 +43,13 @@ calibrate: $(VENV)/installed-dev
 	$(BIN)/python -m scaleout.calibration.gemm $(MEASUREMENTS)/gemm.csv --write
 	$(BIN)/python -m scaleout.calibration.attention $(MEASUREMENTS)/attention.csv --write
 	$(BIN)/python -m scaleout.calibration.elementwise $(MEASUREMENTS)/elementwise.csv --write
+	$(BIN)/python -m scaleout.calibration.moe $(MEASUREMENTS)/moe.csv --write
+	$(BIN)/python -m scaleout.calibration.profiles $(MEASUREMENTS)/serving/kernels --into $(PROFILES)
+	$(BIN)/python -m scaleout.calibration.gemm $(PROFILES)/gemm.csv --chip rtx-pro-6000 --splits 1 2 3 4 6 8 12 16 --write
+	$(BIN)/python -m scaleout.calibration.gemm $(PROFILES)/gemm.csv --chip rtx-4090 --write
+	$(BIN)/python -m scaleout.calibration.attention $(PROFILES)/attention.csv --chip rtx-pro-6000 --chip rtx-4090 --write
+	$(BIN)/python -m scaleout.calibration.elementwise $(PROFILES)/elementwise.csv --write
+	$(BIN)/python -m scaleout.calibration.moe $(PROFILES)/moe.csv --write
 	for system in $(FITTED_SYSTEMS); do \
 	  $(BIN)/python -m scaleout.calibration.collectives $(MEASUREMENTS)/collectives.csv --system $$system --write \
 	    || exit $$?; \

@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scaleout.capacity import Capacity, capacity
+    from scaleout.chip_report import ChipReport, chip_report
     from scaleout.collective import CollectiveTable, collective_table
     from scaleout.comparison import Comparison, compare
+    from scaleout.compression import compress
     from scaleout.errors import (
         MeasurementError,
         PlanError,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
         TopologyError,
         WorkloadError,
     )
+    from scaleout.evaluate.cost import run_of
     from scaleout.infer import run_net
     from scaleout.inferred import NetResult
     from scaleout.io.catalogue import list_names, load, schema
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
         Batch,
         Cache,
         Chip,
+        Facility,
         Failure,
         Fault,
         InferenceEngine,
@@ -76,8 +80,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "scaleout.capacity": ("Capacity", "capacity"),
+    "scaleout.chip_report": ("ChipReport", "chip_report"),
     "scaleout.collective": ("CollectiveTable", "collective_table"),
     "scaleout.comparison": ("Comparison", "compare"),
+    "scaleout.compression": ("compress",),
     "scaleout.errors": (
         "MeasurementError",
         "PlanError",
@@ -86,6 +92,7 @@ _HOMES = {
         "TopologyError",
         "WorkloadError",
     ),
+    "scaleout.evaluate.cost": ("run_of",),
     "scaleout.infer": ("run_net",),
     "scaleout.inferred": ("NetResult",),
     "scaleout.io.catalogue": ("list_names", "load", "schema"),
@@ -103,6 +110,7 @@ _HOMES = {
         "Batch",
         "Cache",
         "Chip",
+        "Facility",
         "Failure",
         "Fault",
         "InferenceEngine",
@@ -138,8 +146,10 @@ __all__ = [
     "Cache",
     "Capacity",
     "Chip",
+    "ChipReport",
     "CollectiveTable",
     "Comparison",
+    "Facility",
     "Failure",
     "Fault",
     "InferenceEngine",
@@ -175,8 +185,10 @@ __all__ = [
     "WorkloadError",
     "analyse_many",
     "capacity",
+    "chip_report",
     "collective_table",
     "compare",
+    "compress",
     "design_space",
     "experiment",
     "from_networkx",
@@ -189,6 +201,7 @@ __all__ = [
     "record",
     "register_schedule",
     "run_net",
+    "run_of",
     "scaling_table",
     "schema",
     "serve",

@@ -87,7 +87,8 @@ class Comparison:
         """Plain values only, SI units, ``format`` first."""
 
         def headline(result: Result) -> dict[str, Any]:
-            return {**{name: plain(getattr(result, name)) for name in _HEADLINE}, "memory": result.memory.total}
+            rows = {name: plain(getattr(result, name)) for name in _HEADLINE}
+            return {**rows, "memory": result.memory.total, **_footprint(result)}
 
         return {
             "format": FORMAT,
@@ -146,6 +147,17 @@ def compare(a: TrainingExperiment | Result, b: TrainingExperiment | Result, *, e
         tie=tie,
         words=_sentence(one, other, parts, per_token, tie),
     )
+
+
+def _footprint(result: Result) -> dict[str, float | None]:
+    """What a result draws and costs, in two figures each; None where it is not known."""
+    energy, cost = result.energy, result.cost
+    return {
+        "power": energy.power if energy else None,
+        "energy_per_token": energy.per_token if energy else None,
+        "chip_hour": cost.chip_hour if cost else None,
+        "cost_per_million_tokens": cost.per_million_tokens if cost else None,
+    }
 
 
 def _wider(a: Result, b: Result) -> float:

@@ -6,6 +6,7 @@ from scaleout.evaluate.analytic import analyse
 from scaleout.evaluate.assumptions import assumptions
 from scaleout.evaluate.band import band_of
 from scaleout.evaluate.breakdown import CATEGORIES, breakdown, critical_path, ends_last
+from scaleout.evaluate.cost import cost_assumptions, cost_of
 from scaleout.evaluate.energy import step_energy
 from scaleout.evaluate.event import Recording, evaluate
 from scaleout.evaluate.links import link_use
@@ -14,6 +15,7 @@ from scaleout.hardware.formats import format_of
 from scaleout.models import training_flops
 from scaleout.result import EVALUATORS, Beside, Memory, Result
 from scaleout.specs import TrainingExperiment
+from scaleout.specs.compress import notes
 from scaleout.training.memory import check_fits, stage_peaks
 from scaleout.training.mixed import mean_peak, seats
 from scaleout.training.step import build
@@ -91,6 +93,7 @@ def _summarise(
     places = seats(spec)[1]
     fullest = max(range(len(totals)), key=lambda at: (totals[at] / places[at].chip.hbm_bytes, -at))
     layout = spec.layout
+    energy = step_energy(spec, seconds, recording)
     return Result(
         name=f"{spec.model.name} on {spec.chips:,} {spec.system.chip.name} ({spec.system.name})",
         experiment={
@@ -121,13 +124,14 @@ def _summarise(
             "contention": spec.contention,
             "others": [f"{one.count} x {one.chip.name} from rank {one.first}" for one in spec.others],
             "offload": {key: getattr(spec.offload, key) for key in ("activations", "optimizer", "parameters")},
+            "compressed": list(spec.compressed),
             "settings": list(spec.settings),
         },
         chips=spec.chips,
         step_time=seconds,
         step_time_ps=end,
         error_band=band_of(spec, path or parts),
-        warnings=range_warnings(spec),
+        warnings=(*notes(spec.compressed), *range_warnings(spec)),
         tokens_per_second=spec.batch.tokens / seconds,
         model_flops_per_chip=flops,
         mfu=flops / mean_peak(spec, format_of(spec.precision).rate),
@@ -144,9 +148,10 @@ def _summarise(
         links=link_use(recording) if recording else (),
         evaluator=evaluator,
         classes=classes,
-        assumptions=assumptions(spec, recording),
+        assumptions=(*assumptions(spec, recording), *cost_assumptions(spec, energy)),
         published=_beside(spec, seconds),
-        energy=step_energy(spec, seconds, recording),
+        energy=energy,
+        cost=cost_of(spec, seconds, spec.batch.tokens, energy),
     )
 
 

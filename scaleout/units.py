@@ -21,6 +21,7 @@ __all__ = [
     "Dollars",
     "DollarsPerByte",
     "DollarsPerJoule",
+    "DollarsPerSecond",
     "DollarsPerWatt",
     "Flops",
     "Fraction",
@@ -28,6 +29,7 @@ __all__ = [
     "Joules",
     "JoulesPerByte",
     "JoulesPerFlop",
+    "Metres",
     "NotNegative",
     "Number",
     "PerArea",
@@ -71,6 +73,7 @@ def _units() -> dict[str, tuple[str, float]]:
         "USD/kWh": ("USD/J", 1.0 / 3.6e6), "USD/MWh": ("USD/J", 1.0 / 3.6e9), "USD/W": ("USD/W", 1.0),
         "USD/kW": ("USD/W", 1e-3), "USD/MW": ("USD/W", 1e-6), "mm2": ("m2", 1e-6), "cm2": ("m2", 1e-4),
         "/cm2": ("1/m2", 1e4), "/mm2": ("1/m2", 1e6), "USD/GB": ("USD/byte", 1e-9), "year": ("s", 31_557_600.0),
+        "mm": ("m", 1e-3), "um": ("m", 1e-6), "USD/s": ("USD/s", 1.0), "USD/h": ("USD/s", 1.0 / 3600.0),
     }  # fmt: skip
     return table
 
@@ -80,7 +83,7 @@ _EXAMPLE = {
     "s": "1.5 us", "byte": "80 GB", "byte/s": "400 Gb/s",
     "flop/s": "989 TFLOP/s", "W": "700 W", "J": "3 kJ", "Hz": "1.83 GHz", "USD": "30 kUSD", "J/flop": "0.6 pJ/flop",
     "J/byte": "60 pJ/B", "USD/J": "0.08 USD/kWh", "USD/W": "12 USD/W", "m2": "814 mm2", "1/m2": "0.1 /cm2",
-    "USD/byte": "12 USD/GB",
+    "USD/byte": "12 USD/GB", "m": "0.1 mm", "USD/s": "2 USD/h",
 }  # fmt: skip
 _NUMBER = re.compile(r"^\s*([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*$")
 
@@ -115,8 +118,9 @@ def parse(text: str, dimension: str) -> float:
 
 _READABLE = {
     "byte": ("B", _DECIMAL), "byte/s": ("B/s", _DECIMAL), "flop/s": ("FLOP/s", _DECIMAL),
-    "W": ("W", _DECIMAL), "J": ("J", _DECIMAL), "Hz": ("Hz", _DECIMAL), "USD": ("USD", {"": 1.0}),
+    "W": ("W", _DECIMAL), "J": ("J", _DECIMAL), "Hz": ("Hz", _DECIMAL),
 }  # fmt: skip
+_SUMS = (("billion ", 1e9), ("million ", 1e6))
 _TIMES = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9))
 
 
@@ -131,6 +135,9 @@ def describe(value: float, dimension: str) -> str:
     if dimension == "s":
         unit, factor = next((row for row in _TIMES if abs(value) >= row[1]), _TIMES[-1])
         return f"{value / factor:.4g} {unit}"
+    if dimension == "USD":
+        word, factor = next((row for row in _SUMS if abs(value) >= row[1]), ("", 1.0))
+        return f"{value / factor:.4g} {word}USD" if word or abs(value) < 1e3 else f"{value:,.0f} USD"
     base, prefixes = _READABLE[dimension]
     prefix, factor = max(
         ((name, size) for name, size in prefixes.items() if size <= max(abs(value), 1.0)),
@@ -227,7 +234,9 @@ JoulesPerByte = Annotated[float, Number("J/byte", above=False)]
 Hertz = Annotated[float, Number("Hz")]
 Dollars = Annotated[float, Number("USD", above=False)]
 DollarsPerJoule = Annotated[float, Number("USD/J", above=False)]
+DollarsPerSecond = Annotated[float, Number("USD/s", above=False)]
 DollarsPerWatt = Annotated[float, Number("USD/W", above=False)]
 DollarsPerByte = Annotated[float, Number("USD/byte", above=False)]
+Metres = Annotated[float, Number("m", above=False)]
 Area = Annotated[float, Number("m2")]
 PerArea = Annotated[float, Number("1/m2", above=False)]

@@ -16,7 +16,7 @@ from scaleout.calibration.command import carry_out, chosen_chips, parser
 from scaleout.calibration.files import write_section
 from scaleout.calibration.fit import Fit, best_fit, held_out, summary
 from scaleout.compiled import compilable
-from scaleout.hardware.elementwise import PASSES, elementwise_seconds, operation_vector
+from scaleout.hardware.elementwise import PASSES, elementwise_seconds, kept_in_l2, operation_vector
 from scaleout.io.catalogue import find
 from scaleout.io.table import Row, take_rows
 from scaleout.specs import Chip, ElementwiseConstants
@@ -60,7 +60,10 @@ def fit_operation(chip: Chip, operation: str, rows: Floats) -> Fit:
     """Constants of an operation, with and without rows that take time of their own."""
     held = held_out((tokens, width) for tokens, width, _ in rows.tolist())
     fits = []
-    for start, free, choices in (
+    largest = PASSES[operation] * _ELEMENT * float((rows[:, 0] * rows[:, 1]).max())
+    # what never left L2 says nothing of memory
+    inside = ("efficiency",) if kept_in_l2(largest, chip.l2_bytes or 0.0) == 1.0 else ()
+    for start, every, choices in (
         (_START, _FREE, {"rows_per_core": (0.0,)}),
         (
             replace(_START, row_overhead=1 * _US, element_overhead=1e-4 * _US),
@@ -68,6 +71,7 @@ def fit_operation(chip: Chip, operation: str, rows: Floats) -> Fit:
             {"rows_per_core": (1.0, 2.0, 3.0, 4.0, 8.0)},
         ),
     ):
+        free = {name: bounds for name, bounds in every.items() if name not in inside}
 
         def predict(constants: ElementwiseConstants) -> Floats:
             return _all.compiled(rows, _ELEMENT, operation_vector(chip, constants, PASSES[operation]))

@@ -191,8 +191,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made = parser("gemm", __doc__, "CSV with the columns " + ", ".join(COLUMNS))
     made.add_argument("--dtype", action="append", help="all dtypes of the table otherwise")
     made.add_argument("--splits", type=int, nargs="+", help="parts into which the library splits k, rising from 1")
+    made.add_argument("--tiles", nargs="+", help="the only tiles that the chip has, such as 256x256, whole along k")
     options = made.parse_args(arguments)
-    menus = MENUS
+    menus: Sequence[Menu] = (Menu(tuple(options.tiles), (1,)),) if options.tiles else MENUS
     if options.splits:
         menus = tuple(menu._replace(splits=tuple(options.splits)) for menu in MENUS if len(menu.splits) > 1)
     return carry_out(lambda: _calibrate(options.table, options.chip, options.dtype, menus, options.write))

@@ -1,7 +1,8 @@
 """Fit fused kernels of experts: ``python -m scaleout.calibration.moe TABLE [--chip NAME] [--dtype NAME] [--write]``.
 
-Three constants beside those of plain products, which have to be there. 30 % of the shapes are held out, each
-at all its numbers of tokens; rows whose experts fit into L2, where a loop finds them again, are left out.
+Three constants beside those of plain products, which have to be there, and a bound: weights up to which a loop finds
+them in L2, which the fit chooses among shares of its capacity. 30 % of the shapes are held out, each at all its
+numbers of tokens.
 """
 
 import sys
@@ -17,8 +18,8 @@ from scaleout.calibration.command import carry_out, chosen_chips, parser
 from scaleout.calibration.files import write_section
 from scaleout.calibration.fit import Fit, best_fit, held_out, summary
 from scaleout.calibration.gemm import named
-from scaleout.hardware.formats import FORMATS, SPELLINGS, format_of
-from scaleout.hardware.moe import Loads, experts_seconds, loads
+from scaleout.hardware.formats import FORMATS, SPELLINGS
+from scaleout.hardware.moe import Loads, experts_seconds, loads, loop_bytes
 from scaleout.io.catalogue import find
 from scaleout.io.table import Row, take_rows
 from scaleout.specs import Chip, GroupedConstants
@@ -27,6 +28,8 @@ from scaleout.validation.moe import COLUMNS, exponent_of
 __all__ = ["Experts", "fit", "main", "measurements"]
 
 _FREE = {"work": (0.3, 6.0), "traffic": (0.5, 2.0), "launch": (1e-6, 1e-4)}
+_SHARES = (0.0, 0.5, 0.95)
+"""Shares of L2 that a loop may find again: none; the half of it that is near, where it is two; nearly all."""
 _START = GroupedConstants(work=1.2, traffic=1.0, launch=2e-5, source="a first guess")
 
 
@@ -53,9 +56,9 @@ class Experts:
         """Rows of the busiest rank's experts."""
         return _loads(self.tokens, self.top_k, self.experts, self.ranks, self.exponent)
 
-    def weights(self, dtype: str) -> float:
-        """Of the experts that are read [byte]."""
-        return float(self.loads().taken.sum()) * 3.0 * self.hidden * self.ffn * format_of(dtype).right
+    def loop(self, dtype: str) -> float:
+        """Weights that the loop around it reads again and again [byte]."""
+        return loop_bytes(dtype, self.hidden, self.ffn, self.loads(), drawn=self.exponent is not None)
 
 
 @cache
@@ -86,14 +89,19 @@ def measurements(path: Path) -> dict[tuple[str, str], tuple[list[Experts], str]]
 def fit(chip: Chip, dtype: str, rows: list[Experts]) -> Fit:
     """Constants of the fused kernels of a dtype, whose plain products the chip has constants of."""
     measured = np.array([row.seconds for row in rows])
+    loops = [row.loop(dtype) for row in rows]
+    choices = {"l2_resident": tuple(share * (chip.l2_bytes or 0.0) for share in _SHARES)}
 
     def predict(constants: GroupedConstants) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         trial = replace(chip, gemm={**chip.gemm, dtype: replace(chip.gemm[dtype], grouped=constants)})
-        times = [experts_seconds(trial, dtype, row.tokens, row.hidden, row.ffn, row.loads()) for row in rows]
+        times = [
+            experts_seconds(trial, dtype, row.tokens, row.hidden, row.ffn, row.loads(), loop=loop)
+            for row, loop in zip(rows, loops, strict=True)
+        ]
         return np.array(times)
 
     held = held_out((row.hidden, row.ffn, row.top_k, row.experts, row.ranks) for row in rows)
-    found = best_fit(_START, _FREE, {}, predict, measured, held)
+    found = best_fit(_START, _FREE, choices, predict, measured, held)
     constants = replace(
         found.constants, **{name: float(f"{getattr(found.constants, name):.3g}") for name in _FREE},
         residual=round(found.residual, 3),
@@ -118,16 +126,15 @@ def _calibrate(table: Path, names: list[str] | None, dtypes: list[str] | None, w
             if dtype not in chip.gemm:
                 print(f"{chip.name} {dtype}: left out, the chip has no constants of plain products")
                 continue
-            cold = [row for row in rows if row.weights(dtype) > (chip.l2_bytes or 0.0)]
-            print(f"{chip.name} {dtype}: {len(rows) - len(cold):,} of {len(rows):,} rows in L2 are left out")
-            found = fit(chip, dtype, cold)
+            print(f"{chip.name} {dtype}: {len(rows):,} rows")
+            found = fit(chip, dtype, rows)
             print(f"    fitted    {summary(found.errors[~found.held])}")
             print(f"    held out  {summary(found.errors[found.held])}")
             for low, high in ((0, 64), (64, 1024), (1024, np.inf)):
-                inside = np.array([low < row.tokens <= high for row in cold])
+                inside = np.array([low < row.tokens <= high for row in rows])
                 print(f"      tokens {low} to {high}: {summary(found.errors[inside])}")
             library, origin = named(source)
-            words = f"{origin}, {len(cold):,} fused kernels of experts, 30 % of the shapes held out"
+            words = f"{origin}, {len(rows):,} fused kernels of experts, 30 % of the shapes held out"
             constants = dated(replace(found.constants, library=library, source=words), chip.gemm[dtype].grouped)
             print("\n".join(f"    {line}" for line in lines_of(constants)))
             if write:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from scaleout.calibration.command import carry_out
 from scaleout.calibration.files import write_whole
+from scaleout.calibration.profiles_xla import attention_of, layers_of
 from scaleout.errors import MeasurementError, near
 from scaleout.io.catalogue import known_chips, known_models, plain_name
 from scaleout.io.table import Row, take_rows
@@ -38,9 +39,16 @@ FORMS = {
 }  # fmt: skip
 """Table -> its columns."""
 
-_DTYPE = "bfloat16"
-_NAME = re.compile(r"(?P<chip>[^_]+)_(?P<model>.+)_tp(?P<tp>\d{1,4})_(?P<part>attention_pure|dense|per_sequence|moe)")
+_DTYPE, _WIDTH = "bfloat16", 2.0
+_US = 1e-6
+_NAME = re.compile(
+    r"(?P<chip>[^_]+)_(?P<model>.+)_tp(?P<tp>\d{1,4})_(?P<part>attention_pure|dense|per_sequence|moe|attention|layers)"
+)
 _SOURCE = "casys-kaist/LLMServingSim@5daddb2 (MIT), layers of vLLM"
+_COMPILED = ("attention", "layers")
+"""Parts of models that XLA compiled; on other chips files of these names mean something else, and are passed over."""
+_XLA = "casys-kaist/LLMServingSim@5daddb2 (MIT), layers of vLLM on TPU"
+_RAGGED = _XLA + ", ragged paged attention"
 _FLASH = _SOURCE + ", flash attention 2 over pages"
 _LEFT_OUT = ("final_layernorm",)
 """Once a step, on operands that have left L2: no measure of the norms of the layers."""
@@ -70,8 +78,11 @@ def profile_of(path: Path) -> Profile | None:
     match = _NAME.fullmatch(path.stem)
     if match is None:
         return None
-    chips, models = {plain_name(name): chip.name for name, chip in known_chips().items()}, known_models()
+    known_ones, models = known_chips(), known_models()
+    chips = {plain_name(name): chip.name for name, chip in known_ones.items()}
     chip, model = plain_name(match["chip"]), plain_name(match["model"])
+    if match["part"] in _COMPILED and (chip not in chips or known_ones[chips[chip]].vendor != "Google"):
+        return None
     if chip not in chips:
         raise MeasurementError(f"{path.name}: unknown chip {match['chip']!r}; {near(chip, chips)}")
     # a release may carry words behind the name of its architecture
@@ -133,13 +144,44 @@ def _attention(profile: Profile, row: Row) -> list[Taken]:
     time = row.number("time_us")
     if (chunk > 0) == (batch > 0):
         return []
+    return [_attended(profile, chunk, chunk + prefix if chunk else cached, batch, time, _FLASH)]
+
+
+def _attended(profile: Profile, chunk: int, seen: int, batch: int, time: float, source: str) -> Taken:
+    """Attention of one prompt's chunk, or of so many sequences that decode, to all the tokens that they see."""
     cells: Cells = {
         "phase": "prefill" if chunk else "decode", "dtype": _DTYPE, "kv_dtype": _DTYPE, "batch": batch or 1,
-        "q_len": chunk or 1, "kv_len": chunk + prefix if chunk else cached, "heads": profile.model.heads // profile.tp,
+        "q_len": chunk or 1, "kv_len": seen, "heads": profile.model.heads // profile.tp,
         "kv_heads": max(1, profile.model.kv_heads // profile.tp), "head_dim": profile.model.head_size,
-        "time_us": time, "source": _FLASH,
+        "time_us": time, "source": source,
     }  # fmt: skip
-    return [("attention", cells)]
+    return "attention", cells
+
+
+def _compiled(path: Path, profile: Profile) -> list[Taken]:
+    """Rows of a model that XLA compiled."""
+    if profile.part == "attention":
+        return [
+            _attended(profile, chunk, chunk + cached, batch, time, _RAGGED)
+            for chunk, cached, batch, time in attention_of(path)
+        ]
+    model, tp = profile.model, profile.tp
+    shapes = products(model, tp)
+    # each product into a gated layer is one of its own
+    shapes["gate"] = (shapes["gate_up_proj"][0] // 2, shapes["gate_up_proj"][1])
+    shapes |= {"down": shapes["down_proj"], "o": shapes["o_proj"], "head": shapes["lm_head"]}
+    peak = known_chips()[profile.chip].hbm_bandwidth
+    taken: list[Taken] = []
+    for what, tokens, time in layers_of(path):
+        if what not in shapes:
+            shared = {"tokens": tokens, "dtype": _DTYPE, "time_us": time, "model": model.name, "source": _XLA}
+            taken.append(("elementwise", {"op": what, "width": model.hidden, **shared}))
+            continue
+        n, k = shapes[what]
+        # weights that came faster than memory gives them were fetched beside something before
+        if _WIDTH * n * k / (time * _US) <= peak:
+            taken.append(("gemm", {"dtype": _DTYPE, "m": tokens, "n": n, "k": k, "time_us": time, "source": _XLA}))
+    return taken
 
 
 def _experts(profile: Profile, row: Row) -> list[Taken]:
@@ -156,6 +198,8 @@ def _experts(profile: Profile, row: Row) -> list[Taken]:
 
 
 def _taken(path: Path, profile: Profile) -> list[list[Taken]]:
+    if profile.part in _COMPILED:
+        return [_compiled(path, profile)]
     columns: tuple[str, ...]
     take: Callable[[Row], list[Taken]]
     if profile.part == "attention_pure":

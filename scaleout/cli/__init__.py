@@ -13,6 +13,7 @@ _VERBS = {
     "compare": "Two experiments or results side by side.",
     "collective": "Time one collective operation by size.",
     "stragglers": "What a slow chip costs, by its place in the job.",
+    "chip": "One chip on a page, built or not: roofline, silicon, cost, kernels.",
     "show": "What is known: chips, systems, models, stacks.",
     "validate": "Compare the simulator with a table of measurements.",
     "accuracy": "Compare every table of a folder, as a page with figures.",
@@ -67,6 +68,7 @@ def cli() -> None:
       scaleout capacity llama3-70b-poisson
       scaleout compare before.yaml after.yaml
       scaleout collective all_reduce --system dgx-h100 --nodes 2
+      scaleout chip example-training-chip
       scaleout show systems
       scaleout validate gemm gemm.csv
     """

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from scaleout.cli.evaluator import evaluator_option
+from scaleout.cli.footprint import footprint_files, parse_tokens, tell_footprint, write_footprint
 from scaleout.cli.printed import print_json, print_tables, run_block
 from scaleout.cli.progress import progress
 from scaleout.errors import SpecError
 from scaleout.io.experiments import any_experiment
 from scaleout.report.files import figure_file, output_folder, write_all, write_figure
 from scaleout.specs import NetExperiment, ServingExperiment
+from scaleout.specs.fields import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -82,6 +84,28 @@ _WHAT = {
     metavar="FILE",
     help="Of serving: draw the first requests one by one into a .png or .svg file.",
 )
+@click.option(
+    "--energy",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw what the machines draw, by component and over time, into a .png or .svg file.",
+)
+@click.option(
+    "--cost",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw what an hour costs, by part, into a .png or .svg file.",
+)
+@click.option(
+    "--tokens",
+    metavar="N",
+    help="Of training: print time, energy and cost of a whole training on so many tokens, such as 15T.",
+)
+@click.option(
+    "--goodput",
+    type=click.FloatRange(0.0, 1.0, min_open=True),
+    help="With --tokens: share of the time that is not lost to failures, restarts and checkpoints. [default: 1]",
+)
 @click.option("--no-fold", is_flag=True, help="Simulate every rank; the result is the same.")
 @evaluator_option
 def command(
@@ -95,6 +119,10 @@ def command(
     memory: Path | None,
     pipeline: Path | None,
     gantt: Path | None,
+    energy: Path | None,
+    cost: Path | None,
+    tokens: str | None,
+    goodput: float | None,
     no_fold: bool,
     evaluator: str,
 ) -> None:
@@ -113,6 +141,8 @@ def command(
       scaleout run --evaluator analytic
       scaleout run --links links.png --memory memory.svg
       scaleout run --set layout.schedule=zb-v --set layout.vpp=2 --pipeline pipeline.svg
+      scaleout run --tokens 15T --goodput 0.9 --cost cost.png
+      scaleout run --set facility=hyperscaler --set facility.electricity='0.05 USD/kWh'
       scaleout run llama3-70b-poisson --set requests.arrivals.rate=4
       scaleout run resnet-50-h200 --set batch=256
     """
@@ -120,15 +150,16 @@ def command(
     name = Path(file).name.removesuffix(".yaml").removesuffix(".yml")
     training_only = {
         "--chips": chips is not None, "--weak": weak, "--links": links is not None, "--memory": memory is not None,
-        "--pipeline": pipeline is not None, "--no-fold": no_fold, "--evaluator analytic": evaluator == "analytic",
+        "--pipeline": pipeline is not None, "--tokens": tokens is not None, "--goodput": goodput is not None,
+        "--no-fold": no_fold, "--evaluator analytic": evaluator == "analytic",
     }  # fmt: skip
     asked = [option for option, there in training_only.items() if there]
     if isinstance(spec, NetExperiment):
         from scaleout.cli.nets import run_nets
 
-        if asked or gantt is not None:
-            option = (asked or ["--gantt"])[0]
-            raise SpecError(f"{option}: is for training or serving, and {file} is of kind inference; leave it out")
+        asked += [f"--{option}" for option, path in (("gantt", gantt), ("energy", energy), ("cost", cost)) if path]
+        if asked:
+            raise SpecError(f"{asked[0]}: is for training or serving, and {file} is of kind inference; leave it out")
         run_nets(spec, out or (None if as_json else Path("results") / name), as_json)
         return
     if isinstance(spec, ServingExperiment):
@@ -136,7 +167,7 @@ def command(
 
         if asked:
             raise SpecError(f"{asked[0]}: is for training, and {file} is a serving experiment; leave it out")
-        run_serving(spec, out or (None if as_json else Path("results") / name), as_json, gantt)
+        run_serving(spec, out or (None if as_json else Path("results") / name), as_json, gantt, energy, cost)
         return
     if gantt is not None:
         raise SpecError(f"--gantt: is for serving, and {file} is a training experiment; leave it out")
@@ -145,11 +176,18 @@ def command(
         raise SpecError(
             f"--{drawn[0].option}: draws one step of the event evaluator; leave out --chips and --evaluator analytic"
         )
+    footprint = footprint_files(energy, cost)
+    if chips is not None and (footprint or tokens is not None):
+        raise SpecError(f"--{footprint[0][0] if footprint else 'tokens'}: of one number of chips; leave out --chips")
+    if goodput is not None and tokens is None:
+        raise SpecError("--goodput: goes with --tokens, whose time it stretches")
+    whole = None if tokens is None else parse_tokens(tokens)
     if weak and chips is None:
         raise SpecError("--weak: goes with --chips, whose rows it changes")
     if no_fold and evaluator == "analytic":
         raise SpecError("--no-fold: the analytic evaluator has no ranks that it could unfold; take --evaluator event")
     from scaleout.cli.chips import parse_chips, print_scaling
+    from scaleout.evaluate.cost import run_of
     from scaleout.simulate import record, simulate
 
     counts = None if chips is None else parse_chips(chips)
@@ -168,19 +206,23 @@ def command(
             else:
                 result = simulate(spec, evaluator=evaluator)
         run = run_block(begun, recording.timeline.events if recording else None)
-        text = json.dumps({**result.to_dict(), "run": run}, indent=2)
+        training = None if whole is None else run_of(result, whole, goodput or 1.0)
+        more = {} if training is None else {"training": plain(training)}
+        text = json.dumps({**result.to_dict(), **more, "run": run}, indent=2)
         files = write_all(folder, _files(text, result, recording)) if folder is not None else []
         if recording is not None:
             for figure in drawn:
                 write_figure(figure.path, figure.kind, partial(figure.draw, result, recording))
+        write_footprint(footprint, result, "trained")
     if as_json:
         print_json(text, result.warnings)
         return
     from scaleout.report.table import result_tables
 
-    print_tables(result_tables(result, run["wall_time"], run["events"]), files, _WHAT)
+    print_tables(result_tables(result, run["wall_time"], run["events"], training), files, _WHAT)
     for figure in drawn:
         click.echo(f"wrote {figure.path}  ({figure.words})")
+    tell_footprint(footprint)
     if files and recording is None:
         click.echo("no figure and no timeline, for which it takes --evaluator event")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from scaleout.cli.footprint import footprint_files, tell_footprint, write_footprint
 from scaleout.cli.printed import print_json, print_tables, run_block
 from scaleout.cli.progress import counting
 from scaleout.io.serving import trace_of
@@ -31,8 +32,16 @@ _MOST_ROWS = 1_000_000
 """Requests up to which a line for each is written."""
 
 
-def run_serving(spec: ServingExperiment, folder: Path | None, as_json: bool, gantt: Path | None) -> None:
+def run_serving(
+    spec: ServingExperiment,
+    folder: Path | None,
+    as_json: bool,
+    gantt: Path | None,
+    energy: Path | None = None,
+    cost: Path | None = None,
+) -> None:
     """Simulate, write and print."""
+    footprint = footprint_files(energy, cost)
     kind = figure_file(gantt) if gantt is not None else ""
     with output_folder(folder) if folder is not None else nullcontext():
         begun = time.perf_counter()
@@ -45,6 +54,7 @@ def run_serving(spec: ServingExperiment, folder: Path | None, as_json: bool, gan
             from scaleout.report.serving_requests import draw_requests, request_bars
 
             write_figure(gantt, kind, lambda: draw_requests(request_bars(log), result.name))
+        write_footprint(footprint, result, "put out")
     if as_json:
         print_json(text, result.warnings)
         return
@@ -55,6 +65,7 @@ def run_serving(spec: ServingExperiment, folder: Path | None, as_json: bool, gan
         click.echo(f"no requests.csv, for more than {_MOST_ROWS:,} requests")
     if gantt is not None:
         click.echo(f"wrote {gantt}  (the first requests, one by one)")
+    tell_footprint(footprint)
 
 
 def _files(text: str, result: Served, log: Log) -> dict[str, bytes]:

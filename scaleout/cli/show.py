@@ -20,6 +20,7 @@ __all__ = ["command"]
 _LISTS = {
     "chips": ("chip",),
     "systems": ("system",),
+    "facilities": ("facility",),
     "models": ("model",),
     "stacks": ("stack",),
     "engines": ("engine",),
@@ -47,8 +48,8 @@ def command(
 ) -> None:
     """List what there is, or print what WHAT, a name, stands for.
 
-    Lists: chips, systems, models, nets, stacks and engines (software of training and of serving), experiments,
-    topologies.
+    Lists: chips, systems, facilities, models, nets, stacks and engines (software of training and of serving),
+    experiments, topologies.
 
     topology NAME prints counts, degrees, distances and bisection of a system, or of a topology by name or
     path (.yaml, .graphml, .json, .xml, .txt; docs/graphs.md), and draws it.
@@ -119,6 +120,11 @@ def _line(kind: str, row: dict[str, Any]) -> str:
             return _system_line(row)
         case "stack":
             return str(row["version"])
+        case "facility":
+            rent = f", {len(row['rent'])} chips for rent" if row.get("rent") else ""
+            words = {"rack_power": "racks of", "hall_power": "a hall of", "battery": "a battery of"}
+            limits = "".join(f", {word} {row[key]}" for key, word in words.items() if key in row)
+            return f"PUE {row['pue']:g}, {row['electricity']}{rent}{limits}"
         case "engine":
             return f"{row['version']}, {row.get('policy', 'chunked')}"
         case "net":

@@ -28,18 +28,26 @@ _FORMATS = (".png", ".svg")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw simulated against measured into a .png or .svg.")
 @click.option("--rows", type=click.IntRange(0), default=10, show_default=True, help="Rows furthest off to list.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes for training steps.")
+@click.option(
+    "--like", "donor", default="", metavar="CHIP", help="Kernels: every other chip from its data sheet alone."
+)
 @click.option("--all", "everything", is_flag=True, help="List every line left out; with --json also every row.")
-def command(kind: str, file: Path, as_json: bool, plot: Path | None, rows: int, jobs: int, everything: bool) -> None:
+def command(
+    kind: str, file: Path, as_json: bool, plot: Path | None, rows: int, jobs: int, donor: str, everything: bool
+) -> None:
     """Compare every row of FILE, a CSV table of measurements of one KIND, with the simulator.
 
     Errors are simulated / measured - 1. Rows that cannot be simulated are left out, with the reason;
     a malformed row ends the command with exit status 2. docs/validation.md lists the columns of each kind.
+    --like CHIP gives all other chips of a table of kernels the constants of that one, by their data sheets
+    (docs/transfer.md), and prints which share of the rows lies inside the band that is stated for them.
 
     \b
     Examples:
       scaleout validate gemm gemm.csv
       scaleout validate gemm gemm.csv --plot gemm.svg --rows 30
       scaleout validate gemm gemm.csv --json > gemm.json
+      scaleout validate gemm gemm.csv --like h100-sxm-80gb
       scaleout validate training training.csv --jobs 2
     """
     kind_module(kind)
@@ -47,7 +55,7 @@ def command(kind: str, file: Path, as_json: bool, plot: Path | None, rows: int, 
         raise SpecError(f"--plot {plot}: a figure is written as {' or '.join(_FORMATS)}")
     with _output(plot):
         with progress(f"{kind} {file.name}") as watch:
-            agreement = validate(kind, file, watch, jobs=jobs)
+            agreement = validate(kind, file, watch, jobs=jobs, donor=donor)
         drawn = _draw(agreement, plot)
     if as_json:
         click.echo(json.dumps(agreement.summary() | (_rows(agreement) if everything else {}), indent=2))

@@ -7,6 +7,7 @@ import numpy as np
 
 from scaleout.arrays import Floats
 from scaleout.engine.program import TICKS_PER_SECOND
+from scaleout.evaluate.cost import cost_assumptions, cost_of
 from scaleout.evaluate.course import course_of, level_of
 from scaleout.evaluate.serving_assumptions import serving_assumptions
 from scaleout.evaluate.serving_energy import served_energy
@@ -18,6 +19,8 @@ from scaleout.serving.request import STATES
 from scaleout.serving.room import Room
 from scaleout.serving.steps import PoolSteps
 from scaleout.specs import ServingExperiment, Slo
+from scaleout.specs.compress import notes
+from scaleout.specs.fields import plain
 from scaleout.units import describe
 
 __all__ = ["summarise"]
@@ -80,6 +83,7 @@ def summarise(
         round(weight * int(one.sum())) for one in (columns.inputs, columns.outputs, columns.cached, columns.hosted)
     )
     parts, errors = _step(experiment, log, columns, timers)
+    energy = served_energy(experiment, log, timers, columns.start, outputs)
     return Served(
         name=_name(experiment),
         experiment=_words(experiment),
@@ -122,9 +126,10 @@ def summarise(
         course=course_of(
             log, experiment.pools, [one.blocks * pool.dp for one, pool in zip(rooms, experiment.pools, strict=True)]
         ),
-        warnings=_warnings(experiment, columns, counts, short, weight),
-        assumptions=serving_assumptions(experiment, rooms),
-        energy=served_energy(experiment, log, timers, columns.start, outputs),
+        warnings=(*notes(experiment.compressed), *_warnings(experiment, columns, counts, short, weight)),
+        assumptions=(*serving_assumptions(experiment, rooms), *map(plain, cost_assumptions(experiment, energy))),
+        energy=energy,
+        cost=cost_of(experiment, duration, outputs, energy),
     )
 
 
@@ -244,5 +249,6 @@ def _words(spec: ServingExperiment) -> dict[str, object]:
         "trace": spec.requests.trace.rsplit("/", 1)[-1] if spec.requests.trace else None,
         "router": spec.router.policy,
         "slo": {"ttft": spec.slo.ttft, "tpot": spec.slo.tpot, "latency": spec.slo.latency, "share": spec.slo.share},
+        "compressed": list(spec.compressed),
         "settings": list(spec.settings),
     }  # fmt: skip

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from scaleout.evaluate.plant import power_words
+from scaleout.hardware.formats import SAME_UNITS
 from scaleout.hardware.table import told_tables
 from scaleout.models import parameters
 from scaleout.parallel.inference import stand_ins
@@ -28,7 +29,8 @@ def serving_assumptions(spec: ServingExperiment, rooms: Sequence[Room]) -> tuple
     rows.append(_row(f"model {model.name}", f"{parameters(model):,} parameters", model.source))
     chips = {chip.name: chip for chip in (pool.chip or system.chip for pool in spec.pools)}
     for chip in chips.values():
-        constants = chip.gemm.get(spec.precision) or chip.gemm.get("bf16")
+        kin = SAME_UNITS.get(spec.precision, spec.precision)
+        constants = chip.gemm.get(spec.precision) or chip.gemm.get(kin) or chip.gemm.get("bf16")
         if constants is not None:
             rows.append(
                 _row(
@@ -52,7 +54,7 @@ def serving_assumptions(spec: ServingExperiment, rooms: Sequence[Room]) -> tuple
         )
         rows += [
             _row(f"{chip.name}: not measured", words, "docs/steps.md", False)
-            for words in stand_ins(model, chip, spec.precision)
+            for words in stand_ins(model, chip, spec.precision, spec.cache.dtype)
         ]
         rows += [_row(*words) for words in power_words(chip, system)]
     members = max((str(pool.tp) for pool in spec.pools), key=int)

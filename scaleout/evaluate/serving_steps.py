@@ -14,7 +14,7 @@ from scaleout.evaluate.uncertainty import DEFAULTS
 from scaleout.hardware.gemm import measured_products, table_residual
 from scaleout.parallel.inference import Layers
 from scaleout.parallel.inference_counts import Products
-from scaleout.parallel.inference_kernels import Cost
+from scaleout.parallel.inference_kernels import Cost, kin_of
 from scaleout.serving.steps import PoolSteps
 from scaleout.serving.work import Work, upto
 from scaleout.specs import Chip, InferenceEngine, ServingExperiment
@@ -148,10 +148,13 @@ def _error(experiment: ServingExperiment, chip: Chip, kind: str) -> float:
     unfitted = DEFAULTS["unfitted"].value
     match kind:
         case "matmul":
-            constants = chip.gemm.get(experiment.precision) or chip.gemm.get("bf16")
             if measured_products(chip, experiment.precision):
                 return table_residual(chip, experiment.precision)
-            return unfitted if constants is None or constants.residual is None else constants.residual
+            kin = kin_of(chip, experiment.precision)
+            constants = chip.gemm.get(kin or "bf16")
+            fitted = unfitted if constants is None or constants.residual is None else constants.residual
+            # constants of 16 bits say little of other formats
+            return fitted if kin is not None else max(fitted, unfitted)
         case "attention":
             return _decode_error(experiment.engine, chip)
         case "elementwise":

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from scaleout.hardware.likeness import UNFITTED
+
 __all__ = ["DEFAULTS", "NETWORK", "NO_TIME", "RESTS_ON", "Default"]
 
 
@@ -20,7 +22,7 @@ DEFAULTS = {
         "chips of one node (stas00/ml-engineering 744d01e)",
     ),
     "unfitted": Default(
-        0.12,
+        UNFITTED,
         "constants carried over or quoted, with no residual: the form of matrix multiplications fitted on H100 alone "
         "is 11 % off on B200 and 14 % on A100, on A100 and H100 together 9 % on B200 (tables of "
         "ai-dynamo/aiconfigurator 095f58a); also transfers between nodes, since collectives were fitted inside one",
@@ -49,7 +51,7 @@ DEFAULTS = {
 """Relative errors of the size of a mean absolute one [1], but for `growth`, an exponent [1]."""
 
 RESTS_ON = {
-    "matmul": ("chip.peak_flops", "chip.cores", "chip.gemm", "chip.sustained", "stack.fused_gradient_sum"),
+    "matmul": ("chip.peak_flops", "chip.cores", "chip.gemm", "chip.best", "chip.sustained", "stack.fused_gradient_sum"),
     "attention": ("chip.attention.{attention}", "chip.exponentials", "stack.attention"),
     "elementwise": (
         "chip.hbm_bandwidth", "chip.elementwise", "chip.l2_bytes", "stack.elementwise_efficiency",
@@ -81,11 +83,16 @@ NETWORK = ("system.network", "system.library.network_step", "system.library.netw
 NO_TIME = (
     "chip.power",
     "chip.hbm_bytes",
+    "chip.energy",
+    "chip.price",
+    "chip.process",
+    "chip.year",
     "stack.reserved",
     "stack.master",
     "stack.low_precision_weights",
     "stack.gate_cache",
     "stack.attention_cache",
+    "system.node",
     "system.tuner",
 )
 """Constants on which no time of a training step rests."""

@@ -41,7 +41,10 @@ _MMA = 8.0
 """Head sizes off this grid miss the tensor cores."""
 
 
-_KERNELS = {"TensorRT-LLM": "trtllm", "flash attention": "flash-attention-2-paged"}
+_KERNELS = {
+    "TensorRT-LLM": "trtllm", "flash attention": "flash-attention-2-paged",
+    "ragged paged attention": "ragged-paged-attention",
+}  # fmt: skip
 """Words by which a table of measurements names the kernel -> name in the chip files."""
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from scaleout.arrays import Floats
 from scaleout.compiled import compilable
 from scaleout.errors import SpecError, near
-from scaleout.hardware.formats import format_of
+from scaleout.hardware.formats import SAME_UNITS, format_of
 from scaleout.hardware.systolic import array_seconds, array_vector
 from scaleout.hardware.table import correction, lines
 from scaleout.hardware.vector import (
@@ -47,7 +47,7 @@ from scaleout.hardware.vector import (
 from scaleout.specs import Chip, GemmConstants, SystolicConstants
 
 __all__ = [
-    "SAME_UNITS", "Menu", "gemm_beside", "gemm_constants", "gemm_seconds", "gemm_vector", "joined",
+    "Menu", "gemm_beside", "gemm_constants", "gemm_seconds", "gemm_vector", "joined",
     "measured_products", "menu", "quantise_seconds", "quantise_vector", "table_residual",
 ]  # fmt: skip
 
@@ -62,9 +62,6 @@ _LINES = 3
 """Slots of a table before its lines: dense rate, HBM's rate, and the rate that long runs hold."""
 _TRIED = 20
 """Lines of a table that its error is judged by, spread evenly."""
-
-SAME_UNITS = {"fp16": "bf16", "bf16": "fp16", "fp8_current": "fp8", "mxfp8": "fp8_block"}
-"""Dtypes that share units and scaling inside the product."""
 
 
 def gemm_constants(chip: Chip, dtype: str) -> GemmConstants | SystolicConstants:
@@ -108,13 +105,13 @@ def _modelled(chip: Chip, dtype: str, sustained: bool, warm: bool) -> Floats:
     c, shape = gemm_constants(chip, dtype), format_of(dtype)
     if isinstance(c, SystolicConstants):
         return array_vector(chip, c, dtype, sustained)
-    rate = chip.flops(shape.rate) * c.compute_efficiency / chip.cores
+    rate = chip.flops(shape.rate) * c.compute_efficiency / c.work / chip.cores
     vector = 0.0 if c.vector_efficiency is None else chip.flops("fp32") * c.vector_efficiency
     head = [
         chip.cores, chip.hbm_bandwidth * c.hbm_efficiency, shape.left, shape.right, c.norm, c.launch, c.tile_overhead,
         c.split_overhead, 8.0 * c.split_traffic / chip.hbm_bandwidth, c.wave_tail, c.idle_cores, vector,
         c.vector_launch, c.l2_resident if warm else 0.0, len(c.tiles), len(c.splits),
-        chip.sustained.get(shape.rate, 0.0) if sustained else 0.0, 1.0, 1.0, 0.0, 0.0,
+        chip.sustained.get(shape.rate, 0.0) / c.work if sustained else 0.0, 1.0, 1.0, 0.0, 0.0,
     ]  # fmt: skip
     menu = []
     for rows, columns in c.sides():

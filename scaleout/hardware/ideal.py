@@ -17,6 +17,7 @@ from scaleout.specs import (
     PrefillConstants,
     QuantiseConstants,
 )
+from scaleout.specs.gemm import SparseConstants
 
 __all__ = ["ALL", "BYTES", "FREE", "counting"]
 
@@ -27,9 +28,11 @@ FREE = 1e60
 
 _SOURCE = "a chip that counts"
 _GROUPED = GroupedConstants(work=1.0, traffic=1.0, launch=0.0, source=_SOURCE)
+_SPARSE = SparseConstants(gain=1.0, source=_SOURCE)
+"""What pruned weights multiply counts in full: nobody measured what it saves."""
 _GEMM = GemmConstants(
     compute_efficiency=1.0, hbm_efficiency=1.0, launch=0.0, tile_overhead=0.0, halo=0.0, wave_tail=0.0, norm=1.0,
-    idle_cores=0.0, tiles=("1x1",), splits=(1,), grouped=_GROUPED, source=_SOURCE,
+    idle_cores=0.0, tiles=("1x1",), splits=(1,), grouped=_GROUPED, sparse=_SPARSE, source=_SOURCE,
 )  # fmt: skip
 _PREFILL = PrefillConstants(tile=1, efficiency=1.0, backward=1.0, launch=0.0, hbm_efficiency=1.0)
 _DECODE = DecodeConstants(

@@ -11,13 +11,17 @@ import numpy as np
 
 from scaleout.arrays import Floats
 from scaleout.errors import SpecError
+from scaleout.hardware.formats import format_of
 from scaleout.hardware.gemm import gemm_constants, gemm_vector, joined, menu, quantise_vector
 from scaleout.hardware.systolic import expert_work
 from scaleout.hardware.vector import KIND, SYSTOLIC
-from scaleout.specs import Chip, GroupedConstants
+from scaleout.specs import Chip, GemmConstants, GroupedConstants
 
-__all__ = ["Loads", "experts_seconds", "grouped_constants", "loads"]
+__all__ = ["Loads", "experts_seconds", "grouped_constants", "loads", "loop_bytes"]
 
+_DRAWS = 5.0
+"""Draws of popular experts that a loop of the published tables goes round (ai-dynamo/aiconfigurator,
+collector/trtllm/collect_moe.py); where all are alike every turn is the same."""
 _PASSES = 0.8
 """Share of HBM bandwidth that passes of tokens to experts and back reach [1]."""
 
@@ -79,11 +83,36 @@ def grouped_constants(chip: Chip, dtype: str) -> GroupedConstants:
     return constants
 
 
-def experts_seconds(chip: Chip, dtype: str, tokens: int, hidden: int, ffn: int, each: Loads) -> float:
-    """Experts with a gate of inner width `ffn`, from `tokens` tokens to the sums of what their experts give [s]."""
+def loop_bytes(dtype: str, hidden: int, ffn: int, each: Loads, *, drawn: bool) -> float:
+    """Weights that a loop over one shape reads again and again [byte].
+
+    Parameters
+    ----------
+    drawn
+        The experts of every turn are drawn anew, as those of a power law are.
+    """
+    read = 1.0 - (1.0 - each.taken) ** _DRAWS if drawn else each.taken
+    return float(read.sum()) * 3.0 * hidden * ffn * format_of(dtype).right
+
+
+def experts_seconds(
+    chip: Chip, dtype: str, tokens: int, hidden: int, ffn: int, each: Loads, *, loop: float = math.inf
+) -> float:
+    """Experts with a gate of inner width `ffn`, from `tokens` tokens to the sums of what their experts give [s].
+
+    Parameters
+    ----------
+    loop
+        Weights that a benchmark's loop reads turn after turn, from `loop_bytes` [byte]; without one they come from HBM.
+    """
     c, vector = grouped_constants(chip, dtype), gemm_vector(chip, dtype)
+    plain = gemm_constants(chip, dtype)
+    ratio = plain.l2_ratio if isinstance(plain, GemmConstants) else None
+    # from L2, where they stayed from the turn before, or from HBM
+    faster = (ratio or math.inf) / plain.hbm_efficiency if loop <= c.l2_resident else 1.0
     rows = float(each.rows.sum())
-    seconds = _product(vector, c, each, 2.0 * ffn, float(hidden)) + _product(vector, c, each, float(hidden), float(ffn))
+    seconds = _product(vector, c, each, 2.0 * ffn, float(hidden), faster)
+    seconds += _product(vector, c, each, float(hidden), float(ffn), faster)
     # tokens to their experts, gate, results back and their sum
     nbytes = 4.0 * tokens * hidden + 4.0 * rows * hidden + 6.0 * rows * ffn
     seconds += nbytes / (chip.hbm_bandwidth * _PASSES)
@@ -92,10 +121,10 @@ def experts_seconds(chip: Chip, dtype: str, tokens: int, hidden: int, ffn: int, 
     return c.launch + seconds
 
 
-def _product(vector: Floats, c: GroupedConstants, each: Loads, n: float, k: float) -> float:
+def _product(vector: Floats, c: GroupedConstants, each: Loads, n: float, k: float, faster: float) -> float:
     """C_e[m_e, n] = A_e[m_e, k] B_e[k, n] of every expert in one kernel, without its launch [s]."""
     m = menu(vector)
-    traffic = each.rows.sum() * (k * m.left + 2.0 * n) + each.taken.sum() * k * n * m.right
+    traffic = each.rows.sum() * (k * m.left + 2.0 * n) + each.taken.sum() * k * n * m.right / faster
     hbm = c.traffic * float(traffic) / m.hbm
     rows = each.rows / np.maximum(each.taken, 1e-12)
     if vector[KIND] >= SYSTOLIC:

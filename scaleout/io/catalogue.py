@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from scaleout.errors import SpecError, near
-from scaleout.hardware.design import chip_fields
+from scaleout.hardware.design import chip_fields, kernel_constants
 from scaleout.hardware.transfer import transfer
 from scaleout.io.huggingface import read_config
 from scaleout.io.kernels import KINDS, place_tables, read_tables
@@ -32,6 +32,7 @@ from scaleout.specs import (
     Net,
     NetExperiment,
     ServingExperiment,
+    Silicon,
     Stack,
     System,
     SystolicConstants,
@@ -50,6 +51,7 @@ FOLDERS = {
     "stack": "workloads/stacks",
     "engine": "workloads/engines",
     "facility": "topologies/facilities",
+    "silicon": "topologies/silicon",
     "net": "workloads/nets",
     "training": "workloads/training",
     "serving": "workloads/serving",
@@ -57,8 +59,8 @@ FOLDERS = {
 }
 _CLASSES: dict[str, Any] = {
     "chip": Chip, "system": System, "model": Model, "stack": Stack, "engine": InferenceEngine,
-    "facility": Facility, "design": Design, "training": TrainingExperiment, "serving": ServingExperiment,
-    "systolic": SystolicConstants,
+    "facility": Facility, "silicon": Silicon, "design": Design, "systolic": SystolicConstants,
+    "training": TrainingExperiment, "serving": ServingExperiment,
     "net": Net, "inference": NetExperiment,
 }  # fmt: skip
 _NAMED = {
@@ -71,6 +73,8 @@ _KINDS = {key: key for key in ("system", "model", "stack", "chip", "engine", "fa
     "draft": "model"
 }
 """Keys that may give a name, and the kind of what it names."""
+_BY_DESIGN = ("vendor", "cores", "peak_flops", "hbm_bytes", "hbm_bandwidth", "power")
+"""Fields that a chip's file need not give where it gives a design."""
 _EXPECTED = {
     "tuple_type": "expected a list",
     "mapping_type": "expected a mapping",
@@ -261,6 +265,8 @@ def _chip(data: dict[str, Any]) -> Chip:
         data["gemm"][dtype] = validate("systolic", constants, f"gemm.{dtype}")
     tables = data.pop("tables", None)
     chip: Chip = _adapter("chip").validate_python(data)
+    if chip.design is not None:
+        chip = replace(chip, gemm={**kernel_constants(chip.design), **chip.gemm})
     if like:
         path = find("chip", str(like))
         chip = transfer(chip, _donor(path, path.stat().st_mtime_ns))
@@ -424,6 +430,11 @@ def schema(kind: str) -> dict[str, Any]:
     definitions = built.get("$defs", {})
     for node in (built, *definitions.values()):
         props = node.get("properties", {})
+        if node.get("title") == "Chip":
+            # what follows from a design need not be said
+            own = [name for name in node["required"] if name not in _BY_DESIGN]
+            node["anyOf"] = [{"required": node["required"]}, {"required": ["design"]}]
+            node["required"] = own
         for key in [key for key in props if key.endswith("_")]:
             props[key.rstrip("_")] = props.pop(key)
             node["required"] = [name.rstrip("_") for name in node.get("required", [])]
@@ -437,4 +448,9 @@ def schema(kind: str) -> dict[str, Any]:
         if "KernelTable" in str(props.get("tables", {})):
             props["tables"] = {"type": "object", "additionalProperties": False, "properties": _TABLES}
     definitions.pop("KernelTable", None)
+    if kind in ("training", "serving"):
+        built["properties"]["compress"] = {
+            "description": "transforms of model and precision, such as [w4a16, drop_layers=0.25]",
+            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+        }
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **built}

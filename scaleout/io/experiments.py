@@ -12,7 +12,7 @@ from scaleout.io.compress import compress
 from scaleout.io.yaml import parse_value, read_mapping
 from scaleout.specs import NetExperiment, ServingExperiment, TrainingExperiment
 
-__all__ = ["any_experiment", "experiment", "find_trace", "net_experiment", "serving_experiment"]
+__all__ = ["any_experiment", "assign", "experiment", "find_trace", "net_experiment", "serving_experiment"]
 
 _REFERENCES = {
     ("system",): "system",
@@ -149,7 +149,7 @@ def _experiment(wanted: str, source: str | Path | Mapping[str, Any], settings: t
     if kind != wanted:
         raise SpecError(f"{where}: kind: {kind!r} is not accepted; expected {wanted!r}")
     for setting in settings:
-        _assign(data, str(setting), path)
+        assign(data, str(setting), path)
     if settings:
         data["settings"] = [*data.get("settings", ()), *settings]
         where = f"{where} with --set"
@@ -162,12 +162,30 @@ def _experiment(wanted: str, source: str | Path | Mapping[str, Any], settings: t
         except SpecError as error:
             raise SpecError(f"{where}: {error}") from None
     try:
-        return validate(wanted, data, where)
+        spec = validate(wanted, data, where)
+        if isinstance(spec, TrainingExperiment | ServingExperiment):
+            _check_rents(spec, where)
+        return spec
     except PlanError as error:
         raise PlanError("\n".join(f"{where}: {line}" for line in str(error).splitlines())) from None
 
 
-def _assign(data: dict[str, Any], setting: str, beside: Path | None) -> None:
+def _check_rents(spec: TrainingExperiment | ServingExperiment, where: str) -> None:
+    """Refuse chips that the facility does not rent, before anything is simulated in it."""
+    if spec.facility is None:
+        return
+    rows = spec.pools if isinstance(spec, ServingExperiment) else spec.others
+    chips = [row.chip.name for row in rows if row.chip is not None]
+    if isinstance(spec, TrainingExperiment) or len(chips) < len(rows):
+        chips.insert(0, spec.system.chip.name)
+    for chip in chips:
+        try:
+            spec.facility.rent_of(chip)
+        except SpecError as error:
+            raise SpecError(f"{where}: {error}") from None
+
+
+def assign(data: dict[str, Any], setting: str, beside: Path | None) -> None:
     """Carry out one ``key=value`` override; entering a named object loads it first."""
     key, equals, text = setting.partition("=")
     path = tuple(key.strip().split("."))
@@ -189,6 +207,11 @@ def _assign(data: dict[str, Any], setting: str, beside: Path | None) -> None:
         if not isinstance(node, dict | list):
             raise SpecError(f"--set {key}: {'.'.join(path[: depth + 1])} is a value, it has no key {path[depth + 1]!r}")
     node[_place(node, path[-1], f"--set {key}", ".".join(path[:-1]))] = value
+    if path[0] == "facility" and len(path) > 1 and path[1] not in ("name", "sources", "unverified"):
+        # what the file says of its source is no longer true
+        place = data["facility"]
+        place["sources"] = {**(place.get("sources") or {}), path[1]: "--set"}
+        place["unverified"] = [*(place.get("unverified") or ()), path[1]]
 
 
 def _place(node: Any, step: str, where: str, of: str) -> Any:

@@ -7,8 +7,9 @@ from scaleout.specs import Model
 
 __all__ = ["CACHE_WIDTH", "cached_tokens", "kv_bytes", "state_bytes"]
 
-CACHE_WIDTH: Mapping[str, int] = {"bf16": 2, "fp16": 2, "fp8": 1}
-"""Bytes of a number, by dtype of the cache [byte]."""
+CACHE_WIDTH: Mapping[str, float] = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.015625, "int4": 0.53125}
+"""Bytes of a number, by dtype of the cache [byte]; int8 with a scale of 16 bits, int4 with scale and zero of 16 bits,
+for each 128 numbers."""
 
 
 def kv_bytes(model: Model, kind: LayerKind, dtype: str) -> float:

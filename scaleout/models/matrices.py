@@ -43,6 +43,13 @@ def attention_matrices(model: Model, kind: LayerKind) -> list[Matrix]:
 def _heads(model: Model) -> list[Matrix]:
     h, query, key = model.hidden, model.heads * model.head_size, model.kv_heads * model.head_size
     inner = bool(model.bias)
+    if model.rank:
+        return [
+            Matrix(h, model.rank),
+            Matrix(model.rank, query * (1 + model.output_gate) + 2 * key, bias=inner),
+            Matrix(query, model.rank),
+            Matrix(model.rank, h, bias=model.bias is True),
+        ]
     return [
         Matrix(h, query * (1 + model.output_gate), bias=inner),
         Matrix(h, 2 * key, bias=inner),
@@ -85,6 +92,13 @@ def feed_forward_matrices(model: Model, kind: LayerKind) -> list[Matrix]:
 
 def _block(model: Model, ffn: int, held: int = 1, used: int = 1) -> list[Matrix]:
     bias = model.bias is True
+    if model.rank:
+        return [
+            Matrix(model.hidden, model.rank),
+            Matrix(model.rank, ffn * (2 if model.gated else 1), bias=bias),
+            Matrix(ffn, model.rank),
+            Matrix(model.rank, model.hidden, bias=bias),
+        ]
     return [
         Matrix(model.hidden, ffn * (2 if model.gated else 1), held, used, bias),
         Matrix(ffn, model.hidden, held, used, bias),

@@ -71,8 +71,9 @@ def _head_parameters(model: Model) -> int:
 
 
 def parameters(model: Model) -> int:
-    """All parameters, those of predictions too."""
+    """All parameters, those of predictions too; weights that layers share count once."""
     layers = sum(layer_parameters(model, kind) * times for kind, times in Counter(layer_kinds(model)).items())
+    layers //= model.shared_layers
     return _embedding_parameters(model) + layers + _head_parameters(model)
 
 
@@ -83,6 +84,7 @@ def active_parameters(model: Model) -> int:
     """
     kinds = Counter(kind for kind in layer_kinds(model) if kind.part != "prediction")
     layers = sum(layer_parameters(model, kind, active=True) * times for kind, times in kinds.items())
+    layers //= model.shared_layers
     return _embedding_parameters(model) + layers + _head_parameters(model)
 
 

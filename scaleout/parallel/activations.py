@@ -19,13 +19,13 @@ __all__ = ["PARTS", "Kept", "kept_of", "part_bytes"]
 PARTS = (
     "input", "norm 1", "qkv", "softmax", "dropped scores", "score masks", "attention out", "middle", "norm 2",
     "mlp in", "mlp product", "masks", "latents", "cross attention", "router", "expert input", "expert in",
-    "expert product", "shared in", "shared product", "prediction",
+    "expert product", "shared in", "shared product", "prediction", "inner",
 )  # fmt: skip
 """Activations of a layer."""
 (
     INPUT, NORM_1, QKV, SOFTMAX, DROPPED_SCORES, SCORE_MASKS, ATTENTION_OUT, MIDDLE, NORM_2,
     MLP_IN, MLP_PRODUCT, MASKS, LATENTS, CROSS, ROUTER, EXPERT_INPUT, EXPERT_IN, EXPERT_PRODUCT, SHARED_IN,
-    SHARED_PRODUCT, PREDICTION,
+    SHARED_PRODUCT, PREDICTION, INNER,
 ) = range(len(PARTS))  # fmt: skip
 
 
@@ -101,6 +101,8 @@ def part_bytes(s: Shard, rates: Rates) -> Floats:
         out[EXPERT_PRODUCT] = s.received * s.expert_ffn * rates.kept
         out[SHARED_IN] = s.tokens * s.gates * s.shared_ffn * rates.gate_kept
         out[SHARED_PRODUCT] = s.tokens * s.shared_ffn * rates.kept
+    # between the two matrices in place of each of the four
+    out[INNER] = 4.0 * s.tokens * s.inner_rank * rates.kept
     if rates.dropout > 0.0:
         out[MASKS] = (2.0 + s.crossed) * s.local_tokens * s.hidden
     return out
@@ -156,7 +158,7 @@ def kept_of(s: Shard, o: Options, rates: Rates) -> Kept:
     logits = s.tokens * s.vocabulary
     matrices = parts[NORM_1] + parts[ATTENTION_OUT] + parts[NORM_2] + parts[MLP_PRODUCT]
     matrices += parts[LATENTS] + parts[CROSS] + parts[EXPERT_INPUT] + parts[EXPERT_PRODUCT] + parts[SHARED_PRODUCT]
-    matrices += parts[PREDICTION]
+    matrices += parts[PREDICTION] + 2.0 * parts[INNER]
     # gradients of what the two halves put out are whole; of experts, of every copy
     gates = s.tokens * (s.ffn + s.shared_ffn) + s.received * s.expert_ffn
     gradients = s.activation + parts[QKV] + gates * s.gates * s.width

@@ -78,6 +78,26 @@ __all__ = ["core_costs", "launches", "layer_costs"]
 
 
 @compilable
+def _linear(out, row, m, n, k, s, rates, quantised):  # type: ignore[no-untyped-def]
+    """A linear layer, or its gradient of the data: one product, or two through the inner width."""
+    if s.inner_rank > 0.0:
+        linear(out, row, m, s.inner_rank, k, rates, quantised)
+        linear(out, row, m, n, s.inner_rank, rates, m * s.inner_rank)
+    else:
+        linear(out, row, m, n, k, rates, quantised)
+
+
+@compilable
+def _weights(out, row, m, n, k, s, rates):  # type: ignore[no-untyped-def]
+    """Gradients of a linear layer's weights: those of one matrix of m rows and n columns, or of two."""
+    if s.inner_rank > 0.0:
+        weight_gradient(out, row, m, s.inner_rank, k, s.gradient_width, rates)
+        weight_gradient(out, row, s.inner_rank, n, k, s.gradient_width, rates)
+    else:
+        weight_gradient(out, row, m, n, k, s.gradient_width, rates)
+
+
+@compilable
 def _fused(out, row, s, rates, backward):  # type: ignore[no-untyped-def]
     """Attention in one kernel; tokens of one block attend to each other alone."""
     out[row, KERNELS] += 1.0
@@ -185,7 +205,7 @@ def _qkv(out, row, s, rates):  # type: ignore[no-untyped-def]
     if s.latents > 0.0:
         _spread(out, row, s, rates)
     else:
-        linear(out, row, s.tokens, s.inner, s.hidden, rates, s.tokens * s.hidden)
+        _linear(out, row, s.tokens, s.inner, s.hidden, s, rates, s.tokens * s.hidden)
     if s.query_norm > 0.0:
         passes(out, row, 4.0 * s.tokens * (s.query + s.key), rates)
     _rotation(out, row, s, rates)
@@ -194,7 +214,7 @@ def _qkv(out, row, s, rates):  # type: ignore[no-untyped-def]
 
 @compilable
 def _into_mlp(out, row, s, rates):  # type: ignore[no-untyped-def]
-    linear(out, row, s.tokens, s.gates * s.ffn, s.hidden, rates, s.tokens * s.hidden)
+    _linear(out, row, s.tokens, s.gates * s.ffn, s.hidden, s, rates, s.tokens * s.hidden)
     passes(out, row, 2.0 * s.tokens * s.ffn * (s.gates + 1.0), rates)
 
 
@@ -212,7 +232,7 @@ def _forward_costs(s, rates, out):  # type: ignore[no-untyped-def]
     after = F_ATTENTION_OUT if s.cp > 1.0 else F_ATTENTION
     if s.output_gate > 0.0:
         passes(out, after, 6.0 * s.tokens * s.attended, rates)
-    linear(out, after, s.tokens, s.hidden, s.attended, rates, s.tokens * s.attended)
+    _linear(out, after, s.tokens, s.hidden, s.attended, s, rates, s.tokens * s.attended)
     _add(out, F_ADD_NORM, s, rates)
     if s.post_norms > 0.0:
         passes(out, F_ADD_NORM, 4.0 * local, rates)
@@ -226,7 +246,7 @@ def _forward_costs(s, rates, out):  # type: ignore[no-untyped-def]
     _qkv(out, F_QKV_CORE, s, rates)
     if s.ffn > 0.0:
         _into_mlp(out, F_MLP, s, rates)
-        linear(out, F_MLP, s.tokens, s.hidden, s.ffn, rates, s.tokens * s.ffn)
+        _linear(out, F_MLP, s.tokens, s.hidden, s.ffn, s, rates, s.tokens * s.ffn)
         _add(out, F_ADD, s, rates)
         _into_mlp(out, F_INTO_MLP, s, rates)
 
@@ -239,15 +259,15 @@ def _mlp_backward(s, rates, out):  # type: ignore[no-untyped-def]
         passes(out, B_MLP_OUT_DATA, 2.0 * s.tokens * s.ffn * (s.gates + 1.0), rates)
     if rates.dropout > 0.0:
         passes(out, B_MLP_OUT_DATA, 5.0 * local, rates)
-    linear(out, B_MLP_OUT_DATA, s.tokens, s.ffn, s.hidden, rates, s.tokens * s.hidden)
-    weight_gradient(out, B_MLP_OUT_WEIGHT, s.ffn, s.hidden, s.tokens, s.gradient_width, rates)
+    _linear(out, B_MLP_OUT_DATA, s.tokens, s.ffn, s.hidden, s, rates, s.tokens * s.hidden)
+    _weights(out, B_MLP_OUT_WEIGHT, s.ffn, s.hidden, s.tokens, s, rates)
     passes(out, B_MLP_OUT_DATA, 2.0 * s.tokens * s.ffn * (2.0 * s.gates + 1.0), rates)
     if s.bias > 0.0:
         passes(out, B_MLP_OUT_DATA, 2.0 * s.tokens * (inner + s.hidden), rates)
     if s.norm_2_again > 0.0:
         passes(out, B_MLP_OUT_DATA, 4.0 * local, rates)
-    linear(out, B_MLP_DATA, s.tokens, s.hidden, inner, rates, s.tokens * inner)
-    weight_gradient(out, B_MLP_WEIGHT, s.hidden, inner, s.tokens, s.gradient_width, rates)
+    _linear(out, B_MLP_DATA, s.tokens, s.hidden, inner, s, rates, s.tokens * inner)
+    _weights(out, B_MLP_WEIGHT, s.hidden, inner, s.tokens, s, rates)
 
 
 @compilable
@@ -261,8 +281,8 @@ def _attention_backward(s, rates, out):  # type: ignore[no-untyped-def]
         _rotation(out, row, s, rates)
     if s.core_again > 0.0:
         _core(out, row, s, rates, False)
-    linear(out, row, s.tokens, s.attended, s.hidden, rates, s.tokens * s.hidden)
-    weight_gradient(out, B_ATTENTION_WEIGHT, s.attended, s.hidden, s.tokens, s.gradient_width, rates)
+    _linear(out, row, s.tokens, s.attended, s.hidden, s, rates, s.tokens * s.hidden)
+    _weights(out, B_ATTENTION_WEIGHT, s.attended, s.hidden, s.tokens, s, rates)
     if s.output_gate > 0.0:
         passes(out, row, 10.0 * s.tokens * s.attended, rates)
     _core(out, row, s, rates, True)
@@ -276,8 +296,8 @@ def _attention_backward(s, rates, out):  # type: ignore[no-untyped-def]
     if s.latents > 0.0:
         _compress_backward(s, rates, out)
         return
-    linear(out, B_QKV_DATA, s.tokens, s.hidden, s.inner, rates, s.tokens * s.inner)
-    weight_gradient(out, B_QKV_WEIGHT, s.hidden, s.inner, s.tokens, s.gradient_width, rates)
+    _linear(out, B_QKV_DATA, s.tokens, s.hidden, s.inner, s, rates, s.tokens * s.inner)
+    _weights(out, B_QKV_WEIGHT, s.hidden, s.inner, s.tokens, s, rates)
 
 
 @compilable

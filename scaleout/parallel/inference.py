@@ -23,11 +23,10 @@ from scaleout.once import once
 from scaleout.parallel.inference_kernels import (
     LATENT_SHARE,
     UNMEASURED_CAST,
-    WEIGHT_ONLY,
     Cost,
     Kernels,
     able,
-    measured,
+    kin_of,
 )
 from scaleout.parallel.shard import Options, Shard, cut, dimensions
 from scaleout.specs import Chip, GroupedConstants, InferenceEngine, Model, Pool, Routing, System
@@ -41,6 +40,8 @@ _UNMEASURED = GroupedConstants(
     work=1.4, traffic=1.0, launch=20e-6, source="mean of those measured on H100, where the chip has none in this dtype"
 )
 ALL_GATHER = "all_gather"
+_ALIKE = ("bf16", "fp16", "fp8_current", "mxfp8")
+"""Formats whose products are those of another, on the same units."""
 
 
 def serving_shard(model: Model, kind: LayerKind, pool: Pool) -> Shard:
@@ -106,6 +107,13 @@ class Layers:
         before = self.kernels.add_norm(tokens * s.hidden)
         return before.plus(self.kernels.passes(4.0 * tokens * s.hidden)) if s.post_norms else before
 
+    def _linear(self, s: Shard, m: float, n: float, k: float, fused_cast: bool = True) -> Cost:
+        """A linear layer: one product, or two through the inner width of the model's matrices."""
+        if not s.inner_rank:
+            return self.kernels.linear(m, n, k, fused_cast)
+        first = self.kernels.linear(m, s.inner_rank, k, fused_cast)
+        return first.plus(self.kernels.linear(m, n, s.inner_rank, fused_cast=False))
+
     # --- attention ---------------------------------------------------------------------------
 
     def around(self, kind: LayerKind, tokens: int) -> Cost:
@@ -123,14 +131,14 @@ class Layers:
             cost = cost.plus(k.plain(t, each, s.key_rank)._replace(kernels=2))
             cost = cost.plus(k.rope_cache(t, (s.heads + 1.0) * s.rope, s.key_rank + s.rope))
         else:
-            cost = cost.plus(k.linear(t, s.inner, s.hidden))
+            cost = cost.plus(self._linear(s, t, s.inner, s.hidden))
             if s.query_norm:
                 cost = cost.plus(k.passes(4.0 * t * (s.query + s.key), 2))
             if not (s.rotary and k.prepared):
                 cost = cost.plus(k.rope_cache(t, (s.query + s.key) * s.rotary, s.key + s.value))
         if s.output_gate:
             cost = cost.plus(k.passes(6.0 * t * s.attended))
-        return cost.plus(k.linear(t, s.hidden, s.attended, fused_cast=False))
+        return cost.plus(self._linear(s, t, s.hidden, s.attended, fused_cast=False))
 
     def prefill(self, kind: LayerKind, prompts: int, new: int, scores: int) -> Cost:
         """Attention of new tokens of prompts."""
@@ -170,7 +178,9 @@ class Layers:
         for ffn in (s.ffn, s.shared_ffn):
             if ffn:
                 cost = cost.plus(
-                    k.linear(t, s.gates * ffn, s.hidden), k.activation(t * ffn, s.gates), k.linear(t, s.hidden, ffn)
+                    self._linear(s, t, s.gates * ffn, s.hidden),
+                    k.activation(t * ffn, s.gates),
+                    self._linear(s, t, s.hidden, ffn),
                 )
         if s.router:
             # scores, choice; with shared experts a sum
@@ -277,20 +287,36 @@ def _chances(model: Model, pool: Pool, routing: Routing) -> Floats:
 
 def _expert_chip(chip: Chip, precision: str) -> tuple[str, Chip]:
     """Dtype of experts, and the chip with constants of their kernels, those of plain products where it has none."""
-    dtype = {"w8a16": "bf16", "w4a16": "bf16"}.get(precision, precision)
+    dtype = precision.partition("/")[0]
     chip = able(chip, dtype)
     constants = gemm_constants(chip, dtype)
-    if constants.grouped is not None:
-        return dtype, chip
-    return dtype, replace(chip, gemm={**chip.gemm, dtype: replace(constants, grouped=_UNMEASURED)})
+    if constants.grouped is None and format_of(dtype).weight_only and "bf16" in chip.gemm:
+        # kernels of 16 bits, which widen their weights inside the product
+        constants = replace(constants, grouped=chip.gemm["bf16"].grouped)
+    if constants.grouped is None:
+        constants = replace(constants, grouped=_UNMEASURED)
+    if chip.gemm.get(dtype) != constants:
+        chip = replace(chip, gemm={**chip.gemm, dtype: constants})
+    return dtype, chip
 
 
-def stand_ins(model: Model, chip: Chip, precision: str) -> tuple[str, ...]:
-    """What of a model's kernels nobody measured on a chip, and what takes its place, in words."""
-    found, linear = [], WEIGHT_ONLY.get(precision, precision)
-    if not measured(chip, linear):
-        words = f"products in {precision}: as those in bf16, at the rate and bytes of the format"
-        if format_of(linear).cast:
+def stand_ins(model: Model, chip: Chip, precision: str, cache: str = "bf16") -> tuple[str, ...]:
+    """What of a model's kernels nobody measured on a chip, and what takes its place, in words.
+
+    Parameters
+    ----------
+    cache
+        Dtype of the cached keys and values.
+    """
+    found, linear = [], precision.partition("/")[0]
+    shape, kin = format_of(linear), kin_of(chip, linear)
+    widened = f", {shape.dequantise:.0%} more arithmetic to widen weights" if shape.dequantise else ""
+    if kin is not None and linear not in (*chip.gemm, *_ALIKE):
+        own = "" if format_of(kin).dequantise else widened
+        found.append(f"products in {precision}: as those in {kin}, at the bytes of the format{own}")
+    if kin is None:
+        words = f"products in {precision}: as those in bf16, at the rate and bytes of the format{widened}"
+        if shape.cast:
             cast = UNMEASURED_CAST
             words += f", casts at {cast.hbm_efficiency:.0%} of HBM's rate and {cast.launch * 1e6:.0f} us"
         found.append(words)
@@ -301,6 +327,8 @@ def stand_ins(model: Model, chip: Chip, precision: str) -> tuple[str, ...]:
                 f"fused experts in {dtype}: {_UNMEASURED.work:g} of the arithmetic of plain products and "
                 f"{_UNMEASURED.launch * 1e6:.0f} us, the mean of those measured on H100"
             )
+    if cache not in ("bf16", "fp16") and not any(cache in kernel.decode for kernel in chip.attention.values()):
+        found.append(f"attention to a cache in {cache}: as that to one in 16 bits, at the bytes of the format")
     if model.latent is not None:
         found.append(f"attention to compressed keys: {LATENT_SHARE:.0%} of the dense rate, FlashMLA's on an H800")
     return tuple(found)

@@ -15,7 +15,7 @@ from scaleout.engine.program import Message
 from scaleout.hardware.formats import format_of
 from scaleout.hardware.ideal import ALL, BYTES, counting
 from scaleout.parallel.inference import Layers
-from scaleout.parallel.inference_kernels import WEIGHT_ONLY, Cost, Kernels
+from scaleout.parallel.inference_kernels import Cost, Kernels
 from scaleout.specs import Chip, InferenceEngine, Model, Pool, Routing, System
 
 __all__ = ["Composition", "Counts", "Products"]
@@ -62,8 +62,8 @@ class Counts:
             layers.kernels.latent_share = 1.0
             return layers
 
-        plain = "fp16" if precision == "fp16" else "bf16"
-        self.rates = format_of(WEIGHT_ONLY.get(precision, precision)).rate, plain
+        plain = "fp16" if precision.partition("/")[0] == "fp16" else "bf16"
+        self.rates = format_of(precision).rate, plain
         self._pool = pool
         self._memory, self._all = twin(BYTES), twin(ALL)
         self._linear = self._all if self.rates[0] in ("bf16", "fp16") else twin(self.rates[0])

@@ -16,22 +16,24 @@ from scaleout.hardware.attention import (
     prefill_seconds,
     without_preparation,
 )
-from scaleout.hardware.formats import format_of
-from scaleout.hardware.gemm import SAME_UNITS, gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
+from scaleout.hardware.formats import SAME_UNITS, SPARSE, format_of
+from scaleout.hardware.gemm import gemm_seconds, gemm_vector, quantise_seconds, quantise_vector
 from scaleout.hardware.power import throttled
 from scaleout.hardware.rates import UNFUSED
+from scaleout.models import CACHE_WIDTH
 from scaleout.once import once
-from scaleout.specs import AttentionConstants, Chip, InferenceEngine, QuantiseConstants
+from scaleout.specs import (
+    AttentionConstants,
+    Chip,
+    GemmConstants,
+    InferenceEngine,
+    QuantiseConstants,
+    SystolicConstants,
+)
+from scaleout.specs.gemm import SparseConstants
 
-__all__ = ["LATENT_SHARE", "UNMEASURED_CAST", "WEIGHT_BYTES", "WEIGHT_ONLY", "Cost", "Kernels", "able", "measured"]
+__all__ = ["LATENT_SHARE", "UNMEASURED_CAST", "Cost", "Kernels", "able", "kin_of", "measured"]
 
-WEIGHT_ONLY = {"w8a16": "int8_wo", "w4a16": "int4_wo"}
-"""Precisions whose products have 16 bits, by the format of their matrices."""
-WEIGHT_BYTES = {
-    "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "fp8_current": 1.0, "fp8_block": 1.0, "mxfp8": 1.03125, "nvfp4": 0.5625,
-    "w8a16": 1.0, "w4a16": 0.53125,
-}  # fmt: skip
-"""Of a parameter of the linear layers in HBM, its scales included [byte]; w4a16: 16 bits for each 64."""
 _NORM, _ADD, _ADD_NORM = 4.0, 6.0, 8.0
 """Bytes of an element that a norm, an add, and both in one kernel move [byte]."""
 _gemm = gemm_seconds.replacing({})
@@ -80,17 +82,20 @@ class Kernels:
         chip = once(throttled, chip)
         self.chip, self.engine, self.precision = chip, engine, precision
         self.latent_share = LATENT_SHARE
-        self.weight = WEIGHT_BYTES[precision]
-        self.cast = precision not in ("bf16", "fp16", *WEIGHT_ONLY)
-        linear = WEIGHT_ONLY.get(precision, precision)
-        chip = able(chip, linear)
+        dense = precision.partition("/")[0]
+        self.cast = format_of(dense).cast
+        chip = able(chip, precision)
         chip = _slower(chip, engine.product_rate)
-        plain = "fp16" if precision == "fp16" else "bf16"
-        self._linear = _read(gemm_vector(chip, linear, sustained=True))
+        plain = "fp16" if dense == "fp16" else "bf16"
+        self._linear = _read(gemm_vector(chip, dense, sustained=True))
         self._plain = _read(gemm_vector(chip, plain, sustained=True))
-        self._quantise = quantise_vector(chip, precision) if self.cast else None
+        self._quantise = quantise_vector(chip, dense) if self.cast else None
+        self._pruned, self._sparse = self._linear, None
+        if precision != dense:
+            self._pruned = _read(gemm_vector(chip, precision, sustained=True))
+            self._sparse = _gain(chip.gemm[precision])
         self._hbm = chip.hbm_bandwidth * engine.elementwise_efficiency
-        self.cache_width = 1.0 if cache == "fp8" else 2.0
+        self.cache_width = CACHE_WIDTH[cache]
         self._prefill: Floats | None = None
         self.prepared = False
         """The prefill kernel's time has rotary positions and the write to the cache in it."""
@@ -118,6 +123,9 @@ class Kernels:
         if not m:
             return Cost()
         seconds, kernels = _gemm(m, n, k, 2.0, self._linear), 1
+        if self._sparse is not None and m >= self._sparse.rows:
+            # fewer bytes may gain more than kernels were seen to
+            seconds = max(_gemm(m, n, k, 2.0, self._pruned), seconds / self._sparse.gain)
         if self._quantise is not None and not (fused_cast and "quantise" in self.engine.fused):
             seconds += quantise_seconds(m * k, self._quantise)
             kernels += 1
@@ -220,18 +228,83 @@ class Kernels:
 
 def measured(chip: Chip, dtype: str) -> bool:
     """Whether products of a dtype were, or of one on the same units."""
-    return dtype in chip.gemm or SAME_UNITS.get(dtype, dtype) in chip.gemm
+    dense = dtype.partition("/")[0]
+    return dense in chip.gemm or SAME_UNITS.get(dense, dense) in chip.gemm
+
+
+def kin_of(chip: Chip, dense: str) -> str | None:
+    """The dtype whose constants products of a dtype take: its own, one on the same units, or for int8 fp8; None where
+    those of 16 bits are all there is."""
+    for name in (dense, SAME_UNITS.get(dense, dense)):
+        if name in chip.gemm:
+            return name
+    shape = format_of(dense)
+    # scales of tokens and columns, and a cast before it, as those of fp8
+    eight = shape.rate == "int8" and shape.cast and {"int8", "fp8"} <= set(chip.peak_flops)
+    return "fp8" if eight and "fp8" in chip.gemm else None
 
 
 def able(chip: Chip, dtype: str) -> Chip:
-    """The chip with constants of products of this dtype: where none were measured, those of 16 bits, at the
-    dtype's own rate and bytes."""
-    if measured(chip, dtype) or "bf16" not in chip.gemm or format_of(dtype).rate not in chip.peak_flops:
-        return chip
-    constants = chip.gemm["bf16"]
-    if format_of(dtype).cast:
-        constants = replace(constants, quantise=UNMEASURED_CAST)
-    return replace(chip, gemm={**chip.gemm, dtype: replace(constants, range={})})
+    """The chip with constants of products of this dtype.
+
+    Where none were measured, those of a dtype on the same units, or of 16 bits, at the dtype's own rate and bytes;
+    weights that are widened inside the product, or pruned 2:4, change its arithmetic by what is known of them.
+
+    Raises
+    ------
+    SpecError
+        Weights are pruned 2:4, and nobody measured that.
+    """
+    dense, _, pruned = dtype.partition("/")
+    shape, made, kin, sustained = format_of(dense), dict(chip.gemm), kin_of(chip, dense), dict(chip.sustained)
+    peak, wide = dict(chip.peak_flops), "bf16" if "bf16" in made else "fp16"
+    if dense not in ("bf16", "fp16") and "fp16" in peak:
+        # 16 bits are fp16 where there is nothing else
+        peak.setdefault("bf16", peak["fp16"])
+    if kin is None:
+        if wide not in made or shape.rate not in peak:
+            return chip
+        made[dense] = replace(_longer(made[wide], 1.0 + shape.dequantise), range={})
+    elif dense not in made:
+        if kin == "fp8" and shape.rate == "int8" and kin in sustained:
+            # the power cap holds them down alike
+            sustained.setdefault("int8", sustained[kin] * chip.flops("int8") / chip.flops(kin))
+        if shape.dequantise and not format_of(kin).dequantise:
+            made[dense] = _longer(made[kin], 1.0 + shape.dequantise)
+        else:
+            made[dense] = made[kin]
+    if shape.cast and made[dense].quantise is None and dense not in chip.gemm:
+        made[dense] = replace(made[dense], quantise=UNMEASURED_CAST)
+    if pruned:
+        made[dtype] = _pruned(chip, dense, made[dense])
+    same = made.keys() == chip.gemm.keys() and sustained == chip.sustained and peak == chip.peak_flops
+    return chip if same else replace(chip, peak_flops=peak, gemm=made, sustained=sustained)
+
+
+def _longer(constants: GemmConstants | SystolicConstants, factor: float) -> GemmConstants | SystolicConstants:
+    """Constants of products whose arithmetic takes so many times as long."""
+    if isinstance(constants, SystolicConstants):
+        return replace(constants, compute_efficiency=constants.compute_efficiency / factor)
+    return replace(constants, work=constants.work * factor)
+
+
+def _gain(constants: GemmConstants | SystolicConstants) -> SparseConstants | None:
+    """What pruned weights gain; arrays know no such weights."""
+    return None if isinstance(constants, SystolicConstants) else constants.sparse
+
+
+def _pruned(
+    chip: Chip, dense: str, constants: GemmConstants | SystolicConstants
+) -> GemmConstants | SystolicConstants:  # fmt: skip
+    """Of products with pruned weights, from those of dense ones."""
+    sparse = _gain(constants)
+    if sparse is None:
+        known = sorted(name for name, c in chip.gemm.items() if _gain(c) is not None)
+        raise SpecError(
+            f"sparsity: {SPARSE} on {chip.name} in {dense}: no gain was measured there, so none is claimed; "
+            + (f"accepted: {', '.join(known)}" if known else f"give the chip one as gemm.{dense}.sparse")
+        )
+    return _longer(constants, 1.0 / sparse.gain)
 
 
 def _read(vector: Floats) -> Floats:

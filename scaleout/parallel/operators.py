@@ -16,7 +16,7 @@ from scaleout.hardware.formats import format_of
 from scaleout.hardware.gemm import gemm_constants, gemm_seconds, gemm_vector
 from scaleout.models.nets import Attention, Exchange, Gather, Operator, Pass, Product, Widths
 from scaleout.parallel.inference_kernels import Kernels, able, measured
-from scaleout.specs import Chip, InferenceEngine
+from scaleout.specs import Chip, GemmConstants, InferenceEngine
 
 __all__ = ["GATHER_SHARE", "PRECISIONS", "TABLE_BYTES", "Bound", "Timed", "Timer", "gather_share", "stands_for"]
 
@@ -150,9 +150,11 @@ class Timer:
         if short not in self._packed:
             product = PRECISIONS[self.precision].product
             faded = replace(
-                self._constants, tile_overhead=short * self._constants.tile_overhead,
-                compute_efficiency=self.engine.product_rate * self._constants.compute_efficiency,
-            )  # fmt: skip
+                self._constants, compute_efficiency=self.engine.product_rate * self._constants.compute_efficiency
+            )
+            if isinstance(faded, GemmConstants):
+                # arrays load the next tile while one is multiplied: there is nothing to fade
+                faded = replace(faded, tile_overhead=short * faded.tile_overhead)
             held = {name: self.engine.product_rate * rate for name, rate in self._fitted.sustained.items()}
             chip = replace(self._fitted, gemm={product: faded}, sustained=held)
             self._packed[short] = cast(Floats, gemm_vector(chip, product, sustained=True).tolist())
@@ -162,7 +164,8 @@ class Timer:
         """Bytes of HBM that take as long as so many of activations, which the kernel before has written and the one
         after will read: those that fit in L2 move at its rate [byte]."""
         kept = kept_in_l2(activations, self.chip.l2_bytes or 0.0)
-        return activations * (1.0 - kept + kept / max(1.0, self._constants.l2_ratio or 1.0))
+        ratio = self._constants.l2_ratio if isinstance(self._constants, GemmConstants) else None
+        return activations * (1.0 - kept + kept / max(1.0, ratio or 1.0))
 
     def _product(self, one: Product) -> Timed:
         """Bytes of the formula are replaced by those that move: a convolution reads its input once. Either side may

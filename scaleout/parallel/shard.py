@@ -41,6 +41,8 @@ class Dimensions(NamedTuple):
         It attends to an encoder's output besides; predicts tokens after the next; is of the encoder.
     experts, top_k, expert_ffn, shared_ffn
         See `Experts`; such a layer has no `ffn` of its own.
+    shared_layers, inner_rank
+        Layers that are one set of weights, and inner width of the two matrices in place of each; see `Model`.
     """
 
     layers: float
@@ -81,6 +83,8 @@ class Dimensions(NamedTuple):
     top_k: float
     expert_ffn: float
     shared_ffn: float
+    shared_layers: float
+    inner_rank: float
 
 
 def dimensions(model: Model, kind: LayerKind | None = None) -> Dimensions:
@@ -134,6 +138,8 @@ def dimensions(model: Model, kind: LayerKind | None = None) -> Dimensions:
         top_k=float(experts.top_k if experts else 0),
         expert_ffn=float(experts.ffn if experts else 0),
         shared_ffn=float(experts.shared_ffn if experts else 0),
+        shared_layers=float(model.shared_layers),
+        inner_rank=float(model.rank),
     )
 
 
@@ -240,7 +246,8 @@ class Shard(NamedTuple):
     tp, sequence_parallel
         Degree; whether norms and residuals are cut.
     layer, embedding, head
-        Parameters of a layer without its experts, of the embedding and of norm and output head, on this rank.
+        Parameters of a layer without its experts (its part of those that it shares), of the embedding, and of
+        norm and output head, on this rank.
     inner, value_size, value, attended
         Columns of the product that leads into attention, size of a head's values, widths of values
         and of what attention gives.
@@ -264,6 +271,8 @@ class Shard(NamedTuple):
         As `core_again`.
     cp, before
         Ranks that a sequence is cut over; tokens before those of `sequence` that are attended to besides.
+    inner_rank
+        As in `Dimensions`: the matrix next to the model's width is whole on every rank, the other is cut.
     """
 
     batch: float
@@ -335,6 +344,7 @@ class Shard(NamedTuple):
     up_again: float
     cp: float
     before: float
+    inner_rank: float
 
 
 @compilable
@@ -371,7 +381,10 @@ def cut(d: Dimensions, o: Options) -> Shard:
         biased = 0.0
     elif latents > 0.0:
         biased = d.qkv_bias * latents + d.bias * h
-    attention = entry + attended * h + biased + small
+    leave = attended * h
+    if d.inner_rank > 0.0:
+        entry, leave = d.inner_rank * (h + inner), d.inner_rank * (attended + h)
+    attention = entry + leave + biased + small
     attention += d.crossed * (h * inner + attended * h + biased)
     expert_ffn, shared_ffn = d.expert_ffn // o.etp, d.shared_ffn // tp
     feed = _block(h, ffn, d) + _block(h, shared_ffn, d) + d.experts * (h + d.bias)
@@ -415,7 +428,7 @@ def cut(d: Dimensions, o: Options) -> Shard:
         boundary,
         tp,
         o.sequence_parallel,
-        attention + feed + predicts + d.norms * d.norm,
+        (attention + feed + predicts + d.norms * d.norm) / d.shared_layers,
         vocabulary * h + d.positions + d.embedding_norm * d.norm,
         d.norm + vocabulary * h,
         inner,
@@ -448,13 +461,14 @@ def cut(d: Dimensions, o: Options) -> Shard:
         routed * o.etp * o.load,
         expert_ffn,
         shared_ffn,
-        experts * _block(h, expert_ffn, d),
+        experts * _block(h, expert_ffn, d) / d.shared_layers,
         exchanged,
         o.moe_act * (1.0 - o.moe) * outside,
         o.shared_experts * (1.0 - o.moe) * outside,
         o.up * (1.0 - o.attention) * outside,
         o.cp,
         0.0,
+        d.inner_rank,
     )
 
 
@@ -463,7 +477,10 @@ def _block(h: float, ffn: float, d: Dimensions) -> float:
     """Parameters of a feed-forward block of this inner width, none for 0."""
     if ffn == 0.0:
         return 0.0
-    return (d.gates + 1.0) * h * ffn + d.bias * (d.gates * ffn + h)
+    matrices = (d.gates + 1.0) * h * ffn
+    if d.inner_rank > 0.0:
+        matrices = d.inner_rank * (2.0 * h + (d.gates + 1.0) * ffn)
+    return matrices + d.bias * (d.gates * ffn + h)
 
 
 @compilable

@@ -60,11 +60,13 @@ _WORDS = ("rows of", "reason", "lines", "row", "assumed")
 
 
 def _errors(groups: dict[str, Any]) -> Table:
-    table = _grid("rows of", "n", "MAPE", "median", "p90", "bias")
+    banded = any("inside" in values for values in groups.values())
+    table = _grid("rows of", "n", "MAPE", "median", "p90", "bias", *(["band", "inside"] if banded else []))
     for name, values in groups.items():
         sizes = [percent(values[key]) for key in ("mape", "median", "p90")]
         bias = percent(values["bias"], sign=True)
-        table.add_row(escape(name), f"{values['n']:,}", *sizes, bias)
+        stated = [percent(values.get(key)) for key in ("band", "inside")] if banded else []
+        table.add_row(escape(name), f"{values['n']:,}", *sizes, bias, *stated)
     return table
 
 

@@ -11,6 +11,7 @@ from rich.text import Text
 from scaleout.comparison import Comparison
 from scaleout.evaluate.breakdown import CATEGORIES
 from scaleout.report.breakdown import stacked_bars
+from scaleout.report.footprint_table import footprint_rows
 from scaleout.report.style import COLOURS, house_style, new_figure
 from scaleout.result import PART_WORDS, Result
 from scaleout.units import describe
@@ -81,6 +82,10 @@ def _headline(comparison: Comparison) -> Table:
     table.add_row("model FLOP/s per chip", *(describe(rate, "flop/s") for rate in flops), ratio(*flops))
     table.add_row("MFU", f"{a.mfu:.1%}", f"{b.mfu:.1%}", ratio(a.mfu, b.mfu))
     table.add_row("HBM at its peak", memory(a), memory(b), ratio(a.memory.total, b.memory.total))
+    rows = [footprint_rows(side.energy, side.cost) for side in (a, b)]
+    for name in dict.fromkeys((*rows[0], *rows[1])):
+        (x, shown), (y, other) = (side.get(name, (0.0, "-")) for side in rows)
+        table.add_row(name, shown, other, ratio(x, y) if y else "")
     table.add_row("bound by", escape(a.bound_by), escape(b.bound_by), "")
     return table
 

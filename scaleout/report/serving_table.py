@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from scaleout.report.footprint_table import footprint_tables
 from scaleout.served import Served, Share, Spread
 from scaleout.units import describe
 
@@ -34,13 +35,14 @@ _ROWS = 12
 
 
 def served_tables(result: Served, wall_time: float, events: int) -> RenderableType:
-    """Headline, times, replicas, HBM, and assumptions of a result."""
+    """Headline, times, replicas, HBM, energy, cost, and assumptions of a result."""
     parts: dict[str, Table] = {
         result.name: _headline(result, wall_time, events),
         "Times": _times(result),
         "Replicas (over time: mean and most)": _replicas(result),
         "Where the time of steps goes": _step(result),
         "HBM of a chip": _memory(result),
+        **footprint_tables(result.energy, result.cost, result.chips, "the run", "put out", result.attainment),
         "Rests on (! marks what is unverified; the source below each)": _assumptions(result.assumptions),
     }
     rows: list[RenderableType] = []

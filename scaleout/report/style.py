@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "COLOURS", "FORMATS", "GROUP_COLOURS", "MEMORY_COLOURS", "OTHER_COLOUR", "PASS_COLOURS", "house_style",
-    "new_figure", "render", "render_as",
+    "COLOURS", "COST_COLOURS", "ENERGY_COLOURS", "FORMATS", "GROUP_COLOURS", "MEMORY_COLOURS", "OTHER_COLOUR",
+    "PASS_COLOURS", "house_style", "new_figure", "render", "render_as",
 ]  # fmt: skip
 
 # Okabe and Ito, Color Universal Design (2008); greys for time in which nothing moves
@@ -34,6 +34,27 @@ MEMORY_COLOURS = {
     "activations": "#E69F00",
     "temporary": "#CC79A7",
     "reserved": "#BBBBBB",
+}
+ENERGY_COLOURS = {
+    "idle": "#DDDDDD",
+    "compute": "#0072B2",
+    "vector": "#56B4E9",
+    "hbm": "#009E73",
+    "links": "#E69F00",
+    "nodes": "#999999",
+    "switches": "#CC79A7",
+    "optics": "#D55E00",
+    "cooling": "#8C510A",
+}
+COST_COLOURS = {
+    "chips": "#0072B2",
+    "nodes": "#999999",
+    "network": "#E69F00",
+    "building": "#8C510A",
+    "maintenance": "#CC79A7",
+    "staff": "#56B4E9",
+    "electricity": "#009E73",
+    "rent": "#D55E00",
 }
 PASS_COLOURS = {"F": "#0072B2", "B": "#009E73", "I": "#E69F00", "W": "#CC79A7", "": "#000000"}
 """Of kinds of passes; the optimizer, which is none, is black, as paler chunks look like its blue elsewhere."""

@@ -8,6 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from scaleout.footprint import Run
+from scaleout.report.footprint_table import count_words, footprint_tables, run_table
 from scaleout.result import PART_WORDS, Beside, Result
 from scaleout.units import describe
 
@@ -24,14 +26,16 @@ _BOUND = {
 }
 
 
-def result_tables(result: Result, wall_time: float, events: int | None) -> RenderableType:
-    """Headline, breakdown, HBM, and assumptions of a result."""
+def result_tables(result: Result, wall_time: float, events: int | None, run: Run | None = None) -> RenderableType:
+    """Headline, breakdown, HBM, energy, cost, and assumptions of a result; of a whole training where one is given."""
     memory = result.memory
     shown = "stage that ends last" if result.critical_path else "first stage"
     parts = {
         result.name: _headline(result, wall_time, events),
         f"Where the step goes ({shown})": _breakdown(result),
         f"HBM at its peak (stage {memory.stage}, the fullest of {len(memory.stages)}), one chip": _memory(result),
+        **footprint_tables(result.energy, result.cost, result.chips, "a step", "trained"),
+        **({f"The whole training of {count_words(run.tokens)} tokens": run_table(run)} if run else {}),
         "Rests on (! marks what is unverified; the source below each)": _assumptions(result),
     }
     rows: list[RenderableType] = []

@@ -8,17 +8,15 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from scaleout.errors import PlanError
-from scaleout.models import LayerKind, layer_kinds
+from scaleout.hardware.formats import format_of
+from scaleout.models import CACHE_WIDTH, LayerKind, layer_kinds
 from scaleout.parallel.inference import serving_shard, stage_kinds
-from scaleout.parallel.inference_kernels import WEIGHT_BYTES
 from scaleout.specs import Pool, ServingExperiment
 
 __all__ = ["Room", "cache_bytes", "room", "weight_bytes"]
 
 _WIDTH = 2.0
 """Bytes of an activation, and of what stays in 16 bits: embedding, head, norms, routers [byte]."""
-_CACHE = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0}
-"""Bytes of a cached element [byte]."""
 _SHORTEST = 1
 """Blocks without which nothing can be served."""
 
@@ -58,7 +56,7 @@ def cache_bytes(experiment: ServingExperiment, pool: Pool, kinds: tuple[LayerKin
 
     A layer with a window keeps it whole: blocks are dealt out for all layers alike.
     """
-    width, model = _CACHE[experiment.cache.dtype], experiment.model
+    width, model = CACHE_WIDTH[experiment.cache.dtype], experiment.model
     total = 0.0
     for kind, times in Counter(kinds).items():
         s = serving_shard(model, kind, pool)
@@ -70,7 +68,7 @@ def cache_bytes(experiment: ServingExperiment, pool: Pool, kinds: tuple[LayerKin
 
 def weight_bytes(experiment: ServingExperiment, pool: Pool) -> float:
     """Of the fullest chip of a replica [byte]; with its draft model or its prediction layers."""
-    model, width = experiment.model, WEIGHT_BYTES[experiment.precision]
+    model, width = experiment.model, format_of(experiment.products).right
     most = 0.0
     stages = stage_kinds(model, pool.pp)
     for number, kinds in enumerate(stages):
@@ -92,7 +90,7 @@ def weight_bytes(experiment: ServingExperiment, pool: Pool) -> float:
 def _layer(experiment: ServingExperiment, pool: Pool, kind: LayerKind, width: float) -> float:
     s = serving_shard(experiment.model, kind, pool)
     # routers and norms stay in 16 bits
-    wide = s.hidden * s.router + 2.0 * s.hidden
+    wide = (s.hidden * s.router + 2.0 * s.hidden) / experiment.model.shared_layers
     return (s.layer - wide + s.expert_layer) * width + wide * _WIDTH
 
 
@@ -107,13 +105,14 @@ def _drafting(experiment: ServingExperiment, pool: Pool) -> float:
             model=speculation.draft,
             speculation=None,
             precision="bf16",
+            sparsity="none",
             pools=(replace(pool, pp=1, dp=1, ep=1),),
         )
         return weight_bytes(draft, draft.pools[0])
     last = layer_kinds(experiment.model)[-1]
     if last.part != "prediction":
         return 0.0
-    return _layer(experiment, pool, last, WEIGHT_BYTES[experiment.precision])
+    return _layer(experiment, pool, last, format_of(experiment.products).right)
 
 
 def _activations(experiment: ServingExperiment, pool: Pool) -> float:
@@ -123,7 +122,7 @@ def _activations(experiment: ServingExperiment, pool: Pool) -> float:
     most = 0.0
     for kind in kinds:
         s = serving_shard(model, kind, pool)
-        inner = max(s.inner + s.attended, (s.gates + 1.0) * max(s.ffn, s.shared_ffn))
+        inner = s.inner_rank + max(s.inner + s.attended, (s.gates + 1.0) * max(s.ffn, s.shared_ffn))
         if s.router:
             copies = s.top_k * tokens * pool.dp / max(1, pool.ep)
             inner += copies / tokens * (s.hidden + (s.gates + 1.0) * s.expert_ffn)

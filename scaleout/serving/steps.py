@@ -94,6 +94,8 @@ class PoolSteps:
         Rank of the first chip of the replica that stands for all.
     fabric
         The machine; None builds one that is large enough.
+    like
+        Steps of a pool of the same shape on the same links, whose wires these take.
 
     Raises
     ------
@@ -101,17 +103,26 @@ class PoolSteps:
         The model has layers that nobody models, or the chip lacks constants.
     """
 
-    def __init__(self, experiment: ServingExperiment, pool: Pool, start: int = 0, fabric: Fabric | None = None) -> None:
+    def __init__(
+        self,
+        experiment: ServingExperiment,
+        pool: Pool,
+        start: int = 0,
+        fabric: Fabric | None = None,
+        like: "PoolSteps | None" = None,
+    ) -> None:
         self.experiment, self.pool, self.engine = experiment, pool, experiment.engine
         system, chip = experiment.system, pool.chip or experiment.system.chip
         self.layers = Layers(
-            experiment.model, system, chip, experiment.engine, pool, experiment.precision, experiment.cache.dtype,
+            experiment.model, system, chip, experiment.engine, pool, experiment.products, experiment.cache.dtype,
             experiment.routing,
         )  # fmt: skip
-        ranks = start + np.arange(pool.chips_each).reshape(pool.pp, pool.dp, pool.tp)
-        self.wires = ReplicaWires(
-            fabric or machine(system, _whole(experiment, start + pool.chips_each)), ranks, system, self.engine
-        )
+        if like is None:
+            ranks = start + np.arange(pool.chips_each).reshape(pool.pp, pool.dp, pool.tp)
+            whole = fabric or machine(system, _whole(experiment, start + pool.chips_each))
+            self.wires = ReplicaWires(whole, ranks, system, self.engine)
+        else:
+            self.wires = like.wires
         self.around = _Table(self.layers.around)
         self.feed = _Table(self.layers.feed)
         self.experts = _Table(self.layers.experts)
@@ -337,7 +348,7 @@ def _drafting(experiment: ServingExperiment, pool: Pool, start: int, fabric: Fab
         training=None,
     )  # fmt: skip
     if speculation.draft is not None:
-        alone = replace(alone, precision="bf16")
+        alone = replace(alone, precision="bf16", sparsity="none")
     steps = PoolSteps(alone, layout, last, fabric)
 
     def one(works: tuple[Work, ...]) -> int:

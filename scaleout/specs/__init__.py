@@ -9,7 +9,7 @@ from scaleout.specs.experiment import MODULES, Offload, Others, Routing, Slow, T
 from scaleout.specs.facility import Facility, NodeCosts
 from scaleout.specs.faults import Fault
 from scaleout.specs.fields import FrozenDict
-from scaleout.specs.gemm import GemmConstants, GroupedConstants, QuantiseConstants
+from scaleout.specs.gemm import GemmConstants, GroupedConstants, QuantiseConstants, SparseConstants
 from scaleout.specs.inference import POLICIES, InferenceEngine, Policy
 from scaleout.specs.kernels import KernelTable
 from scaleout.specs.layout import Batch, Layout
@@ -20,6 +20,7 @@ from scaleout.specs.net_experiment import NetExperiment
 from scaleout.specs.published import Published
 from scaleout.specs.requests import FORMS, Arrivals, Length, Requests, TraceRow
 from scaleout.specs.serving import Cache, Failure, Pool, Router, Scheduler, ServingExperiment, Slo, Speculation
+from scaleout.specs.silicon import Interface, KnownDie, MemoryKind, Process, Silicon
 from scaleout.specs.stack import Stack
 from scaleout.specs.system import ALGORITHMS, CollectiveLibrary, Host, Launch, Network, Protocol, ScaleUp, System
 from scaleout.specs.systolic import SystolicConstants
@@ -49,13 +50,16 @@ __all__ = [
     "GroupedConstants",
     "Host",
     "InferenceEngine",
+    "Interface",
     "KernelTable",
+    "KnownDie",
     "Latent",
     "Launch",
     "Layout",
     "Length",
     "LinearAttention",
     "Memory",
+    "MemoryKind",
     "Model",
     "MoeKernel",
     "MoeLibrary",
@@ -68,6 +72,7 @@ __all__ = [
     "Policy",
     "Pool",
     "PrefillConstants",
+    "Process",
     "Protocol",
     "Published",
     "QuantiseConstants",
@@ -77,8 +82,10 @@ __all__ = [
     "ScaleUp",
     "Scheduler",
     "ServingExperiment",
+    "Silicon",
     "Slo",
     "Slow",
+    "SparseConstants",
     "Speculation",
     "Stack",
     "System",

@@ -45,6 +45,9 @@ class Chip:
     sustained
         Rate that long runs of matrix multiplications hold under the power cap, per dtype, where
         the data sheet's clock does not last [flop/s]; kernels that are slower anyway do not feel it.
+    best
+        Rate of the best large product that somebody measured, per dtype [flop/s]; of use where the other constants are
+        those of another chip (`like`).
     l2_bytes
         Capacity of the cache that all cores share [byte]; None where unknown.
     exponentials
@@ -88,6 +91,7 @@ class Chip:
     power_limit: Watts | None = None
     sustained: Mapping[str, Flops] = field(default_factory=dict)
     sustained_source: str = ""
+    best: Mapping[str, Flops] = field(default_factory=dict)
     gemm: Mapping[str, GemmConstants | SystolicConstants] = field(default_factory=dict)
     attention: Mapping[str, AttentionConstants] = field(default_factory=dict)
     elementwise: Mapping[str, ElementwiseConstants] = field(default_factory=dict)
@@ -104,7 +108,7 @@ class Chip:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        freeze(self, "peak_flops", "sustained", "gemm", "attention", "elementwise", "tables")
+        freeze(self, "peak_flops", "sustained", "best", "gemm", "attention", "elementwise", "tables")
         for kind, table in self.tables.items():
             if table.kind != kind:
                 raise SpecError(f"chip.{self.name}.tables.{kind}: a table of {table.kind} is not accepted here")

@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 
 from scaleout.errors import SpecError
 from scaleout.specs.fields import check_fields, freeze
-from scaleout.units import Bytes, BytesPerSecond, Count, Hertz, Number, Positive, Watts
+from scaleout.units import Area, Bytes, BytesPerSecond, Count, Hertz, Number, Positive, Watts
 
 __all__ = ["Design", "Memory", "TensorUnit"]
 
+_MOST_SPARES = 10_000
 _Some = Annotated[int, Number(low=0, high=1e12, above=False, integer=True)]
 
 
@@ -96,6 +97,8 @@ class Design:
         Rate of one link to other chips in one direction [byte/s], and how many there are.
     dies
         Compute dies of the package, on which cores, L2 and interfaces are spread evenly.
+    area
+        Of one compute die, where a floor plan says it; None lets it be estimated [m2].
     power
         Limit of the board [W].
     """
@@ -112,10 +115,20 @@ class Design:
     memory: Memory
     link_bandwidth: BytesPerSecond | None = None
     links: _Some = 0
-    dies: Count = 1
+    dies: Annotated[int, Number(low=1, high=1000, above=False, integer=True)] = 1
+    area: Area | None = None
     power: Watts
 
     def __post_init__(self) -> None:
         check_fields(self)
         if self.links and self.link_bandwidth is None:
             raise SpecError("design.link_bandwidth: missing; links need a rate")
+        if self.spare_cores > min(self.cores, _MOST_SPARES):
+            raise SpecError(
+                f"design.spare_cores: {self.spare_cores:,} is not accepted; expected at most as many as cores, "
+                f"and {_MOST_SPARES:,}"
+            )
+        if self.dies > self.cores:
+            raise SpecError(
+                f"design.dies: {self.dies} is not accepted; {self.cores} cores are on no more dies than that"
+            )

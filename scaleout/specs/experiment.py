@@ -144,13 +144,16 @@ class TrainingExperiment:
     precision
         Recipe of the linear layers: their dtype, and how operands are cast to it. "fp8" scales by the
         maxima of past steps, "fp8_current" by that of the tensor at hand, "fp8_block" by blocks of
-        128; "mxfp8" and "nvfp4" by blocks of 32 and 16 (OCP MX; NVIDIA).
+        128; "mxfp8" and "mxfp4" by blocks of 32, "nvfp4" of 16 (OCP MX; NVIDIA).
     gradients
         Dtype in which gradients are kept.
     reduction
         Dtype in which gradients are reduced; None for that in which they are kept.
     compression
         Bytes of a gradient over those that are sent of it [1].
+    sent
+        Share of the gradients that each rank sends, the largest of them, each with its place [1]: they are gathered,
+        since ranks choose others. None: all are reduced.
     optimizer, states
         Update rule, and dtype of its moments.
     recompute
@@ -185,10 +188,11 @@ class TrainingExperiment:
     model: Model
     layout: Layout
     batch: Batch
-    precision: Literal["bf16", "fp16", "fp8", "fp8_current", "fp8_block", "mxfp8", "nvfp4"] = "bf16"
+    precision: Literal["bf16", "fp16", "fp8", "fp8_current", "fp8_block", "mxfp8", "mxfp4", "nvfp4"] = "bf16"
     gradients: Literal["fp32", "bf16", "fp16"] = "fp32"
     reduction: Literal["fp32", "bf16", "fp16"] | None = None
     compression: Annotated[float, Number(low=1, high=1e6, above=False)] = 1.0
+    sent: Fraction | None = None
     optimizer: Literal["adam", "adafactor", "muon"] = "adam"
     states: Literal["fp32", "bf16", "fp8"] = "fp32"
     recompute: tuple[str, ...] = ()
@@ -286,6 +290,7 @@ class TrainingExperiment:
             mistakes.append(
                 f"layout.tp: {layout.tp} does not divide the feed-forward width {model.ffn} of {model.name}"
             )
+        mistakes += self._check_compressed()
         mistakes += self._check_context()
         mistakes += self._of_experts()
         balanced = self.stack.stages == "balanced"
@@ -316,6 +321,31 @@ class TrainingExperiment:
             )
         if mistakes:
             raise PlanError("\n".join(mistakes))
+
+    def _check_compressed(self) -> list[str]:
+        """What is wrong with matrices that are shared or in two, and with gradients that are not all sent."""
+        layout, model, mistakes = self.layout, self.model, []
+        chunks = layout.pp * layout.vpp
+        if model.shared_layers > 1 and (model.layers % (chunks * model.shared_layers) or layout.chunks is not None):
+            mistakes.append(
+                f"model.shared_layers: {chunks} chunks of {model.layers} layers cut some of {model.name} apart that "
+                f"share weights by {model.shared_layers}; each chunk needs a multiple of them, dealt evenly"
+            )
+        if model.rank and layout.tp > 1:
+            mistakes.append(
+                f"layout.tp: {layout.tp} with matrices of rank {model.rank}: gradients of the halves that every rank "
+                "holds are summed over tp, which has no time model yet; accepted: 1"
+            )
+        if (model.rank or model.shared_layers > 1) and self.optimizer != "adam":
+            mistakes.append(
+                f"optimizer: {self.optimizer} of matrices that are shared or in two has no time model; accepted: adam"
+            )
+        if self.sent is not None and (layout.zero or layout.shard is not None or self.compression > 1.0):
+            mistakes.append(
+                f"sent: {self.sent:g} of the gradients is gathered by every rank, which needs layout.zero 0, no "
+                "layout.shard, and no other compression"
+            )
+        return mistakes
 
     def _check_context(self) -> list[str]:
         """What is wrong with how sequences are cut."""

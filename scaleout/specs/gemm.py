@@ -7,9 +7,9 @@ from typing import Annotated
 
 from scaleout.errors import SpecError
 from scaleout.specs.fields import check_fields, freeze
-from scaleout.units import Bytes, Fraction, NotNegative, Number, Positive, Seconds, Share
+from scaleout.units import Bytes, Count, Fraction, NotNegative, Number, Positive, Seconds, Share
 
-__all__ = ["GemmConstants", "GroupedConstants", "QuantiseConstants", "check_range"]
+__all__ = ["GemmConstants", "GroupedConstants", "QuantiseConstants", "SparseConstants", "check_range"]
 
 _TILE = re.compile(r"([1-9]\d{0,3})x([1-9]\d{0,3})")
 _AXES = ("m", "n", "k")
@@ -52,6 +52,9 @@ class GroupedConstants:
         Time of their arithmetic and of their HBM traffic, over those of plain products [1].
     launch
         Fixed time, of all kernels together [s].
+    l2_resident
+        Weights up to which the measuring loop found all of them in L2 from its turns before [byte]. Of use where a
+        measurement is retold, not in a model, where other operands pass in between.
     residual
         Mean absolute relative error on shapes held out of the fit [1].
     """
@@ -59,9 +62,30 @@ class GroupedConstants:
     work: Positive
     traffic: Positive
     launch: Seconds
+    l2_resident: Bytes = 0.0
     residual: NotNegative | None = None
     library: str = ""
     fitted: str = ""
+    source: str
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SparseConstants:
+    """Products with weights of which two in four are zero; see ``docs/compression.md``.
+
+    Parameters
+    ----------
+    gain
+        How many times as fast as dense ones they are [1]: as measured, not the data sheet's two.
+    rows
+        Of activations, below which they gain nothing.
+    """
+
+    gain: Annotated[float, Number(low=1, high=2, above=False)]
+    rows: Count = 256
     source: str
 
     def __post_init__(self) -> None:
@@ -107,6 +131,11 @@ class GemmConstants:
         The cast of the activations; None where they need none, or where it is fused elsewhere.
     grouped
         Fused kernels of experts; None where they were not measured.
+    sparse
+        Products with weights pruned 2:4; None where the chip has no units for them, or nobody measured any.
+    work
+        Time of the arithmetic over that of the kernels that were measured [1]: weights that are widened inside the
+        product take more, pruned ones less.
     residual
         Mean absolute relative error on shapes held out of the fit [1].
     range
@@ -133,6 +162,8 @@ class GemmConstants:
     l2_resident: Bytes = 0.0
     quantise: QuantiseConstants | None = None
     grouped: GroupedConstants | None = None
+    sparse: SparseConstants | None = None
+    work: Positive = 1.0
     residual: NotNegative | None = None
     range: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     library: str = ""

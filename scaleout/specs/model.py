@@ -156,6 +156,10 @@ class Model:
         0 for a decoder alone.
     causal
         A token of the decoder attends to those before it; false for a model that is an encoder alone.
+    shared_layers
+        So many layers that follow each other are one set of weights, used several times (ALBERT); 1 for none.
+    rank
+        Matrices of the layers, stacked as kernels read them, are two of this inner width; 0 for whole ones.
     aliases
         Other names that it is known by.
     """
@@ -187,6 +191,8 @@ class Model:
     predictions: _Some = 0
     encoder: _Some = 0
     causal: bool = True
+    shared_layers: Count = 1
+    rank: _Some = 0
     aliases: tuple[str, ...] = ()
     source: str
 
@@ -196,5 +202,26 @@ class Model:
             raise SpecError(
                 f"model.kv_heads: {self.kv_heads} does not divide the {self.heads} query heads of {self.name!r}"
             )
+        if self.shared_layers > 1:
+            self._check_shared()
+        if self.rank and (self.experts or self.latent or self.linear or self.encoder or self.predictions):
+            raise SpecError(
+                f"model.rank: matrices of {self.name!r} are not those of a plain decoder (experts, latent or linear "
+                "attention, an encoder, predictions); no time model exists for two in place of each"
+            )
         if not self.causal and (self.encoder or self.predictions):
             raise SpecError(f"model.causal: {self.name!r} is an encoder alone, it has no encoder and no predictions")
+
+    def _check_shared(self) -> None:
+        """Refuse weights that several layers share, and that are not alike."""
+        experts = self.experts
+        mixed = experts is not None and (experts.first > 0 or experts.every > 1)
+        if self.layers % self.shared_layers:
+            raise SpecError(
+                f"model.shared_layers: {self.shared_layers} does not divide the {self.layers} layers of {self.name!r}"
+            )
+        if mixed or self.linear is not None or self.global_every is not None or self.encoder or self.predictions:
+            raise SpecError(
+                f"model.shared_layers: layers of {self.name!r} are not all alike, so that none can take the weights of "
+                "another; accepted: 1"
+            )

@@ -16,6 +16,8 @@ from scaleout.units import Bytes, Count, Fraction, Number, Positive, Seconds
 
 __all__ = ["Cache", "Failure", "Pool", "Router", "Scheduler", "ServingExperiment", "Slo", "Speculation"]
 
+_PRUNED = ("bf16", "fp16", "fp8", "int8")
+"""Precisions whose weights may be pruned 2:4."""
 Index = Annotated[int, Number(low=0, high=LARGEST_MACHINE, above=False, integer=True)]
 
 
@@ -113,7 +115,7 @@ class Cache:
     Parameters
     ----------
     dtype
-        Of keys and values.
+        Of keys and values; int8 and int4 with scales for each 128 of them.
     prefix
         Blocks of prompts are kept and found again by other requests.
     host
@@ -125,7 +127,7 @@ class Cache:
         before has arrived; as many as layers is layer by layer. 1: all after the prompt.
     """
 
-    dtype: Literal["bf16", "fp16", "fp8"] = "bf16"
+    dtype: Literal["bf16", "fp16", "fp8", "int8", "int4"] = "bf16"
     prefix: bool = False
     host: Bytes = 0.0
     blocks: Count | None = None
@@ -247,7 +249,11 @@ class ServingExperiment:
     pools
         Its replicas, on chips one after the other.
     precision
-        Of the linear layers; "w8a16" and "w4a16" keep weights in 8 and 4 bits and compute in 16.
+        Of the linear layers. "w8a16" (int8), "fp8_wo", "w4a16" (int4 in groups of 128, "_g64" and "_g32" of fewer),
+        "mxfp4_wo" and "nvfp4_wo" keep weights in 8 and 4 bits and compute in 16; "w4a8" and "w4a8_int8" keep them in
+        4 and compute in 8.
+    sparsity
+        "2:4": of four weights that follow each other in the linear layers two are zero, and are not kept.
     requests
         What comes.
     slo
@@ -270,8 +276,10 @@ class ServingExperiment:
     engine: InferenceEngine
     pools: tuple[Pool, ...] = (Pool(),)
     precision: Literal[
-        "bf16", "fp16", "fp8", "fp8_current", "fp8_block", "mxfp8", "nvfp4", "w8a16", "w4a16"
+        "bf16", "fp16", "fp8", "fp8_current", "fp8_block", "int8", "mxfp8", "mxfp4", "nvfp4", "w8a16", "fp8_wo",
+        "w4a16", "w4a16_g64", "w4a16_g32", "mxfp4_wo", "nvfp4_wo", "w4a8", "w4a8_int8",
     ] = "bf16"  # fmt: skip
+    sparsity: Literal["none", "2:4"] = "none"
     requests: Requests
     scheduler: Scheduler = field(default_factory=Scheduler)
     cache: Cache = field(default_factory=Cache)
@@ -309,6 +317,13 @@ class ServingExperiment:
                 mistakes.append(
                     f"failures.{number}.replica: {failure.replica} is not one of the {replicas} (0 to {replicas - 1})"
                 )
+        if self.sparsity != "none" and (self.model.experts is not None or self.model.latent is not None):
+            mistakes.append(f"sparsity: {self.sparsity} of experts or compressed keys was not measured; accepted: none")
+        if self.sparsity != "none" and self.precision not in _PRUNED:
+            mistakes.append(
+                f"sparsity: {self.sparsity} at precision {self.precision} was not measured; accepted at "
+                f"{', '.join(_PRUNED)}"
+            )
         if mistakes:
             raise PlanError("\n".join(mistakes))
 
@@ -329,6 +344,11 @@ class ServingExperiment:
             found.append(f"tp: {pool.tp} does not divide the feed-forward width {model.ffn} of {model.name}")
         if pool.pp > model.layers:
             found.append(f"pp: {pool.pp} stages, but {model.name} has {model.layers} layers")
+        if model.shared_layers > 1 and model.layers % (pool.pp * model.shared_layers):
+            found.append(
+                f"pp: {pool.pp} stages cut {model.layers} layers of {model.name} apart that share weights by "
+                f"{model.shared_layers}"
+            )
         experts = model.experts
         if experts is None and (pool.ep > 1 or pool.dp > 1):
             found.append(
@@ -344,6 +364,11 @@ class ServingExperiment:
     def chips(self) -> int:
         """Chips of all pools [1]."""
         return sum(pool.chips for pool in self.pools)
+
+    @property
+    def products(self) -> str:
+        """Format of the products of linear layers: the precision, and whether weights are pruned."""
+        return self.precision if self.sparsity == "none" else f"{self.precision}/{self.sparsity}"
 
     @property
     def policy(self) -> Policy:

@@ -28,6 +28,8 @@ __all__ = ["GATHER", "State"]
 GATHER = "gather"
 """Family of gathers that do not share a communicator with reductions: its groups are those that share weights."""
 _DP, _GATHER, _COPIES, _TP = (STREAMS.index(name) for name in ("dp", "gather", "copies", "tp"))
+_PLACE = 4.0
+"""Of the place of a gradient that is sent alone [byte]."""
 _ENCODE, _DECODE = 4.0, 1.0
 """Passes over gradients that are compressed, beside the code itself: a statistic of them, then gradient and what
 was left over from the last step are read and what is left now is written; decoding writes."""
@@ -115,6 +117,9 @@ class State:
         elif self.layout.zero > 1 and not self.units:
             # one bucket fills while another is reduced
             gradients += min(2.0 * self.stack.bucket, held.total * self.width.kept)
+        if self.compressed and self.layout.replicas > 1:
+            # what the code left out waits for the next step
+            gradients += held.total * self.width.kept
         # what is cast once a step stays; units that come and go are cast as they come
         copies = 0.0 if self.units else self._linear(chunks) * self.rates.weight_copies
         return {
@@ -174,21 +179,34 @@ class State:
         if self.copies_last:
             for count, share in ((held.experts, self.experts), (held.dense, self.dense)):
                 if count and share.copies > 1:
-                    nbytes = count * self.width.reduced / self.experiment.compression / share.parts
+                    nbytes = count * self.code / share.parts
                     after = (block.collective(Message("copies", "all_reduce", nbytes), after, _COPIES),)
         ends = any(place.first or place.last for place in places)
         if self.mine.tied and not self.together and ends:
             tied = self.part(Held(self.mine.vocabulary * self.mine.hidden), 2).dense
             after = (block.collective(Message("embedding", "all_reduce", tied * self.width.reduced), after, _DP),)
         part = self.part(held).total
-        if self.experiment.compression > 1.0:
-            code = self.width.reduced / self.experiment.compression
+        if self.compressed:
+            # of gradients that are gathered, those of all ranks are added up
+            code = self.code * (self.dense.parts if self.experiment.sent is not None else 1)
             after = (block.compute(self._pass("decode", part * (_DECODE * self.width.kept + code)), after),)
         norm = block.compute(self._pass("gradient norm", part * self.width.kept), after)
         if self.layout.chips > 1:
             # eight bytes: latency alone, under a nanosecond of any link is left out
             block.collective(Message("world", "all_reduce", 0.0), (norm,), _DP)
         return block.freeze()
+
+    @property
+    def compressed(self) -> bool:
+        """Gradients are brought to a code before they are sent."""
+        return self.experiment.compression > 1.0 or self.experiment.sent is not None
+
+    @property
+    def code(self) -> float:
+        """Of a gradient on the wire [byte]; of those that are sent with their places the mean over all."""
+        if self.experiment.sent is not None:
+            return self.experiment.sent * (self.width.reduced + _PLACE)
+        return self.width.reduced / self.experiment.compression
 
     def gather(self, block: Block, held: Held, after: tuple[int, ...]) -> int:
         """Weights over the ranks that share them; the last operation, -1 for none."""
@@ -205,13 +223,15 @@ class State:
         shares = ((held.experts, self.experts), (held.dense, self.dense))
         if not any(count and share.parts * share.copies > 1 for count, share in shares):
             return -1
-        if self.experiment.compression > 1.0:
-            code = self.width.reduced / self.experiment.compression
-            after = (block.compute(self._pass("encode", held.total * (_ENCODE * self.width.kept + code)), after),)
-        op = -1
+        if self.compressed:
+            encoded = held.total * (_ENCODE * self.width.kept + self.code)
+            after = (block.compute(self._pass("encode", encoded), after),)
+        op, gathered = -1, self.experiment.sent is not None
         for count, share in shares:
-            nbytes = count * self.width.reduced / self.experiment.compression
-            if count and share.parts > 1:
+            nbytes = count * self.code
+            if count and gathered and share.parts > 1:
+                op = block.collective(Message(share.family, "all_gather", nbytes * share.parts), after, _DP)
+            elif count and share.parts > 1:
                 operation = "reduce_scatter" if self.layout.zero else "all_reduce"
                 op = block.collective(Message(share.family, operation, nbytes), after, _DP)
             if count and share.copies > 1 and not self.copies_last:

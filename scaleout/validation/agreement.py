@@ -32,6 +32,8 @@ class Compared:
         What was assumed because the row does not say it, each in a few words.
     label
         What the row is, in a few words, such as "1024 x 10240 x 5120"; it makes no group.
+    band
+        Largest |error| that is stated for four of five rows, where constants are those of another chip [1].
 
     Raises
     ------
@@ -45,6 +47,7 @@ class Compared:
     simulated: float
     flags: tuple[str, ...] = ()
     label: str = ""
+    band: float | None = None
 
     def __post_init__(self) -> None:
         if not (0.0 < self.measured < math.inf and 0.0 < self.simulated < math.inf):
@@ -145,7 +148,8 @@ class Agreement:
     def summary(self) -> dict[str, Any]:
         """``kind``, ``n``, ``skipped``, ``mape``, ``median``, ``p90``, ``bias``, and ``groups`` of the same.
 
-        Errors are fractions; those of no row are None.
+        Errors are fractions; those of no row are None. Where rows have bands, the whole and the groups also have
+        ``band``, the mean of them, and ``inside``, the share of these rows whose error is no larger.
         """
         whole = statistics(self.compared)
         return {
@@ -158,15 +162,20 @@ class Agreement:
 
 
 def statistics(rows: Sequence[Compared]) -> dict[str, Any]:
-    """``n``; mean, median and 90th percentile of the absolute error; mean of the signed one [1]."""
+    """``n``; mean, median and 90th percentile of the absolute error; mean of the signed one [1]; bands, if any."""
     if not rows:
         return {"n": 0, "mape": None, "median": None, "p90": None, "bias": None}
     errors = np.array([row.error for row in rows])
     size = np.abs(errors)
-    return {
+    found = {
         "n": len(rows),
         "mape": float(size.mean()),
         "median": float(np.median(size)),
         "p90": float(np.percentile(size, 90)),
         "bias": float(errors.mean()),
     }
+    bands = [(row.band, abs(row.error)) for row in rows if row.band is not None]
+    if bands:
+        found["band"] = float(np.mean([wide for wide, _ in bands]))
+        found["inside"] = float(np.mean([error <= wide for wide, error in bands]))
+    return found

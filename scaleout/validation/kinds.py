@@ -8,7 +8,7 @@ from scaleout.errors import MeasurementError, near
 from scaleout.io.table import Watch
 from scaleout.validation.agreement import Agreement
 
-__all__ = ["KINDS", "TABLES", "Kind", "kind_module", "tables_in", "validate"]
+__all__ = ["KERNELS", "KINDS", "TABLES", "Kind", "kind_module", "tables_in", "validate"]
 
 KINDS = {
     "attention": "scaleout.validation.attention",
@@ -39,6 +39,9 @@ TABLES = {
 """File name of a published table -> its kind."""
 
 
+KERNELS = ("attention", "elementwise", "gemm", "moe")
+"""Kinds of single kernels, whose constants may be those of another chip."""
+
 RUNS = "serving"
 """Folder of measured runs of serving engines, each with its settings beside it."""
 
@@ -48,6 +51,13 @@ class Kind(Protocol):
 
     def compare(self, path: Path, watch: Watch | None = None) -> Agreement:
         """Every row of a table, simulated."""
+
+
+class KernelKind(Protocol):
+    """What the module of a kind of single kernels holds."""
+
+    def compare(self, path: Path, watch: Watch | None = None, donor: str = "") -> Agreement:
+        """Every row of a table, simulated; with the constants of a donor, where one is named."""
 
 
 def tables_in(folder: Path) -> dict[Path, str]:
@@ -70,7 +80,7 @@ def kind_module(kind: str) -> Kind:
     return cast(Kind, import_module(KINDS[kind]))
 
 
-def validate(kind: str, path: str | Path, watch: Watch | None = None, *, jobs: int = 1) -> Agreement:
+def validate(kind: str, path: str | Path, watch: Watch | None = None, *, jobs: int = 1, donor: str = "") -> Agreement:
     """Compare every row of a table of measurements with the simulator.
 
     Parameters
@@ -83,14 +93,24 @@ def validate(kind: str, path: str | Path, watch: Watch | None = None, *, jobs: i
         Is told how much of the work is done, of how much.
     jobs
         Processes that simulate the steps of a training table; other kinds, quick, take one.
+    donor
+        A measured chip whose constants all others have in place of theirs, by their data sheets alone; its own rows
+        are left out. Of kinds of single kernels.
 
     Raises
     ------
     MeasurementError
         Unknown kind, a file that is no such table, or malformed rows, all of them at once.
     """
+    module = kind_module(kind)
+    if donor:
+        if kind not in KERNELS:
+            raise MeasurementError(
+                f"kind {kind!r} is no table of single kernels; constants of another chip: {', '.join(KERNELS)}"
+            )
+        return cast(KernelKind, module).compare(Path(path), watch, donor)
     if kind == "training":
         from scaleout.validation import training
 
         return training.compare(Path(path), watch, jobs)
-    return kind_module(kind).compare(Path(path), watch)
+    return module.compare(Path(path), watch)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from scaleout.errors import SpecError, near
 from scaleout.hardware.formats import FORMATS, SPELLINGS
-from scaleout.hardware.moe import experts_seconds, loads
-from scaleout.io.catalogue import known_chips
+from scaleout.hardware.moe import experts_seconds, grouped_constants, loads, loop_bytes
 from scaleout.io.table import Row, Watch, take_rows
 from scaleout.specs import Chip
 from scaleout.validation.agreement import Agreement, Compared, Skipped
+from scaleout.validation.likeness import OWN, chips_of, stated
 
 __all__ = ["COLUMNS", "compare", "exponent_of"]
 
@@ -18,9 +18,9 @@ COLUMNS = ("chip", "dtype", "tokens", "hidden", "ffn", "topk", "experts", "tp", 
 _BALANCED, _POWER_LAW = "balanced", "power_law_"
 
 
-def compare(path: Path, watch: Watch | None = None) -> Agreement:
-    """Every row, simulated alone."""
-    rows = take_rows(path, COLUMNS, partial(_compare_row, known_chips()), watch)
+def compare(path: Path, watch: Watch | None = None, donor: str = "") -> Agreement:
+    """Every row, simulated alone; with the constants of a donor, where one is named."""
+    rows = take_rows(path, COLUMNS, partial(_compare_row, chips_of(donor), donor), watch)
     return Agreement.of("moe", rows, combined=[("chip", "dtype"), ("chip", "routing")])
 
 
@@ -35,7 +35,7 @@ def exponent_of(routing: str) -> tuple[bool, float | None]:
     return 0.0 <= exponent < 10.0 and exponent != 1.0, exponent
 
 
-def _compare_row(chips: dict[str, Chip], row: Row) -> Compared | Skipped:
+def _compare_row(chips: dict[str, Chip], donor: str, row: Row) -> Compared | Skipped:
     name, dtype, routing = row.text("chip"), row.text("dtype"), row.text("routing")
     tokens, hidden, ffn, top_k, experts, tp, ep = (
         row.whole(key) for key in ("tokens", "hidden", "ffn", "topk", "experts", "tp", "ep")
@@ -43,6 +43,8 @@ def _compare_row(chips: dict[str, Chip], row: Row) -> Compared | Skipped:
     measured = row.number("time_us") * 1e-6
     if name not in chips:
         return Skipped(row.line, f"unknown chip {name!r}; {near(name, chips)}")
+    if donor and not chips[name].like:
+        return Skipped(row.line, OWN)
     if (kept := SPELLINGS.get(dtype, dtype)) not in FORMATS:
         return Skipped(row.line, f"unknown dtype {dtype!r}; {near(dtype, FORMATS)}")
     if ffn % tp or experts % ep or top_k > experts:
@@ -51,10 +53,13 @@ def _compare_row(chips: dict[str, Chip], row: Row) -> Compared | Skipped:
     if not known:
         return Skipped(row.line, f"unknown routing {routing!r}; expected {_BALANCED!r} or {_POWER_LAW + '1.2'!r}")
     try:
-        simulated = experts_seconds(
-            chips[name], kept, tokens, hidden, ffn // tp, loads(tokens, top_k, experts, ep, exponent)
-        )
+        each = loads(tokens, top_k, experts, ep, exponent)
+        loop = loop_bytes(kept, hidden, ffn // tp, each, drawn=exponent is not None)
+        simulated = experts_seconds(chips[name], kept, tokens, hidden, ffn // tp, each, loop=loop)
+        band = stated(chips[name], grouped_constants(chips[name], kept).residual)
     except SpecError as error:
         return Skipped(row.line, str(error))
     keys = {"source": row.optional("source"), "chip": name, "dtype": kept, "routing": routing}
-    return Compared(row.line, keys, measured, simulated, label=f"{tokens} tokens, {experts} experts, ep {ep}")
+    return Compared(
+        row.line, keys, measured, simulated, label=f"{tokens} tokens, {experts} experts, ep {ep}", band=band
+    )

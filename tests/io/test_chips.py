@@ -14,7 +14,8 @@ from scaleout.units import describe, parse
 
 PAGE = Path(__file__).parents[2] / "docs" / "chips.md"
 CHIPS: dict[str, Chip] = known_chips()
-NAMES = list_names("chip")
+# designs are made up, and no part of it
+NAMES = [name for name in list_names("chip") if CHIPS[name].design is None]
 WANTED = {
     "NVIDIA": (
         "v100-sxm-32gb t4 a100-sxm-80gb l4 l40s h100-sxm h100-pcie h200-sxm h800 h20 b200-sxm gb200 b300-sxm gb300 "
@@ -46,7 +47,7 @@ def test_every_chip_that_is_promised_is_there_with_sources() -> None:
             assert chip.energy, name
             assert chip.price is None or chip.price_source, name
             assert not chip.sustained or chip.sustained_source, name
-    assert len(set(NAMES)) == len({chip.name for chip in CHIPS.values()})
+    assert set(NAMES) <= {chip.name for chip in CHIPS.values()}
 
 
 @pytest.mark.parametrize("name", NAMES)

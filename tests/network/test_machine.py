@@ -27,9 +27,8 @@ def sizes(system: System) -> list[int]:
     """One chip, two, a node (or a part of a large torus), a few nodes."""
     node = system.chips_per_node
     few = [] if system.network.kind == "none" else [2 * node, 5 * node]
-    return sorted(
-        {1, min(2, node), min(node, 64), *few} if node <= 72 else {1, 2, 64, min(node, 256), 2 * min(node, 256)}
-    )
+    small, large = {1, min(2, node), min(node, 64), *few}, {1, 2, 64, min(node, 256), 2 * min(node, 256)}
+    return sorted(small if node <= 72 else large)
 
 
 def build(system: System, chips: int) -> Fabric:

@@ -61,8 +61,8 @@ def test_narrow_weights_take_less_time_when_few_tokens_read_them():
     assert one["w4a16"] < one["w8a16"] < one["bf16"]
     assert one["fp8"] < one["bf16"]
     many = {name: layers(precision=name).feed(kind, 8192).seconds for name in ("bf16", "w4a16", "fp8")}
-    # arithmetic is that of 16 bits, or that of 8
-    assert many["w4a16"] == pytest.approx(many["bf16"], rel=0.02)
+    # arithmetic is that of 16 bits and what it takes to widen the weights, or that of 8
+    assert many["bf16"] * 1.05 < many["w4a16"] <= many["bf16"] * 1.1
     assert many["fp8"] < many["bf16"]
     assert chip.name == "h100-sxm-80gb"
 
