@@ -8,6 +8,7 @@ from typing import Any
 from scaleout.architect.knobs import Knob, knob_of, knobs_of
 from scaleout.errors import PlanError, SpecError
 from scaleout.hardware.power import energy_of
+from scaleout.hardware.rates import UNFUSED, preferred_attention
 from scaleout.hardware.silicon import estimate
 from scaleout.io.catalogue import load
 from scaleout.io.serving import serve
@@ -82,6 +83,9 @@ class Elasticities:
 def on_chip(job: Experiment | NetExperiment, chip: Chip) -> Experiment:
     """A job with another chip in its system.
 
+    Where the chip has no constants of the kernel that a training job's stack takes for attention, the job takes one
+    that it has.
+
     Raises
     ------
     SpecError
@@ -93,7 +97,10 @@ def on_chip(job: Experiment | NetExperiment, chip: Chip) -> Experiment:
             f"{job.model.name} on {job.system.name}: each of its pools names a chip of its own, so that another in its "
             "system changes nothing; take one whose pools name none"
         )
-    return replace(job, system=replace(job.system, chip=chip))
+    job = replace(job, system=replace(job.system, chip=chip))
+    if isinstance(job, TrainingExperiment) and job.stack.attention not in (UNFUSED, *chip.attention):
+        job = replace(job, stack=replace(job.stack, attention=preferred_attention(chip)))
+    return job
 
 
 def _accepted(job: Experiment | NetExperiment) -> Experiment:

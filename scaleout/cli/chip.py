@@ -1,6 +1,7 @@
 """``scaleout chip``: one chip on a page, built or not, beside others."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from scaleout.cli.evaluator import evaluator_option
 from scaleout.cli.progress import counting
 from scaleout.errors import SpecError
 from scaleout.report.files import figure_file, write_figure
-from scaleout.specs import Chip
+from scaleout.specs import Chip, TrainingExperiment
 
 if TYPE_CHECKING:
     from scaleout.architect import Elasticities
@@ -150,9 +151,18 @@ def _turned(
 
     if doubled := sorted({name for name in names if names.count(name) > 1}):
         raise SpecError(f"--on: {doubled[0]!r} is there twice; give each job once")
-    jobs = [on_chip(any_experiment(name), chip) for name in names]
+    wanted = [any_experiment(name) for name in names]
+    jobs = [on_chip(job, chip) for job in wanted]
+    notes = [
+        f"{name}: attention by {job.stack.attention}, as the chip has no constants for {other.stack.attention}"
+        for name, other, job in zip(names, wanted, jobs, strict=True)
+        if isinstance(job, TrainingExperiment)
+        and isinstance(other, TrainingExperiment)
+        and job.stack.attention != other.stack.attention
+    ]
     with counting("simulations") as said:
-        return elasticities(
+        found = elasticities(
             jobs, factor=factor, knobs=knobs or None, evaluator=evaluator,
             watch=None if said is None else lambda done, _: said(done),
         )  # fmt: skip
+    return replace(found, problems=(*notes, *found.problems))

@@ -194,15 +194,16 @@ def eased(chip: Chip, *, limit: float = 1.0, flop: float = 1.0) -> Chip:
         chip = throttled(replace(chip, power_limit=power))
     chip, c = throttled(chip), energy_of(chip)
     energies = {dtype: flop_energy(chip, dtype) / flop for dtype in chip.peak_flops}
-    rates = dict(chip.sustained)
+    rates, room = dict(chip.sustained), chip.power - c.idle
+    most = max((_burst(chip, dtype) / peak for dtype, peak in chip.peak_flops.items()), default=1.0)
     for dtype, rate in chip.sustained.items():
         if dtype not in energies:
             continue
-        had = min(chip.power - c.idle, rate * energies[dtype] * flop)
-        ratio = (power - c.idle) / (had / flop)
-        if ratio > 1.0 and had < _AT_LIMIT * (chip.power - c.idle):
-            continue  # something else holds it
-        rise = min(ratio**c.exponent, max(1.0, _burst(chip, dtype) / rate))
+        had = min(room, rate * energies[dtype] * flop)
+        ratio = (power - c.idle) / room * flop
+        if had < _AT_LIMIT * room:
+            ratio = min(1.0, ratio * room / had)  # something else holds it
+        rise = min(ratio**c.exponent, max(1.0, most * chip.peak_flops[dtype] / rate))
         rates[dtype] = rate * rise
         if rise > 1.0:
             energies[dtype] *= rise ** (1.0 / c.exponent - 1.0)

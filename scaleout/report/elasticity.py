@@ -104,10 +104,10 @@ def tornado(found: Elasticities) -> Tornado:
     for (job, outcome), effects in _panels(found):
         moved = [row for row in effects if abs(row.change) >= LEAST][:_MOST]
         if not moved:
-            still.append(f"{job}: {outcome}")
+            still.append(f"{outcome} of {job}")
             continue
         knobs, changes = tuple(row.knob for row in moved), tuple(row.change for row in moved)
-        panels.append(Bars(job.replace(f" {found.chip} ", " "), outcome, _value(moved[0]), knobs, changes))
+        panels.append(Bars(job.replace(f" {found.chip} ", " chips "), outcome, _value(moved[0]), knobs, changes))
     more = f"{found.factor - 1.0:+.0%}" if found.factor < 2.0 else f"x {found.factor:g}"
     return Tornado(f"{found.chip}: what {more} of each knob does", tuple(panels), tuple(still))
 
@@ -118,22 +118,24 @@ def draw_tornado(picture: Tornado) -> "Figure":
     lines = [panels[at : at + _COLUMNS] for at in range(0, len(panels), _COLUMNS)]
     heights = [0.95 + 0.165 * max(len(panel.knobs) for panel in line) for line in lines]
     with house_style():
-        figure = new_figure(9.6, 0.6 + sum(heights) + 0.25 * bool(picture.still))
+        figure = new_figure(9.6, 0.6 + sum(heights) + 0.25)
         figure.suptitle(picture.title, x=0.01, ha="left", fontsize=11, fontweight="bold")
         if lines:
             grid = figure.subplots(len(lines), _COLUMNS, height_ratios=heights, squeeze=False)
             for line, axes in zip(lines, grid, strict=True):
+                most = max(len(panel.knobs) for panel in line)
                 for ax, panel in zip(axes, line, strict=False):
-                    _bars(ax, panel)
+                    _bars(ax, panel, most)
                 for ax in axes[len(line) :]:
                     ax.set_visible(False)
+        words = "blue: less, which is better; orange: more"
         if picture.still:
-            words = f"no knob moves by {LEAST:.2%}: {'; '.join(picture.still)}"
-            figure.supxlabel(words, x=0.01, ha="left", fontsize=7.5)
+            words += f". Moved by less than {LEAST:.2%}: {'; '.join(picture.still)}"
+        figure.supxlabel(words, x=0.01, ha="left", fontsize=7.5)
         return figure
 
 
-def _bars(ax: "Axes", panel: Bars) -> None:
+def _bars(ax: "Axes", panel: Bars, most: int) -> None:
     percent = [100.0 * change for change in panel.changes]
     colours = [GROUP_COLOURS[0] if change < 0.0 else GROUP_COLOURS[4] for change in panel.changes]
     ax.barh(range(len(percent)), percent, height=0.68, color=colours, linewidth=0)
@@ -148,7 +150,7 @@ def _bars(ax: "Axes", panel: Bars) -> None:
     ax.axvline(0.0, color="black", linewidth=0.8)
     ax.set_xlim(low - (room if low < 0.0 else 0.0), high + (room if high > 0.0 else 0.0))
     ax.set_yticks(range(len(percent)), panel.knobs, fontsize=7.5)
-    ax.set_ylim(len(percent) - 0.4, -0.6)
+    ax.set_ylim(most - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     ax.tick_params(axis="x", labelsize=7.5)
     ax.spines["left"].set_visible(False)
