@@ -20,6 +20,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scaleout.architect.elasticity import Elasticities, elasticities
+    from scaleout.architect.variants import Variants, variants
     from scaleout.capacity import Capacity, capacity
     from scaleout.chip_report import ChipReport, chip_report
     from scaleout.collective import CollectiveTable, collective_table
@@ -79,6 +81,8 @@ if TYPE_CHECKING:
     from scaleout.validation.kinds import validate
 
 _HOMES = {
+    "scaleout.architect.elasticity": ("Elasticities", "elasticities"),
+    "scaleout.architect.variants": ("Variants", "variants"),
     "scaleout.capacity": ("Capacity", "capacity"),
     "scaleout.chip_report": ("ChipReport", "chip_report"),
     "scaleout.collective": ("CollectiveTable", "collective_table"),
@@ -149,6 +153,7 @@ __all__ = [
     "ChipReport",
     "CollectiveTable",
     "Comparison",
+    "Elasticities",
     "Facility",
     "Failure",
     "Fault",
@@ -182,6 +187,7 @@ __all__ = [
     "System",
     "TopologyError",
     "TrainingExperiment",
+    "Variants",
     "WorkloadError",
     "analyse_many",
     "capacity",
@@ -190,6 +196,7 @@ __all__ = [
     "compare",
     "compress",
     "design_space",
+    "elasticities",
     "experiment",
     "from_networkx",
     "list_names",
@@ -209,6 +216,7 @@ __all__ = [
     "simulate",
     "straggler_table",
     "validate",
+    "variants",
     "write_topology",
 ]
 
