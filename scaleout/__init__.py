@@ -23,6 +23,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scaleout.architect.elasticity import Elasticities, elasticities
+    from scaleout.architect.variants import Variants, variants
     from scaleout.capacity import Capacity, capacity
     from scaleout.chip_report import ChipReport, chip_report
     from scaleout.collective import CollectiveTable, collective_table
@@ -87,6 +89,8 @@ if TYPE_CHECKING:
     from scaleout.validation.kinds import validate
 
 _HOMES = {
+    "scaleout.architect.elasticity": ("Elasticities", "elasticities"),
+    "scaleout.architect.variants": ("Variants", "variants"),
     "scaleout.capacity": ("Capacity", "capacity"),
     "scaleout.chip_report": ("ChipReport", "chip_report"),
     "scaleout.collective": ("CollectiveTable", "collective_table"),
@@ -162,6 +166,7 @@ __all__ = [
     "ChipReport",
     "CollectiveTable",
     "Comparison",
+    "Elasticities",
     "Facility",
     "Failure",
     "Fault",
@@ -199,6 +204,7 @@ __all__ = [
     "System",
     "TopologyError",
     "TrainingExperiment",
+    "Variants",
     "WorkloadError",
     "analyse_many",
     "capacity",
@@ -207,6 +213,7 @@ __all__ = [
     "compare",
     "compress",
     "design_space",
+    "elasticities",
     "experiment",
     "from_networkx",
     "list_names",
@@ -229,6 +236,7 @@ __all__ = [
     "straggler_table",
     "stream_experiment",
     "validate",
+    "variants",
     "write_topology",
 ]
 

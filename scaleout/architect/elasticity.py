@@ -7,17 +7,22 @@ from typing import Any
 
 from scaleout.architect.knobs import Knob, knob_of, knobs_of
 from scaleout.errors import PlanError, SpecError
+from scaleout.hardware.power import energy_of
+from scaleout.hardware.rates import UNFUSED, preferred_attention
+from scaleout.hardware.silicon import estimate
+from scaleout.io.catalogue import load
 from scaleout.io.serving import serve
 from scaleout.simulate import simulate
-from scaleout.specs import ServingExperiment, System, TrainingExperiment
+from scaleout.specs import Chip, NetExperiment, ServingExperiment, Silicon, System, TrainingExperiment
 from scaleout.specs.fields import plain
 
-__all__ = ["ELASTICITY_FORMAT", "Effect", "Elasticities", "elasticities"]
+__all__ = ["ELASTICITY_FORMAT", "Effect", "Elasticities", "elasticities", "on_chip", "priced"]
 
 ELASTICITY_FORMAT = 1
 """Version of the JSON form."""
 Experiment = TrainingExperiment | ServingExperiment
 _LEAST, _MOST = 0.1, 10.0
+_SILICON = "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +80,60 @@ class Elasticities:
         return {"format": ELASTICITY_FORMAT, **plain(self)}
 
 
+def on_chip(job: Experiment | NetExperiment, chip: Chip) -> Experiment:
+    """A job with another chip in its system.
+
+    Where the chip has no constants of the kernel that a training job's stack takes for attention, the job takes one
+    that it has.
+
+    Raises
+    ------
+    SpecError
+        It is neither training nor serving, or its pools name chips of their own.
+    """
+    job = _accepted(job)
+    if isinstance(job, ServingExperiment) and all(pool.chip is not None for pool in job.pools):
+        raise SpecError(
+            f"{job.model.name} on {job.system.name}: each of its pools names a chip of its own, so that another in its "
+            "system changes nothing; take one whose pools name none"
+        )
+    job = replace(job, system=replace(job.system, chip=chip))
+    if isinstance(job, TrainingExperiment) and job.stack.attention not in (UNFUSED, *chip.attention):
+        job = replace(job, stack=replace(job.stack, attention=preferred_attention(chip)))
+    return job
+
+
+def _accepted(job: Experiment | NetExperiment) -> Experiment:
+    if not isinstance(job, TrainingExperiment | ServingExperiment):
+        what = (
+            f"{job.net.name} on {job.system.name}, of kind {job.kind!r},"
+            if isinstance(job, NetExperiment)
+            else f"{job!r:.60}"
+        )
+        raise SpecError(f"{what} is not accepted here; expected an experiment of training or of serving")
+    return job
+
+
+def priced(chip: Chip, silicon: Silicon) -> Chip:
+    """A design without a price at what it costs to make, with its share of masks and design work; others as they are.
+
+    Raises
+    ------
+    SpecError
+        The estimate does not know its process or memory, or no such die works.
+    """
+    if chip.design is None or chip.price is not None:
+        return chip
+    made = estimate(chip.design, silicon)
+    words = (
+        f"estimate from its design, without margin: {made.unit_cost:,.0f} USD to make one, and {made.nre_share:,.0f} "
+        f"of masks and design over {made.volume:,} chips (docs/silicon.md)"
+    )
+    return replace(
+        chip, price=made.unit_cost + made.nre_share, price_source=words, unverified=(*chip.unverified, "price")
+    )
+
+
 def elasticities(
     experiments: Experiment | Sequence[Experiment],
     *,
@@ -84,6 +143,8 @@ def elasticities(
     watch: Callable[[int, int], None] | None = None,
 ) -> Elasticities:
     """Turn each knob of a machine and simulate its jobs anew.
+
+    Chips that are designs and have no price are priced by their silicon, each turn anew.
 
     Parameters
     ----------
@@ -112,8 +173,10 @@ def elasticities(
         raise SpecError(f"factor: {factor!r:.40} is not accepted; expected a number from 0.1 to 10 that is not 1")
     effects: list[Effect] = []
     problems: list[str] = []
-    turned = [(job, _wanted(job.system, knobs)) for job in jobs]
+    turned = [(_settled(_accepted(job)), _wanted(job.system, knobs)) for job in jobs]
     done, whole = 0, sum(1 + len(names) for _, names in turned)
+    silicon: Silicon = load("silicon", _SILICON)
+    names_seen: list[str] = []
 
     def said() -> None:
         nonlocal done
@@ -121,13 +184,24 @@ def elasticities(
         if watch is not None:
             watch(done, whole)
 
-    for job, names in turned:
-        name, before = _outcomes(job, evaluator)
+    for job, wanted in turned:
+        system = job.system
+        make: Silicon | None = silicon
+        try:
+            before_job = replace(job, system=_priced(system, silicon))
+        except SpecError as error:
+            problems.append(f"{system.chip.name}: no price: {str(error).splitlines()[0]}")
+            before_job, make = job, None
+        name, before = _outcomes(before_job, evaluator)
+        names_seen.append(name)
+        if names_seen.count(name) > 1:
+            name = f"{name} ({names_seen.count(name)})"
         said()
         rows = []
-        for knob in names:
+        for knob in wanted:
             try:
-                _, after = _outcomes(replace(job, system=knob.turn(job.system, factor)), evaluator)
+                other = knob.turn(system, factor)
+                _, after = _outcomes(replace(job, system=other if make is None else _priced(other, make)), evaluator)
                 rows += [_effect(name, knob, key, before[key], after[key], factor) for key in before if key in after]
             except (PlanError, SpecError) as error:
                 problems.append(f"{name}: {knob.name}: {str(error).splitlines()[0]}")
@@ -139,8 +213,18 @@ def elasticities(
     )
 
 
+def _settled(job: Experiment) -> Experiment:
+    """The job on a chip whose energy stays where a knob is turned: by rule it would follow from what was turned."""
+    chip = job.system.chip
+    return replace(job, system=replace(job.system, chip=replace(chip, energy=energy_of(chip))))
+
+
+def _priced(system: System, silicon: Silicon) -> System:
+    return replace(system, chip=priced(system.chip, silicon))
+
+
 def _wanted(system: System, names: Sequence[str] | None) -> tuple[Knob, ...]:
-    return knobs_of(system) if names is None else tuple(knob_of(system, name) for name in names)
+    return knobs_of(system) if names is None else tuple(knob_of(system, name) for name in dict.fromkeys(names))
 
 
 def _outcomes(job: Experiment, evaluator: str) -> tuple[str, dict[tuple[str, str], float]]:

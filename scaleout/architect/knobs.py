@@ -1,7 +1,7 @@
 """Knobs of a machine: what an architect may have more of, and what the machine is then.
 
 A turn changes one figure of the data sheet, or of the design that it follows from, and leaves all
-others: constants of kernels are shares of those figures, so that kernels follow.
+others: constants of kernels are shares of those figures, so that kernels follow. Equations in ``docs/architect.md``.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from typing import Any
 
 from scaleout.errors import SpecError, near
 from scaleout.hardware.design import redesigned
+from scaleout.hardware.power import eased, energy_of
 from scaleout.specs import Chip, Design, System
 
 __all__ = ["Knob", "knob_of", "knobs_of"]
@@ -62,9 +63,29 @@ def _launch(chip: Chip, factor: float) -> Chip:
     return replace(chip, gemm=gemm)
 
 
+def _limit(chip: Chip, factor: float) -> Chip:
+    """A higher power limit, and what it sustains; the board of a design is made for it."""
+    design = None if chip.design is None else replace(chip.design, power=chip.design.power * factor)
+    return replace(eased(chip, limit=factor), design=design)
+
+
+def _flop_energy(chip: Chip, factor: float) -> Chip:
+    """Less energy an operation of the matrix units, which run faster where the power limit holds them."""
+    return eased(chip, flop=factor)
+
+
+def _byte_energy(chip: Chip, factor: float) -> Chip:
+    return replace(chip, energy=_scaled(("hbm", "link"), energy_of(chip), 1.0 / factor))
+
+
 def _links(name: str, system: System, factor: float) -> System:
     part = getattr(system, name)
     names = ("bandwidth", "pcie_bandwidth", "host_bandwidth", "socket_bandwidth")
+    design = system.chip.design
+    if name == "scale_up" and design is not None and design.link_bandwidth is not None:
+        # ports on the die are made for it
+        wider = replace(design, link_bandwidth=design.link_bandwidth * factor)
+        system = replace(system, chip=replace(system.chip, design=wider))
     return replace(system, **{name: _scaled(tuple(n for n in names if hasattr(part, n)), part, factor)})
 
 
@@ -74,6 +95,11 @@ def _sooner(name: str, system: System, factor: float) -> System:
     return replace(system, **{name: _scaled(tuple(n for n in names if hasattr(part, n)), part, 1.0 / factor)})
 
 
+_POWER = (
+    Knob("power-limit", "power limit of the board, and what it sustains", partial(_chip, _limit)),
+    Knob("energy-per-flop", "less energy an operation of the matrix units", partial(_chip, _flop_energy)),
+    Knob("energy-per-byte", "less energy a byte of main memory and of links", partial(_chip, _byte_energy)),
+)
 _SHEET = (
     Knob("tensor", "rate of the matrix units", partial(_chip, _tensor)),
     Knob("vector", "rate of the vector units, and of exponentials", partial(_chip, _vector)),
@@ -123,10 +149,10 @@ _DESIGN = (
 
 
 def knobs_of(system: System) -> tuple[Knob, ...]:
-    """Every knob of a machine: of its chip's design, or of its data sheet; and of its links."""
+    """Every knob of a machine: of its chip's design, or of its data sheet; of its power; and of its links."""
     chip = _SHEET if system.chip.design is None else _DESIGN
     alone = system.network.kind == "none"
-    return (*chip, *(knob for knob in _LINKS if not (alone and knob.name.startswith("network"))))
+    return (*chip, *_POWER, *(knob for knob in _LINKS if not (alone and knob.name.startswith("network"))))
 
 
 def knob_of(system: System, name: str) -> Knob:
@@ -139,5 +165,5 @@ def knob_of(system: System, name: str) -> Knob:
     """
     found = {knob.name: knob for knob in knobs_of(system)}
     if name not in found:
-        raise SpecError(f"knob: {name!r:.40} is unknown; {near(name, found)}")
+        raise SpecError(f"knob: {name!r:.40} is unknown to {system.name}; {near(name, found)}")
     return found[name]

@@ -11,7 +11,7 @@ from scaleout.hardware.formats import FORMATS
 from scaleout.specs import AttentionConstants, Chip, EnergyConstants, GemmConstants, SystolicConstants
 from scaleout.units import describe
 
-__all__ = ["Drawn", "default_energy", "drawn", "energy_of", "flop_energy", "limit_of", "throttled"]
+__all__ = ["Drawn", "default_energy", "drawn", "eased", "energy_of", "flop_energy", "limit_of", "throttled"]
 
 _IDLE = 0.22
 """Idle over the power limit [1]: 148 of 700 W on an H200, 270 of 1,000 W on a B200."""
@@ -170,6 +170,44 @@ def throttled(chip: Chip) -> Chip:
         gemm={name: _slower_experts(c, left.get(FORMATS[name].rate, 1.0)) for name, c in chip.gemm.items()},
         attention={name: _slower_attention(chip, one, limit) for name, one in chip.attention.items()},
     )
+
+
+def eased(chip: Chip, *, limit: float = 1.0, flop: float = 1.0) -> Chip:
+    """The chip with a higher limit, or with less energy an operation: its matrix units as fast as that sustains.
+
+    The law of `throttled`, the other way: a rate that the limit holds rises by (room / demand)^exponent, at most to
+    what short runs reach; at a higher clock an operation takes more energy, by the rise^(1/exponent - 1). Dtypes
+    without a sustained rate keep theirs.
+
+    Parameters
+    ----------
+    limit, flop
+        So many times the limit, and so many times less energy an operation of the matrix units [1].
+
+    Raises
+    ------
+    SpecError
+        The limit is not above what the chip draws at rest.
+    """
+    power = limit_of(chip) * limit
+    if limit < 1.0:
+        chip = throttled(replace(chip, power_limit=power))
+    chip, c = throttled(chip), energy_of(chip)
+    energies = {dtype: flop_energy(chip, dtype) / flop for dtype in chip.peak_flops}
+    rates, room = dict(chip.sustained), chip.power - c.idle
+    most = max((_burst(chip, dtype) / peak for dtype, peak in chip.peak_flops.items()), default=1.0)
+    for dtype, rate in chip.sustained.items():
+        if dtype not in energies:
+            continue
+        had = min(room, rate * energies[dtype] * flop)
+        ratio = (power - c.idle) / room * flop
+        if had < _AT_LIMIT * room:
+            ratio = min(1.0, ratio * room / had)  # something else holds it
+        rise = min(ratio**c.exponent, max(1.0, most * chip.peak_flops[dtype] / rate))
+        rates[dtype] = rate * rise
+        if rise > 1.0:
+            energies[dtype] *= rise ** (1.0 / c.exponent - 1.0)
+    return replace(chip, power=power, energy=replace(c, flop=energies), sustained=rates)
 
 
 def _burst(chip: Chip, dtype: str) -> float:

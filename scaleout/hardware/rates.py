@@ -14,7 +14,7 @@ from scaleout.hardware.power import throttled
 from scaleout.once import once
 from scaleout.specs import Chip, Stack
 
-__all__ = ["UNFUSED", "Rates", "attend", "grouped", "matmul", "matmuls", "pack", "quantise"]
+__all__ = ["UNFUSED", "Rates", "attend", "grouped", "matmul", "matmuls", "pack", "preferred_attention", "quantise"]
 
 UNFUSED = "unfused"
 """Attention as matrix products and passes over the scores in HBM."""
@@ -107,7 +107,7 @@ def pack(chip: Chip, stack: Stack, precision: str) -> Rates:
         raise SpecError(
             f"chip {chip.name!r} has no constants for the attention kernel {stack.attention!r} "
             f"of stack {stack.name!r}; {near(stack.attention, (*chip.attention, UNFUSED))}; "
-            f"choose another with --set stack.attention={_preferred(chip)}"
+            f"choose another with --set stack.attention={preferred_attention(chip)}"
         )
     elementwise = chip.hbm_bandwidth * stack.elementwise_efficiency
     host = max(stack.host_launch, stack.host_launch_experts)
@@ -163,7 +163,7 @@ def _cast(recipe: Recipe | None, chip: Chip, precision: str, elementwise: float)
     return np.array([launch * recipe.reads / recipe.measured, element * recipe.cast_bytes(chip) / measured])
 
 
-def _preferred(chip: Chip) -> str:
+def preferred_attention(chip: Chip) -> str:
     """A kernel that the chip has constants of, those made for training first."""
     return next(
         (name for name in ("cudnn", "flash-attention-3", *sorted(chip.attention)) if name in chip.attention), UNFUSED
