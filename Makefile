@@ -35,6 +35,7 @@ lint: $(VENV)/installed-dev
 bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/bench.py
 	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python benchmarks/architect.py
 
 accuracy: $(VENV)/installed
 	$(BIN)/scaleout accuracy $(MEASUREMENTS) --write docs/accuracy.md --notes docs/accuracy.yaml

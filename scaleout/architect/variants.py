@@ -17,7 +17,7 @@ from scaleout.errors import PlanError, SpecError
 from scaleout.evaluate.analytic import analyse, given, refuse_slow
 from scaleout.evaluate.steady import Typical, steady
 from scaleout.hardware import pack
-from scaleout.serving.room import room
+from scaleout.serving.room import needs, room_on
 from scaleout.serving.steps import PoolSteps
 from scaleout.specs import Chip, ServingExperiment, TrainingExperiment
 from scaleout.training.missing import uncovered
@@ -155,13 +155,19 @@ def _serve(
     for pool in spec.pools:
         starts.append(start)
         start += pool.chips
-    first = [PoolSteps(spec, pool, at) for pool, at in zip(spec.pools, starts, strict=True)]
+    needed = [needs(spec, pool) for pool in spec.pools]
+    first = [PoolSteps(spec, pool, at, compiled=True) for pool, at in zip(spec.pools, starts, strict=True)]
     for at, chip in enumerate(chips):
-        other = replace(spec, system=replace(spec.system, chip=chip))
+        pools = [replace(pool, chip=chip) for pool in spec.pools]
+        rooms = [room_on(chip, spec.engine, one) for one in needed]
+        if (asked := spec.cache.blocks) is not None:
+            rooms = [one._replace(blocks=asked if asked <= one.blocks else 0) for one in rooms]
+        if any(one.blocks < 1 for one in rooms):
+            problem[at] = "; ".join(filter(None, (problem[at], "serving: weights leave no room for the KV cache")))
+            continue
+        timers = [PoolSteps(spec, pool, like=like) for pool, like in zip(pools, first, strict=True)]
         try:
-            rooms = [room(other, pool) for pool in other.pools]
-            timers = [PoolSteps(other, pool, like=like) for pool, like in zip(other.pools, first, strict=True)]
-            state = steady(other, list(timers), rooms, typical)
+            state = steady(spec, list(timers), rooms, typical)
         except PlanError as error:
             problem[at] = "; ".join(filter(None, (problem[at], f"serving: {error}")))
             continue

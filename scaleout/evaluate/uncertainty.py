@@ -51,7 +51,7 @@ DEFAULTS = {
 """Relative errors of the size of a mean absolute one [1], but for `growth`, an exponent [1]."""
 
 RESTS_ON = {
-    "matmul": ("chip.peak_flops", "chip.cores", "chip.gemm", "chip.sustained", "stack.fused_gradient_sum"),
+    "matmul": ("chip.peak_flops", "chip.cores", "chip.gemm", "chip.best", "chip.sustained", "stack.fused_gradient_sum"),
     "attention": ("chip.attention.{attention}", "chip.exponentials", "stack.attention"),
     "elementwise": (
         "chip.hbm_bandwidth", "chip.elementwise", "chip.l2_bytes", "stack.elementwise_efficiency",
@@ -83,11 +83,16 @@ NETWORK = ("system.network", "system.library.network_step", "system.library.netw
 NO_TIME = (
     "chip.power",
     "chip.hbm_bytes",
+    "chip.energy",
+    "chip.price",
+    "chip.process",
+    "chip.year",
     "stack.reserved",
     "stack.master",
     "stack.low_precision_weights",
     "stack.gate_cache",
     "stack.attention_cache",
+    "system.node",
     "system.tuner",
 )
 """Constants on which no time of a training step rests."""

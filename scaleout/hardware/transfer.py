@@ -7,6 +7,7 @@ checked on pairs of measured chips, is in ``docs/transfer.md``.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from scaleout.hardware.formats import FORMATS, format_of
 from scaleout.hardware.gemm import gemm_seconds, gemm_vector
@@ -19,6 +20,7 @@ from scaleout.specs import (
     GemmConstants,
     PrefillConstants,
     QuantiseConstants,
+    SystolicConstants,
 )
 
 __all__ = ["Scales", "scales", "transfer"]
@@ -129,11 +131,12 @@ def _names(section: str, carried: Mapping[str, object], own: Mapping[str, object
     return [f"{section}.{name}" for name in carried if name not in own]
 
 
-def _gemm(c: GemmConstants, dtype: str, by: Scales, words: str) -> GemmConstants:
+_Products = TypeVar("_Products", GemmConstants, SystolicConstants)
+
+
+def _products(c: _Products, dtype: str, by: Scales, words: str) -> _Products:
+    """What tiles and systolic arrays have in common."""
     kind = "gemm" if dtype in ("bf16", "fp16", "fp32") else "narrow"
-    # beside a memory of another kind the L2 has fewer or more ports a core: its rate goes with the memory's
-    l2 = by.l2_ratio if by.apart.memory < _ALIKE else 1.0
-    step = by.steps.get(format_of(dtype).rate, by.time) if dtype in FORMATS else by.time
     grouped = c.grouped
     if grouped is not None:
         grouped = replace(
@@ -145,12 +148,7 @@ def _gemm(c: GemmConstants, dtype: str, by: Scales, words: str) -> GemmConstants
         )
     return replace(
         c,
-        l2_ratio=None if c.l2_ratio is None else c.l2_ratio * l2,
         launch=c.launch * by.time,
-        tile_overhead=c.tile_overhead * step,
-        split_overhead=c.split_overhead * by.time,
-        vector_launch=c.vector_launch * by.time,
-        l2_resident=c.l2_resident * by.l2_bytes,
         quantise=None if c.quantise is None else replace(c.quantise, launch=c.quantise.launch * by.time),
         grouped=grouped,
         residual=expected_error(c.residual, by.apart, kind),
@@ -158,9 +156,27 @@ def _gemm(c: GemmConstants, dtype: str, by: Scales, words: str) -> GemmConstants
     )
 
 
+def _gemm(
+    c: GemmConstants | SystolicConstants, dtype: str, by: Scales, words: str
+) -> GemmConstants | SystolicConstants:
+    if isinstance(c, SystolicConstants):
+        return _products(c, dtype, by, words)
+    # beside a memory of another kind the L2 has fewer or more ports a core: its rate goes with the memory's
+    l2 = by.l2_ratio if by.apart.memory < _ALIKE else 1.0
+    step = by.steps.get(format_of(dtype).rate, by.time) if dtype in FORMATS else by.time
+    return replace(
+        _products(c, dtype, by, words),
+        l2_ratio=None if c.l2_ratio is None else c.l2_ratio * l2,
+        tile_overhead=c.tile_overhead * step,
+        split_overhead=c.split_overhead * by.time,
+        vector_launch=c.vector_launch * by.time,
+        l2_resident=c.l2_resident * by.l2_bytes,
+    )
+
+
 def _narrow(
-    chip: Chip, gemm: Mapping[str, GemmConstants], donor: Chip, by: Scales
-) -> Iterator[tuple[str, GemmConstants]]:
+    chip: Chip, gemm: Mapping[str, GemmConstants | SystolicConstants], donor: Chip, by: Scales
+) -> Iterator[tuple[str, GemmConstants | SystolicConstants]]:
     """Formats that the chip has units for and the donor has not, from products in 16 bits."""
     wide = gemm.get("bf16")
     if wide is None:
@@ -182,7 +198,7 @@ def _narrow(
             )
 
 
-def _at_best(chip: Chip, dtype: str, c: GemmConstants) -> GemmConstants:
+def _at_best(chip: Chip, dtype: str, c: GemmConstants | SystolicConstants) -> GemmConstants | SystolicConstants:
     """Constants whose large products run at the best rate that was measured on the chip, where one is known."""
     rate = format_of(dtype).rate if dtype in FORMATS else dtype
     if rate not in chip.best or rate not in chip.peak_flops:

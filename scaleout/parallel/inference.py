@@ -5,6 +5,7 @@ of new tokens, attention on what they see. Whoever simulates keeps the parts (`s
 Kernels and bytes of each part are listed in ``docs/steps.md``.
 """
 
+from copy import copy
 from dataclasses import replace
 from itertools import pairwise
 
@@ -76,6 +77,11 @@ def stage_kinds(model: Model, pp: int) -> tuple[tuple[LayerKind, ...], ...]:
 class Layers:
     """Parts of a step on one chip of a replica.
 
+    Parameters
+    ----------
+    compiled
+        Kernels are timed by machine code, for many chips; see `Kernels`.
+
     Raises
     ------
     PlanError
@@ -84,12 +90,11 @@ class Layers:
 
     def __init__(
         self, model: Model, system: System, chip: Chip, engine: InferenceEngine, pool: Pool, precision: str, cache: str,
-        routing: Routing,
+        routing: Routing, compiled: bool = False,
     ) -> None:  # fmt: skip
-        chip = once(throttled, chip)
-        self.model, self.pool, self.engine, self.system, self.chip = model, pool, engine, system, chip
-        self.kernels = Kernels(chip, engine, precision, cache)
-        self.precision, self.skew = precision, routing.skew
+        self.model, self.pool, self.engine, self.system = model, pool, engine, system
+        self.precision, self.cache, self.skew, self.compiled = precision, cache, routing.skew, compiled
+        self._put_on(chip)
         self.stages = stage_kinds(model, pool.pp)
         kinds = dict.fromkeys(kind for stage in self.stages for kind in stage)
         self.shards = {kind: serving_shard(model, kind, pool) for kind in kinds}
@@ -99,8 +104,18 @@ class Layers:
                 "take a model without"
             )
         self.chances = _chances(model, pool, routing)
-        if model.experts is not None:
-            self.expert_dtype, self.expert_chip = _expert_chip(chip, precision)
+
+    def _put_on(self, chip: Chip) -> None:
+        self.chip = once(throttled, chip)
+        self.kernels = Kernels(self.chip, self.engine, self.precision, self.cache, self.compiled)
+        if self.model.experts is not None:
+            self.expert_dtype, self.expert_chip = _expert_chip(self.chip, self.precision)
+
+    def on(self, chip: Chip) -> "Layers":
+        """The same on another chip: what is cut and dealt out stays."""
+        other = copy(self)
+        other._put_on(chip)
+        return other
 
     def _norms(self, s: Shard, tokens: float) -> Cost:
         """Before a block, with the residual; and after it, where the model has that."""

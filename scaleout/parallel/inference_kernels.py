@@ -4,8 +4,10 @@ Each method gives seconds of one kernel, or of a few that belong together, with 
 are those of the chip's own constants; ``docs/steps.md`` says which.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple, cast
+from functools import cache
+from typing import Any, NamedTuple, cast
 
 from scaleout.arrays import Floats
 from scaleout.errors import SpecError
@@ -71,6 +73,8 @@ class Kernels:
         Of the linear layers; see `ServingExperiment`.
     cache
         Dtype of the cached keys and values.
+    compiled
+        Products and attention are timed by machine code. It takes numba, and pays where thousands of chips are asked.
 
     Raises
     ------
@@ -78,7 +82,14 @@ class Kernels:
         The chip has no constants for the precision, or of no attention kernel.
     """
 
-    def __init__(self, chip: Chip, engine: InferenceEngine, precision: str, cache: str) -> None:
+    def __init__(
+        self, chip: Chip, engine: InferenceEngine, precision: str, cache: str, compiled: bool = False
+    ) -> None:  # fmt: skip
+        kernels = _machine_code() if compiled else (_gemm, _prefilled, _decoded)
+        self._gemm: Callable[..., float] = kernels[0]
+        self._prefilled: Callable[..., float] = kernels[1]
+        self._decoded: Callable[..., float] = kernels[2]
+        read = _as_array if compiled else _as_list
         chip = once(throttled, chip)
         self.chip, self.engine, self.precision = chip, engine, precision
         self.latent_share = LATENT_SHARE
@@ -87,12 +98,12 @@ class Kernels:
         chip = able(chip, precision)
         chip = _slower(chip, engine.product_rate)
         plain = "fp16" if dense == "fp16" else "bf16"
-        self._linear = _read(gemm_vector(chip, dense, sustained=True))
-        self._plain = _read(gemm_vector(chip, plain, sustained=True))
+        self._linear = read(gemm_vector(chip, dense, sustained=True))
+        self._plain = read(gemm_vector(chip, plain, sustained=True))
         self._quantise = quantise_vector(chip, dense) if self.cast else None
         self._pruned, self._sparse = self._linear, None
         if precision != dense:
-            self._pruned = _read(gemm_vector(chip, precision, sustained=True))
+            self._pruned = read(gemm_vector(chip, precision, sustained=True))
             self._sparse = _gain(chip.gemm[precision])
         self._hbm = chip.hbm_bandwidth * engine.elementwise_efficiency
         self.cache_width = CACHE_WIDTH[cache]
@@ -101,14 +112,14 @@ class Kernels:
         """The prefill kernel's time has rotary positions and the write to the cache in it."""
         if engine.prefill_attention[:1] != (UNFUSED,):
             prefill, kept = _kernel(chip, engine.prefill_attention, "prefill"), cache if cache == "fp8" else plain
-            self._prefill = _read(attention_vector(chip, prefill, plain, kept))
-            self._bare = _read(without_preparation(attention_vector(chip, prefill, plain, kept)))
+            self._prefill = read(attention_vector(chip, prefill, plain, kept))
+            self._bare = read(without_preparation(attention_vector(chip, prefill, plain, kept)))
             self.prepared = (chip.attention[prefill].for_prefill(plain, kept).preparation or 0.0) > 0.0
         kernel = _kernel(chip, engine.decode_attention, "decode")
         decode = chip.attention[kernel]
         kept = cache if cache in decode.decode else plain
         found = decode.for_decode(kept)
-        self._decode = _read(decode_vector(chip, found, kernel, plain, kept))
+        self._decode = read(decode_vector(chip, found, kernel, plain, kept))
         self._largest_group = found.largest_group
         self._whole = max(found.group_split, found.single_split) >= _NEVER
 
@@ -122,10 +133,10 @@ class Kernels:
         """
         if not m:
             return Cost()
-        seconds, kernels = _gemm(m, n, k, 2.0, self._linear), 1
+        seconds, kernels = self._gemm(m, n, k, 2.0, self._linear), 1
         if self._sparse is not None and m >= self._sparse.rows:
             # fewer bytes may gain more than kernels were seen to
-            seconds = max(_gemm(m, n, k, 2.0, self._pruned), seconds / self._sparse.gain)
+            seconds = max(self._gemm(m, n, k, 2.0, self._pruned), seconds / self._sparse.gain)
         if self._quantise is not None and not (fused_cast and "quantise" in self.engine.fused):
             seconds += quantise_seconds(m * k, self._quantise)
             kernels += 1
@@ -133,7 +144,7 @@ class Kernels:
 
     def plain(self, m: float, n: float, k: float, groups: float = 1.0) -> Cost:
         """C[m, n] = A[m, k] B[k, n] in 16 bits, of so many groups in one kernel."""
-        return Cost(float(_gemm(m, n, k, 2.0, self._plain, groups)), 1) if m else Cost()
+        return Cost(float(self._gemm(m, n, k, 2.0, self._plain, groups)), 1) if m else Cost()
 
     def passes(self, nbytes: float, kernels: int = 1) -> Cost:
         """Elementwise kernels that move so many bytes altogether."""
@@ -182,7 +193,7 @@ class Kernels:
             return self._unfused(prompts, q_len, kv_len, heads, size, value)
         c = self._prefill if causal else self._bare
         return Cost(
-            float(_prefilled(prompts, q_len, kv_len, heads, kv_heads, size, False, c, value, window, causal)),
+            float(self._prefilled(prompts, q_len, kv_len, heads, kv_heads, size, False, c, value, window, causal)),
             1,
         )
 
@@ -192,8 +203,8 @@ class Kernels:
         batch = prompts * heads
         # products of heads are stacked along the rows; each reads matrices of its own
         extra = 2.0 * (batch - 1.0) / batch / q_len
-        first = _gemm(batch * q_len, kv_len, size, 4.0 + extra * size, self._plain)
-        second = _gemm(batch * q_len, value, kv_len, 2.0 + extra * kv_len, self._plain)
+        first = self._gemm(batch * q_len, kv_len, size, 4.0 + extra * size, self._plain)
+        second = self._gemm(batch * q_len, value, kv_len, 2.0 + extra * kv_len, self._plain)
         products = Cost(float(first + second), 2)
         return products.plus(self.passes(_MASKED_SOFTMAX * pairs), self.passes(4.0 * rows * (3.0 * size + value), 4))
 
@@ -211,9 +222,9 @@ class Kernels:
             group = min(group * each, float(self._largest_group))
         heads = group * kv_heads
         width, c = self.cache_width, self._decode
-        seconds = _decoded(sequences, context, heads, kv_heads, size, width, c)
+        seconds = self._decoded(sequences, context, heads, kv_heads, size, width, c)
         if self._whole and longest > context and sequences > 1:
-            seconds = max(seconds, _decoded(1.0, longest, heads, kv_heads, size, width, c))
+            seconds = max(seconds, self._decoded(1.0, longest, heads, kv_heads, size, width, c))
         return Cost(float(seconds), 1)
 
     def decode_latent(
@@ -307,7 +318,29 @@ def _pruned(
     return _longer(constants, 1.0 / sparse.gain)
 
 
-def _read(vector: Floats) -> Floats:
+@cache
+def _machine_code() -> tuple[Callable[..., float], ...]:
+    """Products, prompts and decoding compiled; of floats alone, so that each is compiled once."""
+
+    def floats(compiled: Callable[..., float]) -> Callable[..., float]:
+        def call(*args: Any) -> float:
+            return compiled(*(float(one) if type(one) is int else one for one in args))
+
+        return call
+
+    gemm = gemm_seconds.compiled
+    return (
+        lambda m, n, k, out, c, groups=1.0: gemm(float(m), float(n), float(k), out, c, float(groups)),
+        floats(prefill_seconds.compiled),
+        floats(decode_seconds.compiled),
+    )
+
+
+def _as_array(vector: Floats) -> Floats:
+    return vector
+
+
+def _as_list(vector: Floats) -> Floats:
     """The same numbers as plain code reads them faster."""
     return cast(Floats, vector.tolist())
 

@@ -11,9 +11,9 @@ from scaleout.errors import PlanError
 from scaleout.hardware.formats import format_of
 from scaleout.models import CACHE_WIDTH, LayerKind, layer_kinds
 from scaleout.parallel.inference import serving_shard, stage_kinds
-from scaleout.specs import Pool, ServingExperiment
+from scaleout.specs import Chip, InferenceEngine, Pool, ServingExperiment
 
-__all__ = ["Room", "cache_bytes", "room", "weight_bytes"]
+__all__ = ["Needs", "Room", "cache_bytes", "needs", "room", "room_on", "weight_bytes"]
 
 _WIDTH = 2.0
 """Bytes of an activation, and of what stays in 16 bits: embedding, head, norms, routers [byte]."""
@@ -162,11 +162,30 @@ def room(experiment: ServingExperiment, pool: Pool) -> Room:
     return found
 
 
-def _room(experiment: ServingExperiment, pool: Pool) -> Room:
-    engine, chip = experiment.engine, pool.chip or experiment.system.chip
-    weights, activations = weight_bytes(experiment, pool), _activations(experiment, pool)
+class Needs(NamedTuple):
+    """What a model takes of the fullest chip of a replica, whatever the chip: weights, activations, and the cache of
+    one token [byte]."""
+
+    weights: float
+    activations: float
+    token: float
+
+
+def needs(experiment: ServingExperiment, pool: Pool) -> Needs:
+    """Of a pool's replicas."""
     token = max(cache_bytes(experiment, pool, kinds) for kinds in stage_kinds(experiment.model, pool.pp))
     token += _draft_cache(experiment, pool)
+    return Needs(weight_bytes(experiment, pool), _activations(experiment, pool), token)
+
+
+def _room(experiment: ServingExperiment, pool: Pool) -> Room:
+    return room_on(pool.chip or experiment.system.chip, experiment.engine, needs(experiment, pool))
+
+
+def room_on(chip: Chip, engine: InferenceEngine, needed: Needs) -> Room:
+    """What a chip leaves for the cache under an engine; without a block, or with fewer than none, the model does not
+    fit."""
+    weights, activations, token = needed
     taken = weights + activations + engine.graph_pool + engine.reserved
     if engine.memory_rule == "total":
         left = engine.memory_share * chip.hbm_bytes - taken

@@ -95,7 +95,9 @@ class PoolSteps:
     fabric
         The machine; None builds one that is large enough.
     like
-        Steps of a pool of the same shape on the same links, whose wires these take.
+        Steps of a pool of the same shape on the same links, of which these take all that does not depend on the chip.
+    compiled
+        Kernels are timed by machine code: for thousands of chips, not for one.
 
     Raises
     ------
@@ -110,19 +112,20 @@ class PoolSteps:
         start: int = 0,
         fabric: Fabric | None = None,
         like: "PoolSteps | None" = None,
+        compiled: bool = False,
     ) -> None:
         self.experiment, self.pool, self.engine = experiment, pool, experiment.engine
         system, chip = experiment.system, pool.chip or experiment.system.chip
-        self.layers = Layers(
-            experiment.model, system, chip, experiment.engine, pool, experiment.products, experiment.cache.dtype,
-            experiment.routing,
-        )  # fmt: skip
         if like is None:
+            self.layers = Layers(
+                experiment.model, system, chip, experiment.engine, pool, experiment.products, experiment.cache.dtype,
+                experiment.routing, compiled,
+            )  # fmt: skip
             ranks = start + np.arange(pool.chips_each).reshape(pool.pp, pool.dp, pool.tp)
             whole = fabric or machine(system, _whole(experiment, start + pool.chips_each))
             self.wires = ReplicaWires(whole, ranks, system, self.engine)
         else:
-            self.wires = like.wires
+            self.layers, self.wires = like.layers.on(chip), like.wires
         self.around = _Table(self.layers.around)
         self.feed = _Table(self.layers.feed)
         self.experts = _Table(self.layers.experts)
@@ -132,7 +135,9 @@ class PoolSteps:
         self.alone = _Table(self._alone)
         self._fixed = _Table(self._fixed_of)
         self._steps = _Table(self._stages)
-        self._counts = [sorted(Counter(kinds).items()) for kinds in self.layers.stages]
+        self._counts: list[list[tuple[LayerKind, int]]] = (
+            like._counts if like else [sorted(Counter(kinds).items()) for kinds in self.layers.stages]
+        )
         self._speed = system.host.speed if system.host is not None else 1.0
         self._launch = self.engine.host_launch / self._speed
         engine = self.engine

@@ -8,9 +8,11 @@ that all-reduce together, so one period is the steady state exactly.
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
+from scaleout.arrays import Ints
 from scaleout.engine.program import COMPUTE, STREAMS, Family, Job, Program
 from scaleout.hardware import Rates, pack
 from scaleout.models import LayerKind, layer_kinds
@@ -21,6 +23,7 @@ from scaleout.parallel import (
     ExpertExchange,
     Frozen,
     Layers,
+    Shard,
     Tables,
     families,
     host_families,
@@ -41,22 +44,26 @@ from scaleout.training.schedules import Pass
 from scaleout.training.slower import Slower
 from scaleout.training.stages import Place, chunks_of
 from scaleout.training.state import GATHER, State
-from scaleout.training.timetable import timetable
+from scaleout.training.timetable import Timetable, timetable
 from scaleout.training.writer import PassWriter, Span, Written
 
-__all__ = ["build"]
+__all__ = ["Pieces", "build", "pieces"]
 
 
-def build(experiment: TrainingExperiment) -> Job:
-    """The programs of one step.
+class _Setup(NamedTuple):
+    """What the programs of a step are written with; places of the chunks of each seat."""
 
-    Raises
-    ------
-    PlanError
-        No time model exists for something that is asked for.
-    SpecError
-        The chip lacks constants for the precision or the stack's attention kernel.
-    """
+    tables: Tables
+    shards: dict[LayerKind, Shard]
+    rates: Rates
+    layers: dict[LayerKind, Layers]
+    sides: dict[Chip, tuple[State, PassWriter]]
+    table: Timetable
+    seats: list[tuple[int, Chip, list[Place]]]
+    program_of: Ints
+
+
+def _setup(experiment: TrainingExperiment) -> _Setup:
     refuse_missing(experiment)
     refuse_hostless(experiment)
     layout, model = experiment.layout, experiment.model
@@ -78,26 +85,92 @@ def build(experiment: TrainingExperiment) -> Job:
             plain = _layers(replace(experiment, recompute=()), distinct, rates)
         state = State(experiment, shards, rates, tables)
         sides[chip] = state, PassWriter(experiment.stack, layers, plain, state, tables, state.mine.boundary)
-    programs, static, hosted = [], [], []
+    seated = []
     for stage, chip in places_of:
-        state, writer = sides[chip]
         places = [
             Place(chunks[at], at == 0, at == len(chunks) - 1, came, goes) for _, at, came, goes in table.seats[stage]
         ]
-        programs.append(_program(experiment, state, writer, places, table.steps[stage], table.itineraries[stage]))
+        seated.append((stage, chip, places))
+    return _Setup(tables, shards, rates, layers, sides, table, seated, program_of)
+
+
+class Pieces(NamedTuple):
+    """What the programs of a step are made of, without their order.
+
+    Parameters
+    ----------
+    tables
+        Labels and messages that operations name.
+    programs
+        Of each program its blocks, and how often it has each; messages that are received ahead are left out.
+        Blocks that are alike are the same object.
+    members
+        Of a group of each family that is named.
+    """
+
+    tables: Tables
+    programs: list[list[tuple[Frozen, int]]]
+    members: dict[str, int]
+
+
+def pieces(experiment: TrainingExperiment) -> Pieces:
+    """The blocks of a step: each kind of pass is written once, however many there are.
+
+    Raises
+    ------
+    PlanError, SpecError
+        As `build`.
+    """
+    setup = _setup(experiment)
+    known: dict[tuple[object, ...], list[Frozen]] = {}
+    programs = []
+    for stage, chip, places in setup.seats:
+        (state, writer), plan = setup.sides[chip], setup.table.itineraries[stage]
+        key = chip, tuple(places), plan.forms, plan.chunks
+        if key not in known:
+            ends = [state.opening([places[chunk] for chunk in plan.chunks])[0], state.closing(places)]
+            known[key] = [*ends, *(_written(writer, places, forms)[0].block for forms in plan.forms)]
+        often = np.bincount(plan.which, minlength=len(plan.forms)).tolist()
+        programs.append(list(zip(known[key], (1, 1, *often), strict=True)))
+    return Pieces(setup.tables, programs, {k: f.groups.shape[1] for k, f in _families(experiment, setup).items()})
+
+
+def _families(experiment: TrainingExperiment, setup: _Setup) -> dict[str, Family]:
+    """The families that messages name."""
+    layout = experiment.layout
+    tied = experiment.model.tied_embeddings and not setup.sides[experiment.system.chip][0].together
+    made = families(layout, tied_embeddings=tied) | host_families(layout.chips)
+    return _used(made, {message.family for message in setup.tables.messages})
+
+
+def build(experiment: TrainingExperiment) -> Job:
+    """The programs of one step.
+
+    Raises
+    ------
+    PlanError
+        No time model exists for something that is asked for.
+    SpecError
+        The chip lacks constants for the precision or the stack's attention kernel.
+    """
+    setup = _setup(experiment)
+    tables = setup.tables
+    programs, static, hosted = [], [], []
+    for stage, chip, places in setup.seats:
+        state, writer = setup.sides[chip]
+        plan = setup.table.itineraries[stage]
+        programs.append(_program(experiment, state, writer, places, setup.table.steps[stage], plan))
         mine = [place.chunk for place in places]
         held = state.static(mine)
         written = [*writer.layers.values(), *writer.plain.values()]
         static.append(resident(state, written, mine, held) if experiment.offload.any else held)
         hosted.append(on_host(state, mine, held))
     # contention knows one kind of chip
-    slower = Slower(experiment.system.chip, rates, shards, layers, tables)
-    tied = model.tied_embeddings and not state.together
-    used = {message.family for message in tables.messages}
+    slower = Slower(experiment.system.chip, setup.rates, setup.shards, setup.layers, tables)
     job = Job(
         programs=programs,
-        program_of=program_of,
-        families=_used(families(layout, tied_embeddings=tied) | host_families(layout.chips), used),
+        program_of=setup.program_of,
+        families=_families(experiment, setup),
         labels=list(tables.labels),
         messages=list(tables.messages),
         memory_kinds=KINDS,

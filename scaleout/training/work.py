@@ -1,26 +1,27 @@
 """How much work a step is: what its kernels compute, what they move, and what leaves a chip.
 
-The programs of the step are built once more for chips whose seconds are counts (`scaleout.hardware.ideal`),
-so that recomputation, casts, optimizer and gradients are in them as they are in the times. A rank does
-the same for every micro-batch, so a step of few of them is enough to count one of many.
+Passes of each kind are written once more for chips whose seconds are counts (`scaleout.hardware.ideal`),
+so that recomputation, casts, optimizer and gradients are in them as they are in the times. How often each
+kind comes is known from the schedule; no program is put together.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from scaleout.arrays import Floats, Ints
-from scaleout.engine.program import COMPUTE, RECEIVE, Job, Label
-from scaleout.errors import PlanError
+from scaleout.engine.program import COMPUTE, RECEIVE, Label
 from scaleout.hardware.formats import format_of
 from scaleout.hardware.ideal import ALL, BYTES, counting
 from scaleout.specs import Slow, TrainingExperiment
 from scaleout.training.mixed import seats
-from scaleout.training.step import build
+from scaleout.training.step import Pieces, pieces
 
 __all__ = ["PARTS", "StepWork", "step_work"]
+
+_PRODUCTS, _PASSES = ("matmul", "attention"), ("elementwise",)
+"""Parts of a label's time."""
 
 PARTS = ("linear", "plain", "passes", "operands")
 """Columns of `StepWork.work`."""
@@ -74,70 +75,39 @@ class StepWork:
 
 def step_work(experiment: TrainingExperiment) -> StepWork:
     """Count a step."""
-    lengths = _lengths(experiment)
-    if lengths is None:
-        return _counted(experiment)
-    short, long = (_of_length(experiment, count) for count in lengths)
-    try:
-        first, second = build(short), build(long)
-    except PlanError:
-        # a schedule that takes no fewer micro-batches
-        return _counted(experiment)
-    factor = (experiment.micro_batches - lengths[0]) / (lengths[1] - lengths[0])
-    times = []
-    for at in range(len(first.programs)):
-        low, high = _times(first, at), _times(second, at)
-        both = dict.fromkeys((*low, *high))
-        times.append({label: low[label] + factor * (high[label] - low[label]) for label in both})
-    less, more = _sent(first), _sent(second)
-    return _table(_known(short, first), times, less + factor * (more - less))
+    step = pieces(experiment)
+    labels = step.tables.labels
+    parts = [label.parts for label in labels]
+    seconds = np.array([label.seconds for label in labels])
+    messages = [
+        message.leaving(step.members[message.family]) if message.family in step.members else 0.0
+        for message in step.tables.messages
+    ]
+    leaving = np.array(messages)
+    each: dict[int, tuple[Floats, float]] = {}
+    times, sent = np.zeros((len(step.programs), len(labels))), np.zeros(len(step.programs))
+    for number, blocks in enumerate(step.programs):
+        for block, often in blocks:
+            if id(block) not in each:
+                kind, item = block.ops[:, 0], block.ops[:, 2]
+                kernels = np.bincount(item[kind == COMPUTE], minlength=len(labels)).astype(np.float64)
+                # what one receives, another sends
+                out = leaving[item[(kind != COMPUTE) & (kind != RECEIVE)]].sum()
+                each[id(block)] = kernels, float(out)
+            kernels, out = each[id(block)]
+            times[number] += often * kernels
+            sent[number] += often * out
 
-
-def _lengths(experiment: TrainingExperiment) -> tuple[int, int] | None:
-    """Two smaller numbers of micro-batches of which the step's work follows; None where it is as short itself."""
-    stages = experiment.layout.pp
-    period = 2 * stages if stages % 2 else stages
-    least = 2 * stages if (experiment.layout.schedule or "").startswith("dualpipe") else stages
-    short = -(-max(2, least) // period) * period + experiment.micro_batches % period
-    return (short, short + period) if experiment.micro_batches > short + period else None
-
-
-def _of_length(experiment: TrainingExperiment, micro_batches: int) -> TrainingExperiment:
-    batch = experiment.batch
-    whole = micro_batches * experiment.layout.dp * batch.micro
-    return replace(experiment, batch=replace(batch, global_=whole))
-
-
-def _counted(experiment: TrainingExperiment) -> StepWork:
-    job = build(experiment)
-    times = [_times(job, at) for at in range(len(job.programs))]
-    return _table(_known(experiment, job), times, _sent(job))
-
-
-def _times(job: Job, number: int) -> defaultdict[Label, float]:
-    """How often a program runs operations of each kind."""
-    program = job.programs[number]
-    counts = np.bincount(program.item[program.kind == COMPUTE], minlength=len(job.labels))
-    return defaultdict(float, {job.labels[at]: float(counts[at]) for at in np.flatnonzero(counts).tolist()})
-
-
-def _table(known: Mapping[Label, Floats], times: Sequence[Mapping[Label, float]], sent: Floats) -> StepWork:
-    labels = {label: at for at, label in enumerate(known)}
-    counts = np.zeros((len(times), len(labels)))
-    for number, mine in enumerate(times):
-        for label, often in mine.items():
-            counts[number, labels[label]] = often
-
-    def seconds(names: tuple[str, ...]) -> Floats:
-        return np.array([sum(value for name, value in label.parts if name in names) for label in labels])
+    def of(names: tuple[str, ...]) -> Floats:
+        return np.array([sum(value for name, value in part if name in names) for part in parts])
 
     return StepWork(
         labels=labels,
-        work=np.array(list(known.values())).reshape(-1, len(PARTS)),
-        products=seconds(("matmul", "attention")),
-        passes=seconds(("elementwise",)),
-        seconds=np.array([label.seconds for label in labels]),
-        times=counts,
+        work=_work(experiment, step),
+        products=of(_PRODUCTS),
+        passes=of(_PASSES),
+        seconds=seconds,
+        times=times,
         sent=sent,
     )
 
@@ -145,26 +115,27 @@ def _table(known: Mapping[Label, Floats], times: Sequence[Mapping[Label, float]]
 # --- counting ------------------------------------------------------------------------------------
 
 
-def _known(experiment: TrainingExperiment, job: Job) -> dict[Label, Floats]:
-    """Work of an operation of each kind."""
+def _work(experiment: TrainingExperiment, step: Pieces) -> Floats:
+    """Work of an operation of each label, shape (labels, 4)."""
     rate = format_of(experiment.precision).rate
     memory, arithmetic, *linear = (
-        build(_twin(experiment, unit)) for unit in ((BYTES, ALL) if rate in ("bf16", "fp16") else (BYTES, ALL, rate))
+        pieces(_twin(experiment, unit)) for unit in ((BYTES, ALL) if rate in ("bf16", "fp16") else (BYTES, ALL, rate))
     )
-    known: dict[Label, Floats] = {}
-    for program, (stage, _) in zip(job.programs, seats(experiment)[1], strict=True):
-        # one operation of each kind, at the same place of all programs
-        ops = np.flatnonzero(program.kind == COMPUTE)
-        items, first = np.unique(program.item[ops], return_index=True)
-        at = ops[first]
-        operands = _seconds(memory, stage, at, ("matmul", "attention"))
-        passes = _seconds(memory, stage, at, ("elementwise",))
-        flop = _seconds(arithmetic, stage, at, ("matmul", "attention"))
-        mine = _seconds(linear[0], stage, at, ("matmul", "attention")) if linear else flop
-        rows = np.column_stack((mine, np.maximum(flop - mine, 0.0), passes, operands))
-        for item, row in zip(items.tolist(), rows, strict=True):
-            known.setdefault(job.labels[item], row)
-    return known
+    found = np.zeros((len(step.tables.labels), len(PARTS)))
+    done: set[int] = set()
+    for blocks, (stage, _) in zip(step.programs, seats(experiment)[1], strict=True):
+        for at, (block, _) in enumerate(blocks):
+            if id(block) in done:
+                continue
+            done.add(id(block))
+            ops = np.flatnonzero(block.ops[:, 0] == COMPUTE)
+            # the same operations at the same place of the same block
+            operands = _seconds(memory, stage, at, ops, _PRODUCTS)
+            passes = _seconds(memory, stage, at, ops, _PASSES)
+            flop = _seconds(arithmetic, stage, at, ops, _PRODUCTS)
+            mine = _seconds(linear[0], stage, at, ops, _PRODUCTS) if linear else flop
+            found[block.ops[ops, 2]] = np.column_stack((mine, np.maximum(flop - mine, 0.0), passes, operands))
+    return found
 
 
 def _twin(experiment: TrainingExperiment, unit: str) -> TrainingExperiment:
@@ -183,23 +154,8 @@ def _twin(experiment: TrainingExperiment, unit: str) -> TrainingExperiment:
     )  # fmt: skip
 
 
-def _seconds(job: Job, number: int, ops: Ints, names: tuple[str, ...]) -> Floats:
-    """Of these parts of some operations of a program."""
-    labels = (job.labels[item] for item in job.programs[number].item[ops].tolist())
-    return np.array([sum(value for name, value in label.parts if name in names) for label in labels])
-
-
-def _sent(job: Job) -> Floats:
-    """Bytes that leave a rank of each program [byte], shape (programs,)."""
-    found = []
-    for program in job.programs:
-        # what one receives, another sends
-        sends = (program.kind != COMPUTE) & (program.kind != RECEIVE)
-        total = 0.0
-        items, often = np.unique(program.item[sends], return_counts=True)
-        for item, times in zip(items.tolist(), often.tolist(), strict=True):
-            message = job.messages[item]
-            members = job.families[message.family].groups.shape[1]
-            total += times * message.leaving(members)
-        found.append(total)
-    return np.array(found)
+def _seconds(step: Pieces, program: int, block: int, ops: Ints, names: tuple[str, ...]) -> Floats:
+    """Of these parts of some operations of a block."""
+    labels = list(step.tables.labels)
+    items = step.programs[program][block][0].ops[ops, 2].tolist()
+    return np.array([sum(value for name, value in labels[item].parts if name in names) for item in items])

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from scaleout.engine.program import COMPUTE, RECEIVE
 from scaleout.io.experiments import experiment
 from scaleout.specs import TrainingExperiment
 from scaleout.training import work as counting
@@ -67,13 +68,29 @@ def test_operations_do_not_depend_on_the_layout(layout: dict[str, Any]) -> None:
     assert flop(made(layout=layout)) == pytest.approx(flop(made()), rel=1e-9)
 
 
-@pytest.mark.parametrize("settings", [(), ("precision=fp8",), ("optimizer=adafactor", "recompute=[norm]")])
-def test_a_long_step_follows_from_short_ones(settings: tuple[str, ...]) -> None:
-    spec = made(*settings, layout={"pp": 2, "dp": 4}, batch={"global": 4 * 11, "micro": 1, "sequence": SEQUENCE})
-    assert counting._lengths(spec) is not None
-    quick, whole = step_work(spec), counting._counted(spec)
-    np.testing.assert_allclose(quick.totals, whole.totals, rtol=1e-12)
-    np.testing.assert_allclose(quick.sent, whole.sent, rtol=1e-12)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        (),
+        ("precision=fp8",),
+        ("optimizer=adafactor", "recompute=[norm]"),
+        ("layout.schedule=zb-h1",),
+        ("layout.vpp=2",),
+    ],
+)
+def test_operations_of_the_pieces_are_those_of_the_whole_programs(settings: tuple[str, ...]) -> None:
+    spec = made(*settings, layout={"pp": 2, "dp": 4}, batch={"global": 4 * 12, "micro": 1, "sequence": SEQUENCE})
+    work, job = step_work(spec), build(spec)
+    for number, program in enumerate(job.programs):
+        kernels = program.kind == COMPUTE
+        whole = {job.labels[item]: 0 for item in program.item[kernels].tolist()}
+        for item in program.item[kernels].tolist():
+            whole[job.labels[item]] += 1
+        assert whole == {label: times for label, at in work.labels.items() if (times := work.times[number, at])}
+        out = program.item[(program.kind != COMPUTE) & (program.kind != RECEIVE)].tolist()
+        members = {name: family.groups.shape[1] for name, family in job.families.items()}
+        messages = [job.messages[item] for item in out]
+        assert work.sent[number] == pytest.approx(sum(one.leaving(members[one.family]) for one in messages), rel=1e-12)
 
 
 def test_low_precision_moves_products_to_its_units_and_adds_casts() -> None:
