@@ -7,7 +7,7 @@ from typing import Any
 
 from scaleout.architect.knobs import Knob, knob_of, knobs_of
 from scaleout.errors import PlanError, SpecError
-from scaleout.hardware.power import energy_of
+from scaleout.hardware.power import settled
 from scaleout.hardware.rates import UNFUSED, preferred_attention
 from scaleout.hardware.silicon import estimate
 from scaleout.io.catalogue import load
@@ -151,7 +151,8 @@ def elasticities(
 ) -> Elasticities:
     """Turn each knob of a machine and simulate its jobs anew.
 
-    Chips that are designs and have no price are priced by their silicon, each turn anew.
+    Chips that are designs and have no price are priced by their silicon, each turn anew. Energy of an operation, and
+    what the power limit sustains, stay unless the knob is theirs.
 
     Parameters
     ----------
@@ -221,9 +222,7 @@ def elasticities(
 
 
 def _settled(job: Experiment) -> Experiment:
-    """The job on a chip whose energy stays where a knob is turned: by rule it would follow from what was turned."""
-    chip = job.system.chip
-    return replace(job, system=replace(job.system, chip=replace(chip, energy=energy_of(chip))))
+    return replace(job, system=replace(job.system, chip=settled(job.system.chip)))
 
 
 def _priced(system: System, silicon: Silicon) -> System:

@@ -11,7 +11,7 @@ from scaleout.hardware.formats import FORMATS
 from scaleout.specs import AttentionConstants, Chip, EnergyConstants, GemmConstants, SystolicConstants
 from scaleout.units import describe
 
-__all__ = ["Drawn", "default_energy", "drawn", "eased", "energy_of", "flop_energy", "limit_of", "throttled"]
+__all__ = ["Drawn", "default_energy", "drawn", "eased", "energy_of", "flop_energy", "limit_of", "settled", "throttled"]
 
 _IDLE = 0.22
 """Idle over the power limit [1]: 148 of 700 W on an H200, 270 of 1,000 W on a B200."""
@@ -170,6 +170,19 @@ def throttled(chip: Chip) -> Chip:
         gemm={name: _slower_experts(c, left.get(FORMATS[name].rate, 1.0)) for name, c in chip.gemm.items()},
         attention={name: _slower_attention(chip, one, limit) for name, one in chip.attention.items()},
     )
+
+
+def settled(chip: Chip) -> Chip:
+    """The chip with its energy, and the rates that its limit sustains, as figures of its own.
+
+    By rule they would follow from rates and limit, and so from whatever of these is changed next: more units would
+    need less energy an operation. A dtype without a sustained rate gets the one whose energy is all that the limit
+    leaves, or what short runs reach, where that is more: times stay what they are.
+    """
+    room, rates = limit_of(chip) - energy_of(chip).idle, dict(chip.sustained)
+    for dtype in sorted(chip.peak_flops):
+        rates.setdefault(dtype, max(room / flop_energy(chip, dtype), _burst(chip, dtype)))
+    return replace(chip, energy=energy_of(chip), sustained=rates)
 
 
 def eased(chip: Chip, *, limit: float = 1.0, flop: float = 1.0) -> Chip:

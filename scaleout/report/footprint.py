@@ -194,7 +194,8 @@ def draw_cost(stack: CostStack) -> "Figure":
             )
         for ax, parts, values, band, ends, words in panels:
             names = [COST_WORDS.get(part, part) for part in parts]
-            _bars(ax, values, names, [COST_COLOURS.get(part, OTHER_COLOUR) for part in parts], stack.labels, band, ends)
+            colours = [COST_COLOURS.get(part, OTHER_COLOUR) for part in parts]
+            _bars(ax, values, names, colours, stack.labels, band, ends, stack.marks if ax is above else {})
             ax.set_xlabel(words)
         for bar, marks in sorted(stack.marks.items()):
             for name, price in sorted(marks.items(), key=lambda row: row[1]):
@@ -214,6 +215,7 @@ def _bars(
     labels: Sequence[str],
     band: Floats | None,
     ends: Sequence[str],
+    marks: Mapping[int, Mapping[str, float]] | None = None,
 ) -> None:
     position, start = np.arange(len(values)), np.zeros(len(values))
     for at, (name, colour) in enumerate(zip(names, colours, strict=True)):
@@ -223,6 +225,8 @@ def _bars(
     if band is not None:
         ax.errorbar(start, position, xerr=band, fmt="none", ecolor="black", elinewidth=1.0, capsize=2.5)
         reach = start + band
+    # words stand behind marks that are drawn on a bar
+    reach = np.maximum(reach, [max((marks or {}).get(at, {}).values(), default=0.0) for at in range(len(reach))])
     most = float(reach.max()) or 1.0
     for at, words in enumerate(ends):
         ax.text(reach[at] + 0.012 * most, at, words, va="center", fontsize=8)

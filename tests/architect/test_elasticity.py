@@ -135,6 +135,21 @@ def test_a_design_without_a_price_costs_what_its_silicon_does() -> None:
     assert cost["macs"].change > step["macs"].change
 
 
+def test_units_that_the_power_limit_does_not_feed_bring_no_joules() -> None:
+    job = on_chip(training(), load("chip", "example-training-chip"))
+    found = elasticities(job, knobs=("macs", "power-limit", "energy-per-flop"), evaluator="analytic")
+    rows = {(row.outcome, row.knob): row for row in found.effects}
+    # what is turned from is what would be simulated
+    assert rows["step time", "macs"].before == scaleout.simulate(job, evaluator="analytic").step_time
+    assert rows["energy", "macs"].change > rows["step time", "macs"].change - 1e-3
+    both = elasticities(
+        replace(job, system=replace(job.system, chip=replace(job.system.chip, power=2 * job.system.chip.power))),
+        knobs=("macs",), evaluator="analytic",
+    )  # fmt: skip
+    fed = next(row for row in both.effects if row.outcome == "step time")
+    assert fed.change <= rows["step time", "macs"].change + 1e-9
+
+
 def test_a_design_that_nobody_can_price_still_has_elasticities() -> None:
     chip = load("chip", "example-training-chip")
     odd = replace(chip, design=replace(chip.design, process="N77"))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaleout.errors import SpecError
-from scaleout.hardware.power import eased, energy_of, flop_energy, throttled
+from scaleout.hardware.power import eased, energy_of, flop_energy, settled, throttled
 from scaleout.io.catalogue import load
 from scaleout.specs import Chip
 
@@ -54,3 +54,15 @@ def test_a_lower_limit_is_that_of_throttled_and_must_leave_something() -> None:
     )
     with pytest.raises(SpecError, match="at rest"):
         eased(H100, limit=0.1)
+
+
+def test_what_is_settled_stays() -> None:
+    design = load("chip", "example-training-chip")
+    one = settled(design)
+    assert settled(one) == one
+    assert one.energy == energy_of(design)
+    room = one.power - one.energy.idle
+    for dtype, rate in one.sustained.items():
+        # all that the limit leaves, where short runs do not reach further
+        assert rate * flop_energy(one, dtype) >= room * (1 - 1e-9)
+    assert settled(H100).sustained.items() >= H100.sustained.items()
