@@ -91,7 +91,7 @@ def test_energy_is_rest_and_jobs_and_a_battery_lasts_its_share(driving: tuple[St
     facility = driving[0].facility
     assert facility is not None
     assert facility.battery is not None
-    assert result.battery == pytest.approx(facility.battery / energy.power * facility.pue)
+    assert result.battery == pytest.approx(facility.battery / energy.power)
     alone = run_stream(replace(driving[0], facility=None))
     assert alone.battery is None
     assert alone.energy is not None

@@ -3,7 +3,6 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from scaleout.arrays import Floats
 from scaleout.engine.program import TICKS_PER_SECOND, ticks
 from scaleout.errors import PlanError
 from scaleout.evaluate.cost import cost_assumptions, cost_of
-from scaleout.evaluate.plant import RULED, energy_over, power_words
+from scaleout.evaluate.plant import energy_over, power_words
 from scaleout.evaluate.stream_times import Kept, NetStage, ReplyStage, StageTimes
 from scaleout.footprint import Energy
 from scaleout.hardware.power import energy_of
@@ -175,12 +174,10 @@ def _energy(experiment: StreamExperiment, streams: Streams, span: float) -> Ener
     parts = {"idle": experiment.chips * constants.idle * span}
     for at, name in enumerate(("compute", "vector", "hbm")):
         parts[name] = sum(job.joules[at] for job in jobs)
-    found = energy_over(
+    return energy_over(
         experiment.system, experiment.facility, experiment.chips, span, {**parts, "links": 0.0}, 0.0,
         over_time=tuple(power.tolist()),
     )  # fmt: skip
-    # constants that nobody checked are no better than a rule
-    return replace(found, error=max(found.error, RULED)) if constants.unverified else found
 
 
 def _row(name: str, value: str, source: str, verified: bool) -> dict[str, Any]:
@@ -282,7 +279,7 @@ def summarise_streams(
     energy = _energy(experiment, streams, span * _SECOND)
     facility, battery = experiment.facility, None
     if facility is not None and facility.battery is not None:
-        battery = facility.battery / (energy.power / facility.pue)
+        battery = facility.battery / energy.power
     what = ", ".join(source.name for source in experiment.sources)
     return StreamResult(
         name=f"{what} on {experiment.chips} x {experiment.system.chip.name}",
