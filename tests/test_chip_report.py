@@ -9,7 +9,7 @@ import pytest
 import scaleout
 from scaleout.chip_report import ChipReport, chip_report
 from scaleout.errors import SpecError
-from scaleout.hardware.reference import reference_kernels
+from scaleout.hardware.reference import reference_kernels, time_of
 from scaleout.io.catalogue import load
 from scaleout.report.chip import roofline
 from scaleout.specs import Chip
@@ -30,6 +30,17 @@ def test_nothing_is_quicker_than_its_bound(report: ChipReport) -> None:
         assert found.time >= found.bound
         assert 0.0 < max(found.flops, found.bandwidth) <= 1.0
         assert found.band > 0.0
+
+
+@pytest.mark.parametrize("name", ["example-inference-asic", "zynq-zu9eg", "versal-ve2802"])
+def test_operands_come_from_memory_where_a_large_cache_would_hold_them(name: str) -> None:
+    """An L2 of 268 MB holds the norm's 134 MB: reference kernels begin without it, so that the bound is one."""
+    chip: Chip = load("chip", name)
+    wide = "bf16" if "bf16" in chip.peak_flops else "fp16"
+    for kernel in reference_kernels(load("model", "llama-3.1-70b"), wide):
+        for one in (chip, replace(chip, l2_bytes=1e12)):
+            found = time_of(kernel, one)
+            assert isinstance(found, str) or found.time >= kernel.bound(one)
 
 
 def test_shares_follow_from_times(report: ChipReport) -> None:
