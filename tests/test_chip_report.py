@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,6 +86,16 @@ def test_products_on_arrays_are_told_to_follow_from_the_design() -> None:
         assert row.bound is not None
         assert row.time is not None
         assert row.bound <= row.time < 1.3 * row.bound
+
+
+def test_tables_and_what_arrays_are_assumed_to_hold_are_told(tmp_path: Path) -> None:
+    table = tmp_path / "mine.csv"
+    table.write_text("dtype,m,n,k,time_us\nbfloat16,4096,8192,8192,900\nbfloat16,64,8192,8192,70\n")
+    found = chip_report("h100-sxm-80gb", (), settings=(f"tables.gemm={table}",))
+    assert any(row.name == "measured products" and "2 rows of mine.csv" in row.value for row in found.assumptions)
+    found = chip_report("example-inference-asic", ())
+    (row,) = [row for row in found.assumptions if row.name == "products on arrays"]
+    assert not row.verified and "0.949" in row.value
 
 
 def test_ridges_and_links(report: ChipReport) -> None:
