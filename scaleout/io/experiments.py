@@ -127,6 +127,8 @@ def any_experiment(
                     raise
                 known = sorted({name for kind in _EXPERIMENTS for name in list_names(kind)})
                 raise SpecError(f"unknown experiment {name!r:.80}; {near(name, known)}") from error
+    if kind not in _EXPERIMENTS:
+        raise SpecError(f"{source!s:.60}: kind: {kind!r:.40} is not accepted; expected {' or '.join(_EXPERIMENTS)}")
     if kind in ("inference", "stream"):
         return net_experiment(source, settings) if kind == "inference" else stream_experiment(source, settings)
     return serving_experiment(source, settings) if kind == "serving" else experiment(source, settings)

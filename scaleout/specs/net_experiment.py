@@ -93,3 +93,10 @@ class NetExperiment:
             )
         if self.net.dlrm is None and self.placement == "sharded":
             raise SpecError(f"placement: {self.net.name} has no tables that could be dealt out; leave it out")
+        if self.net.dlrm is None and self.tables != "fp16":
+            raise SpecError(f"tables: {self.net.name} has none; leave it out")
+        if self.scenario != "multi-stream" and self.streams != 8:
+            raise SpecError(
+                f"streams: goes with scenario multi-stream, and this is {self.scenario}; "
+                + ("set batch" if self.scenario == "offline" else "leave it out")
+            )

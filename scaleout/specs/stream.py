@@ -213,7 +213,8 @@ class StreamExperiment:
         for stage in self.stages:
             for name in stage.after:
                 if name not in names or name == stage.name:
-                    yield f"stage {stage.name!r}: after: {name!r} is no other stage; {near(name, names)}"
+                    others = set(names) - {stage.name}
+                    yield f"stage {stage.name!r}: after: {name!r} is no other stage; {near(name, others)}"
             if stage.chip >= self.chips:
                 yield f"stage {stage.name!r}: chip: {stage.chip} is not one of the {self.chips}, numbered from 0"
         for source in self.sources:

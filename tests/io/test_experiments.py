@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from scaleout.errors import SpecError
-from scaleout.io.experiments import any_experiment, experiment, find_trace, serving_experiment
+from scaleout.io.experiments import any_experiment, experiment, find_trace, net_experiment, serving_experiment
 
 SERVING: dict[str, Any] = {
     "kind": "serving",
@@ -102,3 +102,23 @@ def test_a_trace_is_found_beside_the_file_that_names_it(tmp_path: Path) -> None:
     assert find_trace("some.csv", tmp_path / "x.yaml") == tmp_path / "some.csv"
     with pytest.raises(SpecError, match=r"requests\.trace: 'some.csv': no such file"):
         find_trace("some.csv")
+
+
+def test_a_name_of_another_kind_is_told_as_such() -> None:
+    with pytest.raises(SpecError, match="driving-stack: is of kind stream, and only experiments of kind training are"):
+        experiment("driving-stack")
+    with pytest.raises(SpecError, match="kind: 'strom' is not accepted; expected training or serving or inference or"):
+        any_experiment({"kind": "strom"})
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("tables=int8", "tables: resnet-50 has none"),
+        ("placement=sharded", "placement: resnet-50 has no tables"),
+        ("streams=3", "streams: goes with scenario multi-stream"),
+    ],
+)
+def test_what_a_net_has_no_use_for_is_refused(setting: str, says: str) -> None:
+    with pytest.raises(SpecError, match=says):
+        net_experiment("resnet-50-h200", (setting,))
