@@ -121,6 +121,7 @@ def test_a_design_without_a_price_costs_what_its_silicon_does() -> None:
     assert "without margin" in one.price_source
     assert "price" in one.unverified
     assert priced(one, silicon) == one
+    assert priced(chip, silicon, 10 * made.volume).price == pytest.approx(made.unit_cost + made.nre_share / 10)
     assert priced(load("chip", "h100-sxm-80gb"), silicon).price == load("chip", "h100-sxm-80gb").price
     found = elasticities(
         on_chip(training(), chip), knobs=("l2", "hbm-capacity", "macs"), evaluator="analytic", factor=1.2
