@@ -11,6 +11,9 @@
     spec = scaleout.net_experiment("resnet-50-h200", ("precision=fp16",))
     result = scaleout.run_net(spec)
 
+    spec = scaleout.stream_experiment("driving-stack", ("duration=5 s",))
+    result = scaleout.run_stream(spec)
+
 Names are imported when they are first used, so that ``import scaleout`` is cheap.
 """
 
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
     from scaleout.infer import run_net
     from scaleout.inferred import NetResult
     from scaleout.io.catalogue import list_names, load, schema
-    from scaleout.io.experiments import experiment, net_experiment, serving_experiment
+    from scaleout.io.experiments import experiment, net_experiment, serving_experiment, stream_experiment
     from scaleout.io.graphs import from_networkx, load_topology, read_topology, write_topology
     from scaleout.io.huggingface import read_huggingface
     from scaleout.io.serving import serve
@@ -72,10 +75,15 @@ if TYPE_CHECKING:
         Slow,
         Speculation,
         Stack,
+        StreamExperiment,
+        StreamSource,
+        StreamStage,
         System,
         TrainingExperiment,
     )
     from scaleout.stragglers import Stragglers, straggler_table
+    from scaleout.stream import record_stream, run_stream
+    from scaleout.streamed import StreamResult
     from scaleout.training.registry import register_schedule
     from scaleout.training.schedules import Pass
     from scaleout.validation.kinds import validate
@@ -100,7 +108,7 @@ _HOMES = {
     "scaleout.infer": ("run_net",),
     "scaleout.inferred": ("NetResult",),
     "scaleout.io.catalogue": ("list_names", "load", "schema"),
-    "scaleout.io.experiments": ("experiment", "net_experiment", "serving_experiment"),
+    "scaleout.io.experiments": ("experiment", "net_experiment", "serving_experiment", "stream_experiment"),
     "scaleout.io.graphs": ("from_networkx", "load_topology", "read_topology", "write_topology"),
     "scaleout.io.huggingface": ("read_huggingface",),
     "scaleout.io.serving": ("serve",),
@@ -133,10 +141,15 @@ _HOMES = {
         "Slow",
         "Speculation",
         "Stack",
+        "StreamExperiment",
+        "StreamSource",
+        "StreamStage",
         "System",
         "TrainingExperiment",
     ),
     "scaleout.stragglers": ("Stragglers", "straggler_table"),
+    "scaleout.stream": ("record_stream", "run_stream"),
+    "scaleout.streamed": ("StreamResult",),
     "scaleout.training.registry": ("register_schedule",),
     "scaleout.training.schedules": ("Pass",),
     "scaleout.validation.kinds": ("validate",),
@@ -184,6 +197,10 @@ __all__ = [
     "Speculation",
     "Stack",
     "Stragglers",
+    "StreamExperiment",
+    "StreamResult",
+    "StreamSource",
+    "StreamStage",
     "System",
     "TopologyError",
     "TrainingExperiment",
@@ -206,15 +223,18 @@ __all__ = [
     "read_huggingface",
     "read_topology",
     "record",
+    "record_stream",
     "register_schedule",
     "run_net",
     "run_of",
+    "run_stream",
     "scaling_table",
     "schema",
     "serve",
     "serving_experiment",
     "simulate",
     "straggler_table",
+    "stream_experiment",
     "validate",
     "variants",
     "write_topology",

@@ -7,7 +7,7 @@ from typing import Any
 from scaleout.errors import SpecError
 from scaleout.specs.fields import FrozenDict
 
-__all__ = ["Cost", "Energy", "Run", "energy_from"]
+__all__ = ["Cost", "Energy", "Run", "cost_from", "energy_from"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,3 +165,8 @@ def energy_from(data: Mapping[str, Any] | None) -> Energy | None:
     if not data:
         return None
     return Energy(**{**data, "over_time": tuple(data["over_time"]), "warnings": tuple(data["warnings"])})
+
+
+def cost_from(data: Mapping[str, Any] | None) -> Cost | None:
+    """What `plain` made of it, back again."""
+    return Cost(**data) if data else None

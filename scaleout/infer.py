@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from scaleout.errors import PlanError, SpecError
+from scaleout.evaluate.cost import cost_assumptions, cost_of
+from scaleout.evaluate.net_energy import batches_energy
 from scaleout.evaluate.nets import BatchTime, Exchanger, Room, all_to_all, best_batch, net_seconds, room
+from scaleout.evaluate.plant import power_words
 from scaleout.hardware.formats import format_of
 from scaleout.inferred import NetResult
 from scaleout.models.nets import net_parameters
@@ -12,6 +15,7 @@ from scaleout.parallel.inference_kernels import measured
 from scaleout.parallel.operators import PRECISIONS, gather_share, stands_for
 from scaleout.parallel.tables import Dealt, deal
 from scaleout.specs import NetExperiment
+from scaleout.specs.fields import plain
 from scaleout.units import describe
 
 __all__ = ["run_net"]
@@ -47,12 +51,14 @@ def run_net(experiment: NetExperiment) -> NetResult:
     for row in took.breakdown:
         bound[row.bound] = bound.get(row.bound, 0.0) + row.seconds / device
     held = _room(experiment, plan, batch)
+    span = took.latency if alone else took.period
+    energy = batches_energy(experiment, took, batch, span)
     return NetResult(
         name=f"{experiment.net.name} on {experiment.chips:,} x {chip.name}, {experiment.scenario}",
         sample=experiment.net.sample,
         chips=experiment.chips,
         batch=batch,
-        samples_per_second=experiment.chips * batch / (took.latency if alone else took.period),
+        samples_per_second=experiment.chips * batch / span,
         latency=took.latency,
         first=took.once + took.host,
         token=took.each,
@@ -63,7 +69,13 @@ def run_net(experiment: NetExperiment) -> NetResult:
         memory={**held.parts, "free": held.free - sum(held.parts.values())},
         experiment=_setting(experiment, plan),
         published=_published(experiment),
-        assumptions=_assumptions(experiment, plan),
+        assumptions=(
+            *_assumptions(experiment, plan),
+            *(row._asdict() for row in power_words(chip, experiment.system)),
+            *map(plain, cost_assumptions(experiment, energy)),
+        ),
+        energy=energy,
+        cost=cost_of(experiment, span, float(experiment.chips * batch), energy),
         warnings=_warnings(experiment),
     )
 
@@ -123,7 +135,7 @@ def _setting(experiment: NetExperiment, plan: _Plan) -> dict[str, Any]:
         "system": experiment.system.name, "chips": experiment.chips, "net": experiment.net.name,
         "family": experiment.net.family, "engine": f"{experiment.engine.name} {experiment.engine.version}",
         "precision": experiment.precision, "scenario": experiment.scenario,
-        "settings": list(experiment.settings), "compressed": list(experiment.compressed),
+        "settings": list(experiment.settings), "facility": experiment.facility.name if experiment.facility else None,
     }  # fmt: skip
     if experiment.net.dlrm is not None:
         found |= {"tables": experiment.tables, "placement": "sharded" if plan.dealt else "copies"}
@@ -213,6 +225,6 @@ def _warnings(experiment: NetExperiment) -> tuple[str, ...]:
             f"no product in {experiment.precision} was measured on {chip.name}: constants of bf16, at the "
             "precision's own rate and bytes"
         )
-    if experiment.net.resnet or experiment.net.unet3d:
+    if experiment.net.resnet or experiment.net.detector or experiment.net.unet3d:
         found.append("shapes of convolutions are beyond those that products were measured on (docs/nets.md)")
     return tuple(found)

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from scaleout.footprint import Cost, Energy, cost_from, energy_from
 from scaleout.specs.fields import FrozenDict, plain
 
 __all__ = ["INFERRED_FORMAT", "NetResult", "OperatorTime"]
 
-INFERRED_FORMAT = 1
+INFERRED_FORMAT = 2
 """Version of the JSON form."""
 
 
@@ -81,6 +82,8 @@ class NetResult:
         Name, value, source and `verified` of what it rests on.
     warnings
         What the reader should know first.
+    energy, cost
+        Of a batch on all chips; their tokens are samples. No cost without a facility.
     """
 
     name: str
@@ -100,6 +103,8 @@ class NetResult:
     published: Mapping[str, Any]
     assumptions: tuple[Mapping[str, Any], ...]
     warnings: tuple[str, ...]
+    energy: Energy | None = None
+    cost: Cost | None = None
 
     def __post_init__(self) -> None:
         for name in ("bound", "memory", "experiment", "published"):
@@ -132,4 +137,5 @@ class NetResult:
         """What `to_dict` made of it, back again."""
         rest = {key: value for key, value in data.items() if key not in ("format", "kind", "error", "run")}
         rest["breakdown"] = tuple(OperatorTime(**row) for row in rest["breakdown"])
+        rest |= {"energy": energy_from(rest["energy"]), "cost": cost_from(rest["cost"])}
         return cls(**{**rest, "assumptions": tuple(rest["assumptions"]), "warnings": tuple(rest["warnings"])})

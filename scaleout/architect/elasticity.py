@@ -14,7 +14,15 @@ from scaleout.hardware.silicon import estimate
 from scaleout.io.catalogue import load
 from scaleout.io.serving import serve
 from scaleout.simulate import simulate
-from scaleout.specs import Chip, NetExperiment, ServingExperiment, Silicon, System, TrainingExperiment
+from scaleout.specs import (
+    Chip,
+    NetExperiment,
+    ServingExperiment,
+    Silicon,
+    StreamExperiment,
+    System,
+    TrainingExperiment,
+)
 from scaleout.specs.fields import plain
 
 __all__ = ["ELASTICITY_FORMAT", "Effect", "Elasticities", "elasticities", "on_chip", "priced"]
@@ -80,7 +88,7 @@ class Elasticities:
         return {"format": ELASTICITY_FORMAT, **plain(self)}
 
 
-def on_chip(job: Experiment | NetExperiment, chip: Chip) -> Experiment:
+def on_chip(job: Experiment | NetExperiment | StreamExperiment, chip: Chip) -> Experiment:
     """A job with another chip in its system.
 
     Where the chip has no constants of the kernel that a training job's stack takes for attention, the job takes one
@@ -103,13 +111,12 @@ def on_chip(job: Experiment | NetExperiment, chip: Chip) -> Experiment:
     return job
 
 
-def _accepted(job: Experiment | NetExperiment) -> Experiment:
+def _accepted(job: Experiment | NetExperiment | StreamExperiment) -> Experiment:
     if not isinstance(job, TrainingExperiment | ServingExperiment):
-        what = (
-            f"{job.net.name} on {job.system.name}, of kind {job.kind!r},"
-            if isinstance(job, NetExperiment)
-            else f"{job!r:.60}"
-        )
+        what = f"{job!r:.60}"
+        if isinstance(job, NetExperiment | StreamExperiment):
+            name = job.net.name if isinstance(job, NetExperiment) else job.sources[0].name
+            what = f"{name} on {job.system.name}, of kind {job.kind!r},"
         raise SpecError(f"{what} is not accepted here; expected an experiment of training or of serving")
     return job
 

@@ -18,7 +18,7 @@ from scaleout.cli.progress import progress
 from scaleout.errors import SpecError
 from scaleout.io.experiments import any_experiment
 from scaleout.report.files import figure_file, output_folder, write_all, write_figure
-from scaleout.specs import NetExperiment, ServingExperiment
+from scaleout.specs import NetExperiment, ServingExperiment, StreamExperiment
 from scaleout.specs.fields import plain
 
 if TYPE_CHECKING:
@@ -145,6 +145,7 @@ def command(
       scaleout run --set facility=hyperscaler --set facility.electricity='0.05 USD/kWh'
       scaleout run llama3-70b-poisson --set requests.arrivals.rate=4
       scaleout run resnet-50-h200 --set batch=256
+      scaleout run driving-stack --set sources.0.count=12
     """
     spec = any_experiment(file, settings)
     name = Path(file).name.removesuffix(".yaml").removesuffix(".yml")
@@ -154,13 +155,18 @@ def command(
         "--no-fold": no_fold, "--evaluator analytic": evaluator == "analytic",
     }  # fmt: skip
     asked = [option for option, there in training_only.items() if there]
-    if isinstance(spec, NetExperiment):
+    if isinstance(spec, NetExperiment | StreamExperiment):
         from scaleout.cli.nets import run_nets
+        from scaleout.cli.streams import run_streams
 
         asked += [f"--{option}" for option, path in (("gantt", gantt), ("energy", energy), ("cost", cost)) if path]
         if asked:
-            raise SpecError(f"{asked[0]}: is for training or serving, and {file} is of kind inference; leave it out")
-        run_nets(spec, out or (None if as_json else Path("results") / name), as_json)
+            raise SpecError(f"{asked[0]}: is for training or serving, and {file} is of kind {spec.kind}; leave it out")
+        folder = out or (None if as_json else Path("results") / name)
+        if isinstance(spec, StreamExperiment):
+            run_streams(spec, folder, as_json)
+        else:
+            run_nets(spec, folder, as_json)
         return
     if isinstance(spec, ServingExperiment):
         from scaleout.cli.serving import run_serving

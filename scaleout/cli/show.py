@@ -25,7 +25,7 @@ _LISTS = {
     "stacks": ("stack",),
     "engines": ("engine",),
     "nets": ("net",),
-    "experiments": ("training", "serving", "inference"),
+    "experiments": ("training", "serving", "inference", "stream"),
 }
 
 
@@ -131,6 +131,9 @@ def _line(kind: str, row: dict[str, Any]) -> str:
             return str(load("net", row["name"]).family).replace("_", " ")
         case "inference":
             return f"{row.get('net', '')} on {row.get('system', '')}"
+        case "stream":
+            sources = read_mapping(find("stream", row["name"])).get("sources", ())
+            return f"{', '.join(one['name'] for one in sources)} with deadlines on {row.get('system', '')}"
         case "serving":
             return f"{row.get('model', '')} served on {row.get('system', '')}"
         case _:
@@ -183,7 +186,7 @@ def _system_line(row: dict[str, Any]) -> str:
 
 
 def _one(kind: str, name: str, as_json: bool) -> None:
-    if kind in ("training", "serving", "inference"):
+    if kind in ("training", "serving", "inference", "stream"):
         click.echo(f"# {find(kind, name)}\n{read(kind, name)}".rstrip())
         return
     spec = load(kind, name)

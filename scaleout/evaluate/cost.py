@@ -8,17 +8,17 @@ from scaleout.footprint import Cost, Energy, Run
 from scaleout.hardware.cost import HOUR, YEAR, Bill, Group, Ports, bill, hour_of
 from scaleout.network.inventory import Inventory, inventory
 from scaleout.result import Assumption, Result
-from scaleout.specs import Facility, ServingExperiment, TrainingExperiment
+from scaleout.specs import Facility, NetExperiment, ServingExperiment, StreamExperiment, TrainingExperiment
 from scaleout.units import describe
 
 __all__ = ["cost_assumptions", "cost_of", "groups_of", "run_of"]
 
 _MOST_TOKENS = 1e18
+Job = TrainingExperiment | ServingExperiment | NetExperiment | StreamExperiment
+"""What has chips of a system, and stands in a facility."""
 
 
-def cost_of(
-    spec: TrainingExperiment | ServingExperiment, span: float, tokens: float, energy: Energy | None
-) -> Cost | None:
+def cost_of(spec: Job, span: float, tokens: float, energy: Energy | None) -> Cost | None:
     """What a job costs over a span; None without a facility.
 
     Parameters
@@ -57,23 +57,24 @@ def cost_of(
     )
 
 
-def groups_of(spec: TrainingExperiment | ServingExperiment) -> list[Group]:
+def groups_of(spec: Job) -> list[Group]:
     """Chips of a job by kind; those of a training job beside a serving one are not its own."""
     system = spec.system
     if isinstance(spec, ServingExperiment):
         rows = [(pool.chip or system.chip, pool.chips) for pool in spec.pools]
     else:
-        rows = [(other.chip, other.count) for other in spec.others]
+        others = spec.others if isinstance(spec, TrainingExperiment) else ()
+        rows = [(other.chip, other.count) for other in others]
         rows.insert(0, (system.chip, spec.chips - sum(count for _, count in rows)))
     return [Group(chip, count, system.chips_per_node, system.node) for chip, count in rows if count]
 
 
-def _bill(spec: TrainingExperiment | ServingExperiment, facility: Facility) -> Bill:
+def _bill(spec: Job, facility: Facility) -> Bill:
     net, _ = _parts(spec)
     return bill(facility, groups_of(spec), Ports(net.ends, net.switch_ports, net.rate))
 
 
-def _parts(spec: TrainingExperiment | ServingExperiment) -> tuple[Inventory, bool]:
+def _parts(spec: Job) -> tuple[Inventory, bool]:
     """Of the network, and whether it is all of it: replicas may stand where no tree of these switches joins them."""
     system = spec.system
     try:
@@ -121,9 +122,7 @@ def run_of(result: Result, tokens: float, goodput: float = 1.0) -> Run:
     )
 
 
-def cost_assumptions(
-    spec: TrainingExperiment | ServingExperiment, energy: Energy | None = None
-) -> tuple[Assumption, ...]:
+def cost_assumptions(spec: Job, energy: Energy | None = None) -> tuple[Assumption, ...]:
     """What a cost rests on, with sources; nothing without a facility."""
     facility = spec.facility
     if facility is None:
@@ -187,9 +186,7 @@ def _chips(facility: Facility, groups: Sequence[Group]) -> list[Assumption]:
     return rows
 
 
-def _nodes(
-    spec: TrainingExperiment | ServingExperiment, facility: Facility, groups: Sequence[Group]
-) -> list[Assumption]:
+def _nodes(spec: Job, facility: Facility, groups: Sequence[Group]) -> list[Assumption]:
     """Price of what a node has beside its chips."""
     node, name = spec.system.node, f"{spec.system.name}: node without chips"
     if node is not None and node.price is not None:
@@ -198,7 +195,7 @@ def _nodes(
     return [Assumption(name, words, facility.source("node_price"), verified=False)] if groups else []
 
 
-def _network(spec: TrainingExperiment | ServingExperiment, facility: Facility) -> list[Assumption]:
+def _network(spec: Job, facility: Facility) -> list[Assumption]:
     """Prices of cables and switches, where there are some."""
     net, whole = _parts(spec)
     if not net.cables:

@@ -141,7 +141,8 @@ def energy_over(
     seconds = span or 1.0
     of_chips, of_nodes = rest + moving, rest + moving + parts["nodes"]
     constants = energy_of(system.chip)
-    ruled = system.chip.energy is None
+    # constants of others, or of a rule, say no more than a power limit does
+    ruled = system.chip.energy is None or bool({"flop", "hbm"} & set(constants.unverified))
     still = (rest / seconds + idle * nodes) if over_time else 0.0
     found = Energy(
         span=span,
@@ -176,10 +177,11 @@ def _with_warnings(energy: Energy, facility: Facility | None, nodes: float) -> E
             f"machines draw {describe(most, 'W')}, more than the {describe(facility.hall_power, 'W')} of the hall "
             f"of {facility.name}"
         )
-    if facility.battery is not None and machines:
-        hours = facility.battery / machines / 3600.0
+    if facility.battery is not None and energy.power:
+        # with what converters lose on the way from it
+        hours = facility.battery / energy.power / 3600.0
         warnings.append(
-            f"a battery of {facility.battery / 3.6e6:.4g} kWh lasts {hours:.3g} h at {describe(machines, 'W')}; a day "
-            f"of it takes {machines * _DAY / 3.6e6:.3g} kWh"
+            f"a battery of {facility.battery / 3.6e6:.4g} kWh lasts {hours:.3g} h at {describe(energy.power, 'W')}; "
+            f"a day of it takes {energy.power * _DAY / 3.6e6:.3g} kWh"
         )
     return replace(energy, warnings=tuple(warnings))

@@ -34,6 +34,7 @@ from scaleout.specs import (
     ServingExperiment,
     Silicon,
     Stack,
+    StreamExperiment,
     System,
     SystolicConstants,
     TrainingExperiment,
@@ -56,17 +57,19 @@ FOLDERS = {
     "training": "workloads/training",
     "serving": "workloads/serving",
     "inference": "workloads/inference",
+    "stream": "workloads/streams",
 }
 _CLASSES: dict[str, Any] = {
     "chip": Chip, "system": System, "model": Model, "stack": Stack, "engine": InferenceEngine,
     "facility": Facility, "silicon": Silicon, "design": Design, "systolic": SystolicConstants,
     "training": TrainingExperiment, "serving": ServingExperiment,
-    "net": Net, "inference": NetExperiment,
+    "net": Net, "inference": NetExperiment, "stream": StreamExperiment,
 }  # fmt: skip
 _NAMED = {
     "chip": (), "system": ("chip",), "training": ("system", "model", "stack", "facility"),
     "serving": ("system", "model", "engine", "facility", "training"),
-    "net": ("model",), "inference": ("system", "net", "engine"),
+    "net": ("model",), "inference": ("system", "net", "engine", "facility"),
+    "stream": ("system", "facility"),
 }  # fmt: skip
 """Keys of a kind of file that may give a name in place of what it names."""
 _KINDS = {key: key for key in ("system", "model", "stack", "chip", "engine", "facility", "training", "net")} | {
@@ -150,7 +153,7 @@ def find(kind: str, name: str, beside: Path | None = None) -> Path:
                     return path
     if kind == "model" and (other := _model_file(name)):
         return other
-    what = "experiment" if kind in ("training", "serving", "inference") else kind
+    what = "experiment" if kind in ("training", "serving", "inference", "stream") else kind
     ends = ".yaml, or .json from Hugging Face" if kind == "model" else ".yaml"
     hint = f"; a path ends in {ends}" if "/" in name or "." in name else ""
     raise SpecError(f"unknown {what} {shown!r}; {near(name, list_names(kind))}{hint}")
@@ -339,7 +342,8 @@ def resolve(data: dict[str, Any], where: str, kind: str, beside: Path | None) ->
     A mapping with the key `from` is what that names, with its other keys in place of those of the same name.
     """
     for key in _NAMED.get(kind, ()):
-        if key in DEFAULTS and data.get(key) is None:
+        # a device at the edge stands in no data centre
+        if key in DEFAULTS and data.get(key) is None and kind != "stream":
             data[key] = DEFAULTS[key]
         value = data.get(key)
         if isinstance(value, dict) and isinstance(value.get("from"), str):
@@ -358,6 +362,13 @@ def resolve(data: dict[str, Any], where: str, kind: str, beside: Path | None) ->
             row["chip"] = named("chip", row["chip"], f"{where}: {key}.{at}.chip", beside)
         elif isinstance(row, dict) and isinstance(row.get("chip"), dict):
             place_tables(row["chip"], beside)
+    stages = data.get("stages") if kind == "stream" else None
+    for at, row in enumerate(stages if isinstance(stages, list) else ()):
+        for key in ("net", "model", "engine"):
+            if isinstance(row, dict) and isinstance(row.get(key), str):
+                row[key] = named(key, row[key], f"{where}: stages.{at}.{key}", beside)
+            elif isinstance(row, dict) and isinstance(row.get(key), dict):
+                resolve(row[key], where, key, beside)
     speculation = data.get("speculation") if kind == "serving" else None
     if isinstance(speculation, dict) and isinstance(speculation.get("draft"), str):
         speculation["draft"] = named("model", speculation["draft"], f"{where}: speculation.draft", beside)

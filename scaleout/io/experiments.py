@@ -10,9 +10,12 @@ from scaleout.errors import PlanError, SpecError, near
 from scaleout.io.catalogue import DEFAULTS, find, list_names, named, resolve, roots, validate
 from scaleout.io.compress import compress
 from scaleout.io.yaml import parse_value, read_mapping
-from scaleout.specs import NetExperiment, ServingExperiment, TrainingExperiment
+from scaleout.specs import NetExperiment, ServingExperiment, StreamExperiment, TrainingExperiment
 
-__all__ = ["any_experiment", "assign", "experiment", "find_trace", "net_experiment", "serving_experiment"]
+__all__ = [
+    "any_experiment", "assign", "experiment", "find_trace", "net_experiment", "serving_experiment",
+    "stream_experiment",
+]  # fmt: skip
 
 _REFERENCES = {
     ("system",): "system",
@@ -23,6 +26,10 @@ _REFERENCES = {
     ("net",): "net",
     ("net", "model"): "model",
     ("facility",): "facility",
+    ("stages", "#", "net"): "net",
+    ("stages", "#", "net", "model"): "model",
+    ("stages", "#", "model"): "model",
+    ("stages", "#", "engine"): "engine",
     ("others", "#", "chip"): "chip",
     ("pools", "#", "chip"): "chip",
     ("speculation", "draft"): "model",
@@ -34,7 +41,7 @@ _REFERENCES = {
     ("training", "others", "#", "chip"): "chip",
 }
 """Keys whose value may be a name, and of what; # stands for any place of a list."""
-_LISTS = ("failures", "faults", "others", "pools")
+_LISTS = ("failures", "faults", "others", "pools", "sources", "stages")
 """Keys of lists of mappings: place 0 of one that is not there is its first."""
 
 
@@ -85,13 +92,25 @@ def net_experiment(source: str | Path | Mapping[str, Any], settings: tuple[str, 
     return spec
 
 
-_EXPERIMENTS = ("training", "serving", "inference")
+def stream_experiment(source: str | Path | Mapping[str, Any], settings: tuple[str, ...] = ()) -> StreamExperiment:
+    """As `experiment`, of streams with deadlines: sources, and stages that share a few chips.
+
+    Raises
+    ------
+    SpecError
+        Every mistake at once, one a line, with file, key, value and what is accepted.
+    """
+    spec: StreamExperiment = _experiment("stream", source, settings)
+    return spec
+
+
+_EXPERIMENTS = ("training", "serving", "inference", "stream")
 """Kinds of experiments."""
 
 
 def any_experiment(
     source: str | Path | Mapping[str, Any], settings: tuple[str, ...] = ()
-) -> TrainingExperiment | ServingExperiment | NetExperiment:
+) -> TrainingExperiment | ServingExperiment | NetExperiment | StreamExperiment:
     """An experiment of any kind, by its `kind`; a name is looked for among all."""
     if isinstance(source, Mapping):
         kind = source.get("kind", "training")
@@ -108,8 +127,8 @@ def any_experiment(
                     raise
                 known = sorted({name for kind in _EXPERIMENTS for name in list_names(kind)})
                 raise SpecError(f"unknown experiment {name!r:.80}; {near(name, known)}") from error
-    if kind == "inference":
-        return net_experiment(source, settings)
+    if kind in ("inference", "stream"):
+        return net_experiment(source, settings) if kind == "inference" else stream_experiment(source, settings)
     return serving_experiment(source, settings) if kind == "serving" else experiment(source, settings)
 
 

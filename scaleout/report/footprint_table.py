@@ -34,7 +34,13 @@ COST_WORDS = {
 
 
 def footprint_tables(
-    energy: Energy | None, cost: Cost | None, chips: int, what: str, made: str, kept: float | None = None
+    energy: Energy | None,
+    cost: Cost | None,
+    chips: int,
+    what: str,
+    made: str,
+    kept: float | None = None,
+    unit: str = "token",
 ) -> dict[str, Table]:
     """Tables by title; none for what is not known.
 
@@ -46,12 +52,14 @@ def footprint_tables(
         The tokens in words: "trained", "put out".
     kept
         Share of the requests that keep what is promised [1]; None where nothing is.
+    unit
+        What is made, in place of tokens.
     """
     found = {}
     if energy is not None:
-        found[f"Energy of {what}"] = energy_table(energy, chips, made)
+        found[f"Energy of {what}"] = energy_table(energy, chips, made, unit)
     if cost is not None:
-        found[f"Cost (facility {cost.facility})"] = cost_table(cost, what, made, kept)
+        found[f"Cost (facility {cost.facility})"] = cost_table(cost, what, made, kept, unit)
     return found
 
 
@@ -62,7 +70,7 @@ def _grid(*columns: str) -> Table:
     return table
 
 
-def energy_table(energy: Energy, chips: int, made: str) -> Table:
+def energy_table(energy: Energy, chips: int, made: str, unit: str = "token") -> Table:
     """By component; then power of a chip, a node, everything, and energy of a token."""
     table = _grid("component", "energy", "power", "share")
     whole = energy.total or 1.0
@@ -80,7 +88,7 @@ def energy_table(energy: Energy, chips: int, made: str) -> Table:
     )
     table.add_row("[dim]a chip's share of all[/]", "", describe(energy.power / chips, "W"))
     if energy.tokens:
-        table.add_row(f"[dim]a token {made}[/]", f"[bold]{describe(energy.per_token, 'J')}[/]")
+        table.add_row(f"[dim]a {unit} {made}".rstrip() + "[/]", f"[bold]{describe(energy.per_token, 'J')}[/]")
     if energy.capped:
         table.add_row("[dim]slowed by a power limit[/]", "", "", f"{energy.capped:.0%} of the time")
     for line in energy.warnings:
@@ -88,7 +96,7 @@ def energy_table(energy: Energy, chips: int, made: str) -> Table:
     return table
 
 
-def cost_table(cost: Cost, what: str, made: str, kept: float | None = None) -> Table:
+def cost_table(cost: Cost, what: str, made: str, kept: float | None = None, unit: str = "token") -> Table:
     """By part; then an hour of a chip, the span, and a million tokens."""
     table = _grid("part", "price", "an hour", "share")
     whole = cost.hour_total or 1.0
@@ -109,7 +117,7 @@ def cost_table(cost: Cost, what: str, made: str, kept: float | None = None) -> T
     table.add_row("[dim]a chip[/]", "", f"[bold]{dollars(cost.chip_hour)}[/]")
     table.add_row(f"[dim]{what}[/]", dollars(cost.span))
     if cost.per_million_tokens:
-        table.add_row(f"[dim]a million tokens {made}[/]", f"[bold]{dollars(cost.per_million_tokens)}[/]")
+        table.add_row(f"[dim]a million {unit}s {made}".rstrip() + "[/]", f"[bold]{dollars(cost.per_million_tokens)}[/]")
         if kept is not None and 0.0 < kept < 1.0:
             words = f"[dim]the same, of requests that keep the promise ({kept:.1%})[/]"
             table.add_row(words, dollars(cost.per_million_tokens / kept))

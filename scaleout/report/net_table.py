@@ -6,6 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scaleout.inferred import NetResult, OperatorTime
+from scaleout.report.footprint_table import footprint_tables
 from scaleout.units import describe
 
 __all__ = ["net_tables"]
@@ -22,6 +23,7 @@ def net_tables(result: NetResult) -> RenderableType:
     for title, table in {
         "Where the time of a batch goes": _operators(result),
         "HBM of a chip": _memory(result),
+        **footprint_tables(result.energy, result.cost, result.chips, "a batch", "", unit="sample"),
         "Rests on (! marks what is unverified; the source below each)": _assumptions(result),
     }.items():
         rows += [Text(title, style="bold"), table, ""]

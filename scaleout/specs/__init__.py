@@ -22,6 +22,7 @@ from scaleout.specs.requests import FORMS, Arrivals, Length, Requests, TraceRow
 from scaleout.specs.serving import Cache, Failure, Pool, Router, Scheduler, ServingExperiment, Slo, Speculation
 from scaleout.specs.silicon import Interface, KnownDie, MemoryKind, Process, Silicon
 from scaleout.specs.stack import Stack
+from scaleout.specs.stream import StreamExperiment, StreamSource, StreamStage
 from scaleout.specs.system import ALGORITHMS, CollectiveLibrary, Host, Launch, Network, Protocol, ScaleUp, System
 from scaleout.specs.systolic import SystolicConstants
 from scaleout.specs.tuner import Tuner
@@ -88,6 +89,9 @@ __all__ = [
     "SparseConstants",
     "Speculation",
     "Stack",
+    "StreamExperiment",
+    "StreamSource",
+    "StreamStage",
     "System",
     "SystolicConstants",
     "TensorUnit",

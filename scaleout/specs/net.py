@@ -9,11 +9,12 @@ from scaleout.specs.model import Model
 from scaleout.units import Count, Number, Positive, Seconds
 
 __all__ = [
-    "FAMILIES", "Bert", "Dlrm", "Encoder", "Family", "Net", "ResNet", "UNet3d", "VisionLanguage", "Vit", "Whisper",
+    "FAMILIES", "Bert", "Detector", "Dlrm", "Encoder", "Family", "Net", "ResNet", "UNet3d", "VisionLanguage", "Vit",
+    "Whisper",
 ]  # fmt: skip
 
-Family = Literal["resnet", "unet3d", "vit", "bert", "whisper", "dlrm", "vision_language"]
-FAMILIES: tuple[Family, ...] = ("resnet", "unet3d", "vit", "bert", "whisper", "dlrm", "vision_language")
+Family = Literal["resnet", "detector", "unet3d", "vit", "bert", "whisper", "dlrm", "vision_language"]
+FAMILIES: tuple[Family, ...] = ("resnet", "detector", "unet3d", "vit", "bert", "whisper", "dlrm", "vision_language")
 """Keys of a net of which exactly one is given."""
 
 _Some = Annotated[int, Number(low=0, high=1e12, above=False, integer=True)]
@@ -35,7 +36,9 @@ class ResNet:
     width
         Inner width of the first stage's blocks; it doubles from stage to stage.
     expansion
-        Output width of a block over its inner width: 4 with three convolutions (bottleneck), 1 with two.
+        Output width of a block over its inner width: 4 or 2 with three convolutions (bottleneck), 1 with two.
+    groups
+        Of channels of the 3 x 3 convolution of a bottleneck, each by itself (ResNeXt).
     stride_late
         The 3 x 3 convolution of a bottleneck has the stride (version 1.5); otherwise the first 1 x 1.
     classes
@@ -47,7 +50,8 @@ class ResNet:
     stem: Count = 64
     blocks: tuple[Count, ...]
     width: Count = 64
-    expansion: Literal[1, 4] = 4
+    expansion: Literal[1, 2, 4] = 4
+    groups: Count = 1
     stride_late: bool = True
     classes: Count = 1000
 
@@ -55,6 +59,41 @@ class ResNet:
         check_fields(self)
         if not self.blocks:
             raise SpecError("net.resnet.blocks: none; expected blocks of each stage, such as [3, 4, 6, 3]")
+        if self.width % self.groups or (self.groups > 1 and self.expansion == 1):
+            raise SpecError(f"net.resnet.groups: {self.groups} do not divide a bottleneck of width {self.width}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detector:
+    """A detector of one stage: boxes and classes at every place of a pyramid of features (RetinaNet).
+
+    Parameters
+    ----------
+    backbone
+        Its stages but the first feed the pyramid; its classifier is left out.
+    width
+        Channels of pyramid and heads.
+    extra_levels
+        Of the pyramid above the backbone's last stage, each half as large.
+    head_layers
+        Convolutions of either head before its last.
+    anchors
+        Boxes of each place.
+    classes
+        Scored for each box.
+    """
+
+    backbone: ResNet
+    width: Count = 256
+    extra_levels: _Some = 2
+    head_layers: Count = 4
+    anchors: Count = 9
+    classes: Count
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if len(self.backbone.blocks) < 2:
+            raise SpecError("net.detector.backbone.blocks: one stage; a pyramid needs two at least")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,6 +360,7 @@ class Net:
 
     name: str
     resnet: ResNet | None = None
+    detector: Detector | None = None
     unet3d: UNet3d | None = None
     vit: Vit | None = None
     bert: Bert | None = None

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from scaleout.errors import SpecError
+from scaleout.specs.facility import Facility
 from scaleout.specs.fields import check_fields
 from scaleout.specs.inference import InferenceEngine
 from scaleout.specs.net import Net
@@ -62,6 +63,8 @@ class NetExperiment:
         "copies": every chip holds all tables; "sharded": they are dealt out; "auto": copies where they fit.
     published
         What somebody measured of it.
+    facility
+        Where the machine stands: what power costs and what it is paid off over. None: no cost is worked out.
     settings
         Overrides ``key=value`` that were carried out, for the record.
     """
@@ -78,7 +81,7 @@ class NetExperiment:
     tables: TableDtype = "fp16"
     placement: Literal["auto", "copies", "sharded"] = "auto"
     published: Measured | None = None
-    compressed: tuple[str, ...] = ()
+    facility: Facility | None = None
     settings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

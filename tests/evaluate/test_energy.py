@@ -142,8 +142,7 @@ def test_limits_of_places_and_batteries_are_told() -> None:
     rack, hall, battery = energy.warnings
     assert "a node draws" in rack
     assert "of the hall" in hall
-    machines = energy.power / tight.pue
-    assert f"lasts {50e3 / machines:.3g} h" in battery
+    assert f"lasts {50e3 / energy.power:.3g} h" in battery
     assert not step_energy(made(), 1.0).warnings
 
 

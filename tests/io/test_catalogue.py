@@ -29,7 +29,7 @@ def write(folder: Path, text: str, name: str = "x.yaml") -> str:
 @pytest.mark.parametrize("kind", FOLDERS)
 def test_everything_shipped_loads(kind: str) -> None:
     for name in list_names(kind):
-        if kind in ("training", "serving", "inference"):
+        if kind in ("training", "serving", "inference", "stream"):
             assert any_experiment(name).kind == kind
         else:
             # several versions of an engine have one name

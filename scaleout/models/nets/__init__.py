@@ -1,6 +1,6 @@
 """Networks beyond decoders of text as operators: convolutions, encoders, recommenders; see ``docs/nets.md``."""
 
-from scaleout.models.nets import bert, dlrm, resnet, unet3d, vision_language, vit, whisper
+from scaleout.models.nets import bert, detector, dlrm, resnet, unet3d, vision_language, vit, whisper
 from scaleout.models.nets.operators import (
     EACH,
     ONCE,
@@ -46,6 +46,8 @@ def operators(net: Net, batch: float) -> tuple[Operator, ...]:
     """
     if net.resnet is not None:
         return resnet.operators(net.resnet, batch)
+    if net.detector is not None:
+        return detector.operators(net.detector, batch)
     if net.unet3d is not None:
         return unet3d.operators(net.unet3d, batch)
     if net.vit is not None:
@@ -63,6 +65,8 @@ def operators(net: Net, batch: float) -> tuple[Operator, ...]:
 def net_parameters(net: Net) -> float:
     """What was trained, embedding tables included [1]."""
     found = sum(one.weights * one.repeat for one in operators(net, 1.0) if one.stage == ONCE)
+    if net.detector is not None:
+        found -= detector.shared(net.detector)
     if net.bert is not None:
         # words, positions and the two kinds of segments
         found += (net.bert.vocabulary + net.bert.positions + 2) * net.bert.encoder.hidden

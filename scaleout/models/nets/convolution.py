@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from scaleout.models.nets.operators import Pass, Product
 
-__all__ = ["Image", "convolution", "depthwise", "side"]
+__all__ = ["Image", "convolution", "depthwise", "grouped", "side"]
 
 
 class Image(NamedTuple):
@@ -80,8 +80,16 @@ def convolution(
 
 def depthwise(name: str, image: Image, kernel: int, stride: int = 1) -> tuple[Pass, Image]:
     """A convolution of every channel by itself: no product to speak of, so bytes bind it."""
+    return grouped(name, image, image.channels, kernel, stride, image.channels, parameters=0.0)
+
+
+def grouped(
+    name: str, image: Image, channels: int, kernel: int, stride: int, groups: int, *, parameters: float = 2.0
+) -> tuple[Pass, Image]:
+    """A convolution of `groups` of channels, each by itself: taken to be bound by bytes, as products of so few
+    channels are small beside the image; of scales and biases a channel has so many `parameters`."""
     padding = (kernel - 1) // 2
-    out = Image(image.batch, tuple(side(one, kernel, stride, padding) for one in image.sides), image.channels)
-    taps = kernel ** len(image.sides)
-    weights = float(image.channels * taps)
+    out = Image(image.batch, tuple(side(one, kernel, stride, padding) for one in image.sides), channels)
+    taps = image.channels // groups * kernel ** len(image.sides)
+    weights = channels * (taps + parameters)
     return Pass(name, image.elements + out.elements, weights, 2.0 * out.elements * taps), out
