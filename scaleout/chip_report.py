@@ -27,10 +27,11 @@ from scaleout.hardware.silicon import (
     memory_of,
     process_of,
 )
+from scaleout.hardware.table import told_tables
 from scaleout.io.catalogue import list_names, load, read
 from scaleout.io.chips import chip as read_chip
 from scaleout.result import Assumption
-from scaleout.specs import Chip, Design, KnownDie, Silicon
+from scaleout.specs import Chip, Design, KnownDie, Silicon, SystolicConstants
 from scaleout.specs.fields import plain
 from scaleout.units import describe
 
@@ -282,6 +283,20 @@ def _of_chip(chip: Chip) -> list[Assumption]:
                 verified=False,
             )
         )
+    for name, words, digest in told_tables(chip):
+        rows.append(Assumption(name, words, f"a table of the user's own, SHA-256 {digest[:12]}"))
+    if chip.design is not None:
+        arrays = {dtype: c for dtype, c in sorted(chip.gemm.items()) if isinstance(c, SystolicConstants)}
+        for source in dict.fromkeys(c.source for c in arrays.values()):
+            held = next(c for c in arrays.values() if c.source == source)
+            rows.append(
+                Assumption(
+                    "products on arrays",
+                    f"{held.compute_efficiency:.3g} of the dense rate, {held.hbm_efficiency:.2g} of HBM bandwidth",
+                    source,
+                    verified=False,
+                )
+            )
     if chip.price is not None:
         rows.append(Assumption("price", f"{chip.price:,.0f} USD", chip.price_source or "none", _checked(chip, "price")))
     if chip.energy is not None:

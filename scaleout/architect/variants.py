@@ -87,7 +87,10 @@ def typical_of(serving: ServingExperiment, prompt: float | None = None, reply: f
         if own is not None:
             means.append(own)
         elif length is None:
-            raise SpecError(f"requests.{name}: the trace's mean length is not known here; give prompt and reply")
+            raise SpecError(
+                f"requests.{name}: the trace's mean length is not known here; give prompt and reply, to variants as "
+                "typical=typical_of(serving, prompt, reply) of scaleout.architect.variants"
+            )
         else:
             means.append(length.mean if length.mean is not None else (length.low + length.high) / 2.0)
     return Typical(rate=wanted.arrivals.rate, prompt=means[0], reply=means[1])

@@ -181,7 +181,7 @@ def range_warnings(experiment: TrainingExperiment) -> tuple[str, ...]:
     return tuple(
         f"{what}: {name} = {use.shape[name]:,.0f} ({use.operation}) is outside the calibrated "
         f"{use.calibrated[name][0]:,.0f} to {use.calibrated[name][1]:,.0f}, by a factor of {factor:.3g}"
-        + (f"; {len(shapes[key]) - 1} more values are" if len(shapes[key]) > 1 else "")
+        + {1: "", 2: "; 1 more value is"}.get(len(shapes[key]), f"; {len(shapes[key]) - 1} more values are")
         for key, (factor, use) in furthest.items()
         for what, name, _ in [key]
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scaleout.errors import SpecError
 from scaleout.hardware.attention import attention_vector, decode_seconds, decode_vector, prefill_seconds
@@ -149,6 +149,11 @@ def _quickest(chip: Chip, phase: str, time: Callable[[str], KernelTime]) -> Kern
     return min(found, key=lambda row: (row.residual is None, row.time, row.kernel))
 
 
+def _cold(chip: Chip) -> Chip:
+    """The chip when nothing of what a kernel reads is in L2, nor stays there of what it writes."""
+    return replace(chip, l2_bytes=None)
+
+
 def _prefill(model: Model, wide: str) -> Kernel:
     heads, kv_heads, size = float(model.heads), float(model.kv_heads), float(model.head_size)
 
@@ -177,7 +182,7 @@ def _decode(model: Model, wide: str) -> Kernel:
     def run(chip: Chip) -> KernelTime:
         def time(name: str) -> KernelTime:
             constants = chip.attention[name].for_decode(wide)
-            vector = decode_vector(chip, constants, name, wide, wide)
+            vector = decode_vector(_cold(chip), constants, name, wide, wide)
             seconds = decode_seconds(_SEQUENCES, _CONTEXT, heads, kv_heads, size, _WIDTH, vector)
             return KernelTime(time=seconds, kernel=name, residual=constants.residual, constants=f"attention.{name}")
 
@@ -194,7 +199,7 @@ def _decode(model: Model, wide: str) -> Kernel:
 
 def _norm(model: Model, wide: str) -> Kernel:
     def run(chip: Chip) -> KernelTime:
-        seconds = elementwise_seconds(_ROWS, model.hidden, _WIDTH, elementwise_vector(chip, "rmsnorm"))
+        seconds = elementwise_seconds(_ROWS, model.hidden, _WIDTH, elementwise_vector(_cold(chip), "rmsnorm"))
         residual = chip.elementwise["rmsnorm"].residual
         return KernelTime(time=seconds, kernel="rmsnorm", residual=residual, constants="elementwise.rmsnorm")
 

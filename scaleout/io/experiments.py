@@ -162,6 +162,7 @@ def _experiment(wanted: str, source: str | Path | Mapping[str, Any], settings: t
     elif not isinstance(source, str | Path):
         raise SpecError(f"{source!r:.60} is no experiment; expected a file, a name or a mapping")
     else:
+        _refuse_other_kind(wanted, str(source))
         path = find(wanted, str(source))
         where, data = str(path), read_mapping(path)
     kind = data.setdefault("kind", wanted)
@@ -187,6 +188,15 @@ def _experiment(wanted: str, source: str | Path | Mapping[str, Any], settings: t
         return spec
     except PlanError as error:
         raise PlanError("\n".join(f"{where}: {line}" for line in str(error).splitlines())) from None
+
+
+def _refuse_other_kind(wanted: str, name: str) -> None:
+    """Say of a name that it is an experiment of another kind, rather than that it is unknown."""
+    if name in list_names(wanted):
+        return
+    for kind in _EXPERIMENTS:
+        if name in list_names(kind):
+            raise SpecError(f"{name}: is of kind {kind}, and only experiments of kind {wanted} are accepted here")
 
 
 def _check_rents(spec: TrainingExperiment | ServingExperiment, where: str) -> None:

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from scaleout.footprint import Cost, Energy, Run
 from scaleout.units import describe
@@ -41,8 +43,8 @@ def footprint_tables(
     made: str,
     kept: float | None = None,
     unit: str = "token",
-) -> dict[str, Table]:
-    """Tables by title; none for what is not known.
+) -> dict[str, RenderableType]:
+    """Tables by title, sentences below them; none for what is not known.
 
     Parameters
     ----------
@@ -55,11 +57,15 @@ def footprint_tables(
     unit
         What is made, in place of tokens.
     """
-    found = {}
+    found: dict[str, RenderableType] = {}
     if energy is not None:
-        found[f"Energy of {what}"] = energy_table(energy, chips, made, unit)
+        # sentences stand below the table: in a cell they would be cut where the terminal ends
+        told = [Text.from_markup(f"[bold yellow]![/] {escape(line)}") for line in energy.warnings]
+        found[f"Energy of {what}"] = Group(energy_table(energy, chips, made, unit), *told)
     if cost is not None:
-        found[f"Cost (facility {cost.facility})"] = cost_table(cost, what, made, kept, unit)
+        used = f"in paid use {cost.utilisation:.0%} of the time, which bears the rest"
+        lines = [Text(used, style="dim")] if cost.utilisation < 1.0 else []
+        found[f"Cost (facility {cost.facility})"] = Group(cost_table(cost, what, made, kept, unit), *lines)
     return found
 
 
@@ -91,8 +97,6 @@ def energy_table(energy: Energy, chips: int, made: str, unit: str = "token") -> 
         table.add_row(f"[dim]a {unit} {made}".rstrip() + "[/]", f"[bold]{describe(energy.per_token, 'J')}[/]")
     if energy.capped:
         table.add_row("[dim]slowed by a power limit[/]", "", "", f"{energy.capped:.0%} of the time")
-    for line in energy.warnings:
-        table.add_row(f"[bold yellow]![/] {escape(line)}")
     return table
 
 
@@ -121,8 +125,6 @@ def cost_table(cost: Cost, what: str, made: str, kept: float | None = None, unit
         if kept is not None and 0.0 < kept < 1.0:
             words = f"[dim]the same, of requests that keep the promise ({kept:.1%})[/]"
             table.add_row(words, dollars(cost.per_million_tokens / kept))
-    if cost.utilisation < 1.0:
-        table.add_row(f"[dim]in paid use {cost.utilisation:.0%} of the time, which bears the rest[/]")
     return table
 
 

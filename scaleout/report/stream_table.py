@@ -17,7 +17,7 @@ def stream_tables(result: StreamResult) -> RenderableType:
     rows: list[RenderableType] = [Text(result.name, style="bold"), _headline(result), ""]
     rows += [Text.from_markup(f"[bold yellow]![/] {escape(line)}") for line in result.warnings]
     rows += [""] if result.warnings else []
-    tables = {
+    tables: dict[str, RenderableType] = {
         "Latency, from coming to the end of the last stage": _sources(result),
         "Where the mean latency goes": _parts(result),
         "Stages": _stages(result),
@@ -27,7 +27,7 @@ def stream_tables(result: StreamResult) -> RenderableType:
         "Rests on (! marks what is unverified; the source below each)": _assumptions(result),
     }
     for title, table in tables.items():
-        if table.row_count:
+        if not isinstance(table, Table) or table.row_count:
             rows += [Text(title, style="bold"), table, ""]
     return Group(*rows[:-1])
 
@@ -57,10 +57,11 @@ def _headline(result: StreamResult) -> Table:
 
 def _promise(source: SourceResult) -> str:
     colour = "green" if source.kept else "red"
-    needed = "are never done" if source.needed is None else f"within {_time(source.needed)}"
+    share = f"{source.share:.4g} of the items"
+    needed = f"{share} within {_time(source.needed)}" if source.needed is not None else f"less than {share} ever done"
     missed = f"{source.missed:,} of {source.came:,} missed" if source.missed else f"none of {source.came:,} missed"
     return (
-        f"[bold {colour}]{source.share:.4g} of the items {needed}[/], deadline {_time(source.deadline or 0.0)}; "
+        f"[bold {colour}]{needed}[/], deadline {_time(source.deadline or 0.0)}; "
         f"{missed}; most of it: {escape(source.bound_by)}"
     )
 

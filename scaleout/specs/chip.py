@@ -23,7 +23,10 @@ from scaleout.units import (
     Watts,
 )
 
-__all__ = ["Chip"]
+__all__ = ["RATES", "Chip"]
+
+RATES = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "fp6", "fp4", "int8", "int4", "int2", "int1")
+"""Dtypes that units multiply; block formats run at the rate of their elements."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +115,17 @@ class Chip:
         for kind, table in self.tables.items():
             if table.kind != kind:
                 raise SpecError(f"chip.{self.name}.tables.{kind}: a table of {table.kind} is not accepted here")
+        for dtype in self.peak_flops:
+            if dtype not in RATES:
+                raise SpecError(f"chip.{self.name}.peak_flops: unknown dtype {dtype!r:.40}; {near(dtype, RATES)}")
+        for dtype, rate in self.best.items():
+            if dtype not in self.peak_flops:
+                raise SpecError(f"chip.{self.name}.best: no rate of {dtype!r:.40}; {near(dtype, self.peak_flops)}")
+            if rate > self.peak_flops[dtype]:
+                raise SpecError(
+                    f"chip.{self.name}.best.{dtype}: {rate / 1e12:,.4g} TFLOP/s is above the data sheet's "
+                    f"{self.peak_flops[dtype] / 1e12:,.4g} TFLOP/s"
+                )
         if not self.source.strip():
             raise SpecError(f"chip.{self.name}.source: a chip needs a source for its figures")
 

@@ -342,7 +342,7 @@ class TrainingExperiment:
             )
         if self.sent is not None and (layout.zero or layout.shard is not None or self.compression > 1.0):
             mistakes.append(
-                f"sent: {self.sent:g} of the gradients is gathered by every rank, which needs layout.zero 0, no "
+                f"gradients: {self.sent:g} of them is gathered by every rank, which needs layout.zero 0, no "
                 "layout.shard, and no other compression"
             )
         return mistakes

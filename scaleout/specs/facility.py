@@ -184,7 +184,7 @@ class Facility:
             There are rents, and none for this one.
         """
         if self.rent and chip not in self.rent:
-            raise SpecError(f"facility.rent: {self.name} rents no {chip}; {near(chip, self.rent)}, or give it a rent")
+            raise SpecError(f"facility.rent: {self.name} rents no {chip}; {near(chip, self.rent)}; or give it a rent")
         return self.rent.get(chip, 0.0)
 
     def verified(self, *names: str) -> bool:

@@ -21,7 +21,7 @@ from scaleout.evaluate.cost import cost_of, run_of
 from scaleout.footprint import Cost
 from scaleout.report.comparison import comparison_tables
 from scaleout.report.footprint import cost_stack, draw_cost, draw_energy, energy_stack
-from scaleout.report.footprint_table import count_words, dollars
+from scaleout.report.footprint_table import count_words, dollars, footprint_tables
 from scaleout.report.style import render_as
 from scaleout.report.table import result_tables
 from scaleout.result import Result
@@ -50,6 +50,20 @@ def text(table: object) -> str:
     console = Console(file=io.StringIO(), width=200, highlight=False)
     console.print(table)
     return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_sentences_are_not_cut_where_the_terminal_ends(small: Make) -> None:
+    """They stand below their table: as cells of a column they would be shortened, and make others short."""
+    result = with_energy(small())
+    assert result.energy is not None and result.cost is not None
+    line = "a node draws 7.985 kW, more than the 5 kW of a rack of a place with quite a long name"
+    energy, cost = replace(result.energy, warnings=(line,)), replace(result.cost, utilisation=0.05)
+    console = Console(file=io.StringIO(), width=80, highlight=False)
+    for table in footprint_tables(energy, cost, 8, "a step", "trained").values():
+        console.print(table)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "…" not in shown
+    assert "quite a long name" in " ".join(shown.split()) and "in paid use 5% of the time, which bears" in shown
 
 
 def test_tables_show_power_energy_of_a_token_and_cost(small: Make) -> None:
