@@ -191,7 +191,7 @@ def test_the_roofline_has_every_kernel_that_has_a_time(report: ChipReport) -> No
         ({"chip": "example-training-chip", "settings": ("design.memory.kind=hbm",)}, "design.memory.kind"),
         ({"chip": "example-training-chip", "settings": ("design.clock=2",)}, "has no unit"),
         ({"chip": "example-training-chip", "settings": ("design.tensor.kind=magic",)}, "tensor-core"),
-        ({"chip": "example-training-chip", "settings": ("design.tensor.rows=128",)}, "rows and columns are those of a"),
+        ({"chip": "example-training-chip", "settings": ("design.tensor.rows=128",)}, "rows and columns are of a"),
         ({"chip": "example-training-chip", "settings": ("design.tensor.macs.fp_8=128",)}, "did you mean 'fp8'"),
         ({"chip": "h100-sxm-80gb", "settings": ("peak_flops.fp_8=1 TFLOP/s",)}, "unknown dtype 'fp_8'; did you mean"),
         ({"chip": "h100-sxm-80gb", "settings": ("best.bf16=1 PFLOP/s",)}, "is above the data sheet's 989"),

@@ -36,7 +36,7 @@ _ROWS = 12
 
 def served_tables(result: Served, wall_time: float, events: int) -> RenderableType:
     """Headline, times, replicas, HBM, energy, cost, and assumptions of a result."""
-    parts: dict[str, Table] = {
+    parts: dict[str, RenderableType] = {
         result.name: _headline(result, wall_time, events),
         "Times": _times(result),
         "Replicas (over time: mean and most)": _replicas(result),
