@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from scaleout.architect.knobs import Knob, knob_of, knobs_of
@@ -30,7 +31,6 @@ ELASTICITY_FORMAT = 1
 """Version of the JSON form."""
 Experiment = TrainingExperiment | ServingExperiment
 _LEAST, _MOST = 0.1, 10.0
-_SILICON = "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +121,13 @@ def _accepted(job: Experiment | NetExperiment | StreamExperiment) -> Experiment:
     return job
 
 
-def priced(chip: Chip, silicon: Silicon) -> Chip:
+def priced(chip: Chip, silicon: Silicon, volume: int | None = None) -> Chip:
     """A design without a price at what it costs to make, with its share of masks and design work; others as they are.
+
+    Parameters
+    ----------
+    volume
+        Chips over which masks and design are spread; None for what `silicon` says.
 
     Raises
     ------
@@ -131,7 +136,7 @@ def priced(chip: Chip, silicon: Silicon) -> Chip:
     """
     if chip.design is None or chip.price is not None:
         return chip
-    made = estimate(chip.design, silicon)
+    made = estimate(chip.design, silicon, volume)
     words = (
         f"estimate from its design, without margin: {made.unit_cost:,.0f} USD to make one, and {made.nre_share:,.0f} "
         f"of masks and design over {made.volume:,} chips (docs/silicon.md)"
@@ -147,6 +152,8 @@ def elasticities(
     factor: float = 1.1,
     knobs: Sequence[str] | None = None,
     evaluator: str = "event",
+    silicon: Silicon | str = "default",
+    volume: int | None = None,
     watch: Callable[[int, int], None] | None = None,
 ) -> Elasticities:
     """Turn each knob of a machine and simulate its jobs anew.
@@ -164,6 +171,9 @@ def elasticities(
         Names; None for all.
     evaluator
         Of training: "event" or "analytic".
+    silicon, volume
+        What designs are priced by: prices and areas, a spec, or a name or file of one; chips over which masks and
+        design are spread.
     watch
         Called after each simulation with how many are done, of how many.
 
@@ -183,7 +193,7 @@ def elasticities(
     problems: list[str] = []
     turned = [(_settled(_accepted(job)), _wanted(job.system, knobs)) for job in jobs]
     done, whole = 0, sum(1 + len(names) for _, names in turned)
-    silicon: Silicon = load("silicon", _SILICON)
+    known: Silicon = load("silicon", silicon) if isinstance(silicon, str) else silicon
     names_seen: list[str] = []
 
     def said() -> None:
@@ -194,12 +204,12 @@ def elasticities(
 
     for job, wanted in turned:
         system = job.system
-        make: Silicon | None = silicon
+        price: Callable[[Chip], Chip] = partial(priced, silicon=known, volume=volume)
         try:
-            before_job = replace(job, system=_priced(system, silicon))
+            before_job = _with(job, system, price)
         except SpecError as error:
             problems.append(f"{system.chip.name}: no price: {str(error).splitlines()[0]}")
-            before_job, make = job, None
+            before_job, price = job, _as_it_is
         name, before = _outcomes(before_job, evaluator)
         names_seen.append(name)
         if names_seen.count(name) > 1:
@@ -208,8 +218,7 @@ def elasticities(
         rows = []
         for knob in wanted:
             try:
-                other = knob.turn(system, factor)
-                _, after = _outcomes(replace(job, system=other if make is None else _priced(other, make)), evaluator)
+                _, after = _outcomes(_with(job, knob.turn(system, factor), price), evaluator)
                 rows += [_effect(name, knob, key, before[key], after[key], factor) for key in before if key in after]
             except (PlanError, SpecError) as error:
                 problems.append(f"{name}: {knob.name}: {str(error).splitlines()[0]}")
@@ -225,8 +234,12 @@ def _settled(job: Experiment) -> Experiment:
     return replace(job, system=replace(job.system, chip=settled(job.system.chip)))
 
 
-def _priced(system: System, silicon: Silicon) -> System:
-    return replace(system, chip=priced(system.chip, silicon))
+def _with(job: Experiment, system: System, price: Callable[[Chip], Chip]) -> Experiment:
+    return replace(job, system=replace(system, chip=price(system.chip)))
+
+
+def _as_it_is(chip: Chip) -> Chip:
+    return chip
 
 
 def _wanted(system: System, names: Sequence[str] | None) -> tuple[Knob, ...]:

@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -110,7 +110,13 @@ def command(
         raise SpecError("--beside: 'none' goes with no other name")
     others = None if not beside else () if beside == ("none",) else beside
     report = chip_report(chip, others, settings=settings, volume=volume, silicon=silicon)
-    turned = _turned(report.chip, jobs, factor, knobs, evaluator) if jobs else None
+    turned = (
+        _turned(
+            report.chip, jobs, factor=factor, knobs=knobs or None, evaluator=evaluator, silicon=silicon, volume=volume
+        )
+        if jobs
+        else None
+    )
     if tornado is not None and picture is not None and turned is not None:
         from scaleout.report.elasticity import draw_tornado
         from scaleout.report.elasticity import tornado as bars
@@ -142,9 +148,7 @@ def command(
         click.echo(f"wrote {tornado}  (what each knob does)")
 
 
-def _turned(
-    chip: Chip, names: tuple[str, ...], factor: float, knobs: tuple[str, ...], evaluator: str
-) -> "Elasticities":
+def _turned(chip: Chip, names: tuple[str, ...], **options: Any) -> "Elasticities":
     """Elasticities of jobs on the chip, with a sign of life."""
     from scaleout.architect import elasticities, on_chip
     from scaleout.io.experiments import any_experiment
@@ -161,8 +165,5 @@ def _turned(
         and job.stack.attention != other.stack.attention
     ]
     with counting("simulations") as said:
-        found = elasticities(
-            jobs, factor=factor, knobs=knobs or None, evaluator=evaluator,
-            watch=None if said is None else lambda done, _: said(done),
-        )  # fmt: skip
+        found = elasticities(jobs, watch=None if said is None else lambda done, _: said(done), **options)
     return replace(found, problems=(*notes, *found.problems))

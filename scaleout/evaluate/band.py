@@ -49,7 +49,8 @@ def band_of(experiment: TrainingExperiment, parts: Mapping[str, float], *, times
     if not whole > 0.0:
         raise SpecError("error band: the parts of the step take no time")
     errors = kind_errors(experiment)
-    found = {kind: errors[kind] * taken / whole for kind, taken in kinds.items() if taken}
+    # a difference of sums may be below 0 by its last digits
+    found = {kind: errors[kind] * taken / whole for kind, taken in kinds.items() if taken > 0.0}
     found["software"] = DEFAULTS["software"].value
     return ErrorBand(relative=math.hypot(*found.values()), parts=found)
 

@@ -1,18 +1,15 @@
 """What stands beside chips and draws power with them: nodes, switches, optics, the building."""
 
 from dataclasses import replace
-from functools import lru_cache
 from typing import NamedTuple
-
-import numpy as np
 
 from scaleout.footprint import Energy
 from scaleout.hardware.power import energy_of, limit_of, throttled
-from scaleout.network import machine
+from scaleout.network.inventory import inventory
 from scaleout.specs import Chip, Facility, System
 from scaleout.units import describe
 
-__all__ = ["BINS", "MEASURED", "RULED", "Gear", "energy_over", "gear_of", "node_draw", "power_words"]
+__all__ = ["BINS", "MEASURED", "RULED", "energy_over", "node_draw", "power_words"]
 
 MEASURED, RULED = 0.11, 0.32
 """Mean absolute error of the mean power of a job [1]: of models whose constants were measured on the chip, 11.4 %;
@@ -68,30 +65,6 @@ def power_words(chip: Chip, system: System) -> list[Words]:
     return rows
 
 
-class Gear(NamedTuple):
-    """Of the network between nodes: ports of its switches in use, and optical modules."""
-
-    ports: float
-    modules: float
-
-
-@lru_cache(maxsize=64)
-def gear_of(system: System, chips: int) -> Gear:
-    """Counted on the machine's own graph; a node alone has none, and links inside nodes are copper.
-
-    Every direction of a cable begins in a module of its own.
-    """
-    if chips <= system.chips_per_node or system.network.kind == "none":
-        return Gear(0.0, 0.0)
-    topology = machine(system, chips).topology
-    between = topology.kind != 0
-    inside = np.zeros(topology.size, dtype=bool)
-    inside[: topology.chips] = True
-    inside[topology.source[~between]] = inside[topology.target[~between]] = True
-    switched = between & ~inside[topology.source]
-    return Gear(float(topology.width[switched].sum()), float(topology.width[between].sum()))
-
-
 def node_draw(system: System) -> tuple[float, float]:
     """A node beside its chips, at rest and at work [W]; by rule where its file has no figures."""
     if system.node is not None:
@@ -134,9 +107,11 @@ def energy_over(
     slope = (busy - idle) * nodes * span / most if most > 0.0 else 0.0
     parts = {**parts, "nodes": idle * nodes * span + slope * moving, "switches": 0.0, "optics": 0.0, "cooling": 0.0}
     if facility is not None:
-        gear = gear_of(system, chips)
-        parts["switches"] = facility.switch_power * gear.ports / facility.switch_ports * span
-        parts["optics"] = facility.optics_power * gear.modules * span
+        net = inventory(system, chips)
+        # ports and modules of another rate draw in proportion
+        rate = net.rate / facility.port_rate
+        parts["switches"] = facility.switch_power * net.switch_ports / facility.switch_ports * rate * span
+        parts["optics"] = facility.optics_power * net.ends * rate * span
         parts["cooling"] = (facility.pue - 1.0) * sum(parts.values())
     seconds = span or 1.0
     of_chips, of_nodes = rest + moving, rest + moving + parts["nodes"]

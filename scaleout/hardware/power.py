@@ -179,7 +179,9 @@ def settled(chip: Chip) -> Chip:
     need less energy an operation. A dtype without a sustained rate gets the one whose energy is all that the limit
     leaves, or what short runs reach, where that is more: times stay what they are.
     """
-    room, rates = limit_of(chip) - energy_of(chip).idle, dict(chip.sustained)
+    if chip.design is None:
+        chip = throttled(chip)
+    room, rates = chip.power - energy_of(chip).idle, dict(chip.sustained)
     for dtype in sorted(chip.peak_flops):
         rates.setdefault(dtype, max(room / flop_energy(chip, dtype), _burst(chip, dtype)))
     return replace(chip, energy=energy_of(chip), sustained=rates)

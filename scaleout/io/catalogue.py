@@ -240,8 +240,8 @@ def validate(kind: str, data: Mapping[str, Any], where: str) -> Any:
     except ValidationError as error:
         found = [_told(row) for row in error.errors(include_url=False) if _OTHER not in row["loc"]]
         rows = list(dict.fromkeys(_explain(kind, row) for row in found))
-        left = len(rows) - _MOST
-        more = [f"and {left} more mistake{'s' if left > 1 else ''}"] if left > 0 else []
+        over = len(rows) - _MOST
+        more = [f"and {over} more mistake{'s' if over > 1 else ''}"] if over > 0 else []
         raise SpecError("\n".join(f"{where}: {row}" for row in [*rows[:_MOST], *more])) from None
     except SpecError as error:
         raise type(error)("\n".join(f"{where}: {line}" for line in str(error).splitlines())) from None

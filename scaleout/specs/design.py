@@ -43,7 +43,7 @@ class TensorUnit:
         if self.kind == "systolic" and not (self.rows and self.columns):
             raise SpecError("design.tensor: a systolic array needs rows and columns")
         if self.kind == "tensor-core" and (self.rows or self.columns):
-            raise SpecError("design.tensor: rows and columns are those of a systolic array, whose kind is systolic")
+            raise SpecError("design.tensor: rows and columns are of a systolic array; say kind: systolic, or macs")
         if self.kind == "tensor-core" and not self.macs:
             raise SpecError("design.tensor.macs: missing; multiply-adds a clock, such as {bf16: 1024, fp8: 2048}")
 

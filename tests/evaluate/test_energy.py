@@ -7,10 +7,11 @@ import pytest
 
 from scaleout.errors import SpecError
 from scaleout.evaluate.energy import step_energy
-from scaleout.evaluate.plant import gear_of, node_draw
+from scaleout.evaluate.plant import node_draw
 from scaleout.footprint import Energy
 from scaleout.io.catalogue import load
 from scaleout.io.experiments import experiment, serving_experiment
+from scaleout.network.inventory import inventory
 from scaleout.result import Result
 from scaleout.serve import serve_log
 from scaleout.simulate import simulate
@@ -125,13 +126,15 @@ def test_nodes_follow_their_file_and_the_network_its_graph() -> None:
     spec = made()
     base = of(simulate(spec, evaluator="analytic"))
     costs = load("system", "hgx-h200").node or None
-    assert gear_of(spec.system, 8) == (0.0, 0.0)
-    ports, modules = gear_of(spec.system, 16)
+    assert inventory(spec.system, 8).ends == 0
+    net = inventory(spec.system, 16)
     # a port of a chip, and the port of its leaf; whatever is above leaves comes in pairs
-    assert modules >= 32
-    assert ports >= 16
-    assert base.parts["optics"] == pytest.approx(FACILITY.optics_power * modules * base.span)
-    assert base.parts["switches"] == pytest.approx(FACILITY.switch_power * ports / FACILITY.switch_ports * base.span)
+    assert net.ends >= 32
+    assert net.switch_ports >= 16
+    rate = net.rate / FACILITY.port_rate
+    ports = rate * net.switch_ports / FACILITY.switch_ports
+    assert base.parts["optics"] == pytest.approx(FACILITY.optics_power * rate * net.ends * base.span)
+    assert base.parts["switches"] == pytest.approx(FACILITY.switch_power * ports * base.span)
     if costs is None:
         assert node_draw(spec.system) == pytest.approx((0.32 * 5600, 0.5 * 5600))
 

@@ -66,3 +66,6 @@ def test_what_is_settled_stays() -> None:
         # all that the limit leaves, where short runs do not reach further
         assert rate * flop_energy(one, dtype) >= room * (1 - 1e-9)
     assert settled(H100).sustained.items() >= H100.sustained.items()
+    held = replace(H100, power_limit=500.0)
+    assert settled(held).sustained.items() >= throttled(held).sustained.items()
+    assert settled(held).power == 500.0
