@@ -75,7 +75,9 @@ def gemm_constants(chip: Chip, dtype: str) -> GemmConstants | SystolicConstants:
     for name in (dtype, SAME_UNITS.get(dtype, dtype)):
         if name in chip.gemm:
             return chip.gemm[name]
-    accepted = near(dtype, chip.gemm) if chip.gemm else "its file needs gemm: {bf16: ...}, or like: NAME of one that has"
+    accepted = (
+        near(dtype, chip.gemm) if chip.gemm else "its file needs gemm: {bf16: ...}, or like: NAME of one that has"
+    )
     raise SpecError(f"chip {chip.name!r} has no gemm constants for {dtype!r}; {accepted}")
 
 
