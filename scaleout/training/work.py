@@ -7,6 +7,7 @@ kind comes is known from the schedule; no program is put together.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -119,7 +120,7 @@ def _work(experiment: TrainingExperiment, step: Pieces) -> Floats:
     """Work of an operation of each label, shape (labels, 4)."""
     rate = format_of(experiment.precision).rate
     memory, arithmetic, *linear = (
-        pieces(_twin(experiment, unit)) for unit in ((BYTES, ALL) if rate in ("bf16", "fp16") else (BYTES, ALL, rate))
+        _pieces(_twin(experiment, unit)) for unit in ((BYTES, ALL) if rate in ("bf16", "fp16") else (BYTES, ALL, rate))
     )
     found = np.zeros((len(step.tables.labels), len(PARTS)))
     done: set[int] = set()
@@ -136,6 +137,12 @@ def _work(experiment: TrainingExperiment, step: Pieces) -> Floats:
             mine = _seconds(linear[0], stage, at, ops, _PRODUCTS) if linear else flop
             found[block.ops[ops, 2]] = np.column_stack((mine, np.maximum(flop - mine, 0.0), passes, operands))
     return found
+
+
+@lru_cache(maxsize=32)
+def _pieces(twin: TrainingExperiment) -> Pieces:
+    """Of a step that counts: the same whatever the rates of the chip that it counts for."""
+    return pieces(twin)
 
 
 def _twin(experiment: TrainingExperiment, unit: str) -> TrainingExperiment:
