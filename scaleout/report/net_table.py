@@ -7,6 +7,7 @@ from rich.text import Text
 
 from scaleout.inferred import NetResult, OperatorTime
 from scaleout.report.footprint_table import footprint_tables
+from scaleout.report.grid import grid, resting_on
 from scaleout.units import describe
 
 __all__ = ["net_tables"]
@@ -24,21 +25,14 @@ def net_tables(result: NetResult) -> RenderableType:
         "Where the time of a batch goes": _operators(result),
         "HBM of a chip": _memory(result),
         **footprint_tables(result.energy, result.cost, result.chips, "a batch", "", unit="sample"),
-        "Rests on (! marks what is unverified; the source below each)": _assumptions(result),
+        "Rests on (! marks what is unverified; the source below each)": resting_on(result.assumptions),
     }.items():
         rows += [Text(title, style="bold"), table, ""]
     return Group(*rows[:-1])
 
 
-def _grid(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, show_header=bool(columns), collapse_padding=True)
-    for at, name in enumerate(columns):
-        table.add_column(name, justify="right" if at else "left", no_wrap=True)
-    return table
-
-
 def _headline(result: NetResult) -> Table:
-    table, setting = _grid(), result.experiment
+    table, setting = grid(), result.experiment
     rows = {
         "engine": escape(f"{setting['engine']}, {setting['precision']}"),
         **({"overridden": escape("; ".join(setting["settings"]))} if setting["settings"] else {}),
@@ -69,7 +63,7 @@ def _headline(result: NetResult) -> Table:
 
 
 def _operators(result: NetResult) -> Table:
-    table = _grid("operator", "time", "share", "runs", "flop/s", "byte/s", "bound")
+    table = grid("operator", "time", "share", "runs", "flop/s", "byte/s", "bound")
     ordered = sorted(result.breakdown, key=lambda row: -row.seconds)
     for row in ordered[:_ROWS]:
         table.add_row(escape(row.name), *_cells(row, result.device))
@@ -103,17 +97,8 @@ def _short(value: float, dimension: str) -> str:
 
 
 def _memory(result: NetResult) -> Table:
-    table = _grid()
+    table = grid()
     for name, value in result.memory.items():
         if value:
             table.add_row(name, describe(value, "byte"))
-    return table
-
-
-def _assumptions(result: NetResult) -> Table:
-    table = _grid()
-    for row in result.assumptions:
-        mark = " " if row["verified"] else "[bold yellow]![/]"
-        table.add_row(mark, escape(str(row["name"])), escape(str(row["value"])))
-        table.add_row("", "", f"[dim]{escape(str(row['source']))}[/]")
     return table

@@ -6,6 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scaleout.report.footprint_table import footprint_tables
+from scaleout.report.grid import grid, resting_on
 from scaleout.streamed import SourceResult, StreamResult
 from scaleout.units import describe
 
@@ -24,19 +25,12 @@ def stream_tables(result: StreamResult) -> RenderableType:
         "Chips": _chips(result),
         "Power": _energy(result),
         **footprint_tables(result.energy, result.cost, len(result.chips), "the run", ""),
-        "Rests on (! marks what is unverified; the source below each)": _assumptions(result),
+        "Rests on (! marks what is unverified; the source below each)": resting_on(result.assumptions),
     }
     for title, table in tables.items():
         if not isinstance(table, Table) or table.row_count:
             rows += [Text(title, style="bold"), table, ""]
     return Group(*rows[:-1])
-
-
-def _grid(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, show_header=bool(columns), collapse_padding=True)
-    for at, name in enumerate(columns):
-        table.add_column(name, justify="right" if at else "left", no_wrap=True)
-    return table
 
 
 def _time(seconds: float) -> str:
@@ -45,7 +39,7 @@ def _time(seconds: float) -> str:
 
 
 def _headline(result: StreamResult) -> Table:
-    table = _grid()
+    table = grid()
     if result.experiment["settings"]:
         table.add_row("overridden", escape("; ".join(result.experiment["settings"])))
     for source in result.sources:
@@ -67,7 +61,7 @@ def _promise(source: SourceResult) -> str:
 
 
 def _sources(result: StreamResult) -> Table:
-    table = _grid("source", "came", "done", "dropped", "left", "mean", "p50", "p90", "p99", "max")
+    table = grid("source", "came", "done", "dropped", "left", "mean", "p50", "p90", "p99", "max")
     for source in result.sources:
         one = source.latency
         counts = (f"{count:,}" for count in (source.came, source.done, source.dropped, source.left))
@@ -76,7 +70,7 @@ def _sources(result: StreamResult) -> Table:
 
 
 def _parts(result: StreamResult) -> Table:
-    table = _grid("source", "stage", "time", "share")
+    table = grid("source", "stage", "time", "share")
     for source in result.sources:
         for name, seconds in sorted(source.parts.items(), key=lambda row: -row[1]):
             table.add_row(escape(source.name), escape(name), _time(seconds), f"{seconds / source.latency.mean:.1%}")
@@ -84,7 +78,7 @@ def _parts(result: StreamResult) -> Table:
 
 
 def _stages(result: StreamResult) -> Table:
-    table = _grid("stage", "chip", "jobs", "items each", "wait p99", "work mean", "p50", "p99", "of the chip")
+    table = grid("stage", "chip", "jobs", "items each", "wait p99", "work mean", "p50", "p99", "of the chip")
     for stage in result.stages:
         table.add_row(
             escape(stage.name), str(stage.chip), f"{stage.jobs:,}", f"{stage.items:.3g}", _time(stage.wait.p99),
@@ -94,7 +88,7 @@ def _stages(result: StreamResult) -> Table:
 
 
 def _chips(result: StreamResult) -> Table:
-    table = _grid("chip", "busy", "memory", "")
+    table = grid("chip", "busy", "memory", "")
     for at, chip in enumerate(result.chips):
         first = (str(at), f"{chip.busy:.1%}")
         for name, nbytes in chip.memory.items():
@@ -105,7 +99,7 @@ def _chips(result: StreamResult) -> Table:
 
 
 def _energy(result: StreamResult) -> Table:
-    table = _grid()
+    table = grid()
     energy = result.energy
     if energy is None:
         return table
@@ -117,13 +111,4 @@ def _energy(result: StreamResult) -> Table:
             table.add_row(escape(source.name), f"{each} of the chips each, beside what they draw at rest")
     if result.battery is not None:
         table.add_row("battery", f"{result.battery / 3600:.3g} h at this power alone")
-    return table
-
-
-def _assumptions(result: StreamResult) -> Table:
-    table = _grid()
-    for row in result.assumptions:
-        mark = " " if row["verified"] else "[bold yellow]![/]"
-        table.add_row(mark, escape(str(row["name"])), escape(str(row["value"])))
-        table.add_row("", "", f"[dim]{escape(str(row['source']))}[/]")
     return table
