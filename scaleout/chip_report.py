@@ -8,7 +8,6 @@
 Numbers are in SI units.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from scaleout.errors import SpecError
 from scaleout.evaluate.uncertainty import DEFAULTS
 from scaleout.hardware.design import link_bandwidth
+from scaleout.hardware.likeness import nearest
 from scaleout.hardware.reference import Kernel, KernelTime, reference_kernels, time_of
 from scaleout.hardware.silicon import (
     AreaError,
@@ -381,16 +381,12 @@ def _warnings(chip: Chip, made: SiliconEstimate | None, rows: tuple[KernelRow, .
 
 
 def _nearest(chip: Chip) -> str:
-    """The measured chip whose ridge point and memory rate are nearest by ratio; "" where none was measured."""
-    found = []
+    """The measured chip whose constants would be the least off on this one; "" where none was measured."""
+    donors = []
     for name in list_names("chip"):
         text = read("chip", name)
-        if "\ngemm:" not in text or "\nlike:" in text:
-            continue  # reading all of them whole would take seconds
-        other: Chip = load("chip", name)
-        both = sorted(set(chip.peak_flops) & set(other.gemm) & set(other.peak_flops))
-        if other.gemm and not other.like and both:
-            far = abs(math.log(chip.ridge(both[0]) / other.ridge(both[0])))
-            far += abs(math.log(chip.hbm_bandwidth / other.hbm_bandwidth))
-            found.append((far, name))
-    return min(found)[1] if found else ""
+        # reading all of them whole would take seconds
+        if "\ngemm:" in text and "\nlike:" not in text and name != chip.name:
+            donors.append(load("chip", name))
+    found = nearest(chip, donors)
+    return found.name if found else ""
