@@ -5,7 +5,8 @@
     |-- TopologyError     a network cannot be built or a path does not exist
     |-- PlanError         a layout does not divide, or does not fit in HBM
     |-- WorkloadError     a program cannot run to its end
-    `-- MeasurementError  a table of measurements is malformed
+    |-- MeasurementError  a table of measurements is malformed
+    `-- SweepError        many points cannot be run, kept or read
 
 Every error is constructible from its ``args`` (SimPy and pickle rebuild it so) and
 carries one message for a person: what, where, the value, what is accepted.
@@ -19,6 +20,7 @@ __all__ = [
     "PlanError",
     "ScaleoutError",
     "SpecError",
+    "SweepError",
     "TopologyError",
     "WorkloadError",
     "near",
@@ -47,6 +49,10 @@ class WorkloadError(ScaleoutError):
 
 class MeasurementError(ScaleoutError, ValueError):
     """A table of measurements cannot be read, or rows of it are malformed."""
+
+
+class SweepError(ScaleoutError):
+    """A sweep cannot be run, or its store be read or written."""
 
 
 def near(name: str, known: Iterable[str]) -> str:

@@ -1,0 +1,10 @@
+"""``scaleout export``."""
+
+import click
+
+__all__ = ["command"]
+
+
+@click.command()
+def command() -> None:
+    """Is to come."""

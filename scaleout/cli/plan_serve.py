@@ -1,0 +1,10 @@
+"""``scaleout plan serve``."""
+
+import click
+
+__all__ = ["command"]
+
+
+@click.command()
+def command() -> None:
+    """Is to come."""
