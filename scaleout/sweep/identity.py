@@ -26,8 +26,8 @@ _EXPERIMENTS = ("training", "serving", "inference", "stream")
 _BESIDE = ("calibration", "cli", "planning", "report", "validation")
 """Rooms of the package that no result comes from."""
 _SWEEP = (
-    "__init__.py", "execute", "export.py", "identity.py", "points.py", "results.py", "rules.py", "run.py", "spec.py",
-    "store.py",
+    "__init__.py", "execute", "export.py", "identity.py", "points.py", "results.py", "rules.py", "run.py", "schema.py",
+    "spec.py", "store.py",
 )  # fmt: skip
 """What of `scaleout.sweep` decides which points there are, or keeps them, but nothing of what comes out of one."""
 _GRAPHS = "topologies/graphs"

@@ -21,7 +21,7 @@ from scaleout.sweep.store import Store, StoredSweep
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FORMAT", "SweepResults", "results_from", "results_of"]
+__all__ = ["FORMAT", "Column", "SweepResults", "plain_values", "results_from", "results_of"]
 
 FORMAT = 1
 """Version of the JSON form."""
@@ -98,7 +98,7 @@ class SweepResults:
 
     def row(self, row: int) -> dict[str, Any]:
         """One row, plain values by name; None where there is no value."""
-        return {name: _plain(column[row : row + 1].tolist())[0] for name, column in self.columns.items()}
+        return {name: plain_values(column[row : row + 1])[0] for name, column in self.columns.items()}
 
     @property
     def best(self) -> int | None:
@@ -162,7 +162,7 @@ class SweepResults:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only, SI units, ``format`` first; rows are lists in the order of the columns."""
-        columns = [_plain(column.tolist()) for column in self.columns.values()]
+        columns = [plain_values(column) for column in self.columns.values()]
         return {**self.head(), "rows": [list(row) for row in zip(*columns, strict=True)]}
 
     def head(self) -> dict[str, Any]:
@@ -178,7 +178,21 @@ class SweepResults:
 
     def to_json(self) -> str:
         """`to_dict` as compact JSON."""
-        return json.dumps(self.to_dict(), separators=(",", ":"), ensure_ascii=False)
+        from scaleout.sweep.export import json_pieces
+
+        return "".join(json_pieces(self))
+
+    def export(self, path: str | Path) -> Path:
+        """Write the table as ``.parquet``, ``.csv`` or ``.json``; see `scaleout.sweep.export`.
+
+        Raises
+        ------
+        SweepError
+            Another ending, no such folder, pyarrow is not installed, or the file cannot be written.
+        """
+        from scaleout.sweep.export import export
+
+        return export(self, path)
 
 
 def results_of(folder: str | Path, sweep: int | str | None = None) -> SweepResults:
@@ -202,8 +216,10 @@ def results_from(store: Store, sweep: int | str | None = None) -> SweepResults:
     """As `results_of`, from a store that is open."""
     stored = store.sweep(sweep)
     table = _Table()
-    for batch in store.batches(stored.number):
-        table.take(batch)
+    with store.snapshot():
+        for batch in store.batches(stored.number):
+            table.take(batch)
+        missing = store.missing(stored.number)
     plain, settings, found = (table.columns(parts) for parts in (table.plain, table.settings, table.found))
     spec = sweep_of(stored.spec)
     asked = [*spec.axes, *(key for group in spec.zipped for key in group)]
@@ -222,7 +238,7 @@ def results_from(store: Store, sweep: int | str | None = None) -> SweepResults:
         keys=keys,
         outcomes=outcomes,
         columns=columns,
-        missing=store.missing(stored.number),
+        missing=missing,
     )
 
 
@@ -292,7 +308,7 @@ class _Table:
         mixed = np.dtype(object) in kinds
         made: Column = np.full(self.length, None if mixed else np.nan, dtype=object if mixed else np.float64)
         for start, part in parts:
-            made[start : start + len(part)] = _plain(part.tolist()) if mixed else part
+            made[start : start + len(part)] = plain_values(part) if mixed else part
         return made
 
 
@@ -301,6 +317,7 @@ def _flat(value: Any) -> Any:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False) if isinstance(value, dict | list) else value
 
 
-def _plain(values: list[Any]) -> list[Any]:
-    """Values of a column, with None for what is no number."""
-    return [None if value != value else value for value in values]
+def plain_values(column: Column) -> list[Any]:
+    """Values of a column, None where there is none."""
+    values: list[Any] = column.tolist()
+    return [None if value != value else value for value in values] if column.dtype.kind == "f" else values
