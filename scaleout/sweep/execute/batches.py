@@ -96,6 +96,11 @@ class Pace:
         self._each = 0.0
         self._largest = 0
 
+    @property
+    def most(self) -> int:
+        """Batches that may be under way [1]: one a worker before it is known how long a point takes, then two."""
+        return self.workers * (2 if self._largest else 1)
+
     def size(self, left: int) -> int:
         """Points of the next batch, of those that are left."""
         if not self._largest:
@@ -112,7 +117,8 @@ class Pace:
             # what is done once a batch, or once a worker, weighs less in a larger one
             self._each, self._largest = each, points
         elif 4 * points >= self._largest or seconds > _AIM:
-            self._each += (each - self._each) / 4
+            # a batch may have waited for something; none was quicker than points are
+            self._each += (each - self._each) / (2 if each < self._each else 4)
 
 
 def after_death(batch: Batch) -> list[Batch] | Finished:

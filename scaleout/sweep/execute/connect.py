@@ -55,7 +55,7 @@ def connected(address: str | None, workers: int | None) -> Iterator[None]:
         return
     folder: Path | None = None
     try:
-        with _own_signals():
+        with _held_back():
             if address is None:
                 folder = _folder()
                 _start(ray, workers or cores(), folder)
@@ -63,7 +63,7 @@ def connected(address: str | None, workers: int | None) -> Iterator[None]:
                 _join(ray, address)
         yield
     finally:
-        with _own_signals():
+        with _held_back():
             ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -121,13 +121,22 @@ def _alive(process: int) -> bool:
 
 
 @contextmanager
-def _own_signals() -> Iterator[None]:
-    """Ray puts a handler of its own in the place of the caller's, which comes back."""
+def _held_back() -> Iterator[None]:
+    """Interrupts wait until Ray is up, or down: half of it ends in a crash. Its own handler of signals goes again."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGTERM)
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, lambda number, _frame: came.append(number))
     try:
         yield
+    except SystemExit:
+        # what Ray makes of a SIGTERM
+        came.append(signal.SIGTERM)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came[:1]:
+            signal.raise_signal(number)

@@ -68,7 +68,7 @@ class OnRay:
         again = deque([first])
         while True:
             pace.workers = self._workers
-            while len(self._flying) < 2 * self._workers:
+            while len(self._flying) < pace.most:
                 batch = again.popleft() if again else work.take(pace.size(work.left))
                 if batch is None:
                     break
