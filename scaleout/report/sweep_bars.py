@@ -8,7 +8,7 @@ import numpy as np
 from scaleout.arrays import Floats
 from scaleout.errors import SweepError
 from scaleout.report.style import GROUP_COLOURS, house_style
-from scaleout.report.sweep_ink import HATCHES, caption, grid_of, titled
+from scaleout.report.sweep_ink import HATCHES, foot, grid_of, titled
 from scaleout.report.sweep_points import Axis, Settings, best_in, settings_of
 from scaleout.report.sweep_words import Scale, capital, scale_of
 
@@ -22,6 +22,8 @@ __all__ = ["Bar", "BarsTable", "cost_table_of", "draw_sweep_bars", "energy_table
 
 _MOST = 24
 """Bars of a figure."""
+_PANEL, _LETTER = 3.6, 0.068
+"""Width of a panel, and of a letter in it [inch]."""
 _MACHINES = ("system", "system.network", "system.network.builder", "system.network.kind")
 _MACHINE_WORDS = ("system", "network", "topolog", "fabric", "routing")
 
@@ -126,7 +128,8 @@ def cost_table_of(
     Raises
     ------
     SweepError
-        No key takes several values, or no cost is known: the analytic evaluator knows none, nor a system without prices.
+        No key takes several values, or no cost is known: neither the analytic evaluator knows one, nor is there one
+        without prices.
     """
     return _by_token(results, "cost", x, y or "cost_per_mtoken", by, ("energy_per_token",))
 
@@ -214,7 +217,7 @@ def draw_sweep_bars(table: BarsTable) -> "Figure":
     """A panel for each outcome; whiskers are error bands and seeds, figures at the ends are values."""
     with house_style():
         panels = len(table.outcomes)
-        figure = titled(4.4 + 3.2 * (panels - 1) + 2.2, 1.5 + 0.3 * len(table.bars), table.title)
+        figure = titled(2.6 + _PANEL * panels, 1.3 + 0.3 * len(table.bars), table.title)
         axes = figure.subplots(1, panels, sharey=True, squeeze=False)[0]
         for at, ax in enumerate(axes):
             _panel(ax, table, at)
@@ -226,7 +229,7 @@ def draw_sweep_bars(table: BarsTable) -> "Figure":
             parts.append(f"each row at its best over {', '.join(table.best_over)}")
         if table.others:
             parts.append(f"{table.others} worse rows are left out")
-        caption(figure, f"{capital('; '.join(parts))}." if parts else "")
+        foot(figure, [], f"{capital('; '.join(parts))}." if parts else "")
         return figure
 
 
@@ -261,7 +264,7 @@ def _panel(ax: "Axes", table: BarsTable, at: int) -> None:
             fontsize=7.5,
         )  # fmt: skip
     longest = max(len(scale.shown(one)) for one in value.tolist())
-    ax.set_xlim(0.0, most * (1.12 + 0.024 * longest))
+    ax.set_xlim(0.0, most / max(0.3, 0.96 - _LETTER * longest / _PANEL))
     ax.set_xlabel(f"{scale.words} over the best [1]" if table.normalised and at == 0 else scale.label)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)

@@ -1,13 +1,13 @@
 """Where the step goes, point by point: stacks of the parts of a step out of a sweep."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scaleout.errors import SweepError
 from scaleout.report.style import COLOURS, house_style
-from scaleout.report.sweep_ink import caption, grid_of, key, titled
+from scaleout.report.sweep_ink import foot, grid_of, titled
 from scaleout.report.sweep_points import best_in, settings_of
 from scaleout.report.sweep_words import Scale, capital, outcome_words, scale_of
 
@@ -83,7 +83,9 @@ def stack_table_of(
     settings = settings_of(results)
     parts = [name for name in results.outcomes if name.startswith(_PREFIX) and settings.has(name)]
     if not parts:
-        raise SweepError(f"breakdown: sweep {settings.name!r} is of {settings.kind}, whose points have no parts of a step")
+        raise SweepError(
+            f"breakdown: sweep {settings.name!r} is of {settings.kind}, whose points have no parts of a step"
+        )
     outcome = settings.outcome(y or settings.objective)
     if outcome.startswith(_PREFIX):
         raise SweepError(f"breakdown: {outcome} is a part of the step; take an outcome of points for --y, or none")
@@ -135,7 +137,7 @@ def draw_sweep_breakdown(table: StackTable) -> "Figure":
         handles = []
         for at, part in enumerate(table.parts):
             if seconds[:, at].max() > _SEEN * seconds.sum(axis=1).max():
-                ink = {
+                ink: dict[str, Any] = {
                     "facecolor": COLOURS.get(part, "#999999"), "hatch": _HATCHES.get(part, ""), "edgecolor": "white",
                     "linewidth": 0.3,
                 }  # fmt: skip
@@ -160,8 +162,7 @@ def draw_sweep_breakdown(table: StackTable) -> "Figure":
         if table.key != "point":
             ax.set_ylabel(capital(table.key) if len(table.key) > 3 else table.key)
         grid_of(ax, "x")
-        key(figure, handles, columns=5)
         more = f"{table.left_out:,} more are not shown. " if table.left_out else ""
         words = "Whiskers: error band of the step and range of seeds." if np.nansum(spread) > 0.0 else ""
-        caption(figure, f"{more}{words}")
+        foot(figure, handles, f"{more}{words}", columns=5)
         return figure

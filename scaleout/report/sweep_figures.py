@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from scaleout.sweep.results import SweepResults
 
-__all__ = ["KINDS", "SweepFigure", "draw_table", "figures_of", "misfits_of", "table_as_dict", "table_of"]
+__all__ = ["KINDS", "SweepFigure", "draw_table", "figures_of", "fitting", "misfits_of", "table_as_dict", "table_of"]
 
 
 class Kind(NamedTuple):
@@ -128,15 +128,16 @@ def draw_table(kind: str, table: Any) -> "Figure":
 
 def figures_of(results: "SweepResults") -> list[SweepFigure]:
     """Figures that fit a sweep, by its kind, axes and outcomes; none where nothing can be simulated."""
-    return _sorted_out(results)[0]
+    return fitting(results)[0]
 
 
 def misfits_of(results: "SweepResults") -> dict[str, str]:
     """Kinds of figures that do not fit a sweep, and why."""
-    return _sorted_out(results)[1]
+    return fitting(results)[1]
 
 
-def _sorted_out(results: "SweepResults") -> tuple[list[SweepFigure], dict[str, str]]:
+def fitting(results: "SweepResults") -> tuple[list[SweepFigure], dict[str, str]]:
+    """Both `figures_of` and `misfits_of`, at the cost of one of them."""
     fits, misfits = [], {}
     for kind in KINDS:
         try:

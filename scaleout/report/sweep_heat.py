@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scaleout.arrays import Floats, Ints
 from scaleout.errors import SweepError
 from scaleout.report.style import house_style
-from scaleout.report.sweep_ink import caption, key, titled
+from scaleout.report.sweep_ink import foot, titled
 from scaleout.report.sweep_points import Axis, Settings, best_in, settings_of
 from scaleout.report.sweep_words import Scale, capital, number_words, scale_of
 
@@ -27,7 +28,13 @@ _WRITTEN = 160
 _LARGEST = 200
 """Values of an axis at most."""
 _TICKS = 24
-_HATCHES = {"does not fit": "////", "does not divide": "....", "refused": "xxxx", "failed": "++++", "screened out": "----"}
+_HATCHES = {
+    "does not fit": "////",
+    "does not divide": "....",
+    "refused": "xxxx",
+    "failed": "++++",
+    "screened out": "----",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +132,7 @@ def heat_table_of(
     )
 
 
-def _axes(settings: Settings, x: str | None, by: str | None, worth: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> tuple[Axis, Axis]:
+def _axes(settings: Settings, x: str | None, by: str | None, worth: Floats) -> tuple[Axis, Axis]:
     """Columns and rows: those asked for, then the usual, then those that matter most."""
     chosen = [settings.axis(name) if name else None for name in (x, by)]
     if x and by and chosen[0] == chosen[1]:
@@ -143,7 +150,7 @@ def _axes(settings: Settings, x: str | None, by: str | None, worth: "np.ndarray[
     return across, down
 
 
-def _reasons(settings: Settings, place: "np.ndarray[tuple[int], np.dtype[np.int64]]", best: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> list[str]:
+def _reasons(settings: Settings, place: Ints, best: Ints) -> list[str]:
     """The commonest reason of each cell without a value."""
     empty = np.flatnonzero(best[place] < 0)
     counts: dict[int, Counter[str]] = {}
@@ -188,7 +195,9 @@ def draw_sweep_heat(table: HeatTable) -> "Figure":
                     )  # fmt: skip
         row, column = table.best
         for colour, line in (("white", 4.2), ("#D55E00", 2.2)):
-            frame = Rectangle((column - 0.5, row - 0.5), 1.0, 1.0, fill=False, edgecolor=colour, linewidth=line, zorder=4)
+            frame = Rectangle(
+                (column - 0.5, row - 0.5), 1.0, 1.0, fill=False, edgecolor=colour, linewidth=line, zorder=4
+            )
             frame.set_clip_on(False)
             ax.add_patch(frame)
         for which, labels, words in (("x", table.columns, table.x), ("y", table.rows, table.y)):
@@ -199,25 +208,26 @@ def draw_sweep_heat(table: HeatTable) -> "Figure":
         for side in ("left", "bottom"):
             ax.spines[side].set_visible(False)
         bar = figure.colorbar(mesh, ax=ax, label=table.scale.label, pad=0.02)
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
         handles = [Patch(fill=False, edgecolor="#D55E00", linewidth=2.0, label="best")]
         present = Counter(reason for line in table.reasons for reason in line if reason)
         handles += [
             Patch(facecolor="#F2F2F2", edgecolor="#8C8C8C", hatch=_HATCHES[name], linewidth=0, label=name)
             for name in _HATCHES if name in present
         ]  # fmt: skip
-        key(figure, handles)
         over = f" Of a cell the best over {', '.join(table.best_over)} is shown." if table.best_over else ""
-        blank = any(one is None and not why for line, whys in zip(table.cells, table.reasons, strict=True) for one, why in zip(line, whys, strict=True))  # fmt: skip
-        best = table.cells[row][column] or 0.0
-        caption(
-            figure,
-            f"Best: {table.scale.shown(best)} at {table.point}.{over}{' Blank: no such point in the sweep.' if blank else ''}",
+        blank = any(
+            one is None and not why
+            for cells, whys in zip(table.cells, table.reasons, strict=True)
+            for one, why in zip(cells, whys, strict=True)
         )
+        best = table.cells[row][column] or 0.0
+        where = f"Best: {table.scale.shown(best)} at {table.point}."
+        foot(figure, handles, f"{where}{over}{' Blank: no such point in the sweep.' if blank else ''}")
         return figure
 
 
-def _shades(values: "np.ndarray[tuple[int, int], np.dtype[np.float64]]", *, logarithmic: bool) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
+def _shades(values: Floats, *, logarithmic: bool) -> Floats:
     """Place of each value on the colour bar [1]."""
     placed = np.log(values) if logarithmic else values
     low, high = np.nanmin(placed), np.nanmax(placed)

@@ -13,11 +13,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["GRID", "HATCHES", "MARKS", "OTHERS", "caption", "grid_of", "key", "log_axis", "look", "titled"]
+__all__ = ["GRID", "HATCHES", "MARKS", "OTHERS", "foot", "grid_of", "log_axis", "look", "titled"]
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++++", "oooo", "----")
-_DASHES: tuple[Any, ...] = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 1)), (0, (1, 2)))
+_DASHES: tuple[Any, ...] = (
+    "-",
+    "--",
+    "-.",
+    (0, (1, 1)),
+    (0, (5, 1, 1, 1, 1, 1)),
+    (0, (8, 2)),
+    (0, (3, 1)),
+    (0, (1, 2)),
+)
 GRID = "#E5E5E5"
 OTHERS: Mapping[str, Any] = {"color": OTHER_COLOUR, "linewidth": 0.7, "alpha": 0.6, "zorder": 1}
 """Look of lines that have no name."""
@@ -25,6 +34,10 @@ _LETTERS = 15.5
 """Of a caption in an inch [1/inch]."""
 _TITLE_LETTERS = 12.0
 _NOTE = 7.5
+_LINE, _ROW = 0.14, 0.185
+"""Heights of a line of a caption, and of a legend [inch]."""
+_LEFT = 0.08
+"""Margin of captions [inch]."""
 
 
 def look(at: int) -> dict[str, Any]:
@@ -44,22 +57,34 @@ def titled(width: float, height: float, title: str) -> "Figure":
     return figure
 
 
-def caption(figure: "Figure", text: str) -> None:
-    """What a reader has to know, below everything."""
-    if text:
-        width = int(figure.get_size_inches()[0] * _LETTERS)
-        figure.supxlabel("\n".join(textwrap.wrap(text, width)), x=0.01, ha="left", fontsize=_NOTE, color="#444444")
+def foot(figure: "Figure", handles: Sequence[Any], text: str, columns: int = 4) -> None:
+    """A legend in as many columns as there is room for, and what a reader has to know, below the panels.
 
-
-def key(figure: "Figure", handles: Sequence[Any], columns: int = 4) -> None:
-    """A legend below the panels, in as many columns as there is room for."""
+    The figure grows by them.
+    """
+    width, height = figure.get_size_inches()
+    lines = textwrap.wrap(text, int(width * _LETTERS)) if text else []
+    room = 0.06 + _LINE * len(lines)
+    legend = 0.0
     if handles:
         longest = max(len(str(one.get_label())) for one in handles)
-        room = max(1, int(figure.get_size_inches()[0] * 13.0 / (longest + 6)))
-        figure.legend(
-            handles=handles, loc="outside lower left", ncols=max(1, min(columns, room, len(handles))), fontsize=8,
-            handlelength=2.6, columnspacing=1.4,
+        columns = max(1, min(columns, int(width * 12.0 / (longest + 7)), len(handles)))
+        legend = 0.1 + _ROW * -(-len(handles) // columns)
+    total = height + room + legend
+    figure.set_size_inches(width, total)
+    if lines:
+        figure.text(
+            _LEFT / width, room / total, "\n".join(lines), ha="left", va="top", fontsize=_NOTE, color="#444444",
+            linespacing=1.3,
         )  # fmt: skip
+    if handles:
+        figure.legend(
+            handles=handles, loc="lower left", bbox_to_anchor=(_LEFT / width, room / total), ncols=columns, fontsize=8,
+            handlelength=2.6, columnspacing=1.4, borderaxespad=0.0, labelspacing=0.4,
+        )  # fmt: skip
+    below = (room + legend + 0.04) / total
+    engine: Any = figure.get_layout_engine()
+    engine.set(rect=(0.0, below, 1.0, 1.0 - below))
 
 
 def grid_of(ax: "Axes", axis: Any = "both") -> None:

@@ -1,14 +1,16 @@
-"""Latency over throughput out of a sweep over rates: TTFT and TPOT, median and 99th percentile, and what is promised."""
+"""Latency over throughput out of a sweep over rates: TTFT and TPOT, half and 99 % of them, and what is promised."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scaleout.arrays import Bools, Floats
 from scaleout.errors import ScaleoutError, SweepError
 from scaleout.report.style import house_style
-from scaleout.report.sweep_ink import OTHERS, caption, grid_of, key, log_axis, look, titled
-from scaleout.report.sweep_points import Axis, Settings, best_in, settings_of
+from scaleout.report.sweep_ink import OTHERS, foot, grid_of, log_axis, look, titled
+from scaleout.report.sweep_points import Axis, Settings, Spread, best_in, settings_of
 from scaleout.report.sweep_words import Scale, scale_of
 
 if TYPE_CHECKING:
@@ -125,8 +127,9 @@ def latency_table_of(
     # of the others each is a line as well: these get numbers of their own
     extra = settings.series(chosen, objective, least=least, most=10**6) if series.others else series
     state = settings.text("stability") if "stability" in results.outcomes else ["stable"] * len(settings)
+    same_for_all = (settings, along, objective, least, throughput, spreads, state)
     lines = [
-        _line(settings, along, extra.of == at, label, objective, least, throughput, spreads, state, label in series.labels)
+        _line(*same_for_all, extra.of == at, label, named=label in series.labels)
         for at, label in enumerate(extra.labels)
     ]  # fmt: skip
     lines = [line for line in lines if line.x]
@@ -145,8 +148,8 @@ def latency_table_of(
 
 
 def _line(
-    settings: Settings, along: Axis, mine: Any, label: str, objective: Any, least: bool, x: Any, spreads: Any,
-    state: list[str], named: bool,
+    settings: Settings, along: Axis, objective: Floats, least: bool, x: Floats, spreads: Sequence[Spread | None],
+    state: Sequence[str], mine: Bools, label: str, *, named: bool,
 ) -> LatencyLine:  # fmt: skip
     """One line: at each rate the best by the objective."""
     worth = np.where(mine & np.isfinite(x), objective, np.nan)
@@ -200,28 +203,27 @@ def draw_sweep_latency(table: LatencyTable) -> "Figure":
                 handles.append(Line2D([], [], **style, label=line.label))
         if table.others:
             handles.append(Line2D([], [], **OTHERS, label=f"{table.others} others"))
-        grey = {"color": "#555555", "linewidth": 1.3}
+        grey: dict[str, Any] = {"color": "#555555", "linewidth": 1.3}
         handles += [
             Line2D([], [], **grey, label="99 % are below"),
             Line2D([], [], **grey, linestyle="--", label="half are below"),
         ]
         if not all(all(line.kept_up) for line in table.lines):
-            handles.append(
-                Line2D([], [], **grey, linestyle="", marker="o", markersize=4.5, markerfacecolor="white", label="more come than are served")  # fmt: skip
-            )
+            hollow = {**grey, "linestyle": "", "marker": "o", "markersize": 4.5, "markerfacecolor": "white"}
+            handles.append(Line2D([], [], **hollow, label="more come than are served"))
         if any(limit is not None for limit in table.promised):
             handles.append(Line2D([], [], color="black", linewidth=1.0, linestyle=":", label="promised"))
-        key(figure, handles, columns=4)
         over = f" Each point the best over {', '.join(table.best_over)}." if table.best_over else ""
-        ranges = any(low < high for line in table.lines for lows, highs in zip(line.low, line.high, strict=True) for low, high in zip(lows, highs, strict=True))  # fmt: skip
-        caption(figure, f"Points of a line follow each other by the rate of requests.{over}{' Bars: range of seeds.' if ranges else ''}")
+        bars = " Bars: range of seeds." if any(line.low != line.high for line in table.lines) else ""
+        foot(figure, handles, f"Points of a line follow each other by the rate of requests.{over}{bars}")
         return figure
 
 
 def _panel(ax: "Axes", table: LatencyTable, at: int, words: str) -> None:
     limit = table.promised[at]
     half, most = 2 * at, 2 * at + 1
-    values = [max(one, _FASTEST) for line in table.lines for which in (half, most) for one in line.times[which] if np.isfinite(one)]
+    both = [times for line in table.lines for times in line.times[half : most + 1]]
+    values = [max(one, _FASTEST) for times in both for one in times if np.isfinite(one)]
     if not values:
         ax.set_axis_off()
         ax.text(0.5, 0.5, f"{words}: none", transform=ax.transAxes, ha="center")
@@ -263,4 +265,4 @@ def _panel(ax: "Axes", table: LatencyTable, at: int, words: str) -> None:
 
 def _unit(values: list[float]) -> tuple[str, float]:
     """Of times from few milliseconds to minutes."""
-    return ("s", 1.0) if float(np.median(values)) >= 1.0 else ("ms", 1e-3)
+    return ("s", 1.0) if float(np.median(values)) >= 0.3 else ("ms", 1e-3)

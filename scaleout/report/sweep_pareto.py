@@ -8,7 +8,7 @@ import numpy as np
 from scaleout.arrays import Floats, Ints
 from scaleout.errors import SweepError
 from scaleout.report.style import house_style
-from scaleout.report.sweep_ink import caption, grid_of, key, log_axis, look, titled
+from scaleout.report.sweep_ink import foot, grid_of, log_axis, look, titled
 from scaleout.report.sweep_points import Settings, settings_of
 from scaleout.report.sweep_words import Scale, scale_of
 
@@ -191,6 +191,7 @@ def _differs(settings: Settings, one: str, other: str) -> bool:
 
 def _named(fronts: list[tuple[Floats, Floats]], x: Floats, y: Floats) -> list[tuple[int, ...]]:
     """Places of points to be named: the ends of fronts first, then those that are furthest from all that are."""
+
     def placed(values: Floats, among: Floats) -> Floats:
         low, high = np.log(among.min()) if among.min() > 0.0 else 0.0, np.log(among.max()) if among.min() > 0.0 else 1.0
         shown = np.log(values) if among.min() > 0.0 else values / max(abs(among).max(), 1e-300)
@@ -224,7 +225,7 @@ def draw_sweep_pareto(table: ParetoTable) -> "Figure":
 
     with house_style():
         figure = titled(8.6, 4.6, table.title)
-        ax, words = figure.subplots(1, 2, width_ratios=(2.1, 1.0))
+        ax, words = figure.subplots(1, 2, width_ratios=(1.9, 1.0))
         words.set_axis_off()
         handles, numbered = [], []
         several = len(table.series) > 1
@@ -238,8 +239,7 @@ def draw_sweep_pareto(table: ParetoTable) -> "Figure":
             _stairs(ax, table, one, style)
             if several:
                 handles.append(Line2D([], [], **style, label=one.label))
-            for place in one.named:
-                numbered.append((one, place, style["color"]))
+            numbered += [(one, place, style["color"]) for place in one.named]
         _numbers(ax, words, table, numbered, several)
         for which, scale, values in (
             ("x", table.x, [v / table.x.factor for one in table.series for v in one.x]),
@@ -247,11 +247,9 @@ def draw_sweep_pareto(table: ParetoTable) -> "Figure":
         ):
             _axis(ax, which, scale, values)
         grid_of(ax)
-        key(figure, handles)
-        better = " and ".join(
-            f"{'less' if less else 'more'} {scale.words}" for less, scale in zip(table.least, (table.x, table.y), strict=True)
-        )
-        caption(figure, f"Better: {better}. Lines: points that no other one beats in both. Axes may be logarithmic.")
+        both = zip(table.least, (table.x, table.y), strict=True)
+        better = " and ".join(f"{'less' if less else 'more'} {scale.words}" for less, scale in both)
+        foot(figure, handles, f"Better: {better}. Lines: points that no other one beats in both.")
         return figure
 
 
@@ -284,11 +282,15 @@ def _numbers(ax: "Axes", words: "Axes", table: ParetoTable, rows: list[tuple[Fro
             bbox={"boxstyle": "circle,pad=0.22", "facecolor": colour, "edgecolor": "white", "linewidth": 0.6},
         )  # fmt: skip
         head = f"{one.label}: " if several and one.label else ""
-        wrapped = textwrap.wrap(head + one.points[place], 38, subsequent_indent="     ")
+        # a name stays with its value
+        told = head + ", ".join(part.replace(" ", "\u00a0") for part in one.points[place].split(", "))
+        wrapped = textwrap.wrap(told, 44, subsequent_indent="      ")
         figures = f"{table.x.shown(one.front_x[place])}, {table.y.shown(one.front_y[place])}"
         lines += [f"{number:>2}  {wrapped[0]}", *wrapped[1:3], f"      {figures}"]
     if lines:
-        words.text(0.0, 1.0, "\n".join(lines), transform=words.transAxes, va="top", fontsize=7.2, linespacing=1.25)
+        words.text(
+            0.0, 1.0, "\n".join(lines), transform=words.transAxes, va="top", fontsize=7.2, linespacing=1.25
+        ).set_in_layout(False)
 
 
 def _axis(ax: "Axes", which: str, scale: Scale, values: list[float]) -> None:

@@ -205,11 +205,12 @@ class Settings:
             else:
                 low, high = column / (1.0 + error), column / (1.0 - error)
         taken = self.done & np.isfinite(column)
+        counts = np.maximum(np.bincount(self.of[taken], minlength=len(self)), 1)
         return Spread(
-            _merged(np.add, column, self.of, taken, len(self)) / np.maximum(np.bincount(self.of[taken], minlength=len(self)), 1),
+            _merged(np.add, column, self.of, taken, len(self)) / counts,
             _merged(np.minimum, low, self.of, taken, len(self)),
             _merged(np.maximum, high, self.of, taken, len(self)),
-        )  # fmt: skip
+        )
 
     def text(self, name: str) -> list[str]:
         """An outcome in words, of the first point of each setting."""
@@ -233,7 +234,9 @@ class Settings:
         parts = []
         for axis in self.axes if axes is None else axes:
             value = axis.values[axis.of[setting]]
-            parts.append(axis.labels[axis.of[setting]] if isinstance(value, str) else f"{axis.words} {value_words(value)}")
+            parts.append(
+                axis.labels[axis.of[setting]] if isinstance(value, str) else f"{axis.words} {value_words(value)}"
+            )
         return ", ".join(parts)
 
     def series(self, axes: Sequence[Axis], worth: Floats, *, least: bool, most: int = MOST_SERIES) -> Series:
@@ -286,15 +289,7 @@ def settings_of(results: "SweepResults") -> Settings:
         raise SweepError(f"sweep {results.name!r}: none of its points has been computed yet")
     done = np.asarray((status == "done") & (stage == stage.max()), dtype=bool)
     if not done.any():
-        problems = results.column("problem")
-        common = Counter(
-            reason_of(state, text or "") for state, text in zip(status, problems, strict=True)
-        ).most_common(1)[0][0]
-        one = next(str(text) for state, text in zip(status, problems, strict=True) if reason_of(state, text or "") == common)
-        raise SweepError(
-            f"sweep {results.name!r}: none of its {len(results):,} points can be simulated, most for one reason, {common}: "
-            f"{one.splitlines()[0] if one else ''}"
-        )
+        raise _nothing(results)
     coded = [(key, *_coded(results.column(key))) for key in results.keys if key != _SEED]
     varied = [(key, values, of) for key, values, of in coded if len(values) > 1]
     names = [key for key, _, _ in varied]
@@ -310,6 +305,18 @@ def settings_of(results: "SweepResults") -> Settings:
     return Settings(results, axes, rank[of], first, done)
 
 
+def _nothing(results: "SweepResults") -> SweepError:
+    """Why there is nothing to draw."""
+    texts = [str(text or "") for text in results.column("problem")]
+    whys = [reason_of(state, text) for state, text in zip(results.column("status"), texts, strict=True)]
+    common = Counter(whys).most_common(1)[0][0]
+    first = texts[whys.index(common)].splitlines() or [""]
+    return SweepError(
+        f"sweep {results.name!r}: none of its {len(results):,} points can be simulated; the commonest reason is "
+        f"{common!r}: {first[0]}"
+    )
+
+
 def _coded(column: Any) -> tuple[tuple[Any, ...], Ints]:
     """Distinct values of a column, and which one each row has."""
     column = np.asarray(column)
@@ -320,7 +327,8 @@ def _coded(column: Any) -> tuple[tuple[Any, ...], Ints]:
     kept: list[Any] = []
     of = np.empty(len(column), dtype=np.int64)
     for at, value in enumerate(column.tolist()):
-        name = (type(value), value) if isinstance(value, str | int | float | bool | None) else json.dumps(value, sort_keys=True, default=str)  # fmt: skip
+        simple = isinstance(value, str | int | float | bool | None)
+        name = (type(value), value) if simple else json.dumps(value, sort_keys=True, default=str)
         if name not in seen:
             seen[name] = len(kept)
             kept.append(value)
@@ -365,4 +373,3 @@ def best_in(of: Ints, worth: Floats, count: int, *, least: bool) -> Ints:
 
 def _varied(known: dict[str, Axis]) -> str:
     return f"these take several: {', '.join(known)}" if known else "no key takes several"
-

@@ -8,7 +8,7 @@ import numpy as np
 from scaleout.arrays import Bools, Floats
 from scaleout.errors import SweepError
 from scaleout.report.style import house_style
-from scaleout.report.sweep_ink import OTHERS, caption, grid_of, key, log_axis, look, titled
+from scaleout.report.sweep_ink import OTHERS, foot, grid_of, log_axis, look, titled
 from scaleout.report.sweep_points import Axis, Settings, Spread, best_in, settings_of
 from scaleout.report.sweep_words import Scale, capital, scale_of
 
@@ -127,10 +127,9 @@ def scaling_table_of(
         sequences = np.array(batch.values, dtype=float)[batch.of]
         ways += [("strong", sequences), ("weak", np.round(sequences / chips, 9))]
     used = [axis.key for axis in chosen] + [_BATCH, "chips"]
-    panels = [
-        panel for way, group in ways
-        if (panel := _panel(settings, way, group, [axis for axis in chosen if axis is not batch], chips, spread, outcome)).lines
-    ]  # fmt: skip
+    inner = [axis for axis in chosen if axis is not batch]
+    every = [_panel(settings, way, group, inner, chips, spread, outcome) for way, group in ways]
+    panels = [panel for panel in every if panel.lines]
     if not panels:
         raise SweepError(
             f"scaling: no batch, and no batch of a chip, has two numbers of chips in sweep {settings.name!r}"
@@ -189,7 +188,7 @@ def _panel(
 
 
 def _of_words(label: str, words: str) -> str:
-    """"sequences 512" reads the other way round."""
+    """ "sequences 512" reads the other way round."""
     head, found, tail = label.rpartition(f"{words} ")
     return f"{head}{tail} {words}" if found else label
 
@@ -215,11 +214,9 @@ def draw_sweep_scaling(table: ScalingTable) -> "Figure":
         for column, panel in enumerate(table.panels):
             _draw_panel(axes[0][column], axes[1][column], table, panel, counts)
         over = f"; best over {', '.join(table.best_over)}" if table.best_over else ""
-        caption(
-            figure,
-            f"Shaded: error band of the simulation and range of seeds. Efficiency: throughput of a chip over that of the "
-            f"first number of chips of its line{over}.",
-        )
+        shaded = "Shaded: error band of the simulation and range of seeds. "
+        each = "Efficiency: throughput of a chip over that of the first number of chips of its line"
+        foot(figure, [], f"{shaded}{each}{over}.")
         return figure
 
 
@@ -241,7 +238,7 @@ def _draw_panel(top: "Axes", below: "Axes", table: ScalingTable, panel: ScalingP
         top.fill_between(chips, low, high, color=style["color"], alpha=0.13, linewidth=0)
         ideal = y[0] * (chips / chips[0] if not falls else chips[0] / chips if panel.way == "strong" else 1.0)
         top.plot(chips, np.broadcast_to(ideal, chips.shape), color="#777777", linewidth=0.8, linestyle=":", zorder=1)
-        values += np.broadcast_to(ideal, chips.shape).tolist() + [*low, *high]
+        values += [*np.broadcast_to(ideal, chips.shape).tolist(), *low, *high]
         at += 1
     log_axis(top, "x", counts, at=_thinned(counts))
     log_axis(top, "y", values)
@@ -253,7 +250,9 @@ def _draw_panel(top: "Axes", below: "Axes", table: ScalingTable, panel: ScalingP
     handles.append(Line2D([], [], color="#777777", linewidth=0.8, linestyle=":", label="ideal"))
     if panel.others:
         handles.append(Line2D([], [], **OTHERS, label=f"{panel.others} others"))
-    top.legend(handles=handles, fontsize=7.5, loc="lower left" if falls and panel.way == "strong" else "upper left")
+    below.legend(
+        handles=handles, fontsize=7.5, loc="upper left", bbox_to_anchor=(0.0, -0.42), ncols=2, handlelength=3.0
+    )
     top.set_title(f"{capital(panel.way)} scaling")
     top.set_ylabel(table.scale.label)
     below.set_ylabel("efficiency [%]")

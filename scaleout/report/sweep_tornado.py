@@ -1,15 +1,16 @@
 """Which axis of a sweep matters most: how much worse each of its values is than that of the best point."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scaleout.arrays import Bools, Ints
+from scaleout.arrays import Bools, Floats, Ints
 from scaleout.errors import SweepError
 from scaleout.report.style import GROUP_COLOURS, house_style
-from scaleout.report.sweep_ink import caption, grid_of, key, log_axis, titled
+from scaleout.report.sweep_ink import foot, grid_of, log_axis, titled
 from scaleout.report.sweep_points import Axis, best_in, settings_of
 from scaleout.report.sweep_words import Scale, key_words, outcome_words, scale_of, value_words
 
@@ -138,15 +139,15 @@ def sweep_tornado_of(
     )
 
 
-def _dimensions(axes: "object", zipped: "Sequence[object]", varied: Sequence[Axis]) -> list[Axis]:
+def _dimensions(axes: Iterable[str], zipped: Iterable[Iterable[str]], varied: Sequence[Axis]) -> list[Axis]:
     """Axes of the sweep, and groups whose values go together; what rules derive is neither."""
     known = {axis.key: axis for axis in varied}
-    names = list(axes)  # type: ignore[call-overload]
+    names = list(axes)
     found = [known[name] for name in names if name in known]
     taken = set(names)
     for group in zipped:
-        members = [known[name] for name in group if name in known]  # type: ignore[attr-defined]
-        taken.update(group)  # type: ignore[call-overload]
+        members = [known[name] for name in group if name in known]
+        taken.update(group)
         if not members:
             continue
         codes: Ints = members[0].of
@@ -159,7 +160,7 @@ def _dimensions(axes: "object", zipped: "Sequence[object]", varied: Sequence[Axi
     return found or list(varied)
 
 
-def _times(rows: Ints, worth: "np.ndarray[tuple[int], np.dtype[np.float64]]", best: int, *, least: bool) -> tuple[float, ...]:
+def _times(rows: Ints, worth: Floats, best: int, *, least: bool) -> tuple[float, ...]:
     """How many times as bad as the best [1]."""
     with np.errstate(divide="ignore", invalid="ignore"):
         values = np.where(rows >= 0, worth[rows], np.nan)
@@ -168,7 +169,7 @@ def _times(rows: Ints, worth: "np.ndarray[tuple[int], np.dtype[np.float64]]", be
 
 
 def _largest(values: Sequence[float]) -> float:
-    return max((one for one in values if one == one), default=1.0)  # noqa: PLR0124
+    return max((one for one in values if not math.isnan(one)), default=1.0)
 
 
 def draw_sweep_tornado(table: SweepTornado) -> "Figure":
@@ -177,6 +178,7 @@ def draw_sweep_tornado(table: SweepTornado) -> "Figure":
     from matplotlib.patches import Patch
 
     effects = table.effects
+    scale: Callable[[float], float]
     worst = max(max(effect.reach) for effect in effects)
     wide = worst > _WIDE
     scale = (lambda one: one) if wide else (lambda one: 100.0 * (one - 1.0))
@@ -185,19 +187,22 @@ def draw_sweep_tornado(table: SweepTornado) -> "Figure":
         ax = figure.subplots()
         start = scale(1.0)
         for row, effect in enumerate(effects):
+            rows = [row] * len(effect.values)
             end = scale(effect.reach[0])
             ax.barh(row, end - start, left=start, height=0.62, color=GROUP_COLOURS[5], linewidth=0)
-            ax.plot([scale(one) for one in effect.retuned], [row] * len(effect.values), "|", color="black", markersize=9)
             ax.plot(
-                [scale(one) for one in effect.alone], [row] * len(effect.values), "o", color="white", markersize=4.5,
+                [scale(one) for one in effect.retuned], [row] * len(effect.values), "|", color="black", markersize=9
+            )
+            ax.plot(
+                [scale(one) for one in effect.alone], rows, "o", color="white", markersize=4.5,
                 markeredgecolor=GROUP_COLOURS[1], markeredgewidth=1.2, zorder=4,
             )  # fmt: skip
             _words(ax, effect, row, scale)
         if wide:
             log_axis(ax, "x", [1.0, worst * 1.6])
-            ax.set_xlim(left=1.0)
+            ax.set_xlim(left=worst**-0.02)
         else:
-            ax.set_xlim(0.0, max(scale(worst) * 1.32, 1.0))
+            ax.set_xlim(-0.02 * scale(worst), max(scale(worst) * 1.32, 1.0))
         ax.set_yticks(range(len(effects)), [f"{effect.key} = {effect.best}" for effect in effects], fontsize=8)
         ax.set_ylim(len(effects) - 0.4, -0.6)
         ax.tick_params(axis="y", length=0)
@@ -214,24 +219,28 @@ def draw_sweep_tornado(table: SweepTornado) -> "Figure":
                 markeredgewidth=1.2, label="each value, nothing else changed",
             ),
         ]  # fmt: skip
-        key(figure, handles, columns=3)
         lost = [f"{effect.without} of {effect.key}" for effect in effects if effect.without]
         none = f" Values at which nothing can be simulated: {', '.join(lost)}." if lost else ""
         more = f" {table.others} axes that matter less are left out." if table.others else ""
-        caption(figure, f"Best: {table.scale.shown(table.best)} at {table.point}.{none}{more}")
+        foot(figure, handles, f"Best: {table.scale.shown(table.best)} at {table.point}.{none}{more}", columns=3)
         return figure
 
 
-def _words(ax: "Axes", effect: AxisEffect, row: int, scale: "object") -> None:
+def _words(ax: "Axes", effect: AxisEffect, row: int, scale: Callable[[float], float]) -> None:
     """The worst value, beyond everything of its row."""
     retuned, alone = effect.reach
     if max(retuned, alone) < 1.0 + _SAME:
         words, end = "no difference", 1.0
     else:
         found = effect.retuned if retuned > 1.0 + _SAME else effect.alone
-        worst = max((one, -at) for at, one in enumerate(found) if one == one)  # noqa: PLR0124
+        worst = max((one, -at) for at, one in enumerate(found) if not math.isnan(one))
         factor = f"x {worst[0]:.3g}" if worst[0] >= 2.0 else f"+{100.0 * (worst[0] - 1.0):.3g}%"
         words, end = f"{effect.values[-worst[1]]}: {factor}", max(retuned, alone)
     ax.annotate(
-        words, (scale(end), row), xytext=(7, 0), textcoords="offset points", va="center", fontsize=7.5  # type: ignore[operator]
+        words,
+        (scale(end), row),
+        xytext=(7, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=7.5,
     )

@@ -25,14 +25,14 @@ _OUTCOMES = {
     "chips": "chips",
     "power": "power",
     "energy_per_token": "energy per token",
-    "cost_per_mtoken": "cost",
+    "cost_per_mtoken": "cost of a million tokens",
     "cost_hour": "cost of an hour",
     "ttft_mean": "time to first token, mean",
     "tpot_mean": "time per output token, mean",
     "samples_per_second": "throughput",
     "chip_samples": "throughput of a chip",
     "energy_per_sample": "energy per sample",
-    "cost_per_msample": "cost",
+    "cost_per_msample": "cost of a million samples",
     "capacity": "highest rate",
     "latency": "latency",
     "missed": "deadlines missed",
@@ -51,6 +51,15 @@ _OUTCOMES = {
     "attainment": "share of requests served as promised",
 }
 """Outcomes in words; others by their names, without underscores."""
+_KEYS = {
+    "batch.global": "global batch",
+    "batch.micro": "micro-batch",
+    "batch.sequence": "sequence",
+    "requests.arrivals.rate": "rate",
+    "requests.input.mean": "prompt",
+    "requests.output.mean": "reply",
+}
+"""Keys in words; others by their last part."""
 _NOUNS = {
     "tokens_per_second": "token/s",
     "requests_per_second": "request/s",
@@ -58,13 +67,13 @@ _NOUNS = {
     "user_tokens": "token/s",
     "goodput": "request/s",
     "energy_per_token": "J/token",
-    "cost_per_mtoken": "USD per million tokens",
+    "cost_per_mtoken": "USD/Mtoken",
     "cost_hour": "USD/h",
     "samples_per_second": "sample/s",
     "chip_samples": "sample/s",
     "capacity": "request/s",
     "energy_per_sample": "J/sample",
-    "cost_per_msample": "USD per million samples",
+    "cost_per_msample": "USD/Msample",
 }
 """What is counted, where the unit of a column cannot say it."""
 _COUNTS = ("chips", "batch")
@@ -146,7 +155,11 @@ def scale_of(kind: str, name: str, values: Iterable[float] | Floats) -> Scale:
     if not found.size:
         return Scale(words, unit, 1.0)
     size, shown = next(
-        ((size, name) for size, name in sizes if middle >= size * (_LONG_TIME if size >= 3600.0 and unit == "s" else 1)),
+        (
+            (size, name)
+            for size, name in sizes
+            if middle >= size * (_LONG_TIME if size >= 3600.0 and unit == "s" else 1)
+        ),
         sizes[-1],
     )
     return Scale(words, shown, size)
@@ -161,6 +174,8 @@ def outcome_words(name: str) -> str:
 
 def key_words(key: str, others: Iterable[str] = ()) -> str:
     """The last part of a dotted key, or all of it where another one ends so too."""
+    if key in _KEYS:
+        return _KEYS[key]
     last = key.rsplit(".", 1)[-1]
     alike = any(other != key and other.rsplit(".", 1)[-1] == last for other in others)
     return key if alike or last.isdigit() else last

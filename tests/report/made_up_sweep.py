@@ -45,9 +45,8 @@ def made_up(
     columns["problem"] = objects([one if isinstance(one, str) else None for one in found])
     for outcome in names:
         columns[outcome] = column([None if isinstance(one, str) else one.get(outcome) for one in found])
-    sweep = Sweep(
-        base=base, axes={key: tuple(values) for key, values in axes.items()}, seeds=seeds, name=name, objective=objective
-    )  # fmt: skip
+    taken = {key: tuple(values) for key, values in axes.items()}
+    sweep = Sweep(base=base, axes=taken, seeds=seeds, name=name, objective=objective)
     stored = StoredSweep(1, name, kind, {}, "", "", "", len(rows))
     return SweepResults(stored=stored, sweep=sweep, keys=keys, outcomes=tuple(names), columns=columns, missing=0)
 
@@ -55,7 +54,7 @@ def made_up(
 def column(values: list[Any]) -> Any:
     if all(isinstance(one, int) and not isinstance(one, bool) for one in values):
         return np.array(values)
-    if all(one is None or isinstance(one, int | float) and not isinstance(one, bool) for one in values):
+    if all(one is None or (isinstance(one, int | float) and not isinstance(one, bool)) for one in values):
         return np.array([np.nan if one is None else one for one in values], dtype=float)
     return objects([json.dumps(one) if isinstance(one, dict | list) else one for one in values])
 
