@@ -89,6 +89,8 @@ def _check(kind: str | None, out: Path | None, asked: dict[str, str | None], as_
 def _list(results: SweepResults, store: Path, as_json: bool) -> None:
     """Kinds that fit, and why the others do not."""
     fits, misfits = fitting(results)
+    if not fits and len(set(misfits.values())) == 1:
+        raise SweepError(misfits[next(iter(misfits))])
     if as_json:
         rows = [{"kind": one.name, "title": one.title} for one in fits]
         click.echo(json.dumps({"sweep": results.name, "fit": rows, "do_not_fit": misfits}, indent=2))

@@ -106,8 +106,8 @@ def topologies_table_of(
     """
     settings = settings_of(results)
     outcome = settings.outcome(y or settings.objective)
-    axis = settings.axis(x) if x else _machines(settings)
-    return _table(settings, [axis, *([settings.axis(by)] if by else [])], (outcome,), "", normalised=True)
+    axes = [settings.axis(x) if x else _machines(settings), *([settings.axis(by)] if by else [])]
+    return _table(settings, axes, (outcome,), normalised=True)
 
 
 def _machines(settings: Settings) -> Axis:
@@ -155,19 +155,23 @@ def _by_token(
     if not settings.axes:
         raise SweepError(f"{kind}: no key takes several values in sweep {settings.name!r}")
     worth, least = settings.spread(outcome).value, settings.least(outcome)
-    axis = settings.axis(x) if x else _telling(settings, worth, least=least)
+    more = [settings.axis(by)] if by else []
+    axes = [settings.axis(x)] if x else _telling(settings, more, worth, least=least)
     names = (outcome, *(name for name in beside if settings.has(name) and name != outcome))
-    return _table(settings, [axis, *([settings.axis(by)] if by else [])], names, "", normalised=False)
+    return _table(settings, [*axes, *more], names, normalised=False)
 
 
-def _telling(settings: Settings, worth: Floats, *, least: bool) -> Axis:
+def _telling(settings: Settings, taken: list[Axis], worth: Floats, *, least: bool) -> list[Axis]:
     """What is bought or decided first: the system, its chip, their number; otherwise what matters most."""
-    few = [axis for axis in settings.axes if len(axis.values) <= _MOST] or list(settings.axes)
+    free = [axis for axis in settings.axes if axis not in taken]
+    if not free:
+        return []
+    few = [axis for axis in free if len(axis.values) <= _MOST] or free
     first = [axis for axis in few if axis.key.startswith(("system", "precision", "model", "stack", "engine"))]
-    return max(first or few, key=lambda axis: settings.strength(axis, worth, least=least))
+    return [max(first or few, key=lambda axis: settings.strength(axis, worth, least=least))]
 
 
-def _table(settings: Settings, axes: list[Axis], names: tuple[str, ...], title: str, *, normalised: bool) -> BarsTable:
+def _table(settings: Settings, axes: list[Axis], names: tuple[str, ...], *, normalised: bool) -> BarsTable:
     """A row for each value, the best point of it by the first outcome."""
     if len(axes) > 1 and axes[0] == axes[1]:
         raise SweepError(f"{axes[0].key}: is the key of the rows and --by; take another one for --by")
@@ -201,7 +205,7 @@ def _table(settings: Settings, axes: list[Axis], names: tuple[str, ...], title: 
     )
     words = " and ".join(scale.words for scale in scales)
     return BarsTable(
-        title=title or f"{settings.name}: {words} by {' and '.join(axis.words for axis in axes)}",
+        title=f"{settings.name}: {words} by {' and '.join(axis.words for axis in axes)}",
         key=", ".join(axis.words for axis in axes),
         outcomes=names,
         scales=scales,

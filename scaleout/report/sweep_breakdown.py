@@ -23,8 +23,8 @@ _BARS = 16
 _SEEN = 1e-4
 """Parts that are less than this of the longest step get no entry [1]."""
 _HATCHES = {
-    "optimizer": "....", "exposed_tp": "////", "exposed_cp": "++++", "exposed_ep": "", "exposed_pp": "\\\\\\\\",
-    "exposed_dp": "xxxx", "exposed_copy": "oooo", "imbalance": "----",
+    "optimizer": "|||", "exposed_tp": "////", "exposed_cp": "++", "exposed_ep": "", "exposed_pp": "\\\\",
+    "exposed_dp": "xxx", "exposed_copy": "---", "imbalance": "//",
 }  # fmt: skip
 
 
@@ -160,7 +160,7 @@ def draw_sweep_breakdown(table: StackTable) -> "Figure":
         ax.spines["left"].set_visible(False)
         ax.set_xlabel(f"time of one step [{table.scale.unit}]")
         if table.key != "point":
-            ax.set_ylabel(capital(table.key) if len(table.key) > 3 else table.key)
+            ax.set_ylabel(capital(table.key))
         grid_of(ax, "x")
         more = f"{table.left_out:,} more are not shown. " if table.left_out else ""
         words = "Whiskers: error band of the step and range of seeds." if np.nansum(spread) > 0.0 else ""

@@ -25,12 +25,14 @@ _USUAL = ("layout.tp", "layout.pp", "layout.cp", "layout.ep", "layout.dp", "layo
 """Axes that a reader expects, the first two of them that vary."""
 _WRITTEN = 160
 """Cells up to which values are written into them."""
+_ABREAST = 22
+"""Columns that are wide enough for it."""
 _LARGEST = 200
 """Values of an axis at most."""
 _TICKS = 24
 _HATCHES = {
     "does not fit": "////",
-    "does not divide": "....",
+    "does not divide": "\\\\\\\\",
     "refused": "xxxx",
     "failed": "++++",
     "screened out": "----",
@@ -147,7 +149,8 @@ def _axes(settings: Settings, x: str | None, by: str | None, worth: Floats) -> t
     across, down = (one if one is not None else next(free, None) for one in chosen)
     if across is None or down is None:
         raise SweepError(f"heatmap: fewer than two keys take several values in sweep {settings.name!r}")
-    return across, down
+    # long words stand better in lines
+    return (down, across) if not x and not by and down.numeric and not across.numeric else (across, down)
 
 
 def _reasons(settings: Settings, place: Ints, best: Ints) -> list[str]:
@@ -184,7 +187,7 @@ def draw_sweep_heat(table: HeatTable) -> "Figure":
         )  # fmt: skip
         for name in _HATCHES:
             _hatch(ax, table, name)
-        if columns * rows <= _WRITTEN:
+        if columns * rows <= _WRITTEN and columns <= _ABREAST:
             dark = shown < 0.5 if not table.least else shown > 0.5
             for (row, column), value in np.ndenumerate(values):
                 if np.isfinite(value):
@@ -259,4 +262,4 @@ def _ticks(ax: "Axes", which: str, labels: tuple[str, ...], words: str) -> None:
         ax.set_xticks(places, names, rotation=35 if slanted else 0, ha="right" if slanted else "center")
     else:
         ax.set_yticks(places, names)
-    (ax.set_xlabel if which == "x" else ax.set_ylabel)(capital(words) if len(words) > 3 else words)
+    (ax.set_xlabel if which == "x" else ax.set_ylabel)(capital(words))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["GRID", "HATCHES", "MARKS", "OTHERS", "foot", "grid_of", "log_axis", "look", "titled"]
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
-HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++++", "oooo", "----")
+HATCHES = ("", "////", "xxx", "\\\\\\\\", "+++", "---", "|||", "//")
 _DASHES: tuple[Any, ...] = (
     "-",
     "--",

@@ -255,9 +255,10 @@ def draw_sweep_pareto(table: ParetoTable) -> "Figure":
 
 def _points(ax: "Axes", table: ParetoTable, one: Front, colour: str) -> None:
     count = len(one.x)
+    size = 7.0 if count < 100 else 4.0 if count < _RASTER else 1.5
     ax.plot(
         np.array(one.x) / table.x.factor, np.array(one.y) / table.y.factor, linestyle="", marker=".", color=colour,
-        markersize=4.0 if count < _RASTER else 1.5, alpha=0.45 if count < _RASTER else 0.3, markeredgewidth=0, zorder=1,
+        markersize=size, alpha=0.45 if count < _RASTER else 0.3, markeredgewidth=0, zorder=1,
         rasterized=count >= _RASTER,
     )  # fmt: skip
 
@@ -297,4 +298,7 @@ def _axis(ax: "Axes", which: str, scale: Scale, values: list[float]) -> None:
     low, high = min(values), max(values)
     if low > 0.0 and high > 8.0 * low:
         log_axis(ax, which, values)
+    else:
+        room = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+        (ax.set_xlim if which == "x" else ax.set_ylim)(low - room, high + room)
     (ax.set_xlabel if which == "x" else ax.set_ylabel)(scale.label)

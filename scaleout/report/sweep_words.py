@@ -204,7 +204,9 @@ def value_words(value: Any, longest: int = 28) -> str:
             return value_words(json.loads(text), longest)
     if text.endswith((".yaml", ".yml", ".json")):
         text = text.rsplit("/", 1)[-1].rsplit(".", 1)[0]
-    return text if len(text) <= longest else f"{text[: longest - 3].rstrip()}..."
+    # names that share their beginning differ at their end
+    tail = longest // 3
+    return text if len(text) <= longest else f"{text[: longest - tail - 3].rstrip()}...{text[-tail:].lstrip()}"
 
 
 def number_words(value: float) -> str:
@@ -217,8 +219,8 @@ def number_words(value: float) -> str:
 
 
 def capital(text: str) -> str:
-    """The first letter as a sentence begins."""
-    return text[:1].upper() + text[1:]
+    """The first letter as a sentence begins; tp and pp stay as they are."""
+    return text if len(text) < 4 else text[:1].upper() + text[1:]
 
 
 def reason_of(status: str, problem: str) -> str:
