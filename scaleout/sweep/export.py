@@ -72,10 +72,12 @@ def _pyarrow() -> Any:
 def _write_parquet(results: SweepResults, file: BinaryIO) -> None:
     pa = _pyarrow()
     arrays = [_arrow(pa, column) for column in results.columns.values()]
-    about = {b"scaleout": json.dumps(results.head(), separators=(",", ":"), ensure_ascii=False).encode()}
-    schema = pa.schema(list(zip(results.columns, (one.type for one in arrays), strict=True)), metadata=about)
-    # the schema of Arrow would be there twice, once with its version
-    pa.parquet.write_table(pa.table(arrays, schema=schema), file, row_group_size=_GROUP, store_schema=False)
+    table = pa.table(arrays, names=list(results.columns))
+    about = json.dumps(results.head(), separators=(",", ":"), ensure_ascii=False)
+    # Arrow's own schema would tell its version, and nothing that the file does not
+    with pa.parquet.ParquetWriter(file, table.schema, store_schema=False) as writer:
+        writer.write_table(table, row_group_size=_GROUP)
+        writer.add_key_value_metadata({"scaleout": about})
 
 
 def _arrow(pa: Any, column: Column) -> Any:

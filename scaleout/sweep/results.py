@@ -15,6 +15,7 @@ from scaleout.arrays import Bools, Floats
 from scaleout.errors import SweepError, near
 from scaleout.sweep.identity import sweep_of
 from scaleout.sweep.outcomes import OBJECTIVES, OUTCOMES, sense_of
+from scaleout.sweep.schema import in_words
 from scaleout.sweep.spec import Sweep
 from scaleout.sweep.store import Store, StoredSweep
 
@@ -216,7 +217,7 @@ def results_from(store: Store, sweep: int | str | None = None) -> SweepResults:
     """As `results_of`, from a store that is open."""
     stored = store.sweep(sweep)
     table = _Table()
-    with store.snapshot():
+    with in_words(store.path), store.snapshot():
         for batch in store.batches(stored.number):
             table.take(batch)
         missing = store.missing(stored.number)
@@ -262,11 +263,8 @@ class _Table:
 
     def take(self, batch: Sequence[tuple[Any, ...]]) -> None:
         positions, stages, evaluators, texts, statuses, outcomes = zip(*batch, strict=True)
-        try:
-            # one text parses several times faster than its parts do
-            settings, found = (json.loads(f"[{','.join(column)}]") for column in (texts, outcomes))
-        except ValueError:
-            raise SweepError("the store is corrupt: a row of it is no JSON") from None
+        # one text parses several times faster than its parts do
+        settings, found = (json.loads(f"[{','.join(column)}]") for column in (texts, outcomes))
         problems = [None if type(one) is dict else one for one in found]
         plain = (positions, stages, evaluators, statuses, problems)
         for name, values in zip(("position", "stage", "evaluator", "status", "problem"), plain, strict=True):

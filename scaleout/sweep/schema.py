@@ -73,7 +73,7 @@ def lock_of(folder: Path) -> int:
     if folder.exists() and not folder.is_dir():
         raise SweepError(f"{folder}: is a file; a store is a folder")
     folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK):
+    if not _may_write(folder):
         raise SweepError(f"{folder}: may be read only; give another folder")
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -93,7 +93,7 @@ def lock_of(folder: Path) -> int:
 def writer(path: Path) -> sqlite3.Connection:
     """A connection that writes, to a store that is there or is made."""
     _check_file(path)
-    if path.exists() and not os.access(path, os.W_OK):
+    if path.exists() and not _may_write(path):
         raise SweepError(f"{path}: may be read only; give another folder")
     connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
     try:
@@ -127,9 +127,9 @@ def reader(folder: Path) -> sqlite3.Connection:
     if not path.exists():
         raise SweepError(f"{folder}: holds no store: there is no {FILE} in it")
     _check_file(path)
-    # beside a file in WAL mode SQLite keeps two more; where it may not make them, and nobody has, the file alone is whole
+    # beside a file in WAL mode SQLite keeps two more; where it may not make them and nobody has, the file is whole
     beside = any(path.with_name(f"{FILE}-{what}").exists() for what in ("wal", "shm"))
-    still = not beside and not os.access(folder, os.W_OK)
+    still = not beside and not _may_write(folder)
     connection = sqlite3.connect(
         f"file:{quote(str(path.absolute()))}?mode=ro{'&immutable=1' if still else ''}",
         timeout=_PATIENCE, isolation_level=None, uri=True,
@@ -142,6 +142,10 @@ def reader(folder: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _may_write(path: Path) -> bool:
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _is_new(connection: sqlite3.Connection, path: Path) -> bool:

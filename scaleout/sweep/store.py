@@ -63,11 +63,11 @@ class StoredSweep(NamedTuple):
 
 
 class Store:
-    """An open store; a context manager. Made by `Store.open`."""
+    """An open store; a context manager. Made by `Store.open`. `path` is its file, None for one without a folder."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path | None, lock: int | None) -> None:
         self._connection = connection
-        self._path = path
+        self.path = path
         self._lock = lock
 
     @classmethod
@@ -106,7 +106,7 @@ class Store:
     def close(self) -> None:
         """Close it; a writer lets others write."""
         try:
-            with in_words(self._path):
+            with in_words(self.path):
                 self._connection.close()
         finally:
             if self._lock is not None:
@@ -152,7 +152,7 @@ class Store:
 
     def outdated(self, sweep: Sweep, context: str) -> int:
         """Points that were recorded of the same sweep under other contexts: other code, catalogue or files [1]."""
-        with in_words(self._path):
+        with in_words(self.path):
             (count,) = self._connection.execute(
                 "SELECT count(DISTINCT position) FROM sweeps CROSS JOIN members ON sweep = number"
                 " CROSS JOIN points ON points.key = members.key WHERE spec = ? AND context <> ?",
@@ -164,7 +164,7 @@ class Store:
         """Those keys that have a row; without `failed`, a row of another status than "failed"."""
         found: set[bytes] = set()
         more = "" if failed else " AND status <> 'failed'"
-        with in_words(self._path):
+        with in_words(self.path):
             for first in range(0, len(keys), _ASKED):
                 asked = keys[first : first + _ASKED]
                 places = ",".join("?" * len(asked))
@@ -215,7 +215,7 @@ class Store:
     def sweeps(self) -> list[StoredSweep]:
         """All sweeps, the latest last."""
         query = "SELECT number, name, kind, spec, context, code, catalogue, points FROM sweeps ORDER BY used, number"
-        with in_words(self._path):
+        with in_words(self.path):
             rows = self._connection.execute(query).fetchall()
             return [
                 StoredSweep(**dict(zip(StoredSweep._fields, row, strict=True)) | {"spec": json.loads(row[3])})
@@ -232,12 +232,12 @@ class Store:
         """
         found = self.sweeps()
         if not found:
-            raise SweepError(f"{self._path or 'the store'}: no sweep was begun in this store")
+            raise SweepError(f"{self.path or 'the store'}: no sweep was begun in this store")
         for one in found[::-1]:
             if wanted is None or str(wanted) in (one.name, str(one.number)):
                 return one
         known = sorted({one.name for one in found} | {str(one.number) for one in found})
-        raise SweepError(f"{self._path or 'the store'}: no sweep {str(wanted)[:80]!r}; {near(str(wanted), known)}")
+        raise SweepError(f"{self.path or 'the store'}: no sweep {str(wanted)[:80]!r}; {near(str(wanted), known)}")
 
     def rows(self, number: int | None = None, stage: int | None = None) -> Iterator[StoredRow]:
         """Rows of a sweep (None: the latest), by position.
@@ -255,7 +255,7 @@ class Store:
         if number is None:
             number = self.sweep().number
         query = _ROWS.format(more="" if stage is None else "AND m.stage = ?")
-        with in_words(self._path):
+        with in_words(self.path):
             cursor = self._connection.execute(query, (number,) if stage is None else (number, stage))
             while batch := cursor.fetchmany(_BATCH):
                 yield batch
@@ -263,7 +263,7 @@ class Store:
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """What is read inside is of one moment, whatever a writer adds meanwhile."""
-        with in_words(self._path):
+        with in_words(self.path):
             self._connection.execute("BEGIN")
             try:
                 yield
@@ -272,7 +272,7 @@ class Store:
 
     def missing(self, number: int) -> int:
         """Points of a sweep that the last stage that takes them has not computed [1]."""
-        with in_words(self._path):
+        with in_words(self.path):
             (points,) = self._connection.execute("SELECT points FROM sweeps WHERE number = ?", (number,)).fetchone()
             (enlisted,) = self._connection.execute(
                 "SELECT count(DISTINCT position) FROM members WHERE sweep = ?", (number,)
@@ -283,12 +283,12 @@ class Store:
     def counts(self, number: int) -> dict[int, int]:
         """How many points each stage of a sweep has taken [1]."""
         query = "SELECT stage, count(*) FROM members WHERE sweep = ? GROUP BY stage ORDER BY stage"
-        with in_words(self._path):
+        with in_words(self.path):
             return dict(self._connection.execute(query, (number,)))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with in_words(self._path):
+        with in_words(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
