@@ -151,10 +151,9 @@ def _answer(story: Story) -> Html:
 
 
 def _points(story: Story) -> Html:
-    known = [
-        (f"{name}: {STATUSES[name]}" if name in STATUSES else name, f"{many:,}") for name, many in story.counts.items()
-    ]
-    return _pairs([("all points", f"{story.total:,}"), *known])
+    known = [(f"{name}: {STATUSES[name]}" if name in STATUSES else name, many) for name, many in story.counts.items()]
+    known += [(f"no points: left out by {rule}", many) for rule, many in story.left_out.items() if many]
+    return _pairs([("all points", f"{story.total:,}"), *((name, f"{many:,}") for name, many in known)])
 
 
 def _code(text: str, label: str) -> Html:

@@ -6,6 +6,8 @@ from typing import Any
 
 from scaleout.errors import ScaleoutError
 from scaleout.result import Assumption
+from scaleout.specs import ServingExperiment, StreamExperiment, TrainingExperiment
+from scaleout.sweep.build import forms_of
 from scaleout.sweep.results import SweepResults
 
 __all__ = ["Rests", "rests_of"]
@@ -30,25 +32,43 @@ class Rests:
     problem: str = ""
 
 
-def rests_of(results: SweepResults) -> Rests:
-    """Compute the best point again, with what is installed now, for what it rests on."""
+def rests_of(results: SweepResults, settings: Mapping[str, Any]) -> Rests:
+    """Compute the best point again, with what is installed now, for what it rests on.
+
+    Parameters
+    ----------
+    settings
+        Of the best point.
+    """
     if results.best is None:
         return Rests(problem="No point has outcomes.")
-    row = results.row(results.best)
     try:
-        found = _computed(results, {name: row[name] for name in results.keys}, str(row["evaluator"]))
+        spec = forms_of(results.sweep).experiment(settings)
+        found = _computed(spec, str(results.row(results.best)["evaluator"]))
     except ScaleoutError as error:
         return Rests(problem=f"The best point could not be computed again: {error}")
     rows = tuple(_assumption(row) for row in found.assumptions)
     return Rests(assumptions=rows, warnings=tuple(str(line) for line in found.warnings))
 
 
-def _computed(results: SweepResults, settings: dict[str, Any], evaluator: str) -> Any:
-    from scaleout.io.experiments import any_experiment
-    from scaleout.simulate import simulate
+def _computed(spec: Any, evaluator: str) -> Any:
+    """A result of any kind, with `assumptions` and `warnings`."""
+    if isinstance(spec, TrainingExperiment):
+        from scaleout.simulate import simulate
 
-    spec = any_experiment(results.sweep.base, tuple(f"{k}={v}" for k, v in settings.items() if v is not None))
-    return simulate(spec, evaluator=evaluator)
+        return simulate(spec, evaluator=evaluator)
+    if isinstance(spec, ServingExperiment):
+        from scaleout.io.serving import trace_of
+        from scaleout.serve import serve_log
+
+        return serve_log(spec, trace_of(spec), sensitivity=False)[0]
+    if isinstance(spec, StreamExperiment):
+        from scaleout.stream import run_stream
+
+        return run_stream(spec)
+    from scaleout.infer import run_net
+
+    return run_net(spec)
 
 
 def _assumption(row: Assumption | Mapping[str, Any]) -> Assumption:

@@ -1,13 +1,15 @@
 """What the page of a sweep says, before anything is written: the answer, counts, reasons, ties, the table."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from scaleout.arrays import Floats, Ints
+from scaleout.errors import ScaleoutError, SpecError
+from scaleout.io.yaml import parse_value
 from scaleout.report.html.columns import (
     Column,
     Scale,
@@ -20,8 +22,10 @@ from scaleout.report.html.columns import (
 )
 from scaleout.report.html.reasons import Reason, plain_message, reasons_of
 from scaleout.report.html.rests import Rests, rests_of
-from scaleout.sweep.outcomes import OBJECTIVES, OUTCOMES, sense_of
+from scaleout.sweep.outcomes import sense_of
+from scaleout.sweep.points import points_of
 from scaleout.sweep.results import SweepResults
+from scaleout.sweep.spec import SEED, canonical
 
 __all__ = ["MOST_ROWS", "STATUSES", "Best", "Failed", "Story", "Tie", "story_of"]
 
@@ -104,6 +108,8 @@ class Story:
         Points [1].
     counts
         Of them, by status.
+    left_out
+        Combinations that are no points, by the rule that leaves them out [1].
     best
         None where no point has outcomes.
     error
@@ -127,6 +133,7 @@ class Story:
     objective: str
     total: int
     counts: Mapping[str, int]
+    left_out: Mapping[str, int]
     best: Best | None
     error: float | None
     errors: tuple[float, float, float] | None
@@ -142,47 +149,57 @@ class Story:
 
 def story_of(results: SweepResults, title: str | None = None) -> Story:
     """Find what is to be said of a sweep."""
-    kind, total = results.kind, len(results)
-    objective = results.sweep.objective or OBJECTIVES[kind][0]
-    sense = sense_of(kind, objective)
+    objective, best = results.objective, results.best
+    sense = sense_of(results.kind, objective)
     status = results.column("status").astype(str)
     counts = {name: int(np.count_nonzero(status == name)) for name in (*STATUSES, *sorted(set(status) - {*STATUSES}))}
+    counts["missing"] = results.missing
     counts = {name: number for name, number in counts.items() if number}
-    scales = {name: scale_of(name, OUTCOMES[kind].get(name, ""), results.column(name)) for name in _measured(results)}
-    best = results.best
+    scales = {name: scale_of(name, results.unit(name), results.column(name)) for name in _measured(results)}
     error = _error(results, best)
-    ties = _ties(results, objective, best, error)
-    order = _order(results, status, objective, sense)
+    ties = _ties(results, best, error)
+    order = _order(results, status, sense)
     notes: list[str] = []
-    if total > MOST_ROWS:
+    if len(results) > MOST_ROWS:
         order = order[:_KEPT]
-        notes.append(
-            f"The table has the first {_KEPT:,} of {total:,} points, the best first; an export has all of them."
-        )
+        notes.append(f"The table has {_KEPT:,} of {len(results):,} points, the best first; an export has all of them.")
     problems = results.column("problem")
     said = {int(row): str(problems[row]) for row in np.flatnonzero(status != "done") if problems[row]}
-    found = None if best is None else _best(results, best, objective, scales, error)
+    settings, left_out = _points(results, best)
+    found = None if best is None else _best(results, best, settings, scales, error)
     return Story(
-        title=title or f"Sweep {results.sweep.name}",
-        answer=_answer(found, words(objective), sense, counts, error),
+        title=title or f"Sweep {results.name}",
+        answer=_answer(found, words(objective), sense, counts),
         objective=f"the {sense} {words(objective)}",
-        total=total,
+        total=max(results.stored.points, len(results)),
         counts=counts,
+        left_out=left_out,
         best=found,
         error=error,
         errors=_errors(results),
         ties=tuple(
-            Tie(_position(results, row), _settings_line(results, row), _value(results, row, objective, scales))
+            Tie(_position(results, row), _settings_line(results, row), _value(results, row, scales))
             for row in ties[:_SHOWN_TIES]
         ),
         tied=len(ties),
-        infeasible=_infeasible(results, status, said),
+        infeasible=_infeasible(status, said),
         failed=_failures(results, status, said),
-        rests=rests_of(results),
+        rests=rests_of(results, settings),
         columns=_columns(results, order, status, scales, said, notes),
         rows=len(order),
         notes=tuple(notes),
     )
+
+
+def _points(results: SweepResults, best: int | None) -> tuple[dict[str, Any], Mapping[str, int]]:
+    """What the best point sets, and combinations that rules leave out."""
+    try:
+        points = points_of(results.sweep)
+        return {} if best is None else points.settings(_position(results, best)), points.left_out
+    except ScaleoutError:
+        # the sweep is of other code or of files that are gone: the table has the values, those with parts as text
+        row = {} if best is None else results.row(best)
+        return {name: row[name] for name in results.keys if row.get(name) is not None}, {}
 
 
 def _measured(results: SweepResults) -> list[str]:
@@ -209,19 +226,21 @@ def _errors(results: SweepResults) -> tuple[float, float, float] | None:
     return (float(known.min()), float(np.median(known)), float(known.max())) if len(known) else None
 
 
-def _ties(results: SweepResults, objective: str, best: int | None, error: float | None) -> list[int]:
+def _ties(results: SweepResults, best: int | None, error: float | None) -> list[int]:
     """Rows of the best one's stage whose objective is within its error band, the nearest first."""
     if best is None or error is None:
         return []
-    values, stages = results.column(objective), results.column("stage")
+    values, stages = results.column(results.objective), results.column("stage")
     off = np.abs(values - values[best])
     near = np.flatnonzero((off <= error * abs(values[best])) & (stages == stages[best]))
     return [int(row) for row in sorted(near, key=lambda row: (off[row], row)) if row != best]
 
 
-def _order(results: SweepResults, status: Any, objective: str, sense: str) -> Ints:
+def _order(results: SweepResults, status: Any, sense: str) -> Ints:
     """Rows as the table has them at first: what went the furthest, the best first, then those without outcomes."""
-    values = results.column(objective).astype(float)
+    values = np.full(len(results), np.nan)
+    if results.objective in results.outcomes:
+        values = results.column(results.objective).astype(float)
     values = np.where(np.isfinite(values), values if sense == "least" else -values, np.inf)
     rank = {name: at for at, name in enumerate(STATUSES)}
     state = np.array([rank.get(name, len(rank)) for name in status.tolist()], dtype=np.int64)
@@ -251,20 +270,24 @@ def _best(results: SweepResults, row: int, objective: str, scales: Mapping[str, 
                 parts.append((words(name.removeprefix(_PART)), text))
         else:
             outcomes.append((words(name), text))
-    settings = {name: setting_words(values[name]) for name in results.keys if values.get(name) is not None}
     return Best(
         point=_position(results, row),
         evaluator=str(values["evaluator"]),
-        settings=settings,
+        settings={name: setting_words(settings[name]) for name in _in_order(settings, results.keys)},
         outcomes=tuple(outcomes),
         parts=tuple(parts),
-        value=_value(results, row, objective, scales) + ("" if error is None else f" ± {error:.1%}"),
-        command=_command(results, settings, values),
+        value=_value(results, row, scales) + ("" if error is None else f" ± {error:.1%}"),
+        command=_command(results.sweep.base, settings, str(values["evaluator"])),
     )
 
 
-def _value(results: SweepResults, row: int, objective: str, scales: Mapping[str, Scale]) -> str:
-    return scales[objective].words(float(results.column(objective)[row]))
+def _in_order(settings: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
+    """Keys as the table has them, then others."""
+    return [*(key for key in keys if key in settings), *sorted(set(settings) - {*keys})]
+
+
+def _value(results: SweepResults, row: int, scales: Mapping[str, Scale]) -> str:
+    return scales[results.objective].words(float(results.column(results.objective)[row]))
 
 
 def _settings_line(results: SweepResults, row: int) -> str:
@@ -272,32 +295,36 @@ def _settings_line(results: SweepResults, row: int) -> str:
     return ", ".join(f"{name} = {setting_words(values[name])}" for name in results.keys if values.get(name) is not None)
 
 
-def _command(results: SweepResults, settings: Mapping[str, str], values: Mapping[str, Any]) -> str | None:
-    base = results.sweep.base
-    if not isinstance(base, str) or any(isinstance(values[name], dict | list) for name in settings):
+def _command(base: object, settings: Mapping[str, Any], evaluator: str) -> str | None:
+    """The command line that computes the point, where there is one: a file or a name, and no seeds of repetitions."""
+    if not isinstance(base, str) or SEED in settings:
         return None
-    if any("\n" in text or "…" in text for text in settings.values()):
-        return None
-    evaluator = " --evaluator analytic" if values["evaluator"] == "analytic" else ""
-    chosen = "".join(f" --set {shlex.quote(f'{name}={text}')}" for name, text in settings.items())
-    return f"scaleout run {shlex.quote(base)}{chosen}{evaluator}"
+    chosen = "".join(f" --set {shlex.quote(f'{key}={_typed(settings[key])}')}" for key in sorted(settings))
+    return f"scaleout run {shlex.quote(base)}{chosen}{' --evaluator analytic' if evaluator == 'analytic' else ''}"
 
 
-def _answer(best: Best | None, objective: str, sense: str, counts: Mapping[str, int], error: float | None) -> str:
+def _typed(value: Any) -> str:
+    """A value as ``--set`` reads it: text where that is read as the same, otherwise JSON, which YAML reads too."""
+    text = canonical(value)
+    try:
+        return value if isinstance(value, str) and parse_value(value, "") == value else text
+    except SpecError:
+        return text
+
+
+def _answer(best: Best | None, objective: str, sense: str, counts: Mapping[str, int]) -> str:
     if best is None:
         parts = [f"{number:,} {name}" for name, number in counts.items()]
         return f"No point of this sweep has outcomes: {', '.join(parts)}." if parts else "This sweep has no points yet."
     where = ", ".join(f"{name} = {text}" for name, text in best.settings.items())
-    bound = ", a bound in closed form," if best.evaluator == "analytic" else ""
-    of = counts.get("done", 0)
-    return (
-        f"The {sense} {objective} is {best.value}{bound} "
-        f"{f'at {where}' if where else 'of the only point'}: the best of {of:,} {'point' if of == 1 else 'points'} "
-        "with outcomes."
-    )
+    bound = ", a bound in closed form" if best.evaluator == "analytic" else ""
+    many = counts.get("done", 0)
+    of = f"the best of {many:,} points with outcomes" if many > 1 else "the only point with outcomes"
+    at = f", at {where}" if where else ""
+    return f"The {sense} {objective} is {best.value}{bound}{at}: {of}."
 
 
-def _infeasible(results: SweepResults, status: Any, said: Mapping[int, str]) -> tuple[Reason, ...]:
+def _infeasible(status: Any, said: Mapping[int, str]) -> tuple[Reason, ...]:
     rows = np.flatnonzero(status == "infeasible")
     return reasons_of((int(row), said.get(int(row), "")) for row in rows)
 
