@@ -117,7 +117,7 @@ def scale_of(name: str, unit: str, values: Floats) -> Scale:
 def number_words(value: float) -> str:
     """A number for a reader.
 
-    >>> number_words(1234567.0), number_words(0.012345), number_words(8.0)
+    >>> number_words(1234567.0), number_words(0.012344), number_words(8.0)
     ('1,234,567', '0.01234', '8')
     """
     if not math.isfinite(value):

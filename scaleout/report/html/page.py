@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from scaleout.errors import SpecError
-from scaleout.report.html.render import Drawn, Made, sweep_page
+from scaleout.report.html.layout import Drawn
+from scaleout.report.html.render import Made, sweep_page
 from scaleout.report.html.story import story_of
 from scaleout.sweep.results import SweepResults
 

@@ -1,42 +1,17 @@
 """The page of a sweep, written."""
 
-import base64
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from scaleout.report.html.layout import Drawn, assumption_list, code_block, contents, document, figure, pairs, table
 from scaleout.report.html.markup import Html, element, join, script_data
 from scaleout.report.html.reasons import Reason
 from scaleout.report.html.rests import Rests
 from scaleout.report.html.story import STATUSES, Story
-from scaleout.report.html.vector import inline_svg
-from scaleout.result import Assumption
 
-__all__ = ["Drawn", "Made", "assumption_list", "document", "figure", "section", "sweep_page"]
+__all__ = ["Made", "sweep_page"]
 
-_HERE = Path(__file__).parent
 _MOST_REASONS = 40
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drawn:
-    """A figure of the page.
-
-    Parameters
-    ----------
-    title, caption
-        What it is, and what one sees.
-    svg
-        As a file; None where it could not be drawn.
-    problem
-        Why not.
-    """
-
-    title: str
-    caption: str
-    svg: bytes | None = None
-    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,56 +30,6 @@ class Made:
     spec: str
 
 
-def document(title: str, body: Html, *, script: bool) -> bytes:
-    """A whole page: its style, its script, and the order to load nothing.
-
-    Parameters
-    ----------
-    script
-        Whether there is a table for it.
-    """
-    code = (_HERE / "page.js").read_text(encoding="utf-8") if script else ""
-    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
-    allowed = f"'sha256-{digest}'" if script else "'none'"
-    policy = (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    head = join(
-        [
-            element("meta", charset="utf-8"),
-            element("meta", http_equiv="Content-Security-Policy", content=policy),
-            element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-            element("meta", name="color-scheme", content="light dark"),
-            element("title", title),
-            element("link", rel="icon", href="data:,"),
-            Html(f"<style>\n{(_HERE / 'page.css').read_text(encoding='utf-8')}</style>"),
-        ]
-    )
-    tail = Html(f"<script>{code}</script>") if script else Html("")
-    page = element("html", element("head", head), element("body", body, tail), lang="en")
-    return f"<!doctype html>\n{page}\n".encode("utf-8", "replace")
-
-
-def section(name: str, title: str, *children: str) -> Html:
-    """A part of the page, with its heading."""
-    heading = element("h2", title, id=f"{name}-title")
-    return element("section", heading, *children, id=name, aria_labelledby=f"{name}-title")
-
-
-def figure(drawn: Drawn, number: int) -> Html:
-    """A figure with its caption; what is wider than the screen scrolls in its box."""
-    caption = element("figcaption", element("strong", f"{drawn.title}."), f" {drawn.caption}")
-    if drawn.svg is None:
-        return element("figure", element("p", drawn.problem, class_="none"), caption)
-    ink, width = inline_svg(drawn.svg, f"f{number}-", drawn.title)
-    # letters stay large enough to be read
-    least = min(width, 560.0)
-    box = element("div", ink, class_="paper", tabindex="0", role="group", aria_label=f"figure: {drawn.title}",
-                  style=f"--least:{least:.0f}px;--most:{max(width * 1.6, least):.0f}px")  # fmt: skip
-    return element("figure", box, caption)
-
-
 def sweep_page(story: Story, figures: Sequence[Drawn], made: Made) -> bytes:
     """The page of a sweep."""
     parts = {
@@ -118,21 +43,7 @@ def sweep_page(story: Story, figures: Sequence[Drawn], made: Made) -> bytes:
         "assumptions": ("What the best point rests on", _rests(story.rests)),
         "made": ("How it was made", _made(made)),
     }
-    parts = {name: row for name, row in parts.items() if row[1]}
-    links = join(element("li", element("a", title, href=f"#{name}")) for name, (title, _) in parts.items())
-    body = join(
-        [
-            element("header", element("h1", story.title), element("p", story.answer, class_="lead")),
-            element("nav", element("ul", links), aria_label="parts of this page"),
-            element("main", *(section(name, title, content) for name, (title, content) in parts.items())),
-        ]
-    )
-    return document(story.title, body, script=True)
-
-
-def _pairs(rows: Iterable[tuple[str, str]], class_: str = "pairs") -> Html:
-    return element("dl", *(element("div", element("dt", name), element("dd", text)) for name, text in rows),
-                   class_=class_)  # fmt: skip
+    return document(story.title, contents(story.title, story.answer, parts), script=True)
 
 
 def _answer(story: Story) -> Html:
@@ -141,30 +52,26 @@ def _answer(story: Story) -> Html:
         return element("p", "There is no best point.")
     parts = [element("h3", f"Point {best.point:,}, by the {best.evaluator} evaluator")]
     if best.settings:
-        parts.append(_pairs(best.settings.items(), "pairs keys"))
-    parts += [element("h3", "What comes out"), _pairs(best.outcomes)]
+        parts.append(pairs(best.settings.items(), "pairs keys"))
+    parts += [element("h3", "What comes out"), pairs(best.outcomes)]
     if best.parts:
-        parts += [element("h3", "Where the step goes"), _pairs(best.parts)]
+        parts += [element("h3", "Where the step goes"), pairs(best.parts)]
     if best.command is not None:
-        parts += [element("h3", "This point alone"), _code(best.command, "command of the best point")]
+        parts += [element("h3", "This point alone"), code_block(best.command, "command of the best point")]
     return join(parts)
 
 
 def _points(story: Story) -> Html:
     known = [(f"{name}: {STATUSES[name]}" if name in STATUSES else name, many) for name, many in story.counts.items()]
     known += [(f"no points: left out by {rule}", many) for rule, many in story.left_out.items() if many]
-    return _pairs([("all points", f"{story.total:,}"), *((name, f"{many:,}") for name, many in known)])
-
-
-def _code(text: str, label: str) -> Html:
-    return element("pre", element("code", text), tabindex="0", role="group", aria_label=label)
+    return pairs([("all points", f"{story.total:,}"), *((name, f"{many:,}") for name, many in known)])
 
 
 def _table(story: Story) -> Html:
     data = {"rows": story.rows, "columns": [column.packed() for column in story.columns]}
     words = [
-        f"At first the best are on top: {story.objective}. A heading sorts, again it reverses. Numbers are in the units "
-        "of their headings, to four digits; an export has them in full.",
+        f"At first the best are on top: {story.objective}. A heading sorts, again it reverses. Numbers are in the "
+        "units of their headings, to four digits; an export has them in full.",
         *story.notes,
     ]
     return join(
@@ -177,19 +84,6 @@ def _table(story: Story) -> Html:
     )
 
 
-def _grid(label: str, heads: Sequence[tuple[str, bool]], rows: Iterable[Sequence[str]]) -> Html:
-    """A table of words; heads say which columns are numbers."""
-    head = element("tr", *(element("th", name, scope="col", **({"class_": "number"} if right else {}))
-                           for name, right in heads))  # fmt: skip
-    body = [
-        element("tr", *(element("td", cell, **({"class_": "number"} if right else {}))
-                        for cell, (_, right) in zip(row, heads, strict=True)))
-        for row in rows
-    ]  # fmt: skip
-    table = element("table", element("thead", head), element("tbody", *body))
-    return element("div", table, class_="scroll", tabindex="0", role="region", aria_label=label)
-
-
 def _infeasible(reasons: Sequence[Reason]) -> Html:
     if not reasons:
         return Html("")
@@ -200,7 +94,7 @@ def _infeasible(reasons: Sequence[Reason]) -> Html:
     rest = reasons[_MOST_REASONS:]
     parts = [
         element("p", "By the first line of what is said of them; “…” stands for numbers that differ."),
-        _grid("reasons of infeasible points", (("points", True), ("reason", False), ("such as", False)), rows),
+        table("reasons of infeasible points", (("points", True), ("reason", False), ("such as", False)), rows),
     ]
     if rest:
         points = sum(reason.count for reason in rest)
@@ -218,7 +112,7 @@ def _failed(story: Story) -> Html:
     heads = (("points", True), ("error", False), ("such as point", True), ("its settings", False))
     parts = [
         element("p", "These are errors of the program, not of the points: please report them."),
-        _grid("errors of failed points", heads, rows),
+        table("errors of failed points", heads, rows),
     ]
     if len(story.failed) > _MOST_REASONS:
         points = sum(row.count for row in story.failed[_MOST_REASONS:])
@@ -257,21 +151,8 @@ def _errors(story: Story) -> Html:
     )
     heads = (("point", True), (story.objective, True), ("settings", False))
     rows = [(f"{row.point:,}", row.value, row.settings) for row in story.ties]
-    parts.append(_grid("points that cannot be told apart from the best", heads, rows))
+    parts.append(table("points that cannot be told apart from the best", heads, rows))
     return join(parts)
-
-
-def assumption_list(rows: Iterable[Assumption]) -> Html:
-    """What is assumed, each with its source; those that nobody checked are marked."""
-    items = []
-    for row in rows:
-        mark = [] if row.verified else [element("strong", "!", class_="mark", title="unverified"), " "]
-        doubt = [] if row.verified else [element("span", " Unverified.", class_="doubt")]
-        items.append(
-            element("li", *mark, element("b", row.name), ": ", row.value, *doubt,
-                    element("div", row.source, class_="source"))
-        )  # fmt: skip
-    return element("ul", *items, class_="rests")
 
 
 def _rests(rests: Rests) -> Html:
@@ -295,9 +176,9 @@ def _rests(rests: Rests) -> Html:
 def _made(made: Made) -> Html:
     return join(
         [
-            _pairs(made.rows),
+            pairs(made.rows),
             element("h3", "The sweep, as a file"),
             element("p", "Saved as sweep.yaml, scaleout sweep sweep.yaml makes these results again."),
-            _code(made.spec, "the sweep as YAML"),
+            code_block(made.spec, "the sweep as YAML"),
         ]
     )

@@ -256,7 +256,9 @@ def _floats(values: Any) -> Floats:
     return found
 
 
-def _best(results: SweepResults, row: int, objective: str, scales: Mapping[str, Scale], error: float | None) -> Best:
+def _best(
+    results: SweepResults, row: int, settings: Mapping[str, Any], scales: Mapping[str, Scale], error: float | None
+) -> Best:
     values = results.row(row)
     outcomes: list[tuple[str, str]] = []
     parts: list[tuple[str, str]] = []

@@ -10,7 +10,27 @@ from scaleout.report.html.markup import Html
 __all__ = ["inline_svg"]
 
 _ELEMENTS = frozenset(
-    ["circle", "clipPath", "defs", "ellipse", "g", "image", "line", "linearGradient", "path", "pattern", "polygon", "polyline", "radialGradient", "rect", "stop", "svg", "text", "tspan", "use"]
+    [
+        "circle",
+        "clipPath",
+        "defs",
+        "ellipse",
+        "g",
+        "image",
+        "line",
+        "linearGradient",
+        "path",
+        "pattern",
+        "polygon",
+        "polyline",
+        "radialGradient",
+        "rect",
+        "stop",
+        "svg",
+        "text",
+        "tspan",
+        "use",
+    ]
 )
 """What is drawn; metadata, comments and style sheets, which would hold for all of the page, are left out."""
 _REFERENCE = re.compile(r"url\(\s*['\"]?#([^)'\"]+)['\"]?\s*\)")
