@@ -98,6 +98,10 @@ class Browser:
         self._call("Input.dispatchKeyEvent", type="keyDown", **named)
         self._call("Input.dispatchKeyEvent", type="keyUp", **named)
 
+    def write(self, text: str) -> None:
+        """Text, as it is typed into what has the focus."""
+        self._call("Input.insertText", text=text)
+
     def picture(self, path: Path, *, whole: bool = True) -> None:
         """A screenshot."""
         data = self._call("Page.captureScreenshot", captureBeyondViewport=whole)["data"]

@@ -1,6 +1,7 @@
 """Results of sweeps that nobody ran: real points, made-up outcomes."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -69,3 +70,18 @@ def _outcome(status: str, draws: list[float], text: str) -> str:
 def analytic(sweep: Sweep = SMALL) -> Sweep:
     """The same, by bounds alone."""
     return Sweep(base=sweep.base, axes=sweep.axes, stages=(Stage(evaluator="analytic"),), name="bounds")
+
+
+def many(count: int) -> SweepResults:
+    """So many points with outcomes, quickly: their rows stand in no store."""
+    whole = Sweep(base="llama-3.1-8b-1k", axes={"layout.tp": (1, 2, 4, 8), "stack": ("pytorch", "megatron-lm")})
+    few = made_up(whole)
+    rng = np.random.default_rng(1)
+    take = rng.integers(0, len(few), count)
+    columns = {name: column[take] for name, column in few.columns.items()}
+    done = columns["status"] == "done"
+    for name in few.outcomes:
+        if columns[name].dtype.kind == "f":
+            columns[name] = np.where(done, columns[name] * rng.uniform(0.5, 1.5, count), np.nan)
+    columns["position"] = np.arange(count)
+    return replace(few, columns=columns)

@@ -23,14 +23,14 @@ DIGITS = 4
 _LONGEST = 400
 """Characters of one text of the table."""
 _STEPS: dict[str, tuple[tuple[str, float], ...]] = {
-    "s": (("day", 86400.0), ("h", 3600.0), ("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9)),
+    "s": (("days", 86400.0), ("h", 3600.0), ("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9)),
     "byte": (("PB", 1e15), ("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1.0)),
     "W": (("GW", 1e9), ("MW", 1e6), ("kW", 1e3), ("W", 1.0)),
     "J": (("TJ", 1e12), ("GJ", 1e9), ("MJ", 1e6), ("kJ", 1e3), ("J", 1.0), ("mJ", 1e-3), ("uJ", 1e-6), ("nJ", 1e-9)),
     "flop/s": (("PFLOP/s", 1e15), ("TFLOP/s", 1e12), ("GFLOP/s", 1e9), ("FLOP/s", 1.0)),
 }
 """Units in which a quantity is read, the largest first."""
-_LONG = {"day": 3 * 86400.0, "h": 3 * 3600.0}
+_LONG = {"days": 3 * 86400.0, "h": 3 * 3600.0}
 """From where on times are read in these [s]."""
 _QUANTITY = re.compile(r"^\s*[+-]?[\d.]")
 _DIMENSIONS = ("byte/s", "byte", "s", "flop/s", "W", "J", "Hz", "USD", "USD/J")

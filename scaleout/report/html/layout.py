@@ -120,7 +120,7 @@ def table(label: str, heads: Sequence[tuple[str, bool]], rows: Iterable[Sequence
                         for cell, (_, right) in zip(row, heads, strict=True)))
         for row in rows
     ]  # fmt: skip
-    found = element("table", element("thead", head), element("tbody", *body))
+    found = element("table", element("thead", head), element("tbody", *body), class_="words")
     return element("div", found, class_="scroll", tabindex="0", role="region", aria_label=label)
 
 

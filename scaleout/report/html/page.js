@@ -44,7 +44,7 @@
   };
 
   const look = (column) => {
-    if (column.name === "problem") return { class: "problem" };
+    if (column.kind === "codes" && column.values.some((value) => value.length > 40)) return { class: "long" };
     const digits = column.kind !== "codes" || column.values.every((value) => !Number.isNaN(Number(value)));
     return digits ? { class: "number" } : {};
   };

@@ -1,12 +1,17 @@
 """``scaleout report``: a sweep as one page that needs nothing else."""
 
+from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Any
 
 from scaleout.errors import SpecError
+from scaleout.io.yaml import as_yaml
 from scaleout.report.html.layout import Drawn
 from scaleout.report.html.render import Made, sweep_page
 from scaleout.report.html.story import story_of
+from scaleout.sweep.identity import catalogue_digest, code_version
 from scaleout.sweep.results import SweepResults
+from scaleout.sweep.spec import Sweep, thawed
 
 __all__ = ["page_file", "report_page", "write_report"]
 
@@ -21,7 +26,7 @@ def report_page(results: SweepResults, *, title: str | None = None) -> bytes:
     title
         On top of it; None for the name of the sweep.
     """
-    return sweep_page(story_of(results, title), _figures(results), _made(results))
+    return sweep_page(story_of(results, title), figures(results), _made(results))
 
 
 def write_report(results: SweepResults, path: str | Path, *, title: str | None = None) -> Path:
@@ -60,9 +65,31 @@ def page_file(path: str | Path) -> Path:
     return path
 
 
-def _figures(results: SweepResults) -> tuple[Drawn, ...]:
+def figures(results: SweepResults) -> tuple[Drawn, ...]:
     return ()
 
 
 def _made(results: SweepResults) -> Made:
-    return Made(rows=(("code", "scaleout 0.1.0"),), spec="base: x\n")
+    """Versions of what the results rest on, and the sweep as a file."""
+    stored = results.stored
+    rows = [("code", f"scaleout {stored.code}"), ("catalogue", stored.catalogue), ("context", stored.context)]
+    now = (code_version(), catalogue_digest())
+    if now != (stored.code, stored.catalogue):
+        rows.append(("what the best point rests on is by", f"scaleout {now[0]}, catalogue {now[1]}"))
+    return Made(rows=tuple(rows), spec=as_yaml(_document(results.sweep)))
+
+
+def _document(sweep: Sweep) -> dict[str, Any]:
+    """A sweep as a file has it: what is not as it would be anyway."""
+    found: dict[str, Any] = {}
+    for one in fields(Sweep):
+        value = getattr(sweep, one.name)
+        usual = one.default_factory() if one.default_factory is not MISSING else one.default
+        if value != usual:
+            found[one.name] = value
+    found["stages"] = [
+        stage.evaluator if stage.within is None else {"evaluator": stage.evaluator, "within": stage.within}
+        for stage in sweep.stages
+    ]
+    plain: dict[str, Any] = thawed(found)
+    return plain

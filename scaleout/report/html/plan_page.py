@@ -76,7 +76,7 @@ def _answer(plan: Plan) -> Html:
     if best is None:
         return Html("")
     rows = [("system", best.system), ("chips", f"{best.chips:,}")]
-    rows += [(name, setting_words(value)) for name, value in best.layout.items() if name not in ("system", "chips")]
+    rows += [(name, _text(value)) for name, value in best.layout.items() if name not in ("system", "chips")]
     parts = [pairs(rows, "pairs keys"), element("h3", "What comes out"), pairs(_figures(best))]
     if best.parts:
         whole = sum(best.parts.values()) or 1.0
@@ -208,4 +208,9 @@ def _question(plan: Plan) -> Html:
 
 
 def _text(value: Any) -> str:
+    """A value of the question, in words."""
+    if isinstance(value, list | tuple):
+        return ", ".join(_text(one) for one in value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:,}" if isinstance(value, int) or not value.is_integer() else f"{int(value):,}"
     return setting_words(json.loads(json.dumps(plain(value), default=str)))

@@ -58,10 +58,7 @@ def _computed(spec: Any, evaluator: str) -> Any:
 
         return simulate(spec, evaluator=evaluator)
     if isinstance(spec, ServingExperiment):
-        from scaleout.io.serving import trace_of
-        from scaleout.serve import serve_log
-
-        return serve_log(spec, trace_of(spec), sensitivity=False)[0]
+        return _served(spec, evaluator)
     if isinstance(spec, StreamExperiment):
         from scaleout.stream import run_stream
 
@@ -69,6 +66,17 @@ def _computed(spec: Any, evaluator: str) -> Any:
     from scaleout.infer import run_net
 
     return run_net(spec)
+
+
+def _served(spec: ServingExperiment, evaluator: str) -> Any:
+    from scaleout.evaluate.serving_assumptions import serving_assumptions
+    from scaleout.io.serving import trace_of
+    from scaleout.serve import prepare, serve_log
+
+    if evaluator == "analytic":
+        # no request was simulated, and one that has too many of them need not end
+        return Rests(assumptions=tuple(map(_assumption, serving_assumptions(spec, prepare(spec).rooms))))
+    return serve_log(spec, trace_of(spec), sensitivity=False)[0]
 
 
 def _assumption(row: Assumption | Mapping[str, Any]) -> Assumption:
