@@ -26,8 +26,8 @@ _EXPERIMENTS = ("training", "serving", "inference", "stream")
 _BESIDE = ("calibration", "cli", "planning", "report", "validation")
 """Rooms of the package that no result comes from."""
 _SWEEP = (
-    "__init__.py", "execute", "export.py", "identity.py", "points.py", "results.py", "rules.py", "run.py", "spec.py",
-    "store.py",
+    "__init__.py", "execute", "export.py", "identity.py", "points.py", "results.py", "rules.py", "run.py", "schema.py",
+    "spec.py", "store.py",
 )  # fmt: skip
 """What of `scaleout.sweep` decides which points there are, or keeps them, but nothing of what comes out of one."""
 _GRAPHS = "topologies/graphs"
@@ -110,11 +110,10 @@ def code_version() -> str:
     package = Path(__file__).resolve().parent.parent
     made = hashlib.blake2b(digest_size=8)
     for path in sorted(package.rglob("*.py")):
-        parts = path.relative_to(package).parts
-        if parts[0] in _BESIDE or (parts[0] == "sweep" and parts[1] in _SWEEP):
-            continue
-        made.update(f"{'/'.join(parts)}\n".encode())
-        made.update(path.read_bytes())
+        room, *rest = path.relative_to(package).parts
+        if room not in _BESIDE and not (room == "sweep" and rest[0] in _SWEEP):
+            made.update(f"{'/'.join((room, *rest))}\n".encode())
+            made.update(path.read_bytes())
     return f"{__version__}+{made.hexdigest()}"
 
 

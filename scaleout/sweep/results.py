@@ -15,13 +15,14 @@ from scaleout.arrays import Bools, Floats
 from scaleout.errors import SweepError, near
 from scaleout.sweep.identity import sweep_of
 from scaleout.sweep.outcomes import OBJECTIVES, OUTCOMES, sense_of
+from scaleout.sweep.schema import in_words
 from scaleout.sweep.spec import Sweep
 from scaleout.sweep.store import Store, StoredSweep
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FORMAT", "SweepResults", "results_from", "results_of"]
+__all__ = ["FORMAT", "Column", "SweepResults", "plain_values", "results_from", "results_of"]
 
 FORMAT = 1
 """Version of the JSON form."""
@@ -98,7 +99,7 @@ class SweepResults:
 
     def row(self, row: int) -> dict[str, Any]:
         """One row, plain values by name; None where there is no value."""
-        return {name: _plain(column[row : row + 1].tolist())[0] for name, column in self.columns.items()}
+        return {name: plain_values(column[row : row + 1])[0] for name, column in self.columns.items()}
 
     @property
     def best(self) -> int | None:
@@ -162,7 +163,7 @@ class SweepResults:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only, SI units, ``format`` first; rows are lists in the order of the columns."""
-        columns = [_plain(column.tolist()) for column in self.columns.values()]
+        columns = [plain_values(column) for column in self.columns.values()]
         return {**self.head(), "rows": [list(row) for row in zip(*columns, strict=True)]}
 
     def head(self) -> dict[str, Any]:
@@ -178,7 +179,21 @@ class SweepResults:
 
     def to_json(self) -> str:
         """`to_dict` as compact JSON."""
-        return json.dumps(self.to_dict(), separators=(",", ":"), ensure_ascii=False)
+        from scaleout.sweep.export import json_pieces
+
+        return "".join(json_pieces(self))
+
+    def export(self, path: str | Path) -> Path:
+        """Write the table as ``.parquet``, ``.csv`` or ``.json``; see `scaleout.sweep.export`.
+
+        Raises
+        ------
+        SweepError
+            Another ending, no such folder, pyarrow is not installed, or the file cannot be written.
+        """
+        from scaleout.sweep.export import export
+
+        return export(self, path)
 
 
 def results_of(folder: str | Path, sweep: int | str | None = None) -> SweepResults:
@@ -202,8 +217,10 @@ def results_from(store: Store, sweep: int | str | None = None) -> SweepResults:
     """As `results_of`, from a store that is open."""
     stored = store.sweep(sweep)
     table = _Table()
-    for batch in store.batches(stored.number):
-        table.take(batch)
+    with in_words(store.path), store.snapshot():
+        for batch in store.batches(stored.number):
+            table.take(batch)
+        missing = store.missing(stored.number)
     plain, settings, found = (table.columns(parts) for parts in (table.plain, table.settings, table.found))
     spec = sweep_of(stored.spec)
     asked = [*spec.axes, *(key for group in spec.zipped for key in group)]
@@ -222,7 +239,7 @@ def results_from(store: Store, sweep: int | str | None = None) -> SweepResults:
         keys=keys,
         outcomes=outcomes,
         columns=columns,
-        missing=store.missing(stored.number),
+        missing=missing,
     )
 
 
@@ -246,11 +263,8 @@ class _Table:
 
     def take(self, batch: Sequence[tuple[Any, ...]]) -> None:
         positions, stages, evaluators, texts, statuses, outcomes = zip(*batch, strict=True)
-        try:
-            # one text parses several times faster than its parts do
-            settings, found = (json.loads(f"[{','.join(column)}]") for column in (texts, outcomes))
-        except ValueError:
-            raise SweepError("the store is corrupt: a row of it is no JSON") from None
+        # one text parses several times faster than its parts do
+        settings, found = (json.loads(f"[{','.join(column)}]") for column in (texts, outcomes))
         problems = [None if type(one) is dict else one for one in found]
         plain = (positions, stages, evaluators, statuses, problems)
         for name, values in zip(("position", "stage", "evaluator", "status", "problem"), plain, strict=True):
@@ -292,7 +306,7 @@ class _Table:
         mixed = np.dtype(object) in kinds
         made: Column = np.full(self.length, None if mixed else np.nan, dtype=object if mixed else np.float64)
         for start, part in parts:
-            made[start : start + len(part)] = _plain(part.tolist()) if mixed else part
+            made[start : start + len(part)] = plain_values(part) if mixed else part
         return made
 
 
@@ -301,6 +315,7 @@ def _flat(value: Any) -> Any:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False) if isinstance(value, dict | list) else value
 
 
-def _plain(values: list[Any]) -> list[Any]:
-    """Values of a column, with None for what is no number."""
-    return [None if value != value else value for value in values]
+def plain_values(column: Column) -> list[Any]:
+    """Values of a column, None where there is none."""
+    values: list[Any] = column.tolist()
+    return [None if value != value else value for value in values] if column.dtype.kind == "f" else values
