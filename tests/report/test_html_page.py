@@ -63,7 +63,7 @@ def test_a_page_says_what_a_planner_asks() -> None:
     found = of(made_up())
     best = made_up().row(made_up().best or 0)
     for words in (
-        "The most tokens per second is", "with outcomes", f"layout.tp = {best['layout.tp']}", "infeasible", "Error bands",
+        "The most tokens per second is", "with outcomes", f"layout.tp = {best['layout.tp']}", "Error bands",
         "ZeroDivisionError: division by zero", "stage … needs …, but a chip has …", "What the best point rests on",
         "base: llama-3.1-8b-1k", "scaleout 0.1.0+", "MFU",
     ):  # fmt: skip
