@@ -5,6 +5,7 @@ not: rules, stages and the sweep's name say which points there are, and a point'
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -46,16 +47,36 @@ def key_of(context: str, evaluator: str, text: str) -> bytes:
     text
         What the point sets, as canonical JSON.
     """
-    return hashlib.blake2b(f"{context}\n{evaluator}\n{text}".encode(), digest_size=16).digest()
+    common, files = _parted(context)
+    named = "".join([f"\n{content}" for setting, content in files if setting in text]) if files else ""
+    return hashlib.blake2b(f"{common}\n{evaluator}\n{text}{named}".encode(), digest_size=16).digest()
 
 
 def context_of(sweep: Sweep) -> str:
-    """Digest of what the points of a sweep share: code, catalogue, base, and the content of files that it names."""
+    """What the points of a sweep rest on beside what they set: code, catalogue, base, and files that are named.
+
+    A digest of what all points share; after it, where values of an axis name files, the digest of their content for
+    each such value, so that a file counts for the points that name it, and for no other.
+    """
     path = _experiment(sweep.base) if isinstance(sweep.base, str) else None
     # a file is its content, wherever it lies
     base = sweep.base if path is None else _content(path)
-    parts = [code_version(), catalogue_digest(), base, sorted(_named_files(sweep))]
-    return hashlib.blake2b(canonical(parts).encode(), digest_size=16).hexdigest()
+    reach = _Reach()
+    named = reach.files(sweep.base if path is None else _inside(path), "", path)
+    common = _digest([code_version(), catalogue_digest(), base, named])
+    files = {}
+    for key, values in (*sweep.axes.items(), *(row for group in sweep.zipped for row in group.items())):
+        for value in values:
+            if found := reach.files(value, key, path):
+                files[f"{canonical(key)}:{canonical(value)}"] = _digest(found)
+    return f"{common} {canonical(files)}" if files else common
+
+
+@lru_cache(maxsize=16)
+def _parted(context: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """What all points share, and files by the text of the setting that names them."""
+    common, _, files = context.partition(" ")
+    return common, tuple(json.loads(files or "{}").items())
 
 
 def spec_of(sweep: Sweep) -> str:
@@ -128,31 +149,34 @@ def _experiment(name: str) -> Path | None:
     return None
 
 
-def _named_files(sweep: Sweep) -> set[tuple[str, str]]:
-    """Files that a sweep names by path, or that one of those names in turn: the name given, and a digest.
+class _Reach:
+    """Finds the files that a value names by path, or that one of those names in turn.
 
-    So are traces and experiments that it names; other names are the catalogue's, and only what their files name counts.
+    So are traces, and trainings that run beside a service; other names are the catalogue's, and only what their files
+    name counts.
     """
-    found: set[tuple[str, str]] = set()
-    catalogue: dict[str, list[Path]] = {}
-    for name, path in _catalogue().items():
-        catalogue.setdefault(name.rpartition("/")[2], []).append(path)
-    read: set[Path] = set()
-    base = _experiment(sweep.base) if isinstance(sweep.base, str) else None
-    given = [*sweep.axes.items(), *(row for group in sweep.zipped for row in group.items())]
-    waiting: list[tuple[Any, str, Path | None]] = [(value, key, base) for key, value in given]
-    waiting.append((sweep.base if base is None else _inside(base), "", base))
-    while waiting:
-        value, key, beside = waiting.pop()
-        for last, name in _texts(value, key.rpartition(".")[2]):
-            file = _file(last, name, beside)
-            if file is not None:
-                found.add((name, _content(file)))
-            for one in [file] if file is not None else catalogue.get(name, ()):
-                if one not in read:
-                    read.add(one)
-                    waiting.append((_inside(one), "", one))
-    return found
+
+    def __init__(self) -> None:
+        self._catalogue: dict[str, list[Path]] = {}
+        for name, path in _catalogue().items():
+            self._catalogue.setdefault(name.rpartition("/")[2], []).append(path)
+
+    def files(self, value: Any, key: str, beside: Path | None) -> list[tuple[str, str]]:
+        """The name given to each file, and a digest of what it holds, sorted."""
+        found: set[tuple[str, str]] = set()
+        read: set[Path] = set()
+        waiting: list[tuple[Any, str, Path | None]] = [(value, key, beside)]
+        while waiting:
+            value, key, beside = waiting.pop()
+            for last, name in _texts(value, key.rpartition(".")[2]):
+                file = _file(last, name, beside)
+                if file is not None:
+                    found.add((name, _content(file)))
+                for one in [file] if file is not None else self._catalogue.get(name, ()):
+                    if one not in read:
+                        read.add(one)
+                        waiting.append((_inside(one), "", one))
+        return sorted(found)
 
 
 def _inside(path: Path) -> dict[str, Any] | None:
@@ -209,3 +233,7 @@ def _content(path: Path) -> str:
     except OSError:
         return "cannot be read"
     return made.hexdigest()
+
+
+def _digest(value: Any) -> str:
+    return hashlib.blake2b(canonical(value).encode(), digest_size=16).hexdigest()

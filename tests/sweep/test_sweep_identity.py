@@ -86,6 +86,26 @@ def test_an_edited_file_changes_the_context(changed: str, sweep: dict[str, Any])
     assert context_of(SWEEP) == other
 
 
+def test_a_file_counts_for_the_points_that_name_it() -> None:
+    for name in ("a.json", "b.json"):
+        Path(name).write_text("{}")
+    texts = [f'{{"chips":8,"model":"{name}"}}' for name in ("gpt2", "a.json", "b.json")]
+
+    def keys(*values: str) -> list[bytes]:
+        context = context_of(replace(SWEEP, axes={"model": values}))
+        return [key_of(context, "event", text) for text in texts]
+
+    first = keys("gpt2", "a.json")
+    assert len({*first, *keys("gpt2", "a.json", "b.json")}) == 4
+    assert keys("gpt2", "a.json", "b.json")[:2] == first[:2]
+    Path("a.json").write_text(" {}")
+    changed = keys("gpt2", "a.json", "b.json")
+    assert changed[0] == first[0]
+    assert changed[1] != first[1]
+    Path("a.json").write_text("{}")
+    assert keys("gpt2", "a.json") == first
+
+
 def test_files_are_found_beside_the_base() -> None:
     for folder in ("a", "b"):
         Path(folder).mkdir()
