@@ -195,7 +195,9 @@ class Store:
             if whole:
                 self._connection.execute("DELETE FROM members WHERE sweep = ? AND stage = ?", (number, stage))
             self._connection.executemany(
-                "INSERT OR REPLACE INTO members (sweep, position, stage, key) VALUES (?, ?, ?, ?)",
+                # what is there already is not written again
+                "INSERT INTO members (sweep, position, stage, key) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
+                " SET key = excluded.key WHERE key <> excluded.key",
                 ((number, int(position), stage, key) for position, key in numbered),
             )
 

@@ -341,6 +341,20 @@ def test_a_folder_that_may_only_be_read_while_its_owner_writes(shared: Path) -> 
         os.seteuid(0)
 
 
+def test_a_folder_that_may_only_be_read_after_its_owner_was_killed(shared: Path, tmp_path: Path) -> None:
+    with Store.open(tmp_path / "store", write=True) as store:
+        store.record([row(1)])
+        # what a process leaves behind that never closed it
+        shutil.copytree(tmp_path / "store", shared, dirs_exist_ok=True)
+    assert (shared / "points.sqlite-wal").stat().st_size
+    os.seteuid(65534)
+    assert positions(shared) == [0, 1, 2]
+    os.seteuid(0)
+    (shared / "points.sqlite-shm").unlink()
+    os.seteuid(65534)
+    fails(shared, "cannot be opened: a file beside it is missing that this process may not make")
+
+
 def test_a_file_that_may_only_be_read_or_not_at_all(shared: Path) -> None:
     shared.chmod(0o777)
     (shared / "writer.lock").chmod(0o666)
