@@ -140,7 +140,7 @@ def scaling_table_of(
         outcome=outcome,
         scale=scale_of(settings.kind, outcome, values),
         panels=tuple(panels),
-        best_over=tuple(axis.words for axis in settings.axes if axis.key not in used),
+        best_over=tuple(axis.words for axis in settings.own if axis.key not in used),
     )
 
 
