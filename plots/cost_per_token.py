@@ -1,7 +1,7 @@
 """What a million trained tokens of Llama-3.1 70B cost, and how much energy each takes, on 64 chips of several machines.
 
-On each machine the best of a few layouts is taken. Prices of chips are list and street prices; ``docs/cost.md`` says how
-far they may be off. Run it as ``python plots/cost_per_token.py [folder]``.
+On each machine the best of a few layouts is taken. Prices of chips are list and street prices; ``docs/cost.md`` says
+how far they may be off. Run it as ``python plots/cost_per_token.py [folder]``.
 """
 
 import sys
