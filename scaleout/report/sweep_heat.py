@@ -130,7 +130,7 @@ def heat_table_of(
         reasons=tuple(tuple(why[at * shape[1] : (at + 1) * shape[1]]) for at in range(shape[0])),
         best=(top // shape[1], top % shape[1]),
         point=settings.words(int(best[top])),
-        best_over=tuple(axis.words for axis in settings.axes if axis not in (across, down)),
+        best_over=tuple(axis.words for axis in settings.own if axis not in (across, down)),
     )
 
 
@@ -139,10 +139,10 @@ def _axes(settings: Settings, x: str | None, by: str | None, worth: Floats) -> t
     chosen = [settings.axis(name) if name else None for name in (x, by)]
     if x and by and chosen[0] == chosen[1]:
         raise SweepError(f"heatmap: {x} is columns and rows; take another key for --by")
-    usual = [axis for name in _USUAL for axis in settings.axes if axis.key == name]
+    usual = [axis for name in _USUAL for axis in settings.own if axis.key == name]
     least = settings.least(settings.objective)
     rest = sorted(
-        (axis for axis in settings.axes if axis not in usual and len(axis.values) <= _LARGEST),
+        (axis for axis in settings.own if axis not in usual and len(axis.values) <= _LARGEST),
         key=lambda axis: -settings.strength(axis, worth, least=least),
     )
     free = iter([axis for axis in (*usual, *rest) if axis not in chosen])

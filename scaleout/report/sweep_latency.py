@@ -120,7 +120,7 @@ def latency_table_of(
         raise SweepError(f"latency: no point of sweep {settings.name!r} has {', '.join(_TIMES)}")
     objective = settings.spread(settings.objective if settings.has(settings.objective) else outcome).value
     least = settings.least(settings.objective)
-    chosen = [settings.axis(by)] if by else [axis for axis in settings.axes if axis is not along]
+    chosen = [settings.axis(by)] if by else [axis for axis in settings.own if axis is not along]
     if by and chosen[0] == along:
         raise SweepError(f"latency: lines run along {along.key}; take another key for --by")
     series = settings.series(chosen, np.where(np.isfinite(throughput), objective, np.nan), least=least)
@@ -143,7 +143,7 @@ def latency_table_of(
         lines=tuple(sorted(lines, key=lambda line: not line.named)),
         others=sum(not line.named for line in lines),
         promised=_promised(settings),
-        best_over=tuple(axis.words for axis in settings.axes if axis is not along and axis not in chosen),
+        best_over=tuple(axis.words for axis in settings.own if axis is not along and axis not in chosen),
     )
 
 

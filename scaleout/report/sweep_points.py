@@ -44,12 +44,15 @@ class Axis(NamedTuple):
         Numbers upwards, others in the order in which they were given.
     of
         Index of each setting's value.
+    own
+        False where a rule derives it from the others.
     """
 
     key: str
     words: str
     values: tuple[Any, ...]
     of: Ints
+    own: bool = True
 
     @property
     def numeric(self) -> bool:
@@ -136,6 +139,11 @@ class Settings:
         if "chips" in self.results.keys:
             return np.asarray(self.results.column("chips")[self.rows], dtype=float)
         return self.spread("chips").value if self.has("chips") else np.full(len(self), np.nan)
+
+    @property
+    def own(self) -> tuple[Axis, ...]:
+        """Axes of the sweep itself, without what rules derive from them."""
+        return tuple(axis for axis in self.axes if axis.own)
 
     def axis(self, key: str) -> Axis:
         """An axis by its key, or by the last part of it.
@@ -232,7 +240,8 @@ class Settings:
         'tp 8, pp 2'
         """
         parts = []
-        for axis in self.axes if axes is None else axes:
+        # of what rules derive numbers are told, as dp, not whether sequence parallelism is on
+        for axis in [one for one in self.axes if one.own or one.numeric] if axes is None else axes:
             value = axis.values[axis.of[setting]]
             parts.append(
                 axis.labels[axis.of[setting]] if isinstance(value, str) else f"{axis.words} {value_words(value)}"
@@ -261,9 +270,9 @@ class Settings:
 
     def jobs(self, *, also: Sequence[str] = (), most: int = MOST_SERIES) -> list[Axis]:
         """Axes that make another job, of which none is better than another; and more of them while lines are few."""
-        found = [axis for axis in self.axes if axis.key.startswith(_JOB) and not axis.key.endswith("rate")]
+        found = [axis for axis in self.own if axis.key.startswith(_JOB) and not axis.key.endswith("rate")]
         count = int(np.prod([len(axis.values) for axis in found], dtype=float))
-        for axis in self.axes:
+        for axis in self.own:
             if axis not in found and axis.key in also and count * len(axis.values) <= most:
                 found.append(axis)
                 count *= len(axis.values)
@@ -293,7 +302,8 @@ def settings_of(results: "SweepResults") -> Settings:
     coded = [(key, *_coded(results.column(key))) for key in results.keys if key != _SEED]
     varied = [(key, values, of) for key, values, of in coded if len(values) > 1]
     names = [key for key, _, _ in varied]
-    rows = [Axis(key, key_words(key, names), values, of) for key, values, of in varied]
+    asked = {*results.sweep.axes, *(key for group in results.sweep.zipped for key in group)}
+    rows = [Axis(key, key_words(key, names), values, of, key in asked) for key, values, of in varied]
     codes = _joined(rows) if rows else np.zeros(len(results), dtype=np.int64)
     _, first, of = np.unique(codes, return_index=True, return_inverse=True)
     # settings in the order of their first points

@@ -124,7 +124,15 @@ def cell(name: str, value: Any, unit: str) -> str:
 
 
 def _setting(value: Any) -> str:
-    text = "-" if value is None else value if isinstance(value, str) else f"{value:g}" if type(value) is float else f"{value}"
+    text = (
+        "-"
+        if value is None
+        else value
+        if isinstance(value, str)
+        else f"{value:g}"
+        if type(value) is float
+        else f"{value}"
+    )
     return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 3]}..."
 
 
