@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from scaleout.arrays import Floats
+from scaleout.arrays import Floats, Ints
 from scaleout.errors import SpecError
 from scaleout.units import parse
 
@@ -166,7 +166,7 @@ def numbers(name: str, values: Floats, scale: Scale, *, role: str = "outcome", s
     )
 
 
-def whole(name: str, values: Sequence[int], *, role: str, shown: bool = True) -> Column:
+def whole(name: str, values: Sequence[int] | Ints, *, role: str, shown: bool = True) -> Column:
     """A column of whole numbers that are not negative."""
     packed = np.asarray(values, dtype="<u4")
     return Column(name=name, role=role, kind="whole", width=4, bits=_base64(packed.tobytes()), shown=shown)

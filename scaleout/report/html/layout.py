@@ -15,6 +15,7 @@ __all__ = [
 ]  # fmt: skip
 
 _HERE = Path(__file__).parent
+_RIGHT = {"class": "number"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,10 +114,10 @@ def code_block(text: str, label: str) -> Html:
 
 def table(label: str, heads: Sequence[tuple[str, bool]], rows: Iterable[Sequence[str]]) -> Html:
     """A table of words; heads say which columns are numbers."""
-    head = element("tr", *(element("th", name, scope="col", **({"class_": "number"} if right else {}))
+    head = element("tr", *(element("th", name, scope="col", attributes=_RIGHT if right else None)
                            for name, right in heads))  # fmt: skip
     body = [
-        element("tr", *(element("td", cell, **({"class_": "number"} if right else {}))
+        element("tr", *(element("td", cell, attributes=_RIGHT if right else None)
                         for cell, (_, right) in zip(row, heads, strict=True)))
         for row in rows
     ]  # fmt: skip

@@ -155,7 +155,7 @@ def story_of(results: SweepResults, title: str | None = None) -> Story:
     counts = {name: int(np.count_nonzero(status == name)) for name in (*STATUSES, *sorted(set(status) - {*STATUSES}))}
     counts["missing"] = results.missing
     counts = {name: number for name, number in counts.items() if number}
-    scales = {name: scale_of(name, results.unit(name), results.column(name)) for name in _measured(results)}
+    scales = _scales(results)
     error = _error(results, best)
     ties = _ties(results, best, error)
     order = _order(results, status, sense)
@@ -202,9 +202,14 @@ def _points(results: SweepResults, best: int | None) -> tuple[dict[str, Any], Ma
         return {name: row[name] for name in results.keys if row.get(name) is not None}, {}
 
 
-def _measured(results: SweepResults) -> list[str]:
-    """Outcomes that are numbers."""
-    return [name for name in results.outcomes if results.column(name).dtype.kind == "f"]
+def _scales(results: SweepResults) -> dict[str, Scale]:
+    """Units of outcomes that are numbers; parts of a step are in that of the step."""
+    names = [name for name in results.outcomes if results.column(name).dtype.kind == "f"]
+    scales = {name: scale_of(name, results.unit(name), results.column(name)) for name in names}
+    whole_step = scales.get("step_time")
+    if whole_step is not None:
+        scales |= {name: whole_step for name in names if name.startswith(_PART)}
+    return scales
 
 
 def _position(results: SweepResults, row: int) -> int:
@@ -352,14 +357,14 @@ def _columns(
     columns.append(codes("status", status[order].tolist(), role="status"))
     for name in ("stage", "evaluator"):
         values = results.column(name)
-        if len({setting_words(value) for value in values.tolist()} - {""}) > 1:
+        if len({*values.tolist()} - {None, ""}) > 1:
             columns.append(codes(name, values[order].tolist(), role="note"))
     for name in results.outcomes:
         values, shown = results.column(name), not name.startswith(_PART)
         if name in scales:
             if np.isfinite(values).any():
                 columns.append(numbers(name, values[order], scales[name], shown=shown))
-        elif any(setting_words(value) for value in values.tolist()):
+        elif {*values.tolist()} - {None, ""}:
             columns.append(codes(name, values[order].tolist(), role="outcome", shown=shown))
     if said:
         distinct = {text: plain_message(text) for text in said.values()}
