@@ -143,6 +143,7 @@ def draw_pipeline(table: PipelineTable) -> "Figure":
             headline(figure, table.title)
         _panel(ax, table, width, table.end, _SIZES)
         ax.set_xlabel(f"time [{_scale(table.end)[1]}]")
+        ax.set_ylabel("pipeline stage" if table.rows > 2 else "stage")
         words = "paler: later chunks" if table.chunks > 1 else None
         ax.legend(
             handles=_entries([table], f" ({table.bubble:.1%})"), title=words, loc="lower left", bbox_to_anchor=(0, 1.0),
@@ -171,6 +172,7 @@ def draw_pipelines(tables: Sequence[PipelineTable], title: str) -> "Figure":
             _panel(ax, table, PRINT_WIDTH, end, (LEAST_FONT, LEAST_FONT))
             ax.set_title(table.title, fontsize=8)
             ax.tick_params(labelsize=LEAST_FONT)
+            ax.set_ylabel("stage", fontsize=8)
         axes[-1].set_xlabel(f"time [{_scale(end)[1]}]", fontsize=8)
         entries = _entries(tables, "")
         words = ", paler: later chunks" if any(table.chunks > 1 for table in tables) else ""
@@ -211,7 +213,6 @@ def _panel(ax: "Axes", table: PipelineTable, width: float, end: float, sizes: tu
     ax.set_ylim(table.rows - 0.5, -0.5)
     ax.set_yticks(range(table.rows), [str(row) for row in range(table.rows)])
     ax.tick_params(axis="y", length=0)
-    ax.set_ylabel("pipeline stage" if table.rows > 8 else "stage")
     ax.spines["left"].set_visible(False)
 
 

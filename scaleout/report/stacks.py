@@ -56,7 +56,8 @@ class StackTable:
     @property
     def shares(self) -> Floats:
         """Of each part in its step [1], shape (bars, parts)."""
-        return self.seconds / self.seconds.sum(axis=1, keepdims=True)
+        whole: Floats = self.seconds.sum(axis=1, keepdims=True)
+        return self.seconds / whole
 
 
 def stack_table(rows: Sequence[tuple[str, Result]], title: str) -> StackTable:
@@ -70,11 +71,11 @@ def stack_table(rows: Sequence[tuple[str, Result]], title: str) -> StackTable:
     if not rows:
         raise SpecError("breakdown: there is no step to draw")
     seconds = np.array([[result.breakdown.get(name, 0.0) for name in CATEGORIES] for _, result in rows])
-    there = seconds.any(axis=0)
+    there = np.flatnonzero((seconds > 0.0).any(axis=0))
     return StackTable(
         title=title,
         labels=tuple(label for label, _ in rows),
-        parts=tuple(name for name, any_ in zip(CATEGORIES, there, strict=True) if any_),
+        parts=tuple(CATEGORIES[at] for at in there),
         seconds=seconds[:, there],
         band=np.array([result.error_band.relative * result.step_time for _, result in rows]),
         ends=tuple(f"{describe(result.step_time, 's')}, MFU {result.mfu:.0%}" for _, result in rows),

@@ -67,7 +67,7 @@ PASS_COLOURS = {"F": "#0072B2", "B": "#009E73", "I": "#E69F00", "W": "#CC79A7", 
 GROUP_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C510A", "#000000")
 OTHER_COLOUR = "#999999"
 HATCHES = {
-    "#D55E00": "////", "#009E73": "\\\\\\\\", "#E69F00": "....", "#CC79A7": "xxxx", "#56B4E9": "||||", "#8C510A": "----",
+    "#D55E00": "////", "#009E73": r"\\\\", "#E69F00": "....", "#CC79A7": "xxxx", "#56B4E9": "||||", "#8C510A": "----",
     "#999999": "++++",
 }  # fmt: skip
 """Of filled areas, by their colour, which tells them apart in black and white; white lines. The others have none."""
