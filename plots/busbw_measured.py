@@ -130,10 +130,14 @@ def draw(found: list[Curve]) -> "Figure":
     with house_style():
         figure = new_figure(PRINT_WIDTH, 4.6)
         headline(figure, "Bus bandwidth of all-reduces: lines simulated, points measured")
-        axes = figure.subplots(1, len(PANELS), sharex=True, sharey=True)
-        for ax, panel in zip(axes, PANELS, strict=True):
+        above, below = figure.subplots(2, len(PANELS), height_ratios=(3.2, 1), sharey="row")
+        for ax, words, panel in zip(above, below, PANELS, strict=True):
             _panel(ax, panel, [one for one in found if one.panel == panel])
-        axes[0].set_ylabel("bus bandwidth [GB/s]", fontsize=8)
+            words.set_axis_off()
+            words.legend(
+                *ax.get_legend_handles_labels(), loc="upper left", fontsize=7.5, handlelength=2.6, borderpad=0.0
+            )
+        above[0].set_ylabel("bus bandwidth [GB/s]", fontsize=8)
     return figure
 
 
@@ -158,7 +162,6 @@ def _panel(ax: "Axes", panel: str, curves: list[Curve]) -> None:
     ax.set_title(panel, fontsize=9)
     ax.grid(visible=True, color="#E5E5E5", linewidth=0.6)
     ax.set_axisbelow(True)
-    ax.legend(loc="upper left", bbox_to_anchor=(0.0, -0.26), fontsize=7.5, handlelength=2.6, borderpad=0.0)
 
 
 if __name__ == "__main__":
