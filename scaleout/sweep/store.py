@@ -18,7 +18,7 @@ from scaleout.sweep.identity import catalogue_digest, code_version, kind_of, spe
 from scaleout.sweep.schema import FILE, in_words, lock_of, made, reader, writer
 from scaleout.sweep.spec import Sweep
 
-__all__ = ["Store", "StoredRow", "StoredSweep"]
+__all__ = ["FILE", "Store", "StoredRow", "StoredSweep"]
 
 _ASKED = 500
 """Keys that are asked for at a time."""

@@ -320,9 +320,22 @@ def _shared(folder: Path) -> Iterator[Path]:
         Path(outside).chmod(0o755)
         there = shutil.copytree(folder, Path(outside) / "store")
         try:
+            os.seteuid(65534)
+            if not os.access(there, os.R_OK, effective_ids=True):
+                pytest.skip("nobody else may read temporary folders here")
+            os.seteuid(0)
             yield there
         finally:
             os.seteuid(0)
+
+
+def test_a_folder_that_its_owner_may_only_read(folder: Path) -> None:
+    if not os.geteuid():
+        pytest.skip("root may write everywhere")
+    folder.chmod(0o555)
+    assert positions(folder) == [0, 2]
+    fails(folder, "may be read only; give another folder", write=True)
+    folder.chmod(0o755)
 
 
 def test_a_folder_that_may_only_be_read(shared: Path) -> None:
