@@ -124,7 +124,8 @@ def cell(name: str, value: Any, unit: str) -> str:
 
 
 def _setting(value: Any) -> str:
-    text = "-" if value is None else value if isinstance(value, str) else f"{value:g}" if type(value) is float else f"{value}"
+    """A setting as a file has it."""
+    text = "-" if value is None else value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 3]}..."
 
 

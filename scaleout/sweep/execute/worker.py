@@ -67,9 +67,7 @@ def _compare(job: Job) -> None:
     from scaleout.sweep.identity import context_of
 
     here = f"the worker on {os.uname().nodename}"
-    advice = (
-        "install the same version there, and let the folder travel: ray job submit --working-dir . -- scaleout sweep ..."
-    )
+    advice = "install the same version there, and let the folder travel: ray job submit --working-dir . -- scaleout sweep ..."
     try:
         context = context_of(job.sweep)
     except ScaleoutError as error:
