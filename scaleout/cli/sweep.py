@@ -99,10 +99,8 @@ def _compute(
     watch = _Watch()
     begun = time.perf_counter()
     try:
-        with _terminable(), watch.shown(sweep) as told, Path(os.devnull).open("w") as nowhere:
-            # where Ray tells of workers that died, which is told in the table
-            with redirect_stdout(nowhere):
-                results = run_sweep(sweep, store=folder, ray=ray, workers=workers, told=told, retry_failed=retry_failed)
+        with _terminable(), watch.shown(sweep) as told, _silent():
+            results = run_sweep(sweep, store=folder, ray=ray, workers=workers, told=told, retry_failed=retry_failed)
     except KeyboardInterrupt as error:
         number = error.number if isinstance(error, _Stopped) else signal.SIGINT
         click.echo(f"{_INTERRUPTED[number]}. {watch.kept()}", err=True)
@@ -208,6 +206,13 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Ray writes of workers that died to the output, where the result is to be alone; the table tells of them."""
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        yield
+
+
 class _Watch:
     """Follows a sweep, and tells of it on the error stream."""
 
@@ -227,7 +232,8 @@ class _Watch:
         if last is None or not last.points:
             return "Nothing was computed yet."
         stage = f" of stage {last.stage}" if last.stages > 1 else ""
-        return f"{last.kept + last.computed:,} of {last.points:,} points{stage} are kept; the same command goes on from there."
+        count = f"{last.kept + last.computed:,} of {last.points:,} points{stage}"
+        return f"{count} are kept; the same command goes on from there."
 
     @contextmanager
     def shown(self, sweep: "Sweep") -> "Iterator[Callable[[Progress], None]]":

@@ -151,7 +151,7 @@ def test_an_interrupt_ends_cleanly_and_says_what_is_kept(number: signal.Signals,
     last = err.splitlines()[-1]
     assert last.startswith(f"{word}. ")
     assert "Traceback" not in err
-    assert last.endswith("are kept; the same command goes on from there.") or last.endswith("Nothing was computed yet.")
+    assert last.endswith(("are kept; the same command goes on from there.", "Nothing was computed yet."))
 
 
 def test_help_has_examples(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

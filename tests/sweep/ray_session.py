@@ -1,4 +1,4 @@
-"""One Ray of its own, on which several sweeps are carried out; prints what came out as JSON. Run by `test_sweep_ray`."""
+"""One Ray of its own, on which several sweeps are carried out; prints what came out. Run by `test_sweep_ray`."""
 
 import json
 import os
