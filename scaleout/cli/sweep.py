@@ -121,9 +121,10 @@ def _compute(
         return
     from rich.console import Console
 
-    Console(highlight=False).print(sweep_tables(results, rows))
+    console = Console(highlight=False)
+    console.print(sweep_tables(results, rows, console.width))
     seconds = time.perf_counter() - begun
-    click.echo(f"\n{watch.computed:,} points computed in {seconds:.3g} s, the others were there; kept in {folder}")
+    click.echo(f"\n{watch.computed:,} evaluated in {seconds:.3g} s, what else there is was there; kept in {folder}")
     if counts_of(results)["failed"] and not retry_failed:
         click.echo("--retry-failed computes those that failed once more")
     click.echo(f"next: scaleout export {folder} -o {sweep.name}.csv, scaleout plot {folder}, "

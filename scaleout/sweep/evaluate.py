@@ -132,7 +132,7 @@ def _no_streams() -> dict[str, Any]:
 
 
 _EVALUATORS: dict[tuple[str, str], Callable[[Any, bool], dict[str, Any]]] = {
-    ("training", "event"): lambda spec, many: outcomes.of_step(simulate(spec)),
+    ("training", "event"): lambda spec, many: outcomes.of_step(simulate(spec, advise=False)),
     ("training", "analytic"): one_step,
     ("serving", "event"): lambda spec, many: _served(spec),
     ("serving", "analytic"): lambda spec, many: _steady(spec),
