@@ -4,7 +4,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from scaleout.errors import SpecError
+from scaleout.errors import ScaleoutError, SpecError
 from scaleout.io.yaml import as_yaml
 from scaleout.report.html.layout import Drawn
 from scaleout.report.html.render import Made, sweep_page
@@ -14,6 +14,11 @@ from scaleout.sweep.results import SweepResults
 from scaleout.sweep.spec import Sweep, thawed
 
 __all__ = ["page_file", "report_page", "write_report"]
+
+_SEEN = {
+    "scaling": "x",
+}
+"""What one sees in each kind of figure."""
 
 
 def report_page(results: SweepResults, *, title: str | None = None) -> bytes:
@@ -66,7 +71,18 @@ def page_file(path: str | Path) -> Path:
 
 
 def figures(results: SweepResults) -> tuple[Drawn, ...]:
-    return ()
+    """Figures that fit the sweep; what cannot be drawn is told of."""
+    from scaleout.report.style import render_as
+    from scaleout.report.sweep_figures import KINDS, figures_of
+
+    found = []
+    for one in figures_of(results):
+        words = KINDS[one.name].words
+        try:
+            found.append(Drawn(title=one.title, caption=_SEEN.get(one.name, words), svg=render_as(one.draw(), "svg")))
+        except ScaleoutError as error:
+            found.append(Drawn(title=one.title, caption=words, problem=f"It cannot be drawn: {error}"))
+    return tuple(found)
 
 
 def _made(results: SweepResults) -> Made:
