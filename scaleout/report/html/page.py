@@ -16,7 +16,20 @@ from scaleout.sweep.spec import Sweep, thawed
 __all__ = ["page_file", "report_page", "write_report"]
 
 _SEEN = {
-    "scaling": "x",
+    "scaling": "The best at each number of chips, beside the ideal line through the fewest. Where a line leaves the "
+    "ideal, more chips buy less.",
+    "heatmap": "Each cell is the best over all keys that are not on the axes; an empty one says why nothing runs there. "
+    "The frame is the best of all.",
+    "pareto": "Each dot is a point; lines join those that no other beats in both. Numbers name points of the front.",
+    "breakdown": "Each bar is a point, the best on top, cut into where the time of its step goes: what is longest beside "
+    "compute is what a better layout could win.",
+    "latency": "Time to the first token and of each further one as the rate of requests rises. Where a line bends up, the "
+    "system is full.",
+    "topologies": "Each bar is a system or a network at its best.",
+    "cost": "What a million tokens cost, and the energy of one, at the best of each value.",
+    "energy": "The energy of a token, and what the machines draw, at the best of each value.",
+    "tornado": "How much is lost where one key leaves the best point's value: bars with all other keys chosen anew, "
+    "circles with nothing else changed. The longest bars are the keys that matter.",
 }
 """What one sees in each kind of figure."""
 
@@ -77,11 +90,11 @@ def figures(results: SweepResults) -> tuple[Drawn, ...]:
 
     found = []
     for one in figures_of(results):
-        words = KINDS[one.name].words
+        caption = _SEEN.get(one.name) or f"It shows {KINDS[one.name].words}."
         try:
-            found.append(Drawn(title=one.title, caption=_SEEN.get(one.name, words), svg=render_as(one.draw(), "svg")))
+            found.append(Drawn(title=one.title, caption=caption, svg=render_as(one.draw(), "svg")))
         except ScaleoutError as error:
-            found.append(Drawn(title=one.title, caption=words, problem=f"It cannot be drawn: {error}"))
+            found.append(Drawn(title=one.title, caption=caption, problem=f"It cannot be drawn: {error}"))
     return tuple(found)
 
 
