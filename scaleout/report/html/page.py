@@ -18,13 +18,13 @@ __all__ = ["page_file", "report_page", "write_report"]
 _SEEN = {
     "scaling": "The best at each number of chips, beside the ideal line through the fewest. Where a line leaves the "
     "ideal, more chips buy less.",
-    "heatmap": "Each cell is the best over all keys that are not on the axes; an empty one says why nothing runs there. "
+    "heatmap": "Each cell is the best over all keys that are not on the axes; empty ones say why nothing runs there. "
     "The frame is the best of all.",
     "pareto": "Each dot is a point; lines join those that no other beats in both. Numbers name points of the front.",
-    "breakdown": "Each bar is a point, the best on top, cut into where the time of its step goes: what is longest beside "
+    "breakdown": "Each bar is a point, the best on top, cut into where its step's time goes: what is longest beside "
     "compute is what a better layout could win.",
-    "latency": "Time to the first token and of each further one as the rate of requests rises. Where a line bends up, the "
-    "system is full.",
+    "latency": "Time to the first token and of each further one as the rate of requests rises. Where a line bends up, "
+    "the system is full.",
     "topologies": "Each bar is a system or a network at its best.",
     "cost": "What a million tokens cost, and the energy of one, at the best of each value.",
     "energy": "The energy of a token, and what the machines draw, at the best of each value.",
