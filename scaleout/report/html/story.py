@@ -36,6 +36,8 @@ _KEPT = 100_000
 _MOST_MESSAGES = 500_000
 """Characters of messages that the table has in full [1]."""
 _SHOWN_TIES = 10
+_SHORT = 60
+"""Characters of a setting in a sentence [1]."""
 _PART = "time."
 STATUSES = {
     "done": "with outcomes",
@@ -302,7 +304,7 @@ def _value(results: SweepResults, row: int, scales: Mapping[str, Scale]) -> str:
 
 def _settings_line(results: SweepResults, row: int) -> str:
     values = results.row(row)
-    return ", ".join(f"{name} = {setting_words(values[name])}" for name in results.keys if values.get(name) is not None)
+    return ", ".join(f"{name} = {_short(setting_words(values[name]))}" for name in results.keys if values.get(name) is not None)
 
 
 def _command(base: object, settings: Mapping[str, Any], evaluator: str) -> str | None:
@@ -333,13 +335,17 @@ def _answer(best: Best | None, objective: str, sense: str, counts: Mapping[str, 
     if best is None:
         parts = [f"{number:,} {name}" for name, number in counts.items()]
         return f"No point of this sweep has outcomes: {', '.join(parts)}." if parts else "This sweep has no points yet."
-    where = ", ".join(f"{name} = {text}" for name, text in best.settings.items())
+    where = ", ".join(f"{name} = {_short(text)}" for name, text in best.settings.items())
     bound = ", a bound in closed form" if best.evaluator == "analytic" else ""
     of = f"the best of {many:,} points with outcomes" if many > 1 else "the only point with outcomes"
     if earlier := counts.get("done", 0) - many:
         of += f" of the last stage; earlier stages left out {earlier:,}"
     at = f", at {where}" if where else ""
     return f"The {sense} {objective} is {best.value}{bound}{at}: {of}."
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHORT else f"{text[: _SHORT - 1]}…"
 
 
 def _infeasible(status: Any, said: Mapping[int, str]) -> tuple[Reason, ...]:
