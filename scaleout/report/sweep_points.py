@@ -134,6 +134,12 @@ class Settings:
         return self.results.objective
 
     @property
+    def ranges(self) -> str:
+        """What ranges of outcomes hold, in words; "" where there is nothing to range over."""
+        error = ["error band of the simulated time"] * ("error" in self.results.outcomes)
+        return " and ".join([*error, *["range of seeds"] * (len(self) < len(self.results))])
+
+    @property
     def chips(self) -> Floats:
         """Of each setting [1]; NaN where it is not known."""
         if "chips" in self.results.keys:
