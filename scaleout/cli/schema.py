@@ -18,4 +18,7 @@ def command(kind: str) -> None:
     Examples:
       scaleout schema training > training.schema.json
     """
+    if kind == "sweep":
+        import scaleout.sweep.files  # noqa: F401  (says what such files are read into)
+
     click.echo(json.dumps(schema(kind), indent=2))

@@ -27,7 +27,7 @@ from scaleout.specs import TrainingExperiment
 from scaleout.specs.experiment import LARGEST_MACHINE
 from scaleout.sweep.build import Forms
 from scaleout.sweep.divide import Ground, refusals, refused
-from scaleout.sweep.outcomes import ALWAYS, PARTS, parts_of
+from scaleout.sweep.outcomes import ALWAYS, PARTS, Outcome, parts_of
 from scaleout.sweep.spec import canonical
 from scaleout.training.memory import check_fits
 from scaleout.training.missing import uncovered
@@ -35,8 +35,6 @@ from scaleout.training.mixed import mean_peak, seats
 
 __all__ = ["FEW", "one_step", "screen"]
 
-Row = tuple[str, str]
-"""Status and text of an outcome."""
 _WHOLE = {
     "layout.tp": ("tp", 1, LARGEST_MACHINE), "layout.pp": ("pp", 1, LARGEST_MACHINE),
     "layout.dp": ("dp", 1, LARGEST_MACHINE), "layout.vpp": ("vpp", 1, LARGEST_MACHINE),
@@ -63,9 +61,9 @@ class _Group(NamedTuple):
     railed: bool
 
 
-def screen(forms: Forms, points: Sequence[Mapping[str, Any]]) -> list[Row | None]:
+def screen(forms: Forms, points: Sequence[Mapping[str, Any]]) -> list[Outcome | None]:
     """Outcomes of points, in their order; None of those that are to be evaluated one by one."""
-    found: list[Row | None] = [None] * len(points)
+    found: list[Outcome | None] = [None] * len(points)
     ready = []
     for rest, mine in _grouped(points):
         group = _group(forms, rest)
@@ -73,8 +71,15 @@ def screen(forms: Forms, points: Sequence[Mapping[str, Any]]) -> list[Row | None
             ready.append((group, mine, *_columns(group, [points[at] for at in mine])))
     few = sum(int(usable.sum()) for _, _, _, usable in ready) <= FEW
     for group, mine, at, usable in ready:
-        rows = np.array(mine)[usable]
-        for place, row in zip(rows.tolist(), _rows(group, at, few), strict=True):
+        rows = np.array(mine)[usable].tolist()
+        try:
+            outcomes = _rows(group, at, few)
+        except Exception as error:
+            # one point by itself says what is wrong, and does not take others with it
+            if isinstance(error, MemoryError):
+                raise
+            continue
+        for place, row in zip(rows, outcomes, strict=True):
             found[place] = row
     return found
 
@@ -171,7 +176,7 @@ def _columns(group: _Group, points: Sequence[Mapping[str, Any]]) -> tuple[dict[s
     return {name: column[usable] for name, column in found.items()}, usable
 
 
-def _rows(group: _Group, at: Mapping[str, Ints], few: bool) -> list[Row | None]:
+def _rows(group: _Group, at: Mapping[str, Ints], few: bool) -> list[Outcome | None]:
     """Outcomes of points of one group."""
     spec, count = group.spec, len(at["tp"])
     ground = Ground(spec.model, spec.system, spec.stack)
@@ -179,10 +184,10 @@ def _rows(group: _Group, at: Mapping[str, Ints], few: bool) -> list[Row | None]:
     sequence = np.full(count, spec.batch.sequence)
     columns = {**at, "cp": ones, "ep": ones, "etp": ones, "shard": zeros, "context": zeros, "sequence": sequence}
     against = refusals(ground, columns)
-    found: list[Row | None] = [None] * count
+    found: list[Outcome | None] = [None] * count
     for place in np.flatnonzero(against).tolist():
         point = {name: int(column[place]) for name, column in columns.items()}
-        found[place] = ("infeasible", json.dumps(refused(int(against[place]), ground, point)))
+        found[place] = Outcome("infeasible", json.dumps(refused(int(against[place]), ground, point)))
     left = np.flatnonzero(against == 0)
     if not len(left):
         return found
@@ -194,10 +199,10 @@ def _rows(group: _Group, at: Mapping[str, Ints], few: bool) -> list[Row | None]:
     capacity = spec.system.chip.hbm_bytes
     table = _Table(spec, capacity, mine["chips"][fine], mine["batch"][fine], ticks[fine], memory[fine])
     for place, text in zip(left[fine].tolist(), table.texts(), strict=True):
-        found[place] = ("done", text)
+        found[place] = Outcome("done", text)
     for number in np.flatnonzero(problem == _FITS_NOT).tolist():
         words = f"does not fit in HBM: {memory[number] / 1e9:.1f} GB on a chip of {capacity / 1e9:.1f} GB"
-        found[int(left[number])] = ("infeasible", json.dumps(words))
+        found[int(left[number])] = Outcome("infeasible", json.dumps(words))
     return found
 
 

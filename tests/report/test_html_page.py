@@ -2,16 +2,18 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from made_up_report import EVIL, SMALL, analytic, made_up, many
 
 from scaleout.errors import ScaleoutError, SpecError
-from scaleout.io.yaml import read_mapping
 from scaleout.report.html import page, story
 from scaleout.report.html.page import report_page, write_report
+from scaleout.sweep.files import load_sweep
 from scaleout.sweep.results import SweepResults
 from scaleout.sweep.spec import Sweep
 
@@ -121,7 +123,7 @@ def test_the_sweep_of_the_page_is_the_sweep(tmp_path: Path) -> None:
     )  # fmt: skip
     file = tmp_path / "sweep.yaml"
     file.write_text(page._made(made_up(sweep, compute=0)).spec)
-    assert Sweep(**read_mapping(file)) == sweep
+    assert load_sweep(file) == sweep
 
 
 def test_an_export_of_what_the_page_cannot_hold_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,6 +142,18 @@ def test_points_within_the_error_band_are_told() -> None:
     near = abs(values / values[best] - 1.0) <= found.error
     assert found.tied == near.sum() - 1
     assert found.best is not None and found.best.point == results.column("position")[best]
+
+
+def test_a_bound_is_no_rival_of_what_was_simulated() -> None:
+    results = made_up(status="done")
+    rate = results.column("tokens_per_second")
+    last = rate < np.median(rate)
+    columns = {**results.columns, "stage": last.astype(np.int64), "evaluator": np.where(last, "event", "analytic")}
+    found = story.story_of(replace(results, columns=columns))
+    assert "the best of 12 points with outcomes of the last stage; earlier stages left out 12." in found.answer
+    assert found.best is not None and last[found.best.point] and found.best.evaluator == "event"
+    # in the table, what went the furthest stands on top
+    assert [column.name for column in found.columns if column.name in ("stage", "evaluator")] == ["stage", "evaluator"]
 
 
 def test_a_hundred_thousand_points_fit() -> None:

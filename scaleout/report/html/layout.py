@@ -25,7 +25,7 @@ class Drawn:
     Parameters
     ----------
     title, caption
-        What it is, and what one sees.
+        What it is, which the figure says itself, and what one sees.
     svg
         As a file; None where it could not be drawn.
     problem
@@ -90,15 +90,15 @@ def section(name: str, title: str, *children: str) -> Html:
 
 def figure(drawn: Drawn, number: int) -> Html:
     """A figure with its caption; what is wider than the screen scrolls in its box."""
-    caption = element("figcaption", element("strong", f"{drawn.title}."), f" {drawn.caption}")
     if drawn.svg is None:
-        return element("figure", element("p", drawn.problem, class_="none"), caption)
+        title = element("figcaption", element("strong", f"{drawn.title}."), f" {drawn.caption}")
+        return element("figure", element("p", drawn.problem, class_="none"), title)
     ink, width = inline_svg(drawn.svg, f"f{number}-", drawn.title)
     # letters stay large enough to be read
     least = min(width, 560.0)
     box = element("div", ink, class_="paper", tabindex="0", role="group", aria_label=f"figure: {drawn.title}",
                   style=f"--least:{least:.0f}px;--most:{max(width * 1.6, least):.0f}px")  # fmt: skip
-    return element("figure", box, caption)
+    return element("figure", box, element("figcaption", drawn.caption))
 
 
 def pairs(rows: Iterable[tuple[str, str]], class_: str = "pairs") -> Html:

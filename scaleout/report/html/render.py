@@ -51,6 +51,10 @@ def _answer(story: Story) -> Html:
     if best is None:
         return element("p", "There is no best point.")
     parts = [element("h3", f"Point {best.point:,}, by the {best.evaluator} evaluator")]
+    if story.tied:
+        others = f"{story.tied:,} other {'point' if story.tied == 1 else 'points'}"
+        link = element("a", "cannot be told apart from it", href="#errors")
+        parts.append(element("p", f"Within the error band, {others} ", link, "."))
     if best.settings:
         parts.append(pairs(best.settings.items(), "pairs keys"))
     parts += [element("h3", "What comes out"), pairs(best.outcomes)]
