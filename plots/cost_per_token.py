@@ -22,6 +22,7 @@ SWEEP = Sweep(
     base="llama-3.1-70b-64",
     axes={
         "system": ("dgx-a100", "dgx-h100", "hgx-h200", "dgx-b200", "gb200-nvl72", "mi300x-8"),
+        "stack": ("megatron-lm",),
         "layout.tp": (4, 8),
         "layout.pp": (2, 4, 8),
     },

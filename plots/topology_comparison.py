@@ -1,4 +1,4 @@
-"""What DeepSeek-V3's training on 2,048 H800 gains and loses on other networks.
+"""What DeepSeek-V3's training on 1,024 H800 gains and loses on other networks.
 
 Its tokens go to experts on 64 chips, eight to a node: all-to-all traffic between nodes. Compared are a fat tree with
 rails, the rails alone, leaves and spines, the same oversubscribed, and, instead of nodes, one torus of all chips with
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAME = "topology_comparison"
-CHIPS = 2048
+CHIPS = 1024
 NETWORKS: dict[str, dict[str, Any]] = {
     "rails on a fat tree": {"kind": "rail-fat-tree"},
     "rails, not joined": {"kind": "rail-only"},
     "leaves and spines": {"kind": "leaf-spine"},
-    "leaves and spines, 2:1": {"kind": "leaf-spine", "oversubscription": 2},
     "leaves and spines, 4:1": {"kind": "leaf-spine", "oversubscription": 4},
+    "rails, ports of 200 Gb/s": {"kind": "rail-fat-tree", "bandwidth": "200 Gb/s"},
     "pods under cores, 7:1": {"kind": "clos", "nodes_per_leaf": 2, "nodes_per_pod": 32, "pod_oversubscription": 7},
 }
 
@@ -39,16 +39,16 @@ def systems() -> tuple[dict[str, Any], ...]:
         {**base, "name": name, "network": {**base["network"], "oversubscription": 1, **network}}
         for name, network in NETWORKS.items()
     ]
-    link = {"kind": "torus", "shape": [8, 16, 16], "bandwidth": "41.7 GB/s", "latency": "0.5 us"}
-    torus = {**base, "name": "torus 8 x 16 x 16", "chips_per_node": CHIPS, "network": {"kind": "none"}}
+    link = {"kind": "torus", "shape": [8, 8, 16], "bandwidth": "41.7 GB/s", "latency": "0.5 us"}
+    torus = {**base, "name": "torus 8 x 8 x 16", "chips_per_node": CHIPS, "network": {"kind": "none"}}
     torus["scale_up"] = {"efficiency": base["scale_up"]["efficiency"], **link}
     return (*found, torus)
 
 
 def measure() -> SweepResults:
     """The same step on each, simulated."""
-    sweep = Sweep(base="deepseek-v3-2k", axes={"system": systems()}, name="DeepSeek-V3 on 2,048 H800")
-    return sweep.run()
+    half = {"chips": (CHIPS,), "layout.dp": (64,), "batch.global": (7680,)}
+    return Sweep(base="deepseek-v3-2k", axes={"system": systems(), **half}, name="DeepSeek-V3 on 1,024 H800").run()
 
 
 def draw(results: SweepResults) -> "Figure":

@@ -70,6 +70,8 @@ class BarsTable:
         Rows that are left out.
     best_over
         Keys over which the best is taken.
+    ranges
+        What the whiskers are.
     normalised
         Whether the first panel is over the best row.
     """
@@ -82,6 +84,7 @@ class BarsTable:
     bars: tuple[Bar, ...]
     others: int
     best_over: tuple[str, ...]
+    ranges: str
     normalised: bool
 
 
@@ -213,6 +216,7 @@ def _table(settings: Settings, axes: list[Axis], names: tuple[str, ...], *, norm
         bars=tuple(bars[:_MOST]),
         others=max(0, len(bars) - _MOST),
         best_over=tuple(axis.words for axis in inner if axis.own),
+        ranges=settings.ranges,
         normalised=normalised,
     )
 
@@ -228,7 +232,7 @@ def draw_sweep_bars(table: BarsTable) -> "Figure":
         axes[0].set_yticks(range(len(table.bars)), [bar.label for bar in table.bars], fontsize=8)
         axes[0].set_ylim(len(table.bars) - 0.4, -0.6)
         axes[0].set_ylabel(capital(table.key))
-        parts = ["Whiskers: error band of the simulated time and range of seeds"] * bool(_whiskers(table))
+        parts = [f"Whiskers: {table.ranges}"] * bool(_whiskers(table))
         if table.best_over:
             parts.append(f"each row at its best over {', '.join(table.best_over)}")
         if table.others:

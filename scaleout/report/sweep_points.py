@@ -107,6 +107,8 @@ class Settings:
         First row of each setting.
     done
         Rows that have outcomes of the last stage: a bound is no rival of what was simulated.
+    screened
+        Rows that have outcomes of an earlier stage, as later ones did not take them.
     """
 
     results: "SweepResults"
@@ -114,6 +116,7 @@ class Settings:
     of: Ints
     rows: Ints
     done: Bools
+    screened: Bools
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -132,6 +135,12 @@ class Settings:
     def objective(self) -> str:
         """Outcome that says which point is the best."""
         return self.results.objective
+
+    @property
+    def ranges(self) -> str:
+        """What ranges of outcomes hold, in words; "" where there is nothing to range over."""
+        error = ["error band of the simulated time"] * ("error" in self.results.outcomes)
+        return " and ".join([*error, *["range of seeds"] * (len(self) < len(self.results))])
 
     @property
     def chips(self) -> Floats:
@@ -220,6 +229,11 @@ class Settings:
             _merged(np.maximum, high, self.of, taken, len(self)),
         )
 
+    def bound(self, name: str) -> Floats:
+        """An outcome of each setting that was screened out, by the stage that last took it, SI; NaN of all others."""
+        column = np.asarray(self.results.column(name), dtype=float)
+        return _merged(np.minimum if self.least(name) else np.maximum, column, self.of, self.screened, len(self))
+
     def text(self, name: str) -> list[str]:
         """An outcome in words, of the first point of each setting."""
         return [str(one) for one in self.results.column(name)[self.rows]]
@@ -296,7 +310,8 @@ def settings_of(results: "SweepResults") -> Settings:
     status, stage = np.asarray(results.column("status")), np.asarray(results.column("stage"))
     if not len(results):
         raise SweepError(f"sweep {results.name!r}: none of its points has been computed yet")
-    done = np.asarray((status == "done") & (stage == stage.max()), dtype=bool)
+    found, last = np.asarray(status == "done", dtype=bool), stage == stage.max()
+    done = np.asarray(found & last, dtype=bool)
     if not done.any():
         raise _nothing(results)
     coded = [(key, *_coded(results.column(key))) for key in results.keys if key != _SEED]
@@ -312,7 +327,7 @@ def settings_of(results: "SweepResults") -> Settings:
     rank[order] = np.arange(len(order))
     first = first[order]
     axes = tuple(axis._replace(of=axis.of[first]) for axis in rows)
-    return Settings(results, axes, rank[of], first, done)
+    return Settings(results, axes, rank[of], first, done, np.asarray(found & ~last, dtype=bool))
 
 
 def _nothing(results: "SweepResults") -> SweepError:

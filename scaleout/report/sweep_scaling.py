@@ -78,6 +78,8 @@ class ScalingTable:
         What is over chips, and how it is shown.
     panels
         Strong before weak.
+    ranges
+        What the bands are.
     best_over
         Keys over which the best is taken.
     """
@@ -86,6 +88,7 @@ class ScalingTable:
     outcome: str
     scale: Scale
     panels: tuple[ScalingPanel, ...]
+    ranges: str
     best_over: tuple[str, ...]
 
 
@@ -143,6 +146,7 @@ def scaling_table_of(
         outcome=outcome,
         scale=scale_of(settings.kind, outcome, values),
         panels=tuple(panels),
+        ranges=settings.ranges,
         best_over=tuple(axis.words for axis in settings.own if axis.key not in used),
     )
 
@@ -220,7 +224,7 @@ def draw_sweep_scaling(table: ScalingTable) -> "Figure":
         for column, panel in enumerate(table.panels):
             _draw_panel(axes[0][column], axes[1][column], table, panel, counts)
         over = f"; best over {', '.join(table.best_over)}" if table.best_over else ""
-        shaded = "Shaded: error band of the simulation and range of seeds. "
+        shaded = f"Shaded: {table.ranges}. " if table.ranges else ""
         each = "Efficiency: throughput of a chip over that of the first number of chips of its line"
         foot(figure, [], f"{shaded}{each}{over}.")
         return figure

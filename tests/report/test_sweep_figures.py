@@ -84,7 +84,13 @@ def test_what_an_earlier_stage_screened_out_is_no_rival() -> None:
     results = made_up("training", LAYOUTS, a_step, stage=lambda settings: int(settings["layout.tp"] == 4))
     table = table_of(results, "heatmap")
     assert table.columns[table.best[1]] == "4"
-    assert table.reasons[0] == ("does not fit", "screened out", "does not divide", "")
+    # what a bound kept from being simulated is told of by that bound
+    assert table.bounds[0] == (False, True, False, False)
+    assert table.reasons[0] == ("does not fit", "", "does not divide", "")
+    bound = a_step({"layout.tp": 2, "layout.pp": 1})
+    assert not isinstance(bound, str)
+    assert table.cells[0][1] == bound["tokens_per_second"] > (table.cells[0][3] or 0.0)
+    assert table_of(results, "tornado").bounded == 5
 
 
 def test_strong_lines_keep_the_batch_and_weak_ones_that_of_a_chip() -> None:
