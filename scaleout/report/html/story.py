@@ -304,7 +304,9 @@ def _value(results: SweepResults, row: int, scales: Mapping[str, Scale]) -> str:
 
 def _settings_line(results: SweepResults, row: int) -> str:
     values = results.row(row)
-    return ", ".join(f"{name} = {_short(setting_words(values[name]))}" for name in results.keys if values.get(name) is not None)
+    return ", ".join(
+        f"{name} = {_short(setting_words(values[name]))}" for name in results.keys if values.get(name) is not None
+    )
 
 
 def _command(base: object, settings: Mapping[str, Any], evaluator: str) -> str | None:
