@@ -1,4 +1,4 @@
-"""Speed of a user against throughput of a chip: Llama-3.1 70B on H100, H200 and B200, in bf16 and fp8.
+"""Speed of a user against throughput of a chip: Llama-3.1 70B in fp8 on H100, H200 and B200.
 
 Each point is a number of chips a replica and a rate of requests; a front is what nothing beats in both. Run it as
 ``python plots/pareto_front.py [folder]``.
@@ -24,6 +24,7 @@ SWEEP = Sweep(
         "system": "dgx-h100",
         "model": "llama-3.1-70b",
         "engine": "vllm-0.19",
+        "precision": "fp8",
         "pools": [{"tp": 4}],
         "requests": {
             "input": {"mean": 1000},
@@ -34,12 +35,11 @@ SWEEP = Sweep(
     },
     axes={
         "system": ("dgx-h100", "hgx-h200", "dgx-b200"),
-        "precision": ("bf16", "fp8"),
         "pools.0.tp": (1, 2, 4, 8),
-        "requests.arrivals.rate": tuple(round(0.25 * 2 ** (step / 2), 2) for step in range(16)),
+        "requests.arrivals.rate": tuple(round(2 ** (step / 2), 2) for step in range(14)),
     },
     stages=(Stage(evaluator="analytic"),),
-    name="Llama-3.1 70B, 1,000 tokens in, 250 out",
+    name="Llama-3.1 70B in fp8, prompts of 1,000 tokens, replies of 250",
 )
 
 
@@ -49,7 +49,7 @@ def measure() -> SweepResults:
 
 
 def draw(results: SweepResults) -> "Figure":
-    """A front for each machine and precision."""
+    """A front for each machine."""
     return draw_sweep_pareto(pareto_table_of(results, x="user_tokens", y="chip_tokens"))
 
 

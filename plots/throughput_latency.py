@@ -26,10 +26,10 @@ SWEEP = Sweep(
         "engine": "vllm-0.19",
         "precision": "fp8",
         "pools": [{"tp": 8}],
-        "requests": {"trace": "chat-1000", "count": 300, "arrivals": {"process": "poisson", "rate": 2}},
+        "requests": {"trace": "chat-1000", "count": 600, "arrivals": {"process": "poisson", "rate": 2}},
         "slo": {"ttft": "2 s", "tpot": "50 ms"},
     },
-    axes={"requests.arrivals.rate": (1, 2, 4, 8, 12, 16, 20, 24)},
+    axes={"requests.arrivals.rate": (1, 2, 4, 6, 8, 10, 12, 14, 16)},
     zipped=({"pools.0.tp": (8, 4, 2), "pools.0.replicas": (1, 2, 4)},),
     name="Llama-3.1 70B in fp8 on eight H100",
 )

@@ -1,8 +1,8 @@
 """What DeepSeek-V3's training on 2,048 H800 gains and loses on other networks.
 
-Its tokens go to experts on 64 chips, eight to a node: all-to-all traffic between nodes. Compared are a fat tree
-with rails, the rails alone, leaves and spines, the same oversubscribed, and, instead of nodes, one torus of all chips with the
-same bytes a second to each. Run it as ``python plots/topology_comparison.py [folder]``.
+Its tokens go to experts on 64 chips, eight to a node: all-to-all traffic between nodes. Compared are a fat tree with
+rails, the rails alone, leaves and spines, the same oversubscribed, and, instead of nodes, one torus of all chips with
+the same bytes a second to each. Run it as ``python plots/topology_comparison.py [folder]``.
 """
 
 import sys

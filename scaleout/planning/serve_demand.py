@@ -88,7 +88,9 @@ def demand_of(stream: Stream, slo: Slo) -> Demand:
         if density > best:
             best = density
             sums = (_least(column[due], missing) for column in (after, stream.inputs, context, before))
-            found = Demand(*sums, float(stream.inputs.min()) + 1.0, float(stream.longest), span, tpot)
+            decodes, prompts, seen, first = sums
+            least, most = float(stream.inputs.min()) + 1.0, float(stream.longest)
+            found = Demand(decodes, prompts, seen, first, least, most, span, tpot)
     return found
 
 

@@ -61,7 +61,7 @@ def sweep_tables(results: SweepResults, rows: Sequence[int], width: int = 100) -
     title = Text(f"{results.name}: {counts['points']:,} points of {results.kind}: {', '.join(parts)}", style="bold")
     if not rows:
         return Group(title, *_problems(results))
-    values = [results.row(row) for row in rows]
+    values = [results.row(place) for place in rows]
     columns: list[tuple[str, list[str]]] = []
     alike = []
     for key in results.keys:
@@ -80,8 +80,8 @@ def sweep_tables(results: SweepResults, rows: Sequence[int], width: int = 100) -
     table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
     for head, _ in columns:
         table.add_column(escape(head), justify="right", no_wrap=True, vertical="bottom")
-    for cells in zip(*(cells for _, cells in columns), strict=True):
-        table.add_row(*map(escape, cells))
+    for row in zip(*(cells for _, cells in columns), strict=True):
+        table.add_row(*map(escape, row))
     evaluator = results.column("evaluator")[rows[0]]
     words = f"the {len(rows)} best by {results.objective.replace('_', ' ')}, evaluator {evaluator}"
     below = [Text(words + (f"; all of them: {', '.join(alike)}" if alike else ""))]
@@ -124,15 +124,8 @@ def cell(name: str, value: Any, unit: str) -> str:
 
 
 def _setting(value: Any) -> str:
-    text = (
-        "-"
-        if value is None
-        else value
-        if isinstance(value, str)
-        else f"{value:g}"
-        if type(value) is float
-        else f"{value}"
-    )
+    """A setting as a file has it."""
+    text = "-" if value is None else value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 3]}..."
 
 

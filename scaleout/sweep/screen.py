@@ -71,8 +71,15 @@ def screen(forms: Forms, points: Sequence[Mapping[str, Any]]) -> list[Outcome | 
             ready.append((group, mine, *_columns(group, [points[at] for at in mine])))
     few = sum(int(usable.sum()) for _, _, _, usable in ready) <= FEW
     for group, mine, at, usable in ready:
-        rows = np.array(mine)[usable]
-        for place, row in zip(rows.tolist(), _rows(group, at, few), strict=True):
+        rows = np.array(mine)[usable].tolist()
+        try:
+            outcomes = _rows(group, at, few)
+        except Exception as error:
+            # one point by itself says what is wrong, and does not take others with it
+            if isinstance(error, MemoryError):
+                raise
+            continue
+        for place, row in zip(rows, outcomes, strict=True):
             found[place] = row
     return found
 
