@@ -70,7 +70,8 @@ def _sentence(plan: Plan, scale: Scale) -> str:
 
 
 def _percent(value: float) -> str:
-    return f"{100.0 * value:.2g}\u00a0%"
+    share = 100.0 * value
+    return f"{share:,.0f}\u00a0%" if abs(share) >= 99.5 else f"{share:.2g}\u00a0%"
 
 
 def _answer(plan: Plan) -> Html:
@@ -150,7 +151,7 @@ def _runners(plan: Plan, scale: Scale) -> Html:
     note = (
         f"{tied} of them cannot be told apart from the best within the error bands: a tie."
         if tied
-        else "All of them are outside of the error band of the best."
+        else "None of them is a tie."
     )
     extra = (OBJECTIVES[plan.objective], "error", "above the best")
     return join([element("p", note), _candidates("the next best", rows, _names(rows), extra, cells)])
@@ -197,7 +198,7 @@ def _inputs(plan: Plan) -> Html:
     if not plan.inputs:
         return Html("")
     rows = [
-        (one.words, f"{100.0 * one.change:+.2g}\u00a0%", "yes" if one.moves else "no") for one in plan.inputs[:_MOST]
+        (one.words.removeprefix("a tenth more: "), f"{100.0 * one.change:+.2g}\u00a0%", "yes" if one.moves else "no") for one in plan.inputs[:_MOST]
     ]
     heads = (
         ("a tenth more of", False),
@@ -241,7 +242,7 @@ def _question(plan: Plan) -> Html:
 def _text(value: Any) -> str:
     """A value of the question, in words."""
     if isinstance(value, list | tuple):
-        return ", ".join(_text(one) for one in value)
+        return ", ".join(_text(one) for one in value) or "none"
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"{value:,}" if isinstance(value, int) or not value.is_integer() else f"{int(value):,}"
     return setting_words(json.loads(json.dumps(plain(value), default=str)))
