@@ -198,7 +198,8 @@ def _inputs(plan: Plan) -> Html:
     if not plan.inputs:
         return Html("")
     rows = [
-        (one.words.removeprefix("a tenth more: "), f"{100.0 * one.change:+.2g}\u00a0%", "yes" if one.moves else "no") for one in plan.inputs[:_MOST]
+        (one.words.removeprefix("a tenth more: "), f"{100.0 * one.change:+.2g}\u00a0%", "yes" if one.moves else "no")
+        for one in plan.inputs[:_MOST]
     ]
     heads = (
         ("a tenth more of", False),

@@ -79,7 +79,7 @@ class Best:
 
 @dataclass(frozen=True, slots=True)
 class Tie:
-    """A point that the error band cannot tell from the best."""
+    """A point within the error band of the best."""
 
     point: int
     settings: str
