@@ -1,7 +1,6 @@
 """The best way to train a model: all legal layouts on all machines are bounded, and those that are left simulated."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.errors import PlanError, ScaleoutError
 from scaleout.evaluate.analytic import analyse, analyse_programs
+from scaleout.planning.answer import answer
 from scaleout.planning.asked import Asked, asked, machines_of
 from scaleout.planning.floor import Floor
 from scaleout.planning.layouts import Axes, Point, point
@@ -18,51 +18,16 @@ from scaleout.planning.machines import Machine
 from scaleout.planning.plan import Plan
 from scaleout.planning.search import Level, Search, Stand, search
 from scaleout.planning.survey import Survey, survey
-from scaleout.result import Result
+from scaleout.planning.tried import Found, Tried
 from scaleout.simulate import simulate
-from scaleout.specs import TrainingExperiment
 from scaleout.training.missing import uncovered
 
-__all__ = ["Found", "Tried", "plan_training"]
+__all__ = ["plan_training"]
 
 _RUNNERS = 10
 _LOOKED_AHEAD = Axes(cp=(1, 2), zero=(1,), micro=(1, 2), context=("ring", "all_gather"))
 """What is searched first, for a value that rules out most of the rest."""
 _SCOUTED = 0.1
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Tried:
-    """A layout that was simulated: with its figures, its value, and what no layout of its kind is below."""
-
-    machine: Machine
-    spec: TrainingExperiment
-    result: Result
-    figures: dict[str, float]
-    value: float
-    bound: float
-
-
-@dataclass(slots=True)
-class Found:
-    """What the search of all machines found: layouts that keep all limits, in any order; points by what became of
-    them; and what no other layout is below."""
-
-    kept: list[Tried] = field(default_factory=list)
-    covered: dict[str, int] = field(default_factory=dict)
-    least: float = inf
-    problems: list[str] = field(default_factory=list)
-    nearest: list[Tried] = field(default_factory=list)
-
-    @property
-    def best(self) -> float:
-        """Least value; infinite for none."""
-        return min((one.value for one in self.kept), default=inf)
-
-    def count(self, what: str, number: int) -> None:
-        """Add points that something became of."""
-        if number:
-            self.covered[what] = self.covered.get(what, 0) + number
 
 
 def plan_training(
@@ -137,8 +102,6 @@ def plan_training(
         sequence=sequence, batch=batch, stack=stack, facility=facility, precision=precision, minimise=minimise,
         goodput=goodput, gap=gap, axes=axes or Axes(),
     )  # fmt: skip
-    from scaleout.planning.answer import answer
-
     found = _found(question, enough, told or (lambda words: None))
     return answer(question, found)
 
@@ -256,7 +219,7 @@ class _MachineSearch:
         value = self.machine.value(figures)
         one = Tried(self.machine, spec, result, figures, value, max(bound, self.analysed[at][0]))
         if value == inf:
-            self.found.nearest.append(one)
+            self.found.broken.append(one)
             return None, "beyond a limit"
         self.found.kept.append(one)
         return one, ""
