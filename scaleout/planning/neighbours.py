@@ -24,6 +24,8 @@ _KNOBS = (
     "power-limit",
 )  # fmt: skip
 _TENTH = 1.1
+_RESOLVED = 0.01
+"""Two step times of one machine that are closer are a tie, whatever cancels [1]: runs of one layout differ by as much."""
 _RIVALS = 4
 _WORDS = {"compute": "in kernels", "optimizer": "in the optimizer", "bubble": "in the pipeline bubble"}
 
@@ -38,7 +40,8 @@ def apart(a: Result, b: Result) -> float:
     if (a.experiment["system"], a.experiment["stack"]) != (b.experiment["system"], b.experiment["stack"]):
         return math.hypot(one.relative, other.relative)
     kinds = sorted({*one.parts, *other.parts})
-    return math.hypot(*(one.parts.get(kind, 0.0) - other.parts.get(kind, 0.0) for kind in kinds))
+    left = math.hypot(*(one.parts.get(kind, 0.0) - other.parts.get(kind, 0.0) for kind in kinds))
+    return max(left, _RESOLVED)
 
 
 def pareto(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
@@ -120,9 +123,11 @@ Change = Callable[[Machine, TrainingExperiment], tuple[Machine, TrainingExperime
 
 def _changes(machine: Machine) -> list[tuple[str, str, Change]]:
     rows: list[tuple[str, str, Change]] = []
-    for knob in knobs_of(machine.base.system):
-        if knob.name in _KNOBS:
-            rows.append((knob.name, f"a tenth more: {knob.words}", _with_system(knob.turn)))
+    rows += [
+        (knob.name, f"a tenth more: {knob.words}", _with_system(knob.turn))
+        for knob in knobs_of(machine.base.system)
+        if knob.name in _KNOBS
+    ]
     if machine.goal.goodput < 1.0:
         rows.append(("goodput", "a tenth more of the time that is not lost, at most all of it", _with_goodput))
     if machine.goal.objective == "cost" and machine.base.facility is not None:
