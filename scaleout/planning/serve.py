@@ -248,12 +248,14 @@ def _candidate(trials: Trials, found: Found, swing: float, bound: float) -> Cand
         "tpot_p99": served.tpot.p99,
         "latency_p99": served.latency.p99,
         "attainment": served.attainment or 0.0,
-        "tokens_per_second": served.output_tokens_per_second,
+        "tokens_per_second": trials.question.rate * float(trials.stream.outputs.mean()),
     }
     if served.energy is not None:
         figures |= {"power": served.energy.power, "energy_per_token": served.energy.per_token}
     if served.cost is not None:
-        figures |= {"cost_hour": served.cost.hour_total, "cost_per_mtoken": served.cost.per_million_tokens}
+        # at the rate that is asked, not with the beginning and the end of a simulation
+        hour = 3600.0 * figures["tokens_per_second"] / 1e6
+        figures |= {"cost_hour": served.cost.hour_total, "cost_per_mtoken": served.cost.hour_total / hour}
     layout: dict[str, Any] = {"precision": way.precision, "cache": way.cache}
     for pool, count in zip(way.pools, found.counts, strict=True):
         start = "" if pool.role == "both" else f"{pool.role}."

@@ -1,7 +1,7 @@
 """What moves a plan of serving: a tenth more of what was asked, assumed or built, simulated again."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -177,7 +177,7 @@ def _bandwidth(chip: Chip) -> Chip:
 
 
 def _peak(chip: Chip) -> Chip:
-    def more(rates):  # type: ignore[no-untyped-def]
+    def more(rates: Mapping[str, float]) -> dict[str, float]:
         return {name: _MORE * rate for name, rate in rates.items()}
 
     return replace(chip, peak_flops=more(chip.peak_flops), sustained=more(chip.sustained))

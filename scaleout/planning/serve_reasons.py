@@ -76,8 +76,8 @@ def _made_of(best: Found) -> str:
     batch = sum(one.batch * one.steps for one in writing) / max(1, sum(one.steps for one in writing))
     cache = max(one.cache.max for one in writing)
     return (
-        f"steps are {shares}; {batch:.0f} sequences decode in one on the average, and at most {cache:.0%} of a KV cache "
-        "is in use"
+        f"steps are {shares}; {batch:.0f} sequences decode in one on the average, at most {cache:.0%} of a KV cache is "
+        "in use"
     )
 
 
