@@ -126,10 +126,10 @@ def million(points: int, workers: int, folder: Path) -> None:
     row("  again, with all of them there", f"{again['seconds']:.1f} s", "")
 
 
-def event(_: int, workers: int, folder: Path) -> None:
+def event(_: int, workers: int, folder: Path, turns: int = 2) -> None:
     """Twice each, in turn, for the machine may not be idle."""
     alone, together, busy = [], [], []
-    for turn in range(2):
+    for turn in range(turns):
         alone.append(driven("event", 0, 1, folder / f"one{turn}")["seconds"])
         log = folder / f"log{turn}"
         together.append(driven("event", 0, workers, folder / f"many{turn}", log)["seconds"])
