@@ -31,6 +31,8 @@ WAYS = {
     "1F1B, recomputing": ("recompute=[full]",),
 }
 """In words -> what is set otherwise than in `JOB`."""
+STEPS = 400
+"""Of a curve; a panel is no more pixels wide."""
 
 
 def measure() -> list[MemoryTable]:
@@ -39,7 +41,7 @@ def measure() -> list[MemoryTable]:
     for words, settings in WAYS.items():
         result, recording = record(experiment(JOB, settings))
         title = f"{words}: {describe(result.step_time, 's')}"
-        tables.append(memory_table(result, recording, stages=(0, -1), title=title))
+        tables.append(memory_table(result, recording, stages=(0, -1), title=title, most=STEPS))
     return tables
 
 

@@ -19,6 +19,9 @@ def command(kind: str) -> None:
       scaleout schema training > training.schema.json
     """
     if kind == "sweep":
-        import scaleout.sweep.files  # noqa: F401  (says what such files are read into)
+        from scaleout.sweep.files import sweep_schema
 
-    click.echo(json.dumps(schema(kind), indent=2))
+        found = sweep_schema()
+    else:
+        found = schema(kind)
+    click.echo(json.dumps(found, indent=2))

@@ -14,9 +14,9 @@ from scaleout.footprint import Energy
 from scaleout.hardware import pack
 from scaleout.hardware.cost import HOUR
 from scaleout.hardware.formats import format_of
+from scaleout.hardware.gemm import measured_products
 from scaleout.hardware.power import energy_of, flop_energy, limit_of
 from scaleout.hardware.rates import preferred_attention
-from scaleout.hardware.gemm import measured_products
 from scaleout.models import training_flops
 from scaleout.network.inventory import inventory
 from scaleout.result import Result

@@ -285,11 +285,11 @@ def _dual(columns: Floats, times: Floats, worth: Floats) -> Floats:
         table[leave] = row
         table[leave, enter] = 1.0 / pivot
         basis[leave], loose[enter] = loose[enter], basis[leave]
-    found = np.zeros(size)
+    found: Floats = np.zeros(size)
     for place, name in enumerate(basis.tolist()):
         if name < size:
             found[name] = max(0.0, table[place, size])
-    found = found * height / scale
+    found *= height / scale
     # a little less of what is gained, until every condition holds to the last digit
     gains = rows[:, :3] @ found[:3]
     left = limits - rows[:, 3:] @ found[3:]

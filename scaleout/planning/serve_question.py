@@ -17,7 +17,7 @@ from scaleout.specs import Slo
 from scaleout.specs.fields import FrozenDict
 from scaleout.units import describe, parse
 
-__all__ = ["SERVED_PRECISIONS", "Question", "as_mapping", "rate_of", "question_of"]
+__all__ = ["SERVED_PRECISIONS", "Question", "as_mapping", "question_of", "rate_of"]
 
 SERVED_PRECISIONS = tuple(
     name for name in FORMATS if name not in ("fp32", "sq", "int8_wo", "int4_wo", "fp8_current", "fp16")

@@ -54,7 +54,7 @@ class Hunt:
     def run(
         self, *, gap: float, more: int, enough: Callable[[], bool] | None, told: Callable[[Stand], None] | None
     ) -> Search:
-        """Go through the space."""
+        """Go through the space; then as many more ways as are asked for, those that look best first."""
         first = [self.trials.bound(way, (1,) * len(way.pools)) for way in self.ways]
         levels = (
             Level(name="least replicas", values=lambda ones: [self._bound(one) for one in ones]),
@@ -64,7 +64,14 @@ class Hunt:
         for number in self._begin():
             # the search begins with what is known already: nothing is no more than its value
             first[number] = 0.0
-        self.outcome = search(first, levels, gap=gap, more=more, enough=enough, told=told)
+        self.outcome = search(first, levels, gap=gap, enough=enough, told=told)
+        if self.found:
+            for _, number in self._guesses():
+                if more <= 0 or (enough is not None and enough()):
+                    break
+                if number not in self.found and math.isfinite(self._bound(number)):
+                    more -= 1
+                    self._exact(number)
         return self.outcome
 
     def covered(self) -> dict[str, int]:
@@ -93,16 +100,19 @@ class Hunt:
 
     def _begin(self) -> list[int]:
         """A good way first, so that bounds have something to be above: the one that a steady state likes best."""
-        guesses = []
-        for number, way in enumerate(self.ways):
-            # pairs are judged by their bounds alone: there are too many
-            counts = self.trials.guess(way) if len(way.pools) == 1 else None
-            if counts is not None and self._affordable(way, counts):
-                guesses.append((self.trials.price(way, counts), number))
-        for _, number in sorted(guesses)[:3]:
+        for _, number in self._guesses()[:3]:
             if math.isfinite(self._bound(number)) and math.isfinite(self._exact(number)):
                 return [number]
         return []
+
+    def _guesses(self) -> list[tuple[float, int]]:
+        """Ways by what they are likely to come to; pairs of pools are too many to be asked."""
+        found = []
+        for number, way in enumerate(self.ways):
+            counts = self.trials.guess(way) if len(way.pools) == 1 else None
+            if counts is not None and self._affordable(way, counts):
+                found.append((self.trials.price(way, counts), number))
+        return sorted(found)
 
     def _bound(self, number: int) -> float:
         if number in self.why:

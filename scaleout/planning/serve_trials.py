@@ -26,7 +26,7 @@ from scaleout.serving.steps import PoolSteps
 from scaleout.serving.work import Work
 from scaleout.specs import Pool, ServingExperiment, Slo, System
 
-__all__ = ["Trial", "Trials", "kept"]
+__all__ = ["Trial", "Trials", "kept", "on_pool", "simulated"]
 
 Counts = tuple[int, ...]
 _SECOND = 1.0 / TICKS_PER_SECOND
@@ -130,7 +130,7 @@ class Trials:
         key = way, tuple(at % node for at in starts) if inside else tuple(starts)
         if key not in self._steps:
             self._steps[key] = [PoolSteps(spec, pool, at) for pool, at in zip(spec.pools, starts, strict=True)]
-        return [_for(timer, spec, pool) for timer, pool in zip(self._steps[key], spec.pools, strict=True)]
+        return [on_pool(timer, spec, pool) for timer, pool in zip(self._steps[key], spec.pools, strict=True)]
 
     # --- bounds ------------------------------------------------------------------------------------
 
@@ -287,7 +287,7 @@ def _ones(way: Way) -> Counts:
     return (1,) * len(way.pools)
 
 
-def _for(timer: PoolSteps, spec: ServingExperiment, pool: Pool) -> PoolSteps:
+def on_pool(timer: PoolSteps, spec: ServingExperiment, pool: Pool) -> PoolSteps:
     """The same times, of other numbers of replicas."""
     found = copy.copy(timer)
     found.experiment, found.pool = spec, pool
@@ -343,7 +343,7 @@ def _settled(
 ) -> Steady | None:
     """With so many replicas of one pool, and more than enough of the others."""
     pools = tuple(replace(pool, replicas=count if place == at else 1 << 20) for place, pool in enumerate(spec.pools))
-    found = [_for(timer, spec, pool) for timer, pool in zip(timers, pools, strict=True)]
+    found = [on_pool(timer, spec, pool) for timer, pool in zip(timers, pools, strict=True)]
     try:
         return steady(_Pools(spec, pools), list(found), list(rooms), typical)  # type: ignore[arg-type]
     except PlanError:

@@ -1,7 +1,7 @@
 """The best way to train a model: all legal layouts on all machines are bounded, and those that are left simulated."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -11,58 +11,25 @@ import numpy as np
 from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.errors import PlanError, ScaleoutError
 from scaleout.evaluate.analytic import analyse, analyse_programs
-from scaleout.planning.asked import Asked, asked, machines_of
+from scaleout.planning.answer import answer, layout_words
+from scaleout.planning.asked import Asked, Machines, asked, machines_of
 from scaleout.planning.floor import Floor
 from scaleout.planning.layouts import Axes, Point, point
 from scaleout.planning.machines import Machine
 from scaleout.planning.plan import Plan
 from scaleout.planning.search import Level, Search, Stand, search
 from scaleout.planning.survey import Survey, survey
-from scaleout.result import Result
+from scaleout.planning.tried import Found, Tried
 from scaleout.simulate import simulate
-from scaleout.specs import TrainingExperiment
 from scaleout.training.missing import uncovered
+from scaleout.units import describe
 
-__all__ = ["Found", "Tried", "plan_training"]
+__all__ = ["plan_training"]
 
 _RUNNERS = 10
 _LOOKED_AHEAD = Axes(cp=(1, 2), zero=(1,), micro=(1, 2), context=("ring", "all_gather"))
 """What is searched first, for a value that rules out most of the rest."""
 _SCOUTED = 0.1
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Tried:
-    """A layout that was simulated: with its figures, its value, and what no layout of its kind is below."""
-
-    machine: Machine
-    spec: TrainingExperiment
-    result: Result
-    figures: dict[str, float]
-    value: float
-    bound: float
-
-
-@dataclass(slots=True)
-class Found:
-    """What the search of all machines found: layouts that keep all limits, in any order; points by what became of
-    them; and what no other layout is below."""
-
-    kept: list[Tried] = field(default_factory=list)
-    covered: dict[str, int] = field(default_factory=dict)
-    least: float = inf
-    problems: list[str] = field(default_factory=list)
-    nearest: list[Tried] = field(default_factory=list)
-
-    @property
-    def best(self) -> float:
-        """Least value; infinite for none."""
-        return min((one.value for one in self.kept), default=inf)
-
-    def count(self, what: str, number: int) -> None:
-        """Add points that something became of."""
-        if number:
-            self.covered[what] = self.covered.get(what, 0) + number
 
 
 def plan_training(
@@ -137,8 +104,6 @@ def plan_training(
         sequence=sequence, batch=batch, stack=stack, facility=facility, precision=precision, minimise=minimise,
         goodput=goodput, gap=gap, axes=axes or Axes(),
     )  # fmt: skip
-    from scaleout.planning.answer import answer
-
     found = _found(question, enough, told or (lambda words: None))
     return answer(question, found)
 
@@ -147,7 +112,7 @@ def _found(question: Asked, enough: Callable[[], bool] | None, told: Callable[[s
     """Search every machine, the most promising first."""
     machines = machines_of(question)
     found = Found(problems=[*machines.refused])
-    found.count("machines that cannot do it", machines.hopeless)
+    found.count("machines that cannot do it", len(machines.hopeless))
     for bound, machine in machines.ready:
         if found.best / (1.0 + question.gap) <= bound:
             found.least = min(found.least, bound)
@@ -160,7 +125,28 @@ def _found(question: Asked, enough: Callable[[], bool] | None, told: Callable[[s
         _MachineSearch(question, machine, found, enough, told).run()
     if not found.kept or not question.counts:
         found.problems += machines.said
+    if not found.kept:
+        found.problems += _at_the_least(question, machines, found)
     return found
+
+
+def _at_the_least(question: Asked, machines: Machines, found: Found) -> list[str]:
+    """What would do, where nothing does: the quickest usual layout of the largest machine, without limits."""
+    free = replace(question, goal=replace(question.goal, time=inf, power=inf, cost=inf, objective="time"))
+    some = machines.ready or machines.hopeless
+    if not some:
+        return []
+    _, machine = max(some, key=lambda row: (row[1].chips, row[1].base.system.name))
+    tried = Found()
+    _MachineSearch(free, Machine(machine.base, machine.chips, free.goal), tried, None, lambda words: None).scout()
+    if not tried.kept:
+        return [f"no usual layout fits on {machine.name}"]
+    best = min(tried.kept, key=lambda one: one.value)
+    figures = best.figures
+    words = [f"{figures['time'] / 86_400.0:,.4g} days"]
+    words += [describe(figures["power"], "W")] if "power" in figures else []
+    words += [describe(figures["cost"], "USD")] if "cost" in figures else []
+    return [f"{machine.name} takes {', '.join(words)} by a usual layout ({layout_words(best.spec)})"]
 
 
 class _MachineSearch:
@@ -183,7 +169,7 @@ class _MachineSearch:
         """Find what the machine does best."""
         found, machine, gap = self.found, self.machine, self.question.gap
         if found.best == inf:
-            self._scout()
+            self.scout()
         self.told(f"{machine.name}: bounding every layout")
         left = survey(self.floor, self.question.axes, machine.longest_of(found.best))
         order = np.argsort(left.times, kind="stable")
@@ -200,7 +186,7 @@ class _MachineSearch:
                 "nothing is proven"
             )
 
-    def _scout(self) -> None:
+    def scout(self) -> None:
         """A first value, from the layouts that are usual."""
         self.told(f"{self.machine.name}: looking for a first layout")
         usual = _narrowed(self.question.axes, _LOOKED_AHEAD)
@@ -256,7 +242,7 @@ class _MachineSearch:
         value = self.machine.value(figures)
         one = Tried(self.machine, spec, result, figures, value, max(bound, self.analysed[at][0]))
         if value == inf:
-            self.found.nearest.append(one)
+            self.found.broken.append(one)
             return None, "beyond a limit"
         self.found.kept.append(one)
         return one, ""

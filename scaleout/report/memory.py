@@ -23,7 +23,6 @@ __all__ = ["MemoryTable", "StageMemory", "draw_memories", "draw_memory", "memory
 
 _MOST_STAGES = 4
 _MOST_STEPS = 2000
-"""Changes that a curve shows; beyond, the largest of each bin."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +60,12 @@ class MemoryTable:
 
 
 def memory_table(
-    result: Result, recording: Recording, *, stages: Sequence[int] | None = None, title: str | None = None
+    result: Result,
+    recording: Recording,
+    *,
+    stages: Sequence[int] | None = None,
+    title: str | None = None,
+    most: int = _MOST_STEPS,
 ) -> MemoryTable:
     """HBM over time of some stages.
 
@@ -73,6 +77,8 @@ def memory_table(
         By number, negative ones from the last; None is the fullest, the first, the last, and one between.
     title
         Instead of the name of the result.
+    most
+        Changes that a curve shows; beyond, the largest of each bin.
 
     Raises
     ------
@@ -93,7 +99,7 @@ def memory_table(
         cls = programs.index(program)
         book = ledger(job.programs[program], job.static[program], job.memory_kinds, recording.timeline.classes[cls])
         end = recording.timeline.end
-        time, held = _thinned(book.time / TICKS_PER_SECOND, book.held, end / TICKS_PER_SECOND)
+        time, held = _thinned(book.time / TICKS_PER_SECOND, book.held, end / TICKS_PER_SECOND, most)
         rows.append(StageMemory(f"stage {program} ({recording.class_words(cls)})", time, held))
     return MemoryTable(
         title=f"{result.name}: HBM of one chip over a step of {describe(result.step_time, 's')}"
@@ -105,12 +111,12 @@ def memory_table(
     )
 
 
-def _thinned(time: Floats, held: Floats, end: float) -> tuple[Floats, Floats]:
+def _thinned(time: Floats, held: Floats, end: float, most: int) -> tuple[Floats, Floats]:
     """Changes at distinct times, the fullest of each bin where there are too many; then the end."""
     last = np.append(np.diff(time) > 0, True)
     time, held = time[last], held[last]
-    if len(time) > _MOST_STEPS:
-        bins = np.minimum((time / end * _MOST_STEPS).astype(int), _MOST_STEPS - 1) if end else np.zeros(len(time), int)
+    if len(time) > most:
+        bins = np.minimum((time / end * most).astype(int), most - 1) if end else np.zeros(len(time), int)
         total = held.sum(axis=1)
         order = np.lexsort((-total, bins))
         first = order[np.append(True, np.diff(bins[order]) > 0)]
@@ -192,9 +198,13 @@ def _stack(ax: "Axes", stage: StageMemory, table: MemoryTable, shown: Sequence[s
     for kind in shown:
         top = floor + (stage.held[:, table.kinds.index(kind)] / 1e9 if kind in table.kinds else 0.0)
         colour = MEMORY_COLOURS[kind]
+        # what stays is two corners; a file with every one of them would be large
+        turns = (np.diff(floor, prepend=-1.0) != 0.0) | (np.diff(top, prepend=-1.0) != 0.0)
+        turns[-1] = True
         ax.fill_between(
-            time, floor, top, step="post", facecolor=colour, hatch=HATCHES.get(colour), linewidth=0, label=kind
-        )
+            time[turns], floor[turns], top[turns], step="post", facecolor=colour, hatch=HATCHES.get(colour),
+            linewidth=0, label=kind,
+        )  # fmt: skip
         floor = top
     ax.axhline(table.capacity / 1e9, color="black", linestyle="--", linewidth=1.0, label="capacity")
     at = int(stage.held.sum(axis=1).argmax())

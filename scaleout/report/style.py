@@ -67,7 +67,7 @@ PASS_COLOURS = {"F": "#0072B2", "B": "#009E73", "I": "#E69F00", "W": "#CC79A7", 
 GROUP_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C510A", "#000000")
 OTHER_COLOUR = "#999999"
 HATCHES = {
-    "#D55E00": "////", "#009E73": r"\\\\", "#E69F00": "....", "#CC79A7": "xxxx", "#56B4E9": "||||", "#8C510A": "----",
+    "#D55E00": "////", "#009E73": r"\\\\", "#E69F00": "...", "#CC79A7": "xxxx", "#56B4E9": "||||", "#8C510A": "----",
     "#999999": "++++",
 }  # fmt: skip
 """Of filled areas, by their colour, which tells them apart in black and white; white lines. The others have none."""
@@ -75,6 +75,8 @@ FORMATS = {"png": {"Software": None}, "svg": {"Date": None}}
 """Kinds of figure files, and what is left out of them so that the same figure gives the same bytes."""
 _LETTER = 0.66
 """Width of a bold letter over the size of its font, in the mean [1]."""
+_PLACES = 7
+"""Of the position of a panel, in shares of the figure."""
 _STYLE = Path(__file__).parent / "scaleout.mplstyle"
 
 
@@ -115,5 +117,21 @@ def render_as(figure: "Figure", kind: str) -> bytes:
     """A figure in one of `FORMATS`."""
     buffer = io.BytesIO()
     with house_style():
+        _settle(figure)
         figure.savefig(buffer, format=kind, metadata=FORMATS[kind])
     return buffer.getvalue()
+
+
+def _settle(figure: "Figure") -> None:
+    """Lay a figure out once and for all.
+
+    Places of panels come out of a solver that may differ in the last digits from run to run, and names of clip
+    paths in SVG are digests of all digits: they are rounded.
+    """
+    if figure.get_layout_engine() is None:
+        return
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for ax in figure.axes:
+        left, bottom, width, height = ax.get_position(original=True).bounds
+        ax.set_position((*(round(part, _PLACES) for part in (left, bottom, width, height)),), which="original")

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from scaleout.errors import SpecError
-from scaleout.io.catalogue import enlist, find, list_names, validate
+from scaleout.io.catalogue import enlist, find, list_names, schema, validate
 from scaleout.io.yaml import parse_value, read_mapping
 from scaleout.sweep.spec import Sweep, in_form, thawed
 
-__all__ = ["files_of", "load_sweep"]
+__all__ = ["files_of", "load_sweep", "sweep_schema"]
 
 enlist("sweep", Sweep)
 _ENDS = (".yaml", ".yml", ".json", ".jsonl", ".csv", ".parquet", ".graphml", ".xml", ".txt")
@@ -56,6 +56,20 @@ def load_sweep(source: str | Path | Mapping[str, Any], settings: tuple[str, ...]
                 data[key] = _placed(data[key], path.parent)
     sweep: Sweep = validate("sweep", {**data, "zipped": list(data.get("zipped", ()))}, where)
     return sweep
+
+
+def sweep_schema() -> dict[str, Any]:
+    """JSON Schema of a sweep's file, for editors, with what it may say shortly."""
+    built = schema("sweep")
+    keys = built["properties"]
+    keys["kind"] = {"const": "sweep"}
+    axes = {"type": "object", "minProperties": 1}
+    keys["axes"] = {"type": "object", "description": "dotted keys, each with a list of values, or with one"}
+    keys["zipped"] = {"anyOf": [axes, {"type": "array", "items": axes}]}
+    keys["rules"] = {"anyOf": [{"type": "string"}, keys["rules"]]}
+    stage = {"anyOf": [{"enum": ["analytic", "event"]}, {"$ref": "#/$defs/Stage"}]}
+    keys["stages"] = {"anyOf": [stage, {"type": "array", "items": stage, "minItems": 1}]}
+    return built
 
 
 def _hint(kind: object) -> str:

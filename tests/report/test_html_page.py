@@ -17,6 +17,7 @@ from scaleout.sweep.files import load_sweep
 from scaleout.sweep.results import SweepResults
 from scaleout.sweep.spec import Sweep
 
+FIGURES = page.figures
 VOID = {"br", "hr", "input", "link", "meta", "wbr"}
 
 
@@ -105,6 +106,19 @@ def test_a_page_needs_nothing_else_and_is_whole(make: Callable[[], SweepResults]
     (policy,) = [names["content"] for tag, names in found.found if names.get("http-equiv")]
     assert "default-src 'none'" in policy and "script-src 'sha256-" in policy
     assert [tag for tag, _ in found.found].count("h1") == 1
+
+
+@pytest.mark.parametrize("text", ["a & b", r"$\frac{ <b>--!></svg>"])
+def test_the_figures_of_a_sweep_are_on_its_page(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(page, "figures", FIGURES)
+    sweep = Sweep(base="llama-3.1-8b-1k", axes={"layout.tp": (1, 2), "stack": (text, "b")}, name=text)
+    data = report_page(made_up(sweep, status="done"))
+    found = Page(data)
+    assert [tag for tag, _ in found.found].count("figure") >= 4
+    ids = found.all("id")
+    assert len(set(ids)) == len(ids) and "It cannot be drawn" not in found.text
+    assert {link for link in found.all("href") if not link.startswith("data:")} <= {f"#{name}" for name in ids}
+    assert data == report_page(made_up(sweep, status="done"))
 
 
 def test_equal_results_give_equal_bytes_without_clock_or_host() -> None:

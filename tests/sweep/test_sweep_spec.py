@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from jsonschema import Draft202012Validator
 
 from scaleout.errors import SpecError
-from scaleout.io.catalogue import list_names
-from scaleout.sweep.files import files_of, load_sweep
+from scaleout.io.catalogue import find, list_names
+from scaleout.sweep.files import files_of, load_sweep, sweep_schema
 from scaleout.sweep.outcomes import ANALYTIC, OBJECTIVES, OUTCOMES, sense_of
 from scaleout.sweep.points import points_of
 from scaleout.sweep.spec import Stage, Sweep
@@ -116,6 +118,7 @@ def test_sweeps_that_come_along_have_points(name: str) -> None:
     assert 10 <= len(points) <= 2500
     if name == "layouts":
         assert len(points) == 1960
+    Draft202012Validator(sweep_schema()).validate(yaml.safe_load(find("sweep", name).read_text()))
     settings = points.settings(len(points) - 1)
     assert points.texts([len(points) - 1]) == [json.dumps(settings, sort_keys=True, separators=(",", ":"))]
 

@@ -79,7 +79,7 @@ class Best:
 
 @dataclass(frozen=True, slots=True)
 class Tie:
-    """A point that the error band cannot tell from the best."""
+    """A point within the error band of the best."""
 
     point: int
     settings: str
@@ -304,7 +304,9 @@ def _value(results: SweepResults, row: int, scales: Mapping[str, Scale]) -> str:
 
 def _settings_line(results: SweepResults, row: int) -> str:
     values = results.row(row)
-    return ", ".join(f"{name} = {_short(setting_words(values[name]))}" for name in results.keys if values.get(name) is not None)
+    return ", ".join(
+        f"{name} = {_short(setting_words(values[name]))}" for name in results.keys if values.get(name) is not None
+    )
 
 
 def _command(base: object, settings: Mapping[str, Any], evaluator: str) -> str | None:
