@@ -138,10 +138,12 @@ class Hunt:
         return self.trials.bound(way, self.least[number])
 
     def _affordable(self, way: Way, counts: Counts) -> bool:
-        """Whether so many replicas are within the limit of chips, and a simulation can have them."""
+        """Whether so many replicas are within the limits of chips and, at rest, of power."""
         chips = sum(count * pool.chips_each for count, pool in zip(counts, way.pools, strict=True))
-        most = self.trials.question.max_chips
-        return (most is None or chips <= most) and max(counts) <= _MOST
+        most, power = self.trials.question.max_chips, self.trials.question.max_power
+        if (most is not None and chips > most) or max(counts) > _MOST:
+            return False
+        return power is None or self.trials.resting(way, counts) <= power
 
     def _once(self, number: int) -> float:
         """A bound from the most replicas that would be better than the best so far: where they fail, no fewer do."""
@@ -259,7 +261,12 @@ class Hunt:
         """Replicas of a pool that the limit of chips allows beside the others."""
         most = self.trials.question.max_chips
         if most is None:
-            return _MOST
+            low, high = counts[at], _MOST + 1
+            while high - low > 1 and self.trials.question.max_power is not None:
+                middle = (low + high) // 2
+                fits = self._affordable(way, (*counts[:at], middle, *counts[at + 1 :]))
+                low, high = (middle, high) if fits else (low, middle)
+            return high - 1
         others = sum(
             count * pool.chips_each
             for place, (count, pool) in enumerate(zip(counts, way.pools, strict=True))

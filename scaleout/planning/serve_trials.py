@@ -24,7 +24,7 @@ from scaleout.serving.request import Request
 from scaleout.serving.room import Room, room
 from scaleout.serving.steps import PoolSteps
 from scaleout.serving.work import Work
-from scaleout.specs import Pool, ServingExperiment, Slo, System
+from scaleout.specs import Facility, Pool, ServingExperiment, Slo
 
 __all__ = ["Trial", "Trials", "kept", "on_pool", "simulated"]
 
@@ -184,6 +184,11 @@ class Trials:
         cost = cost_of(spec, 1.0, 0.0, power)
         return 0.0 if cost is None else cost.hour_total
 
+    def resting(self, way: Way, counts: Counts) -> float:
+        """Power of so many replicas that do nothing [W]."""
+        spec = self.space.experiment(way, counts)
+        return energy_over(spec.system, spec.facility, spec.chips, 1.0, _resting(spec), 0.0).power
+
     def bound(self, way: Way, counts: Counts) -> float:
         """What so many replicas of each pool or more are not below."""
         first = self.price(way, counts)
@@ -201,8 +206,8 @@ class Trials:
 
     def _without_network(self, way: Way) -> list[float]:
         """Of one replica of each pool, without cables and switches."""
-        base = self.space.bases[way.system]
-        alone = replace(self.space.experiment(way, _ones(way)), system=_alone(base))
+        spec = self.space.experiment(way, _ones(way))
+        alone = replace(spec, facility=_without_switches(spec.facility))
         found = []
         for pool in alone.pools:
             spec = replace(alone, pools=(replace(pool, role="both"),))
@@ -317,9 +322,11 @@ def _resting(spec: ServingExperiment) -> dict[str, float]:
     return {"idle": idle, **dict.fromkeys(("compute", "vector", "hbm", "links"), 0.0)}
 
 
-def _alone(base: ServingExperiment) -> System:
-    """The machine without a network between nodes."""
-    return replace(base.system, network=replace(base.system.network, kind="none"))
+def _without_switches(facility: Facility | None) -> Facility | None:
+    """The place with a network between nodes that costs and draws nothing."""
+    if facility is None:
+        return None
+    return replace(facility, switch_price=0.0, optics_price=0.0, switch_power=0.0, optics_power=0.0)
 
 
 def _fits(slo: Slo, pool: Pool, spec: ServingExperiment, typical: Typical) -> Callable[[Steady], bool]:
