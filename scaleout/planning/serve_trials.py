@@ -326,7 +326,8 @@ def _without_switches(facility: Facility | None) -> Facility | None:
     """The place with a network between nodes that costs and draws nothing."""
     if facility is None:
         return None
-    return replace(facility, switch_price=0.0, optics_price=0.0, switch_power=0.0, optics_power=0.0)
+    # next to nothing, as powers are above 0
+    return replace(facility, switch_price=0.0, optics_price=0.0, switch_power=1e-9, optics_power=1e-9)
 
 
 def _fits(slo: Slo, pool: Pool, spec: ServingExperiment, typical: Typical) -> Callable[[Steady], bool]:
