@@ -119,6 +119,7 @@ def plan_serving(
         gap=gap,
         more=runners,
         enough=None if seconds is None else lambda: time.monotonic() > until,
+        say=tell,
         told=lambda stand: tell(_words(stand, trials.simulated, _UNITS[question.minimise])),
     )
     found = sorted(hunt.found.items(), key=lambda item: (item[1].value, item[0]))

@@ -17,6 +17,8 @@ __all__ = ["Found", "Hunt"]
 Counts = tuple[int, ...]
 _ALONE = 0.05
 """Requests at a time in a replica, below which each has it to itself."""
+_OFTEN = 16
+"""Ways between two signs of life."""
 _MOST = 100_000
 """Replicas of a pool."""
 _KINDS = ("cannot be timed", "breaks the promise", "bounded", "ruled out by one simulation", "simulated")
@@ -52,7 +54,13 @@ class Hunt:
         self.outcome: Search | None = None
 
     def run(
-        self, *, gap: float, more: int, enough: Callable[[], bool] | None, told: Callable[[Stand], None] | None
+        self,
+        *,
+        gap: float,
+        more: int,
+        enough: Callable[[], bool] | None = None,
+        told: Callable[[Stand], None] | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> Search:
         """Go through the space; then as many more ways as are asked for, those that look best first."""
         first = [self.trials.bound(way, (1,) * len(way.pools)) for way in self.ways]
@@ -61,7 +69,7 @@ class Hunt:
             Level(name="one simulation", values=lambda ones: [self._once(one) for one in ones]),
             Level(name="simulations", values=lambda ones: [self._exact(one) for one in ones]),
         )
-        for number in self._begin():
+        for number in self._begin(say):
             # the search begins with what is known already: nothing is no more than its value
             first[number] = 0.0
         self.outcome = search(first, levels, gap=gap, enough=enough, told=told)
@@ -98,17 +106,19 @@ class Hunt:
 
     # --- levels ------------------------------------------------------------------------------------
 
-    def _begin(self) -> list[int]:
+    def _begin(self, say: Callable[[str], None] | None) -> list[int]:
         """A good way first, so that bounds have something to be above: the one that a steady state likes best."""
-        for _, number in self._guesses()[:3]:
+        for _, number in self._guesses(say)[:3]:
             if math.isfinite(self._bound(number)) and math.isfinite(self._exact(number)):
                 return [number]
         return []
 
-    def _guesses(self) -> list[tuple[float, int]]:
+    def _guesses(self, say: Callable[[str], None] | None = None) -> list[tuple[float, int]]:
         """Ways by what they are likely to come to; pairs of pools are too many to be asked."""
         found = []
         for number, way in enumerate(self.ways):
+            if say is not None and number % _OFTEN == 0:
+                say(f"steady states, {number:,} of {len(self.ways):,} ways")
             counts = self.trials.guess(way) if len(way.pools) == 1 else None
             if counts is not None and self._affordable(way, counts):
                 found.append((self.trials.price(way, counts), number))

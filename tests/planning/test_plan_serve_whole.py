@@ -18,6 +18,7 @@ from scaleout.planning.serve_demand import demand_of, stream_of
 from scaleout.planning.serve_question import as_mapping, question_of, rate_of
 from scaleout.planning.serve_trials import Trials
 from scaleout.planning.serve_ways import space_of
+from scaleout.specs import Pool
 
 ASKED: dict[str, Any] = {
     "rate": "40/s", "ttft": "500 ms", "tpot": "12 ms", "share": 0.95, "input": 700, "output": 60, "count": 150,
@@ -77,7 +78,7 @@ def test_pools_apart_are_what_brute_force_finds() -> None:
         patched.setattr(serve_ways, "STAGES", (1,))
         patched.setattr(
             "scaleout.planning.serve_ways._layouts",
-            lambda model, node: iter([serve_ways.Pool(tp=1), serve_ways.Pool(tp=2)]),
+            lambda model, node: iter([Pool(tp=1), Pool(tp=2)]),
         )
         asked = {"count": 100, "systems": "l4-pcie", "precisions": ("fp8",), "rate": 4, "ttft": "1 s", "tpot": "80 ms"}
         found = plan_serving("llama-3.2-3b", **{**ASKED, **asked}, pools="apart", runners=0, inputs=False)
