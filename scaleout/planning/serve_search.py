@@ -17,6 +17,8 @@ __all__ = ["Found", "Hunt"]
 Counts = tuple[int, ...]
 _ALONE = 0.05
 """Requests at a time in a replica, below which each has it to itself."""
+_GUESSES = 8
+"""Ways of which the closed form says more than how many replicas the mean rate takes, at least."""
 _OFTEN = 16
 """Ways between two signs of life."""
 _MOST = 100_000
@@ -114,12 +116,21 @@ class Hunt:
         return []
 
     def _guesses(self, say: Callable[[str], None] | None = None) -> list[tuple[float, int]]:
-        """Ways by what they are likely to come to; pairs of pools are too many to be asked."""
-        found = []
+        """Ways that are likely to come to the least; pairs of pools are too many to be asked."""
+        rough = []
         for number, way in enumerate(self.ways):
             if say is not None and number % _OFTEN == 0:
                 say(f"steady states, {number:,} of {len(self.ways):,} ways")
-            counts = self.trials.guess(way) if len(way.pools) == 1 else None
+            counts = self.trials.fewest(way) if len(way.pools) == 1 else None
+            if counts is not None and self._affordable(way, counts):
+                rough.append((self.trials.price(way, counts), number))
+        found: list[tuple[float, int]] = []
+        for price, number in sorted(rough):
+            # a guess is no fewer than what the mean rate takes
+            if len(found) >= _GUESSES and price > sorted(found)[_GUESSES - 1][0]:
+                break
+            way = self.ways[number]
+            counts = self.trials.guess(way)
             if counts is not None and self._affordable(way, counts):
                 found.append((self.trials.price(way, counts), number))
         return sorted(found)
@@ -131,11 +142,12 @@ class Hunt:
         if number not in self.least:
             try:
                 floor = self.floors[number] = self.trials.floor(way)
-                least = self.trials.least(way)
+                broken = self.trials.hopeless(floor)
+                least = None if broken else self.trials.least(way)
             except (SpecError, TopologyError, PlanError) as error:
                 self.why[number] = str(error).splitlines()[0]
                 return math.inf
-            if broken := self.trials.hopeless(floor):
+            if broken:
                 self.why[number] = broken
                 return math.inf
             if least is None:

@@ -96,6 +96,7 @@ class Trials:
         self._steps: dict[tuple[Way, Counts], list[PoolSteps]] = {}
         self._times: dict[tuple[object, ...], float] = {}
         self._guesses: dict[Way, Counts | None] = {}
+        self._fewest: dict[Way, Counts | None] = {}
 
     # --- simulation --------------------------------------------------------------------------------
 
@@ -239,11 +240,28 @@ class Trials:
             self._guesses[way] = self._guess(way)
         return self._guesses[way]
 
-    def _guess(self, way: Way) -> Counts | None:
-        stream, slo = self.stream, self.question.slo
-        typical = Typical(
+    def fewest(self, way: Way) -> Counts | None:
+        """Replicas that can serve the mean rate, whatever is promised, by a steady state; one pool alone."""
+        if way not in self._fewest:
+            try:
+                spec = self.space.experiment(way, (1,))
+                timers = self.timers(way, (1,))
+            except ScaleoutError:
+                return None
+            state = _settled(spec, 0, 1, timers, [room(spec, spec.pools[0])], self._typical)
+            many = None if state is None or not state.most > 0.0 else max(1, math.ceil(self.question.rate / state.most))
+            self._fewest[way] = None if many is None else (many,)
+        return self._fewest[way]
+
+    @property
+    def _typical(self) -> Typical:
+        stream = self.stream
+        return Typical(
             rate=self.question.rate, prompt=float(stream.inputs.mean()), reply=max(1.0, float(stream.outputs.mean()))
         )
+
+    def _guess(self, way: Way) -> Counts | None:
+        slo, typical = self.question.slo, self._typical
         try:
             one = self.space.experiment(way, _ones(way))
             rooms = [room(one, pool) for pool in one.pools]
