@@ -31,6 +31,8 @@ _OFTEN = 256
 
 Told = Callable[[int], None]
 """Hears how many requests have ended."""
+Heard = Callable[[Request], None]
+"""Hears of each request that has ended; what it raises ends the simulation."""
 
 
 class Prepared(NamedTuple):
@@ -89,6 +91,7 @@ def serve_log(
     sensitivity: bool = True,
     told: Told | None = None,
     prepared: Prepared | None = None,
+    heard: Heard | None = None,
 ) -> tuple[Served, Log]:
     """As `serve`, with what figures are drawn from.
 
@@ -102,9 +105,11 @@ def serve_log(
         Hears now and then how many requests have ended.
     prepared
         By `prepare`, of an experiment that differs in its requests alone.
+    heard
+        Hears of each request that has ended, and may end it all by an exception.
     """
     timers, rooms = prepared or prepare(experiment)
-    log, links = _simulate(experiment, rows, timers, rooms, closed, told)
+    log, links = _simulate(experiment, rows, timers, rooms, closed, told, heard)
     shortest = min(log.inputs, default=1)
     floor = floor_of(experiment, timers, rooms, shortest)
     served = summarise(experiment, log, timers, rooms, floor, links)
@@ -142,18 +147,20 @@ class _Slower:
 
 
 class _Watched:
-    """A source that says now and then how many of its requests have ended."""
+    """A source that says now and then how many of its requests have ended, and of each that it has."""
 
-    def __init__(self, source: Source, told: Told) -> None:
-        self._source, self._told, self._ended = source, told, 0
+    def __init__(self, source: Source, told: Told | None, heard: Heard | None) -> None:
+        self._source, self._told, self._heard, self._ended = source, told, heard, 0
 
     def __iter__(self) -> Iterator[Request]:
         return iter(self._source)
 
     def after(self, request: Request, now: int) -> Sequence[Request]:
         self._ended += 1
-        if self._ended % _OFTEN == 0:
+        if self._told is not None and self._ended % _OFTEN == 0:
             self._told(self._ended)
+        if self._heard is not None:
+            self._heard(request)
         return self._source.after(request, now)
 
 
@@ -164,10 +171,11 @@ def _simulate(
     rooms: list[Room],
     closed: bool,
     told: Told | None,
+    heard: Heard | None = None,
 ) -> tuple[Log, tuple[Links, ...]]:
     longest = min(experiment.max_length, *(one.tokens for one in rooms))
     source = requests(experiment.requests, rows, block=experiment.engine.block, longest=longest)
-    watched = source if told is None else _Watched(source, told)
+    watched = source if told is None and heard is None else _Watched(source, told, heard)
     env = Clock()
     carrier, live, job = network_of(experiment, env)
     hosts = [host_share(experiment, pool, one) for pool, one in zip(experiment.pools, rooms, strict=True)]

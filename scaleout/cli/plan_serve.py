@@ -1,10 +1,148 @@
-"""``scaleout plan serve``."""
+"""``scaleout plan serve``: the replicas that keep a promise at a rate for the least."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import click
 
+from scaleout.errors import SpecError
+from scaleout.report.files import output_folder, write_all
+
 __all__ = ["command"]
+
+_MODEL = "Name of a shipped model, or path of a file."
 
 
 @click.command()
-def command() -> None:
-    """Is to come."""
+@click.option("--model", required=True, help=_MODEL)
+@click.option("--rate", required=True, metavar="N/s", help="Requests that come, such as 50/s or 600/min.")
+@click.option("--ttft", metavar="TIME", help="Promised time to the first token, such as 2s. [default: none]")
+@click.option("--tpot", metavar="TIME", help="Promised time per token after it, such as 30ms. [default: none]")
+@click.option("--latency", metavar="TIME", help="Promised time to the last token. [default: none]")
+@click.option("--share", type=float, default=0.99, show_default=True, help="Of the requests that it is promised to.")
+@click.option("--input", "prompt", type=float, help="Mean tokens of a prompt. [default: 1000]")
+@click.option("--output", "reply", type=float, help="Mean tokens of a reply. [default: 250]")
+@click.option("--requests", metavar="NAME|FILE", help="A trace, or a serving experiment whose requests are taken.")
+@click.option("--count", type=int, help="Requests of a simulation. [default: as many as last three latencies]")
+@click.option(
+    "--system", "systems", multiple=True, metavar="NAME", help="May be repeated; all: every one. [default: dgx-h100]"
+)
+@click.option("--precision", default="bf16,fp8", show_default=True, metavar="A,B,...|all", help="Of the linear layers.")
+@click.option("--kv", default="bf16", show_default=True, metavar="A,B,...", help="Dtypes of the KV cache.")
+@click.option("--chunk", metavar="N,N,...", help="Tokens of a step. [default: what the engine does]")
+@click.option("--engine", default="vllm-0.19", show_default=True, metavar="NAME", help="Serving software.")
+@click.option(
+    "--pools",
+    default="together",
+    show_default=True,
+    metavar="together|apart|both",
+    help="Replicas that do all, or pools for prompts and for replies.",
+)
+@click.option("--minimise", default="cost", show_default=True, metavar="cost|chips|energy", help="What is to be least.")
+@click.option("--facility", default="default", show_default=True, metavar="NAME", help="Where the machine stands.")
+@click.option("--max-chips", type=int, help="At most. [default: any]")
+@click.option("--max-power", metavar="POWER", help="That the building may draw, such as 100kW. [default: any]")
+@click.option("--gap", type=float, default=0.0, show_default=True, help="How far from the optimum is good enough.")
+@click.option("--limit", type=float, metavar="SECONDS", help="End the search then, with the gap that is proven so far.")
+@click.option("--no-inputs", is_flag=True, help="Leave out what moves the answer.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object (SI units) instead of tables.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for plan.json, plan.yaml and launch.sh.")
+def command(
+    model: str,
+    rate: str,
+    ttft: str | None,
+    tpot: str | None,
+    latency: str | None,
+    share: float,
+    prompt: float | None,
+    reply: float | None,
+    requests: str | None,
+    count: int | None,
+    systems: tuple[str, ...],
+    precision: str,
+    kv: str,
+    chunk: str | None,
+    engine: str,
+    pools: str,
+    minimise: str,
+    facility: str,
+    max_chips: int | None,
+    max_power: str | None,
+    gap: float,
+    limit: float | None,
+    no_inputs: bool,
+    as_json: bool,
+    out: Path | None,
+) -> None:
+    """Find the replicas that serve a model as promised, for the least cost, chips or energy.
+
+    Every layout that fits is bounded; those that bounds leave are simulated, each with the fewest replicas that keep
+    the promise at the rate. `scaleout run plan.yaml` gives the figures again.
+
+    \b
+    Examples:
+      scaleout plan serve --model llama-3.1-70b --rate 50/s --ttft 2s --tpot 30ms
+      scaleout plan serve --model llama-3.1-8b --rate 10/s --ttft 1s --tpot 20ms --system dgx-h100 --system l40s-8
+      scaleout plan serve --model llama-3.1-70b --rate 5/s --latency 20s --requests chat-1000 --out results/plan
+    """
+    if not 0.0 <= gap < 1.0:
+        raise SpecError(f"--gap: {gap:g} is not accepted; expected a number from 0 up to 1, such as 0.02")
+    if limit is not None and not limit > 0.0:
+        raise SpecError(f"--limit: {limit:g} is not accepted; expected seconds above 0")
+    chunks = [None] if chunk is None else [_whole(word) for word in chunk.split(",")]
+    from scaleout.io.yaml import as_yaml
+    from scaleout.planning.serve import plan_serving
+
+    with output_folder(out) if out is not None else nullcontext():
+        with _told() as told:
+            plan = plan_serving(
+                model, rate=rate, ttft=ttft, tpot=tpot, latency=latency, share=share, input=prompt, output=reply,
+                requests=requests, count=count, systems=systems or "dgx-h100", precisions=_words(precision),
+                caches=_words(kv), chunks=chunks, engine=engine, pools=pools, minimise=minimise, facility=facility,
+                max_chips=max_chips, max_power=max_power, gap=gap, inputs=not no_inputs, seconds=limit, told=told,
+            )  # fmt: skip
+        text = plan.to_json()
+        written = []
+        if out is not None:
+            files = {"plan.json": (text + "\n").encode()}
+            if plan.best is not None:
+                files["plan.yaml"] = as_yaml(plan.to_dict()["experiment"]).encode()
+            for words in plan.launch.values():
+                files["launch.sh"] = words.encode()
+            written = write_all(out, files)
+    if as_json:
+        click.echo(text)
+    else:
+        from rich.console import Console
+
+        from scaleout.report.plan_serving_table import serving_plan_tables
+
+        console = Console(highlight=False)
+        console.print(serving_plan_tables(plan))
+        for path in written:
+            click.echo(f"wrote {path}")
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _whole(word: str) -> int:
+    try:
+        return int(word)
+    except ValueError:
+        raise SpecError(f"--chunk: {word[:40]!r} is not a number of tokens; expected 2048,8192") from None
+
+
+@contextmanager
+def _told() -> Iterator[Callable[[str], None]]:
+    """Somebody who says how far the search is, on the error stream, where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda words: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("planning") as status:
+        yield lambda words: status.update(f"planning: {words}")

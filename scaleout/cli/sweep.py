@@ -79,9 +79,9 @@ def command(
       ray job submit --working-dir . -- scaleout sweep my.yaml --ray auto --store /mnt/stores/mine
     """
     from scaleout.sweep.execute.address import host_and_port
-    from scaleout.sweep.files import read_sweep
+    from scaleout.sweep.files import load_sweep
 
-    sweep = read_sweep(file, settings)
+    sweep = load_sweep(file, settings)
     folder = store or Path("results") / sweep.name
     if ray not in (None, "local", "auto"):
         host_and_port(ray)
@@ -99,12 +99,8 @@ def _compute(
     watch = _Watch()
     begun = time.perf_counter()
     try:
-        with _terminable(), watch.shown(sweep) as told, Path(os.devnull).open("w") as nowhere:
-            # where Ray tells of workers that died, which is told in the table
-            with redirect_stdout(nowhere):
-                results = run_sweep(
-                    sweep, store=folder, ray=ray, workers=workers, told=told, retry_failed=retry_failed
-                )
+        with _terminable(), watch.shown(sweep) as told, _silent():
+            results = run_sweep(sweep, store=folder, ray=ray, workers=workers, told=told, retry_failed=retry_failed)
     except KeyboardInterrupt as error:
         number = error.number if isinstance(error, _Stopped) else signal.SIGINT
         click.echo(f"{_INTERRUPTED[number]}. {watch.kept()}", err=True)
@@ -121,9 +117,10 @@ def _compute(
         return
     from rich.console import Console
 
-    Console(highlight=False).print(sweep_tables(results, rows))
+    console = Console(highlight=False)
+    console.print(sweep_tables(results, rows, console.width))
     seconds = time.perf_counter() - begun
-    click.echo(f"\n{watch.computed:,} points computed in {seconds:.3g} s, the others were there; kept in {folder}")
+    click.echo(f"\n{watch.computed:,} evaluated in {seconds:.3g} s, what else there is was there; kept in {folder}")
     if counts_of(results)["failed"] and not retry_failed:
         click.echo("--retry-failed computes those that failed once more")
     click.echo(f"next: scaleout export {folder} -o {sweep.name}.csv, scaleout plot {folder}, "
@@ -154,7 +151,12 @@ def _dry_run(sweep: "Sweep", folder: Path, as_json: bool) -> None:
     ]
     document: dict[str, Any] = {
         "format": FORMAT,
-        "sweep": {"name": sweep.name, "combinations": combined, "points": len(points), "left_out": dict(points.left_out)},
+        "sweep": {
+            "name": sweep.name,
+            "combinations": combined,
+            "points": len(points),
+            "left_out": dict(points.left_out),
+        },
         "stages": stages,
         "first": points.settings(0),
         "last": points.settings(len(points) - 1),
@@ -165,7 +167,8 @@ def _dry_run(sweep: "Sweep", folder: Path, as_json: bool) -> None:
         return
     click.echo(f"{sweep.name}: {combined:,} combinations, {len(points):,} points")
     for rule, count in points.left_out.items():
-        click.echo(f"  rule {rule} leaves out {count:,}")
+        if count:
+            click.echo(f"  rule {rule} leaves out {count:,}")
     for at, stage in enumerate(sweep.stages):
         takes = f"all {len(points):,} points"
         if at:
@@ -174,7 +177,8 @@ def _dry_run(sweep: "Sweep", folder: Path, as_json: bool) -> None:
                 takes = f"those within {stage.within:.1%} of the best"
         click.echo(f"  stage {at + 1}, {stage.evaluator}: {takes}; {stored.get(stage.evaluator, 0):,} are stored")
     for word, settings in (("first", document["first"]), ("last", document["last"])):
-        click.echo(f"  {word}: {', '.join(f'{key}={value}' for key, value in settings.items())}")
+        given = (f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items())
+        click.echo(f"  {word}: {', '.join(given)}")
     click.echo(f"nothing was computed; it would be kept in {folder}")
     if len(points) > 1000 and cores() > 1:
         click.echo("--workers N computes on several cores")
@@ -202,6 +206,13 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Ray writes of workers that died to the output, where the result is to be alone; the table tells of them."""
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        yield
+
+
 class _Watch:
     """Follows a sweep, and tells of it on the error stream."""
 
@@ -221,9 +232,8 @@ class _Watch:
         if last is None or not last.points:
             return "Nothing was computed yet."
         stage = f" of stage {last.stage}" if last.stages > 1 else ""
-        return (
-            f"{last.kept + last.computed:,} of {last.points:,} points{stage} are kept; the same command goes on from there."
-        )
+        count = f"{last.kept + last.computed:,} of {last.points:,} points{stage}"
+        return f"{count} are kept; the same command goes on from there."
 
     @contextmanager
     def shown(self, sweep: "Sweep") -> "Iterator[Callable[[Progress], None]]":
@@ -251,9 +261,7 @@ class _Watch:
             self._last = progress
             words = progress_words(progress, units.get(progress.objective, ""))
             if terminal:
-                bars.update(
-                    task, description=words, total=progress.points, completed=progress.kept + progress.computed
-                )
+                bars.update(task, description=words, total=progress.points, completed=progress.kept + progress.computed)
                 return
             now = time.monotonic()
             if now >= self._told + _LINES:

@@ -31,11 +31,13 @@ _FREE = Wires(_NONE, _NONE, _NONE, _NONE, np.empty((0, 0, 3)), _NONE, _NONE)
 
 
 class Taken(NamedTuple):
-    """A micro-batch on one rank [s]: a layer, with and without what is sent while nothing else runs; the most that its
-    backward pass takes, infinite where that is not known; and what embedding and loss add."""
+    """A micro-batch on one rank [s]: a layer, with and without what is sent while nothing else runs; its forward pass,
+    and the most that its backward pass takes, zero and infinite where that is not known; and what embedding and loss
+    add."""
 
     layer: float
     kernels: float
+    forward: float
     backward: float
     first: float
     last: float
@@ -192,12 +194,10 @@ def passes(
     first = sum(busy(costs[row], rates) for row in (rows.F_EMBEDDING, rows.F_EMBEDDED, rows.B_EMBEDDING))
     ends = rows.F_LOGITS, rows.F_LOSS, rows.B_LOGITS, rows.B_HEAD_WEIGHT, rows.B_FINAL_NORM
     last = sum(busy(costs[row], rates) for row in ends)
-    return Taken(taken + sent, taken, math.inf, first, last)
+    return Taken(taken + sent, taken, 0.0, math.inf, first, last)
 
 
-def _exactly(
-    costs: Floats, o: Options, shard: Shard, at: Cut, alone: Alone, sent: float, overlap: bool
-) -> Taken:
+def _exactly(costs: Floats, o: Options, shard: Shard, at: Cut, alone: Alone, sent: float, overlap: bool) -> Taken:
     """Passes as the recurrence has them."""
     wires = alone.tensor(at.tp)
     parts = passes_of(shard, o, costs, wires, np.array([0.0, 1.0, 0.0]), 1, float(overlap))
@@ -208,6 +208,7 @@ def _exactly(
     return Taken(
         layer=(int(parts.forward[1]) - entered + backward) * _TICK + sent,
         kernels=int(parts.forward_kernels[1] + parts.backward_kernels[1]) * _TICK,
+        forward=(int(parts.forward[1]) - entered) * _TICK,
         backward=math.inf if at.cp > 1 else backward * _TICK,
         first=first * _TICK,
         last=(int(ends.forward[0] + ends.backward[0]) - first) * _TICK,
@@ -240,9 +241,7 @@ def _cores(s: Shard, context: str, rates: Rates) -> tuple[float, float]:
     return found[0], found[1]
 
 
-def _attending(
-    costs: Floats, s: Shard, at: Cut, rates: Rates, alone: Alone, *, full: bool
-) -> tuple[Floats, float]:
+def _attending(costs: Floats, s: Shard, at: Cut, rates: Rates, alone: Alone, *, full: bool) -> tuple[Floats, float]:
     """Rows in which attention is whole, and what ranks that share a sequence send while nothing else runs [s]."""
     forward, backward = _cores(s, at.context, rates)
     out = costs.copy()

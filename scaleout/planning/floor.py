@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from scaleout.arrays import Floats, Ints
 from scaleout.hardware import pack
 from scaleout.hardware.formats import format_of
 from scaleout.models import LayerKind, layer_kinds
-from scaleout.parallel.activations import Kept, kept_of
+from scaleout.parallel.activations import kept_of
 from scaleout.parallel.costs import layer_costs
 from scaleout.parallel.shard import Options, chunk_parameters, cut, dimensions, options
 from scaleout.planning.alone import Alone, Data, passes
@@ -39,8 +40,9 @@ class Rank(NamedTuple):
         Of each kind of layer, with what is sent while nothing else of the rank can run [s].
     kernels
         The same without that [s].
-    backward
-        The longest that a layer's backward pass takes [s]; infinite where that is not known.
+    forward, backward
+        The shortest that a layer's forward pass takes, and the longest that its backward pass does [s]; zero and
+        infinite where that is not known.
     first, last
         What embedding and loss add [s].
     kept, again
@@ -55,6 +57,7 @@ class Rank(NamedTuple):
 
     layer: tuple[float, ...]
     kernels: tuple[float, ...]
+    forward: float
     backward: float
     first: float
     last: float
@@ -91,6 +94,7 @@ class Ranks:
 
     layer: Floats
     kernels: Floats
+    forward: Floats
     backward: Floats
     first: Floats
     last: Floats
@@ -133,15 +137,17 @@ class Floor:
     def _rank(self, at: Cut, each: bool) -> Rank:
         """`each`: gradients are reduced in every micro-batch."""
         rates = self.summed if each else self.rates
-        spec, kept, shards, layer, kernels, backward = self.with_modules(at.recompute), [], [], [], [], math.inf
-        first = last = 0.0
+        spec, kept, shards, layer, kernels = self.with_modules(at.recompute), [], [], [], []
+        first = last = forward = 0.0
+        backward = math.inf
         for kind in self.kinds:
             o = self._options(at, each, kind)
             shard = cut(self.dimensions[kind], o)
             found = passes(spec, kind, at, o, shard, layer_costs(shard, rates), rates, self.alone)
             layer.append(found.layer)
             kernels.append(found.kernels)
-            backward = found.backward
+            if len(self.kinds) == 1:
+                forward, backward = found.forward, found.backward
             if kind == self.kinds[0]:
                 first, last = found.first, found.last
             kept.append(kept_of(shard, o, rates))
@@ -149,7 +155,8 @@ class Floor:
         return Rank(
             layer=tuple(layer),
             kernels=tuple(kernels),
-            backward=backward if len(self.kinds) == 1 else math.inf,
+            forward=forward,
+            backward=backward,
             first=first,
             last=last,
             kept=tuple(one.layer for one in kept),
@@ -184,15 +191,15 @@ class Floor:
     # --- stages ------------------------------------------------------------------------------
 
     def _shape(self, pp: int, vpp: int) -> tuple[Floats, Floats, Floats, Floats]:
-        """Layers of each kind, shape (kinds, pp): before a stage's first chunk, in that chunk, in all of its chunks,
-        and in its least one."""
+        """Layers of each kind: before a stage's first chunk, in that chunk, and in all of its chunks, shape
+        (kinds, pp); and in each chunk, shape (vpp, kinds, pp)."""
         kinds, chunks = len(self.kinds), pp * vpp
         counts = layers_of(len(self.layers), chunks, float(self.base.stack.stages == "balanced")).astype(np.int64)
         ends = np.concatenate(([0], np.cumsum(counts))).tolist()
-        of = [np.bincount(self.layers[a:b], minlength=kinds) for a, b in zip(ends, ends[1:], strict=False)]
+        of = [np.bincount(self.layers[a:b], minlength=kinds) for a, b in pairwise(ends)]
         places = np.array(of, dtype=np.float64).reshape(vpp, pp, kinds)
         before = np.concatenate((np.zeros((1, kinds)), np.cumsum(places[0], axis=0)[:-1]))
-        return before.T, places[0].T, places.sum(axis=0).T, places.min(axis=0).T
+        return before.T, places[0].T, places.sum(axis=0).T, places.transpose(0, 2, 1)
 
     def reshard(self, zero: int, pp: int) -> str:
         """`TrainingExperiment.reshard`."""
@@ -207,15 +214,14 @@ class Floor:
         """`TrainingExperiment.reduces_each`."""
         return zero > 1 and not self.base.stack.no_sync and self.reshard(zero, pp) != "step"
 
-    def times(self, ranks: Ranks, pipe: Pipe, cut_: tuple[int, int]) -> Floats:
+    def times(self, ranks: Ranks, pipe: Pipe, tp: int) -> Floats:
         """Least time of a step of each of these ranks [s].
 
         Parameters
         ----------
-        cut_
-            tp and cp.
+        tp
+            Ranks that cut a layer.
         """
-        tp, cp = cut_
         before, chunk, mine, _ = self.shape(pipe.pp, pipe.vpp)
         usual, m, pp = pipe.schedule in _USUAL, ranks.micro_batches, pipe.pp
         layer = ranks.layer if usual else ranks.kernels
@@ -229,7 +235,9 @@ class Floor:
         wires = self.alone.wires(tp, pp)
         if pp > 1 and wires is not None:
             found += np.arange(pp)[None, :] * wires.hop(ranks.boundary)
-        least = found.max(axis=1)
+        # the first micro-batch goes through all of the model, whatever comes behind it
+        through = (layer @ mine).sum(axis=1) + ranks.first[:, 0] + ranks.last[:, 0]
+        least = np.maximum(found.max(axis=1), through)
         update = self._update(ranks, pipe, self.chips // (tp * pp))
         if wires is None or self.chips == tp * pp:
             return np.asarray(least + update)
@@ -270,13 +278,18 @@ class Floor:
         reductions = all_ * kept * rate * (m if self.each(zero, pp) else 1.0)
         if zero < 2 or not self.each(zero, pp):
             # no gradient is there before the last backward pass of the first chunk begins
-            beside = np.where(np.isfinite(ranks.backward[:, 0]), ranks.backward[:, 0] * chunk.sum(axis=0)[0], np.inf)
-            beside = beside + ranks.first[:, 0]
+            beside = ranks.backward[:, 0] * max(1.0, chunk.sum(axis=0)[0]) + ranks.first[:, 0]
             last = own * kept * rate
             if not stack.overlap_gradient_reduction and reshard == "never":
                 beside, last = 0.0 * beside, all_ * kept * rate
             exposed = exposed + np.maximum(last - beside, 0.0)
-        stream = gathers + reductions if stack.one_communicator or reshard == "never" else np.maximum(gathers, reductions)
+        stream = (
+            gathers + reductions if stack.one_communicator or reshard == "never" else np.maximum(gathers, reductions)
+        )
+        if self.each(zero, pp) and pp > 1:
+            # the first stage reduces nothing before the first micro-batch has gone through all of the model
+            ahead = ranks.forward[:, 0] * mine.sum()
+            stream = np.maximum(stream, ahead + reductions)
         return np.asarray(np.maximum(least + update + exposed, stream + update))
 
     def _update(self, ranks: Ranks, pipe: Pipe, parts: int) -> Floats:
@@ -297,7 +310,7 @@ class Floor:
             Ranks that share the dense optimizer.
         """
         base, stack, zero = self.base, self.base.stack, pipe.zero
-        _, _, mine, least = self.shape(pipe.pp, pipe.vpp)
+        _, _, mine, places = self.shape(pipe.pp, pipe.vpp)
         dense = ranks.dense @ mine
         dense[:, 0] += ranks.embedding[:, 0]
         if pipe.pp > 1 and pipe.schedule in _USUAL:
@@ -306,8 +319,11 @@ class Floor:
         whole, part = dense + routed, dense / parts + routed / ranks.shared
         held = np.zeros_like(whole)
         if not base.offload.any:
-            units = self.reshard(zero, pipe.pp) != "never"
-            held = (part if units else whole) * (4.0 if stack.master == "own" else 2.0)
+            reshard = self.reshard(zero, pipe.pp)
+            held = (whole if reshard == "never" else part) * (4.0 if stack.master == "own" else 2.0)
+            if reshard in ("backward", "step"):
+                # all that was gathered is there when the first backward begins
+                held += whole * format_of(stack.gather_dtype).left
             if base.optimizer == "adam" and base.states == "fp32":
                 held += (part if zero else whole) * (STATE_BYTES if stack.master == "copy" else STATE_BYTES - 4.0)
         kept = format_of(base.gradients).left
@@ -315,19 +331,32 @@ class Floor:
         if zero > 1 and not self.each(zero, pipe.pp):
             held += whole * kept
         if not base.offload.any and base.recompute_layers is None:
+            for passes_of_chunk, chunk in zip(self._flying(ranks.micro_batches, pipe), places, strict=True):
+                held += passes_of_chunk * (ranks.kept @ chunk)
             # a stage with a layer in every chunk has one when its first backward runs
-            there = least.sum(axis=0) > 0.0
-            held += self._flying(ranks.micro_batches, pipe) * (ranks.kept @ least)
-            held += ranks.again.min(axis=1, keepdims=True) * there
+            held += ranks.again.min(axis=1, keepdims=True) * (places.sum(axis=1).min(axis=0) > 0.0)
         return np.asarray(held.max(axis=1) + stack.reserved)
 
-    def _flying(self, m: Floats, pipe: Pipe) -> Floats:
-        """Least passes forward of each stage before its first backward, shape (ranks, pp)."""
+    def _flying(self, m: Floats, pipe: Pipe) -> list[Floats]:
+        """Passes forward of each chunk before the first backward of a stage, each of shape (ranks, pp)."""
         stages = np.arange(pipe.pp)[None, :]
         if pipe.schedule == "1f1b":
-            return np.asarray(np.minimum(m, pipe.pp - stages))
-        if pipe.schedule == "interleaved":
-            # a group is no smaller than the pipeline, or all micro-batches
-            group = np.minimum(m, pipe.pp)
-            return np.asarray(np.minimum(m * pipe.vpp, 2 * (pipe.pp - stages - 1) + (pipe.vpp - 1) * group + 1))
-        return np.ones_like(m + stages)
+            return [np.asarray(np.minimum(m, pipe.pp - stages))]
+        if pipe.schedule != "interleaved":
+            # no less than the one that it goes back through
+            least = np.zeros_like(m + stages)
+            return [least + 1.0, *([least] * (pipe.vpp - 1))] if pipe.vpp == 1 else [least] * pipe.vpp
+        group = np.array([_group(pipe.pp, int(one)) for one in m[:, 0]], dtype=np.float64)[:, None]
+        there = np.minimum(m * pipe.vpp, 2 * (pipe.pp - stages - 1) + (pipe.vpp - 1) * group + 1)
+        found = []
+        for chunk in range(pipe.vpp):
+            first = np.clip(there - chunk * group, 0.0, group)
+            # and of the next group of micro-batches
+            found.append(first + np.clip(there - (pipe.vpp + chunk) * group, 0.0, group))
+        return found
+
+
+@lru_cache(maxsize=4096)
+def _group(stages: int, micro_batches: int) -> int:
+    """Micro-batches of a group; see `scaleout.training.schedules.interleaved`."""
+    return next((n for n in range(stages, micro_batches) if not 0 < micro_batches % n < stages), micro_batches)

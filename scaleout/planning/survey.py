@@ -125,7 +125,7 @@ def _joined(
         if not fits.any():
             continue
         at: Ints = np.flatnonzero(fits)
-        times = floor.times(ranks.some(at), way, (tp, cp))
+        times = floor.times(ranks.some(at), way, tp)
         left = times <= table.limit
         out.slow += int(len(at) - left.sum())
         out.points += [Point(quick[i][1], way) for i in at[left].tolist()]

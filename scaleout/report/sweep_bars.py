@@ -70,6 +70,8 @@ class BarsTable:
         Rows that are left out.
     best_over
         Keys over which the best is taken.
+    ranges
+        What the whiskers are.
     normalised
         Whether the first panel is over the best row.
     """
@@ -82,6 +84,7 @@ class BarsTable:
     bars: tuple[Bar, ...]
     others: int
     best_over: tuple[str, ...]
+    ranges: str
     normalised: bool
 
 
@@ -111,12 +114,12 @@ def topologies_table_of(
 
 
 def _machines(settings: Settings) -> Axis:
-    for axis in sorted(settings.axes, key=lambda axis: (axis.key not in _MACHINES, len(axis.key))):
+    for axis in sorted(settings.own, key=lambda axis: (axis.key not in _MACHINES, len(axis.key))):
         if axis.key.startswith(_MACHINE_WORDS) and (axis.key in _MACHINES or not axis.numeric):
             return axis
     raise SweepError(
         f"topologies: neither system nor its network is an axis of sweep {settings.name!r}; name another key with --x: "
-        f"{', '.join(axis.key for axis in settings.axes) or 'none takes several values'}"
+        f"{', '.join(axis.key for axis in settings.own) or 'none takes several values'}"
     )
 
 
@@ -163,7 +166,7 @@ def _by_token(
 
 def _telling(settings: Settings, taken: list[Axis], worth: Floats, *, least: bool) -> list[Axis]:
     """What is bought or decided first: the system, its chip, their number; otherwise what matters most."""
-    free = [axis for axis in settings.axes if axis not in taken]
+    free = [axis for axis in settings.own if axis not in taken]
     if not free:
         return []
     few = [axis for axis in free if len(axis.values) <= _MOST] or free
@@ -212,7 +215,8 @@ def _table(settings: Settings, axes: list[Axis], names: tuple[str, ...], *, norm
         least=least,
         bars=tuple(bars[:_MOST]),
         others=max(0, len(bars) - _MOST),
-        best_over=tuple(axis.words for axis in inner),
+        best_over=tuple(axis.words for axis in inner if axis.own),
+        ranges=settings.ranges,
         normalised=normalised,
     )
 
@@ -228,7 +232,7 @@ def draw_sweep_bars(table: BarsTable) -> "Figure":
         axes[0].set_yticks(range(len(table.bars)), [bar.label for bar in table.bars], fontsize=8)
         axes[0].set_ylim(len(table.bars) - 0.4, -0.6)
         axes[0].set_ylabel(capital(table.key))
-        parts = ["Whiskers: error band of the simulated time and range of seeds"] * bool(_whiskers(table))
+        parts = [f"Whiskers: {table.ranges}"] * bool(_whiskers(table))
         if table.best_over:
             parts.append(f"each row at its best over {', '.join(table.best_over)}")
         if table.others:

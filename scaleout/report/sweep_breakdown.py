@@ -44,6 +44,8 @@ class StackTable:
         Of each bar and part [s].
     total, low, high
         Of each bar, and from where to where it is [s].
+    ranges
+        What the whiskers are.
     scale
         How times are shown.
     left_out
@@ -59,6 +61,7 @@ class StackTable:
     total: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
+    ranges: str
     scale: Scale
     left_out: int
 
@@ -117,6 +120,7 @@ def stack_table_of(
         total=tuple(spread.value[rows].tolist()),
         low=tuple(spread.low[rows].tolist()),
         high=tuple(spread.high[rows].tolist()),
+        ranges=settings.ranges,
         scale=scale_of("training", "step_time", spread.value[rows]),
         left_out=left,
     )
@@ -163,6 +167,6 @@ def draw_sweep_breakdown(table: StackTable) -> "Figure":
             ax.set_ylabel(capital(table.key))
         grid_of(ax, "x")
         more = f"{table.left_out:,} more are not shown. " if table.left_out else ""
-        words = "Whiskers: error band of the step and range of seeds." if np.nansum(spread) > 0.0 else ""
+        words = f"Whiskers: {table.ranges}." if np.nansum(spread) > 0.0 else ""
         foot(figure, handles, f"{more}{words}", columns=5)
         return figure

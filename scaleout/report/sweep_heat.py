@@ -57,6 +57,8 @@ class HeatTable:
         Their values.
     cells
         The best of each cell, SI, rows first; None where there is none.
+    bounds
+        Which cells have no point that the last stage took: what is shown is the bound that kept them from it.
     reasons
         Why, in the few words of a legend; "" with a value, or without any point.
     best
@@ -76,6 +78,7 @@ class HeatTable:
     columns: tuple[str, ...]
     rows: tuple[str, ...]
     cells: tuple[tuple[float | None, ...], ...]
+    bounds: tuple[tuple[bool, ...], ...]
     reasons: tuple[tuple[str, ...], ...]
     best: tuple[int, int]
     point: str
@@ -112,9 +115,13 @@ def heat_table_of(
     place = down.of * shape[1] + across.of
     best = best_in(place, spread.value, shape[0] * shape[1], least=least)
     values = np.where(best >= 0, spread.value[best], np.nan)
-    found = values[np.isfinite(values)]
     top = int(np.nanargmin(values) if least else np.nanargmax(values))
-    why = _reasons(settings, place, best)
+    bound = settings.bound(outcome)
+    other = best_in(place, bound, shape[0] * shape[1], least=least)
+    bounded = (best < 0) & (other >= 0)
+    values = np.where(bounded, bound[other], values)
+    found = values[np.isfinite(values)]
+    why = _reasons(settings, place, np.maximum(best, other))
     flat = [None if not np.isfinite(one) else float(one) for one in values.tolist()]
     scale = scale_of(settings.kind, outcome, found)
     return HeatTable(
@@ -127,10 +134,11 @@ def heat_table_of(
         columns=across.labels,
         rows=down.labels,
         cells=tuple(tuple(flat[at * shape[1] : (at + 1) * shape[1]]) for at in range(shape[0])),
+        bounds=tuple(tuple(row) for row in bounded.reshape(shape).tolist()),
         reasons=tuple(tuple(why[at * shape[1] : (at + 1) * shape[1]]) for at in range(shape[0])),
         best=(top // shape[1], top % shape[1]),
         point=settings.words(int(best[top])),
-        best_over=tuple(axis.words for axis in settings.axes if axis not in (across, down)),
+        best_over=tuple(axis.words for axis in settings.own if axis not in (across, down)),
     )
 
 
@@ -139,10 +147,10 @@ def _axes(settings: Settings, x: str | None, by: str | None, worth: Floats) -> t
     chosen = [settings.axis(name) if name else None for name in (x, by)]
     if x and by and chosen[0] == chosen[1]:
         raise SweepError(f"heatmap: {x} is columns and rows; take another key for --by")
-    usual = [axis for name in _USUAL for axis in settings.axes if axis.key == name]
+    usual = [axis for name in _USUAL for axis in settings.own if axis.key == name]
     least = settings.least(settings.objective)
     rest = sorted(
-        (axis for axis in settings.axes if axis not in usual and len(axis.values) <= _LARGEST),
+        (axis for axis in settings.own if axis not in usual and len(axis.values) <= _LARGEST),
         key=lambda axis: -settings.strength(axis, worth, least=least),
     )
     free = iter([axis for axis in (*usual, *rest) if axis not in chosen])
@@ -191,8 +199,9 @@ def draw_sweep_heat(table: HeatTable) -> "Figure":
             dark = shown < 0.5 if not table.least else shown > 0.5
             for (row, column), value in np.ndenumerate(values):
                 if np.isfinite(value):
+                    words = number_words(value)
                     ax.text(
-                        column, row, number_words(value), ha="center", va="center", fontsize=7.5,
+                        column, row, f"({words})" if table.bounds[row][column] else words, ha="center", va="center", fontsize=7.5,
                         color="white" if dark[row, column] else "black",
                         fontweight="bold" if (row, column) == table.best else "normal",
                     )  # fmt: skip
@@ -225,6 +234,8 @@ def draw_sweep_heat(table: HeatTable) -> "Figure":
             for one, why in zip(cells, whys, strict=True)
         )
         best = table.cells[row][column] or 0.0
+        if any(map(any, table.bounds)):
+            over = f"{over} In brackets: a bound, by which all of the cell was screened out."
         where = f"Best: {table.scale.shown(best)} at {table.point}."
         foot(figure, handles, f"{where}{over}{' Blank: no such point in the sweep.' if blank else ''}")
         return figure

@@ -32,7 +32,7 @@ OTHERS: Mapping[str, Any] = {"color": OTHER_COLOUR, "linewidth": 0.7, "alpha": 0
 """Look of lines that have no name."""
 _LETTERS = 15.5
 """Of a caption in an inch [1/inch]."""
-_TITLE_LETTERS = 12.0
+_TITLE_LETTERS = 10.8
 _NOTE = 7.5
 _LINE, _ROW = 0.14, 0.185
 """Heights of a line of a caption, and of a legend [inch]."""

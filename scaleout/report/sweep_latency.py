@@ -12,6 +12,7 @@ from scaleout.report.style import house_style
 from scaleout.report.sweep_ink import OTHERS, foot, grid_of, log_axis, look, titled
 from scaleout.report.sweep_points import Axis, Settings, Spread, best_in, settings_of
 from scaleout.report.sweep_words import Scale, scale_of
+from scaleout.units import parse
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,7 +121,7 @@ def latency_table_of(
         raise SweepError(f"latency: no point of sweep {settings.name!r} has {', '.join(_TIMES)}")
     objective = settings.spread(settings.objective if settings.has(settings.objective) else outcome).value
     least = settings.least(settings.objective)
-    chosen = [settings.axis(by)] if by else [axis for axis in settings.axes if axis is not along]
+    chosen = [settings.axis(by)] if by else [axis for axis in settings.own if axis is not along]
     if by and chosen[0] == along:
         raise SweepError(f"latency: lines run along {along.key}; take another key for --by")
     series = settings.series(chosen, np.where(np.isfinite(throughput), objective, np.nan), least=least)
@@ -143,7 +144,7 @@ def latency_table_of(
         lines=tuple(sorted(lines, key=lambda line: not line.named)),
         others=sum(not line.named for line in lines),
         promised=_promised(settings),
-        best_over=tuple(axis.words for axis in settings.axes if axis is not along and axis not in chosen),
+        best_over=tuple(axis.words for axis in settings.own if axis is not along and axis not in chosen),
     )
 
 
@@ -174,16 +175,17 @@ def _line(
 
 def _promised(settings: Settings) -> tuple[float | None, float | None]:
     """Limits of TTFT and TPOT, where they are the same for all points."""
-    from scaleout.io.experiments import any_experiment
+    from scaleout.sweep.build import forms_of
 
     if any(axis.key.startswith("slo") for axis in settings.axes):
         return None, None
     try:
-        slo = getattr(any_experiment(settings.results.sweep.base), "slo", None)
+        base = forms_of(settings.results.sweep)
+        ttft, tpot = (base.value(f"slo.{name}") for name in ("ttft", "tpot"))
+        return None if ttft is None else parse(str(ttft), "s"), None if tpot is None else parse(str(tpot), "s")
     except ScaleoutError:
         # the file may have gone since
         return None, None
-    return getattr(slo, "ttft", None), getattr(slo, "tpot", None)
 
 
 def draw_sweep_latency(table: LatencyTable) -> "Figure":

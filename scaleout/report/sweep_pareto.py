@@ -139,7 +139,7 @@ def pareto_table_of(
         best = mine[front(a[mine], b[mine], least=least)] if at >= 0 else mine[:0]
         rows.append((label, mine, best))
     named = _named([(a[best], b[best]) for _, _, best in rows], a[fine], b[fine])
-    inner = [axis for axis in settings.axes if axis not in axes]
+    inner = [axis for axis in settings.axes if axis not in axes and (axis.own or axis.numeric)]
     series = tuple(
         Front(
             label=label,

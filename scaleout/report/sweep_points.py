@@ -44,12 +44,15 @@ class Axis(NamedTuple):
         Numbers upwards, others in the order in which they were given.
     of
         Index of each setting's value.
+    own
+        False where a rule derives it from the others.
     """
 
     key: str
     words: str
     values: tuple[Any, ...]
     of: Ints
+    own: bool = True
 
     @property
     def numeric(self) -> bool:
@@ -104,6 +107,8 @@ class Settings:
         First row of each setting.
     done
         Rows that have outcomes of the last stage: a bound is no rival of what was simulated.
+    screened
+        Rows that have outcomes of an earlier stage, as later ones did not take them.
     """
 
     results: "SweepResults"
@@ -111,6 +116,7 @@ class Settings:
     of: Ints
     rows: Ints
     done: Bools
+    screened: Bools
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -131,11 +137,22 @@ class Settings:
         return self.results.objective
 
     @property
+    def ranges(self) -> str:
+        """What ranges of outcomes hold, in words; "" where there is nothing to range over."""
+        error = ["error band of the simulated time"] * ("error" in self.results.outcomes)
+        return " and ".join([*error, *["range of seeds"] * (len(self) < len(self.results))])
+
+    @property
     def chips(self) -> Floats:
         """Of each setting [1]; NaN where it is not known."""
         if "chips" in self.results.keys:
             return np.asarray(self.results.column("chips")[self.rows], dtype=float)
         return self.spread("chips").value if self.has("chips") else np.full(len(self), np.nan)
+
+    @property
+    def own(self) -> tuple[Axis, ...]:
+        """Axes of the sweep itself, without what rules derive from them."""
+        return tuple(axis for axis in self.axes if axis.own)
 
     def axis(self, key: str) -> Axis:
         """An axis by its key, or by the last part of it.
@@ -212,6 +229,11 @@ class Settings:
             _merged(np.maximum, high, self.of, taken, len(self)),
         )
 
+    def bound(self, name: str) -> Floats:
+        """An outcome of each setting that was screened out, by the stage that last took it, SI; NaN of all others."""
+        column = np.asarray(self.results.column(name), dtype=float)
+        return _merged(np.minimum if self.least(name) else np.maximum, column, self.of, self.screened, len(self))
+
     def text(self, name: str) -> list[str]:
         """An outcome in words, of the first point of each setting."""
         return [str(one) for one in self.results.column(name)[self.rows]]
@@ -232,7 +254,8 @@ class Settings:
         'tp 8, pp 2'
         """
         parts = []
-        for axis in self.axes if axes is None else axes:
+        # of what rules derive numbers are told, as dp, not whether sequence parallelism is on
+        for axis in [one for one in self.axes if one.own or one.numeric] if axes is None else axes:
             value = axis.values[axis.of[setting]]
             parts.append(
                 axis.labels[axis.of[setting]] if isinstance(value, str) else f"{axis.words} {value_words(value)}"
@@ -261,9 +284,9 @@ class Settings:
 
     def jobs(self, *, also: Sequence[str] = (), most: int = MOST_SERIES) -> list[Axis]:
         """Axes that make another job, of which none is better than another; and more of them while lines are few."""
-        found = [axis for axis in self.axes if axis.key.startswith(_JOB) and not axis.key.endswith("rate")]
+        found = [axis for axis in self.own if axis.key.startswith(_JOB) and not axis.key.endswith("rate")]
         count = int(np.prod([len(axis.values) for axis in found], dtype=float))
-        for axis in self.axes:
+        for axis in self.own:
             if axis not in found and axis.key in also and count * len(axis.values) <= most:
                 found.append(axis)
                 count *= len(axis.values)
@@ -287,13 +310,15 @@ def settings_of(results: "SweepResults") -> Settings:
     status, stage = np.asarray(results.column("status")), np.asarray(results.column("stage"))
     if not len(results):
         raise SweepError(f"sweep {results.name!r}: none of its points has been computed yet")
-    done = np.asarray((status == "done") & (stage == stage.max()), dtype=bool)
+    found, last = np.asarray(status == "done", dtype=bool), stage == stage.max()
+    done = np.asarray(found & last, dtype=bool)
     if not done.any():
         raise _nothing(results)
     coded = [(key, *_coded(results.column(key))) for key in results.keys if key != _SEED]
     varied = [(key, values, of) for key, values, of in coded if len(values) > 1]
     names = [key for key, _, _ in varied]
-    rows = [Axis(key, key_words(key, names), values, of) for key, values, of in varied]
+    asked = {*results.sweep.axes, *(key for group in results.sweep.zipped for key in group)}
+    rows = [Axis(key, key_words(key, names), values, of, key in asked) for key, values, of in varied]
     codes = _joined(rows) if rows else np.zeros(len(results), dtype=np.int64)
     _, first, of = np.unique(codes, return_index=True, return_inverse=True)
     # settings in the order of their first points
@@ -302,7 +327,7 @@ def settings_of(results: "SweepResults") -> Settings:
     rank[order] = np.arange(len(order))
     first = first[order]
     axes = tuple(axis._replace(of=axis.of[first]) for axis in rows)
-    return Settings(results, axes, rank[of], first, done)
+    return Settings(results, axes, rank[of], first, done, np.asarray(found & ~last, dtype=bool))
 
 
 def _nothing(results: "SweepResults") -> SweepError:

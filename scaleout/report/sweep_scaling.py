@@ -56,7 +56,10 @@ class ScalingLine:
 
 @dataclass(frozen=True, slots=True)
 class ScalingPanel:
-    """Lines of one way to scale: "strong", one batch for all, or "weak", a batch that grows with the chips."""
+    """Lines of one way to scale: "strong", one batch for all, or "weak", a batch that grows with the chips.
+
+    Lines of fewer than half as many numbers of chips as the longest has are left out.
+    """
 
     way: str
     lines: tuple[ScalingLine, ...]
@@ -75,6 +78,8 @@ class ScalingTable:
         What is over chips, and how it is shown.
     panels
         Strong before weak.
+    ranges
+        What the bands are.
     best_over
         Keys over which the best is taken.
     """
@@ -83,6 +88,7 @@ class ScalingTable:
     outcome: str
     scale: Scale
     panels: tuple[ScalingPanel, ...]
+    ranges: str
     best_over: tuple[str, ...]
 
 
@@ -140,7 +146,8 @@ def scaling_table_of(
         outcome=outcome,
         scale=scale_of(settings.kind, outcome, values),
         panels=tuple(panels),
-        best_over=tuple(axis.words for axis in settings.axes if axis.key not in used),
+        ranges=settings.ranges,
+        best_over=tuple(axis.words for axis in settings.own if axis.key not in used),
     )
 
 
@@ -199,6 +206,9 @@ def _named(way: str, lines: list[ScalingLine]) -> ScalingPanel:
 
     from scaleout.report.sweep_points import MOST_SERIES
 
+    # corners of a grid of batches and chips are short diagonals
+    longest = max((len(line.chips) for line in lines), default=0)
+    lines = [line for line in lines if 2 * len(line.chips) >= longest]
     order = sorted(range(len(lines)), key=lambda at: (-len(lines[at].chips), at))[:MOST_SERIES]
     rows = tuple(replace(line, named=at in order) for at, line in enumerate(lines))
     return ScalingPanel(way, rows, len(lines) - len(order))
@@ -209,12 +219,12 @@ def draw_sweep_scaling(table: ScalingTable) -> "Figure":
     with house_style():
         columns = len(table.panels)
         figure = titled(4.6 * columns + 0.6, 4.9, table.title)
-        axes = figure.subplots(2, columns, sharex="col", sharey="row", height_ratios=(2.0, 1.0), squeeze=False)
+        axes = figure.subplots(2, columns, sharex="col", sharey="row", height_ratios=(1.5, 1.0), squeeze=False)
         counts = sorted({count for panel in table.panels for line in panel.lines for count in line.chips})
         for column, panel in enumerate(table.panels):
             _draw_panel(axes[0][column], axes[1][column], table, panel, counts)
         over = f"; best over {', '.join(table.best_over)}" if table.best_over else ""
-        shaded = "Shaded: error band of the simulation and range of seeds. "
+        shaded = f"Shaded: {table.ranges}. " if table.ranges else ""
         each = "Efficiency: throughput of a chip over that of the first number of chips of its line"
         foot(figure, [], f"{shaded}{each}{over}.")
         return figure
@@ -251,7 +261,7 @@ def _draw_panel(top: "Axes", below: "Axes", table: ScalingTable, panel: ScalingP
     if panel.others:
         handles.append(Line2D([], [], **OTHERS, label=f"{panel.others} others"))
     below.legend(
-        handles=handles, fontsize=7.5, loc="upper left", bbox_to_anchor=(0.0, -0.42), ncols=2, handlelength=3.0
+        handles=handles, fontsize=7.5, loc="upper left", bbox_to_anchor=(0.0, -0.36), ncols=2, handlelength=3.0
     )
     top.set_title(f"{capital(panel.way)} scaling")
     top.set_ylabel(table.scale.label)

@@ -48,35 +48,52 @@ def counts_of(results: SweepResults) -> dict[str, int]:
     return {"points": results.stored.points, **found, "missing": results.missing}
 
 
-def sweep_tables(results: SweepResults, rows: Sequence[int]) -> RenderableType:
-    """Counts, and some rows with what differs between points and the main outcomes."""
+def sweep_tables(results: SweepResults, rows: Sequence[int], width: int = 100) -> RenderableType:
+    """Counts, and some rows with what differs between points and the main outcomes, as many as the width has room for.
+
+    Parameters
+    ----------
+    width
+        Of the terminal [characters].
+    """
     counts = counts_of(results)
     parts = [f"{counts[name]:,} {words}" for name, words in _COUNTS if counts[name]]
     title = Text(f"{results.name}: {counts['points']:,} points of {results.kind}: {', '.join(parts)}", style="bold")
     if not rows:
         return Group(title, *_problems(results))
-    wanted = dict.fromkeys((results.objective, *_SHOWN[results.kind]))
-    outcomes = [name for name in wanted if name in results.outcomes]
-    if len({results.column("evaluator")[row] for row in rows}) > 1:
-        outcomes.append("evaluator")
-    table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
+    values = [results.row(place) for place in rows]
+    columns: list[tuple[str, list[str]]] = []
+    alike = []
     for key in results.keys:
-        table.add_column(escape(_short(key, results.keys)), justify="right", no_wrap=True)
-    for name in outcomes:
-        table.add_column(escape(name.replace("_", " ")), justify="right", no_wrap=True)
-    for row in rows:
-        values = results.row(row)
-        table.add_row(
-            *(escape(_setting(values[key])) for key in results.keys),
-            *(escape(cell(name, values[name], results.unit(name))) for name in outcomes),
-        )
-    stage = results.column("evaluator")[rows[0]]
-    words = f"Best {results.objective.replace('_', ' ')} first, by the {stage} evaluator"
-    return Group(title, "", table, "", Text(words), *_problems(results))
+        cells = [_setting(value[key]) for value in values]
+        if len(set(cells)) > 1:
+            columns.append((_short(key, results.keys), cells))
+        else:
+            alike.append(f"{key} {cells[0]}")
+    for name in dict.fromkeys((results.objective, *_SHOWN[results.kind])):
+        if name in results.outcomes:
+            cells = [cell(name, value[name], results.unit(name)) for value in values]
+            columns.append((name.replace("_per_", "_/ ").replace("_", "\n", 1).replace("_", " "), cells))
+    # the objective stays, whatever the width
+    while len(columns) > 1 and sum(_width(column) + 1 for column in columns) > width:
+        del columns[-1]
+    table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
+    for head, _ in columns:
+        table.add_column(escape(head), justify="right", no_wrap=True, vertical="bottom")
+    for row in zip(*(cells for _, cells in columns), strict=True):
+        table.add_row(*map(escape, row))
+    evaluator = results.column("evaluator")[rows[0]]
+    words = f"the {len(rows)} best by {results.objective.replace('_', ' ')}, evaluator {evaluator}"
+    below = [Text(words + (f"; all of them: {', '.join(alike)}" if alike else ""))]
+    return Group(title, "", table, "", *below, *_problems(results))
+
+
+def _width(column: tuple[str, list[str]]) -> int:
+    return max(len(line) for line in (*column[0].splitlines(), *column[1]))
 
 
 _COUNTS = (
-    ("done", "simulated"), ("infeasible", "that the experiment refuses"), ("failed", "failed"), ("missing", "missing"),
+    ("done", "computed"), ("infeasible", "that the experiment refuses"), ("failed", "failed"), ("missing", "missing"),
 )  # fmt: skip
 
 
@@ -107,7 +124,8 @@ def cell(name: str, value: Any, unit: str) -> str:
 
 
 def _setting(value: Any) -> str:
-    text = "-" if value is None else value if isinstance(value, str) else f"{value:g}" if type(value) is float else f"{value}"
+    """A setting as a file has it."""
+    text = "-" if value is None else value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 3]}..."
 
 

@@ -65,7 +65,7 @@ class AxisEffect:
 
 @dataclass(frozen=True, slots=True)
 class SweepTornado:
-    """What the figure shows: the axis that matters most first."""
+    """What the figure shows: the axis that matters most first; `bounded` points count with their bound."""
 
     title: str
     outcome: str
@@ -75,6 +75,7 @@ class SweepTornado:
     point: str
     effects: tuple[AxisEffect, ...]
     others: int
+    bounded: int
 
 
 def sweep_tornado_of(
@@ -104,6 +105,10 @@ def sweep_tornado_of(
     best = int(best_in(np.zeros(len(settings), dtype=np.int64), worth, 1, least=least)[0])
     if worth[best] == 0.0:
         raise SweepError(f"tornado: the best {outcome} is 0, of which nothing is a multiple; take another with --y")
+    # what was screened out counts with its bound, which is too good if anything
+    bound = settings.bound(outcome)
+    bounded = np.isnan(worth) & np.isfinite(bound)
+    worth = np.where(bounded, bound, worth)
     dimensions = _dimensions(results.sweep.axes, results.sweep.zipped, settings.axes)
     at_best: list[Bools] = [axis.of == axis.of[best] for axis in dimensions]
     effects = []
@@ -136,6 +141,7 @@ def sweep_tornado_of(
         point=settings.words(best),
         effects=tuple(effects[:_MOST]),
         others=max(0, len(effects) - _MOST),
+        bounded=int(bounded.sum()),
     )
 
 
@@ -222,6 +228,8 @@ def draw_sweep_tornado(table: SweepTornado) -> "Figure":
         lost = [f"{effect.without} of {effect.key}" for effect in effects if effect.without]
         none = f" Values at which nothing can be simulated: {', '.join(lost)}." if lost else ""
         more = f" {table.others} axes that matter less are left out." if table.others else ""
+        if table.bounded:
+            more = f"{more} {table.bounded:,} points that were screened out count with their bounds."
         foot(figure, handles, f"Best: {table.scale.shown(table.best)} at {table.point}.{none}{more}", columns=3)
         return figure
 

@@ -205,9 +205,7 @@ def _stamp(sweep: Sweep) -> tuple[tuple[str, int, int], ...]:
     for folder in sorted(folders):
         try:
             with os.scandir(folder) as entries:
-                rows = [
-                    (one.path, one.stat()) for one in entries if one.name.endswith(_ENDS)
-                ]
+                rows = [(one.path, one.stat()) for one in entries if one.name.endswith(_ENDS)]
         except OSError:
             continue
         found += [(path, stat.st_mtime_ns, stat.st_size) for path, stat in sorted(rows, key=lambda row: row[0])]

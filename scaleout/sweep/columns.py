@@ -129,7 +129,7 @@ class Columns:
         pool = {name: self._forms.value(f"pools.0.{name}", 1) for name in ("replicas", "tp", "pp", "dp")}
         if not all(isinstance(one, int) for one in pool.values()):
             raise SweepError("pools.0: the base does not say how many chips it has")
-        return pool["replicas"] * pool["tp"] * pool["pp"] * pool["dp"]
+        return int(pool["replicas"] * pool["tp"] * pool["pp"] * pool["dp"])
 
     def grounds(self) -> tuple[list[Ground | None], Ints]:
         """Systems, models and stacks, and which of them each combination has; None where they cannot be made."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from scaleout.architect.variants import typical_of
 from scaleout.errors import ScaleoutError, SpecError
@@ -19,25 +19,11 @@ from scaleout.specs.requests import Arrivals, Length, Requests
 from scaleout.stream import run_stream
 from scaleout.sweep import outcomes
 from scaleout.sweep.build import Forms, forms_of
+from scaleout.sweep.outcomes import Outcome
 from scaleout.sweep.screen import FEW, one_step, screen
 from scaleout.sweep.spec import Sweep
 
 __all__ = ["Outcome", "evaluate_batch"]
-
-
-class Outcome(NamedTuple):
-    """What came out of a point.
-
-    Parameters
-    ----------
-    status
-        "done"; "infeasible": the experiment refuses; "failed": something broke.
-    text
-        JSON: of an object of outcomes by name (`scaleout.sweep.outcomes`), or of a sentence.
-    """
-
-    status: str
-    text: str
 
 
 def evaluate_batch(sweep: Sweep, evaluator: str, texts: Sequence[str]) -> list[Outcome]:
@@ -60,7 +46,7 @@ def evaluate_batch(sweep: Sweep, evaluator: str, texts: Sequence[str]) -> list[O
         settings = json.loads(f"[{','.join(texts)}]")
         found: list[Outcome | None] = [None] * len(texts)
         if evaluator == "analytic" and forms.kind == "training":
-            found = [None if row is None else Outcome(*row) for row in screen(forms, settings)]
+            found = screen(forms, settings)
     except Exception as error:
         return [_failed(error)] * len(texts)
     return [
@@ -132,7 +118,7 @@ def _no_streams() -> dict[str, Any]:
 
 
 _EVALUATORS: dict[tuple[str, str], Callable[[Any, bool], dict[str, Any]]] = {
-    ("training", "event"): lambda spec, many: outcomes.of_step(simulate(spec)),
+    ("training", "event"): lambda spec, many: outcomes.of_step(simulate(spec, advise=False)),
     ("training", "analytic"): one_step,
     ("serving", "event"): lambda spec, many: _served(spec),
     ("serving", "analytic"): lambda spec, many: _steady(spec),

@@ -9,29 +9,30 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from scaleout.errors import SpecError
-from scaleout.io.catalogue import FOLDERS, roots
-from scaleout.io.experiments import find_trace
+from scaleout.io import experiments
+from scaleout.io.catalogue import FOLDERS, find, roots
+from scaleout.io.experiments import EXPERIMENTS, find_trace
 from scaleout.io.yaml import read_mapping
 from scaleout.specs.fields import plain
-from scaleout.sweep.spec import Stage, Sweep
+from scaleout.sweep.spec import Sweep, canonical
 
 __all__ = ["catalogue_digest", "code_version", "context_of", "key_of", "kind_of", "spec_of", "sweep_of"]
 
-_EXPERIMENTS = ("training", "serving", "inference", "stream")
 _BESIDE = ("calibration", "cli", "planning", "report", "validation")
 """Rooms of the package that no result comes from."""
 _SWEEP = (
-    "__init__.py", "execute", "export.py", "identity.py", "points.py", "results.py", "rules.py", "run.py", "schema.py",
-    "spec.py", "store.py",
+    "__init__.py", "execute", "export.py", "identity.py", "points.py", "progress.py", "results.py", "rules.py",
+    "run.py", "schema.py", "spec.py", "store.py",
 )  # fmt: skip
 """What of `scaleout.sweep` decides which points there are, or keeps them, but nothing of what comes out of one."""
 _GRAPHS = "topologies/graphs"
-_NAMES_A_FILE = re.compile(rb"\.(?:csv|parquet|jsonl?|ya?ml|xml|graphml|txt|gz)\b|\btrace:")
+_NAMES_A_FILE = re.compile(rb"\.(?:csv|parquet|jsonl?|ya?ml|xml|graphml|txt|gz)\b|\btrace:|\btraining:")
 """What a file must hold to name another; one that does not need not be parsed."""
 _CHUNK = 1 << 20
 
@@ -46,60 +47,56 @@ def key_of(context: str, evaluator: str, text: str) -> bytes:
     text
         What the point sets, as canonical JSON.
     """
-    return hashlib.blake2b(f"{context}\n{evaluator}\n{text}".encode(), digest_size=16).digest()
+    common, files = _parted(context)
+    named = "".join([f"\n{content}" for setting, content in files if setting in text]) if files else ""
+    return hashlib.blake2b(f"{common}\n{evaluator}\n{text}{named}".encode(), digest_size=16).digest()
 
 
 def context_of(sweep: Sweep) -> str:
-    """Digest of what the points of a sweep share: code, catalogue, base, and the content of files that it names."""
-    return _digest([code_version(), catalogue_digest(), _base(sweep), sorted(_named_files(sweep))])
+    """What the points of a sweep rest on beside what they set: code, catalogue, base, and files that are named.
+
+    A digest of what all points share; after it, where values of an axis name files, the digest of their content for
+    each such value, so that a file counts for the points that name it, and for no other.
+    """
+    path = _experiment(sweep.base) if isinstance(sweep.base, str) else None
+    # a file is its content, wherever it lies
+    base = sweep.base if path is None else _content(path)
+    reach = _Reach()
+    named = reach.files(sweep.base if path is None else _inside(path), "", path)
+    common = _digest([code_version(), catalogue_digest(), base, named])
+    files = {}
+    for key, values in (*sweep.axes.items(), *(row for group in sweep.zipped for row in group.items())):
+        for value in values:
+            if found := reach.files(value, key, path):
+                files[f"{canonical(key)}:{canonical(value)}"] = _digest(found)
+    return f"{common} {canonical(files)}" if files else common
+
+
+@lru_cache(maxsize=16)
+def _parted(context: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """What all points share, and files by the text of the setting that names them."""
+    common, _, files = context.partition(" ")
+    return common, tuple(json.loads(files or "{}").items())
 
 
 def spec_of(sweep: Sweep) -> str:
-    """A sweep as canonical JSON: equal sweeps have equal texts."""
-    return _json(
-        {
-            "axes": [[key, list(values)] for key, values in sweep.axes.items()],
-            "base": sweep.base,
-            "name": sweep.name,
-            "objective": sweep.objective,
-            "rules": list(sweep.rules),
-            "seed": sweep.seed,
-            "seeds": sweep.seeds,
-            "stages": [{"evaluator": stage.evaluator, "within": stage.within} for stage in sweep.stages],
-            "zipped": [[[key, list(values)] for key, values in group.items()] for group in sweep.zipped],
-        }
-    )
+    """A sweep as canonical JSON: equal sweeps have equal texts. Axes are lists, as their order counts."""
+    found = {field.name: getattr(sweep, field.name) for field in fields(Sweep)}
+    found["axes"] = [*sweep.axes.items()]
+    found["zipped"] = [[*group.items()] for group in sweep.zipped]
+    found["stages"] = [plain(stage) for stage in sweep.stages]
+    return canonical(found)
 
 
 def sweep_of(spec: Mapping[str, Any]) -> Sweep:
     """The sweep of a `spec_of`, read as JSON."""
-    rest = {key: spec[key] for key in ("base", "name", "objective", "seed", "seeds")}
-    return Sweep(
-        axes=_axes(spec["axes"]),
-        zipped=tuple(_axes(group) for group in spec["zipped"]),
-        rules=tuple(spec["rules"]),
-        stages=tuple(Stage(**stage) for stage in spec["stages"]),
-        **rest,
-    )
-
-
-def _axes(rows: list[tuple[str, list[Any]]]) -> dict[str, tuple[Any, ...]]:
-    return {key: tuple(values) for key, values in rows}
+    shaped = {"axes": dict(spec["axes"]), "zipped": [dict(group) for group in spec["zipped"]]}
+    return Sweep(**{**spec, **shaped})
 
 
 def kind_of(sweep: Sweep) -> str:
     """The kind of experiment that a sweep is about: training, serving, inference or stream."""
-    if isinstance(sweep.base, Mapping):
-        return str(sweep.base.get("kind", "training"))
-    name = str(sweep.base)
-    path = Path(name)
-    if not name.lower().endswith((".yaml", ".yml")):
-        found = [(kind, file) for kind in _EXPERIMENTS if (file := _catalogue().get(f"{FOLDERS[kind]}/{name}"))]
-        return found[0][0] if found else "training"
-    # a file that cannot be read is told of where it is read for its points
-    with suppress(SpecError):
-        return str(read_mapping(path).get("kind", "training"))
-    return "training"
+    return experiments.kind_of(sweep.base)
 
 
 @lru_cache(maxsize=1)
@@ -118,7 +115,10 @@ def code_version() -> str:
 
 
 def catalogue_digest() -> str:
-    """Digest of every file that a name may stand for now; of several of one name, of that which is found first."""
+    """Digest of every file that a name may stand for now; of several of one name, of that which is found first.
+
+    Experiments are not among them: one that a sweep names counts by itself.
+    """
     made = hashlib.blake2b(digest_size=8)
     for name, path in sorted(_catalogue().items()):
         made.update(f"{name}\n{_content(path)}\n".encode())
@@ -128,8 +128,9 @@ def catalogue_digest() -> str:
 def _catalogue() -> dict[str, Path]:
     """The file of each name, by its folder and name without ending."""
     found: dict[str, Path] = {}
+    folders = [folder for kind, folder in FOLDERS.items() if kind not in (*EXPERIMENTS, "sweep")]
     for root in roots():
-        for folder in (*FOLDERS.values(), _GRAPHS):
+        for folder in (*folders, _GRAPHS):
             # a folder that may not be read holds no names
             with suppress(OSError):
                 for path in sorted((root / folder).iterdir()):
@@ -140,35 +141,42 @@ def _catalogue() -> dict[str, Path]:
     return found
 
 
-def _base(sweep: Sweep) -> Any:
-    """The base as it counts: a mapping as it is, a name; a file by its content, wherever it lies."""
-    if isinstance(sweep.base, Mapping):
-        return sweep.base
-    path = Path(str(sweep.base))
-    return ["file", _content(path)] if _is_file(path) else ["name", str(sweep.base)]
+def _experiment(name: str) -> Path | None:
+    """The file of an experiment of any kind."""
+    for kind in EXPERIMENTS:
+        with suppress(SpecError):
+            return find(kind, name)
+    return None
 
 
-def _named_files(sweep: Sweep) -> set[tuple[str, str]]:
-    """Files that a sweep names by path, or that one of those names in turn: the name given, and a digest."""
-    found: set[tuple[str, str]] = set()
-    catalogue: dict[str, list[Path]] = {}
-    for name, path in _catalogue().items():
-        catalogue.setdefault(name.rpartition("/")[2], []).append(path)
-    read: set[Path] = set()
-    given = [("base", sweep.base), *sweep.axes.items(), *(row for group in sweep.zipped for row in group.items())]
-    waiting: list[tuple[Any, str, Path | None]] = [(value, key, None) for key, value in given]
-    while waiting:
-        value, key, beside = waiting.pop()
-        for last, name in _texts(value, key.rpartition(".")[2]):
-            file = _file(last, name, beside)
-            if file is not None and name != sweep.base:
-                found.add((name, _content(file)))
-            for one in [file] if file is not None else catalogue.get(name, ()):
-                if one not in read:
-                    read.add(one)
-                    if (inside := _inside(one)) is not None:
-                        waiting.append((inside, "", one))
-    return found
+class _Reach:
+    """Finds the files that a value names by path, or that one of those names in turn.
+
+    So are traces, and trainings that run beside a service; other names are the catalogue's, and only what their files
+    name counts.
+    """
+
+    def __init__(self) -> None:
+        self._catalogue: dict[str, list[Path]] = {}
+        for name, path in _catalogue().items():
+            self._catalogue.setdefault(name.rpartition("/")[2], []).append(path)
+
+    def files(self, value: Any, key: str, beside: Path | None) -> list[tuple[str, str]]:
+        """The name given to each file, and a digest of what it holds, sorted."""
+        found: set[tuple[str, str]] = set()
+        read: set[Path] = set()
+        waiting: list[tuple[Any, str, Path | None]] = [(value, key, beside)]
+        while waiting:
+            value, key, beside = waiting.pop()
+            for last, name in _texts(value, key.rpartition(".")[2]):
+                file = _file(last, name, beside)
+                if file is not None:
+                    found.add((name, _content(file)))
+                for one in [file] if file is not None else self._catalogue.get(name, ()):
+                    if one not in read:
+                        read.add(one)
+                        waiting.append((_inside(one), "", one))
+        return sorted(found)
 
 
 def _inside(path: Path) -> dict[str, Any] | None:
@@ -187,6 +195,8 @@ def _file(key: str, name: str, beside: Path | None) -> Path | None:
     if key == "trace":
         with suppress(SpecError):
             return find_trace(name, beside)
+    if key == "training" and (path := _experiment(name)):
+        return path
     if "." in name or "/" in name:
         for path in (Path(name), *([beside.parent / name] if beside else [])):
             if _is_file(path):
@@ -196,8 +206,8 @@ def _file(key: str, name: str, beside: Path | None) -> Path | None:
 
 def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:
     """Texts at any depth, each with the key that it stands at."""
-    if isinstance(value, str | Path):
-        yield key, str(value)
+    if isinstance(value, str):
+        yield key, value
     elif isinstance(value, Mapping):
         for name, one in value.items():
             yield from _texts(one, str(name).rpartition(".")[2])
@@ -225,9 +235,5 @@ def _content(path: Path) -> str:
     return made.hexdigest()
 
 
-def _json(value: Any) -> str:
-    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
-
-
 def _digest(value: Any) -> str:
-    return hashlib.blake2b(_json(value).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(canonical(value).encode(), digest_size=16).hexdigest()

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from scaleout.errors import SweepError, near
 from scaleout.evaluate.steady import Steady
@@ -13,8 +13,8 @@ from scaleout.served import Served
 from scaleout.streamed import StreamResult
 
 __all__ = [
-    "ALWAYS", "ANALYTIC", "OBJECTIVES", "OUTCOMES", "PARTS", "check_objective", "of_net", "of_served", "of_steady",
-    "of_step", "of_stream", "parts_of", "sense_of",
+    "ALWAYS", "ANALYTIC", "OBJECTIVES", "OUTCOMES", "PARTS", "Outcome", "check_objective", "of_net", "of_served",
+    "of_steady", "of_step", "of_stream", "parts_of", "sense_of",
 ]  # fmt: skip
 
 Sense = Literal["least", "most"]
@@ -73,6 +73,21 @@ ANALYTIC: dict[str, frozenset[str]] = {
     "stream": frozenset(),
 }  # fmt: skip
 """Outcomes that the analytic evaluator knows; none of streams, which it does not know."""
+
+
+class Outcome(NamedTuple):
+    """What came out of a point.
+
+    Parameters
+    ----------
+    status
+        "done"; "infeasible": the experiment refuses; "failed": something broke.
+    text
+        JSON: of an object of `OUTCOMES` by name, or of a sentence.
+    """
+
+    status: str
+    text: str
 
 
 def sense_of(kind: str, name: str) -> Sense:

@@ -57,7 +57,7 @@ class Progress(NamedTuple):
 
     @property
     def left(self) -> float | None:
-        """How long the stage will still take [s], at most: points that are in the store are known when it gets there."""
+        """How long the stage will still take [s], at most: what is in the store is known when it gets there."""
         return (self.points - self.kept - self.computed) / self.rate if self.rate else None
 
 

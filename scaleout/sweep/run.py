@@ -94,9 +94,7 @@ def aim_of(sweep: Sweep) -> tuple[str, Sense]:
     return objective, sense_of(kind, objective)
 
 
-def screened(
-    store: Store, number: int, stage: int, objective: str, sense: Sense, within: float | None
-) -> "Ints":
+def screened(store: Store, number: int, stage: int, objective: str, sense: Sense, within: float | None) -> "Ints":
     """Positions of the points that a stage leaves to the next one: of the best objective, and little worse.
 
     Parameters
@@ -212,8 +210,7 @@ def _compute(executor: Executor, missing: _Missing, store: Store, job: Job, cour
 
     def keep(finished: Finished) -> None:
         store.record(
-            (key, job.evaluator, text, status, outcome)
-            for key, text, (status, outcome) in zip(*finished, strict=True)
+            (key, job.evaluator, text, status, outcome) for key, text, (status, outcome) in zip(*finished, strict=True)
         )
         course.count(finished.texts, finished.outcomes)
 

@@ -201,6 +201,6 @@ def in_words(path: Path | None) -> Iterator[None]:
         words = _WORDS.get(code & 0xFF) if code is not None else None
         raise SweepError(f"{where}: {words or f'cannot be used: {error}'}") from None
     except OSError as error:
-        raise SweepError(f"{error.filename or where}: {error.strerror}") from None
+        raise SweepError(f"{error.filename or where}: {error.strerror or error}") from None
     except json.JSONDecodeError:
         raise SweepError(f"{where}: is corrupt; a row of it is no JSON") from None

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scaleout.arrays import Floats, Ints
-from scaleout.collectives.places import refuse_unrailed
+from scaleout.collectives.places import railed
 from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.errors import ScaleoutError
-from scaleout.evaluate.analytic import analyse, refuse_slow
+from scaleout.evaluate.analytic import analyse, given, refuse_slow
 from scaleout.hardware.formats import format_of
 from scaleout.io.catalogue import validate
 from scaleout.models import training_flops
@@ -27,15 +27,14 @@ from scaleout.specs import TrainingExperiment
 from scaleout.specs.experiment import LARGEST_MACHINE
 from scaleout.sweep.build import Forms
 from scaleout.sweep.divide import Ground, refusals, refused
-from scaleout.sweep.outcomes import ALWAYS, PARTS, parts_of
+from scaleout.sweep.outcomes import ALWAYS, PARTS, Outcome, parts_of
 from scaleout.sweep.spec import canonical
 from scaleout.training.memory import check_fits
 from scaleout.training.missing import uncovered
+from scaleout.training.mixed import mean_peak, seats
 
 __all__ = ["FEW", "one_step", "screen"]
 
-Row = tuple[str, str]
-"""Status and text of an outcome."""
 _WHOLE = {
     "layout.tp": ("tp", 1, LARGEST_MACHINE), "layout.pp": ("pp", 1, LARGEST_MACHINE),
     "layout.dp": ("dp", 1, LARGEST_MACHINE), "layout.vpp": ("vpp", 1, LARGEST_MACHINE),
@@ -52,15 +51,19 @@ _FITS, _FITS_NOT = PROBLEMS.index(""), PROBLEMS.index("does not fit in HBM")
 
 
 class _Group(NamedTuple):
-    """What points have in common: an experiment on one chip, and what they have where they say nothing."""
+    """What points have in common: an experiment on one chip, and what they have where they say nothing.
+
+    `railed`: on a machine whose wires are counted in closed form, which `design_space` needs.
+    """
 
     spec: TrainingExperiment
     default: Mapping[str, Any]
+    railed: bool
 
 
-def screen(forms: Forms, points: Sequence[Mapping[str, Any]]) -> list[Row | None]:
+def screen(forms: Forms, points: Sequence[Mapping[str, Any]]) -> list[Outcome | None]:
     """Outcomes of points, in their order; None of those that are to be evaluated one by one."""
-    found: list[Row | None] = [None] * len(points)
+    found: list[Outcome | None] = [None] * len(points)
     ready = []
     for rest, mine in _grouped(points):
         group = _group(forms, rest)
@@ -68,8 +71,15 @@ def screen(forms: Forms, points: Sequence[Mapping[str, Any]]) -> list[Row | None
             ready.append((group, mine, *_columns(group, [points[at] for at in mine])))
     few = sum(int(usable.sum()) for _, _, _, usable in ready) <= FEW
     for group, mine, at, usable in ready:
-        rows = np.array(mine)[usable]
-        for place, row in zip(rows.tolist(), _rows(group, at, few), strict=True):
+        rows = np.array(mine)[usable].tolist()
+        try:
+            outcomes = _rows(group, at, few)
+        except Exception as error:
+            # one point by itself says what is wrong, and does not take others with it
+            if isinstance(error, MemoryError):
+                raise
+            continue
+        for place, row in zip(rows, outcomes, strict=True):
             found[place] = row
     return found
 
@@ -88,13 +98,13 @@ def one_step(spec: TrainingExperiment, compiled: bool = False) -> dict[str, Any]
         It does not fit, or the evaluator does not know it.
     """
     analysis = analyse(spec, compiled=compiled)
-    check_fits(spec, analysis.peaks)
-    memory = max(sum(kinds.values()) for kinds in analysis.peaks)
+    check_fits(spec, analysis.peaks, advise=False)
+    rooms = [seat.chip.hbm_bytes for seat in seats(spec)[1]]
+    held = [sum(kinds.values()) for kinds in analysis.peaks]
+    fullest = max(range(len(held)), key=lambda at: held[at] / rooms[at])
     ticks = np.array([[analysis.end, *(analysis.parts.get(name, 0) for name in COLUMNS)]])
-    table = _Table(
-        spec, np.array([spec.chips]), np.array([spec.batch.global_]), ticks, np.array([memory]),
-    )  # fmt: skip
-    return table.row(0)
+    columns = (np.array([spec.chips]), np.array([spec.batch.global_]), ticks, np.array([held[fullest]]))
+    return _Table(spec, rooms[fullest], *columns).row(0)
 
 
 def _grouped(points: Sequence[Mapping[str, Any]]) -> Iterator[tuple[dict[str, Any], list[int]]]:
@@ -139,11 +149,10 @@ def _made(forms: Forms, rest: Mapping[str, Any]) -> _Group | None:
         data |= {"chips": 1, "layout": {**layout, **alone}, "batch": {**batch, "global": 1, "micro": 1}}
         spec = validate("training", data, "point")
         refuse_slow(spec)
-        refuse_unrailed(spec.system)
     except (ScaleoutError, AttributeError, TypeError):
         # it is told why of each point by itself
         return None
-    return None if uncovered(spec) else _Group(spec, default)
+    return None if uncovered(spec) else _Group(spec, default, railed(spec.system))
 
 
 def _columns(group: _Group, points: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Ints], "np.ndarray[Any, Any]"]:
@@ -167,7 +176,7 @@ def _columns(group: _Group, points: Sequence[Mapping[str, Any]]) -> tuple[dict[s
     return {name: column[usable] for name, column in found.items()}, usable
 
 
-def _rows(group: _Group, at: Mapping[str, Ints], few: bool) -> list[Row | None]:
+def _rows(group: _Group, at: Mapping[str, Ints], few: bool) -> list[Outcome | None]:
     """Outcomes of points of one group."""
     spec, count = group.spec, len(at["tp"])
     ground = Ground(spec.model, spec.system, spec.stack)
@@ -175,27 +184,29 @@ def _rows(group: _Group, at: Mapping[str, Ints], few: bool) -> list[Row | None]:
     sequence = np.full(count, spec.batch.sequence)
     columns = {**at, "cp": ones, "ep": ones, "etp": ones, "shard": zeros, "context": zeros, "sequence": sequence}
     against = refusals(ground, columns)
-    found: list[Row | None] = [None] * count
+    found: list[Outcome | None] = [None] * count
     for place in np.flatnonzero(against).tolist():
         point = {name: int(column[place]) for name, column in columns.items()}
-        found[place] = ("infeasible", json.dumps(refused(int(against[place]), ground, point)))
+        found[place] = Outcome("infeasible", json.dumps(refused(int(against[place]), ground, point)))
     left = np.flatnonzero(against == 0)
     if not len(left):
         return found
     mine = {name: column[left] for name, column in at.items()}
-    problem, ticks, memory = _plain(spec, mine) if few else _compiled(spec, mine)
+    problem, ticks, memory = (
+        _together(spec, mine) if group.railed and not few else _one_by_one(spec, mine, compiled=not few)
+    )
     fine = problem == _FITS
-    table = _Table(spec, mine["chips"][fine], mine["batch"][fine], ticks[fine], memory[fine])
-    for place, text in zip(left[fine].tolist(), table.texts(), strict=True):
-        found[place] = ("done", text)
     capacity = spec.system.chip.hbm_bytes
+    table = _Table(spec, capacity, mine["chips"][fine], mine["batch"][fine], ticks[fine], memory[fine])
+    for place, text in zip(left[fine].tolist(), table.texts(), strict=True):
+        found[place] = Outcome("done", text)
     for number in np.flatnonzero(problem == _FITS_NOT).tolist():
         words = f"does not fit in HBM: {memory[number] / 1e9:.1f} GB on a chip of {capacity / 1e9:.1f} GB"
-        found[int(left[number])] = ("infeasible", json.dumps(words))
+        found[int(left[number])] = Outcome("infeasible", json.dumps(words))
     return found
 
 
-def _compiled(spec: TrainingExperiment, at: Mapping[str, Ints]) -> tuple[Ints, Ints, Floats]:
+def _together(spec: TrainingExperiment, at: Mapping[str, Ints]) -> tuple[Ints, Ints, Floats]:
     """Problem, step with its parts [ps], and memory [byte], all at once."""
     table = design_space(
         spec, tp=at["tp"], pp=at["pp"], dp=at["dp"], vpp=at["vpp"], sequence_parallel=at["sequence_parallel"],
@@ -204,39 +215,42 @@ def _compiled(spec: TrainingExperiment, at: Mapping[str, Ints]) -> tuple[Ints, I
     return table.problem, np.concatenate([table.step_time_ps[:, None], table.breakdown_ps], axis=1), table.memory
 
 
-def _plain(spec: TrainingExperiment, at: Mapping[str, Ints]) -> tuple[Ints, Ints, Floats]:
-    """The same one by one, without numba, which takes seconds to start."""
-    count = len(at["tp"])
+def _one_by_one(spec: TrainingExperiment, at: Mapping[str, Ints], compiled: bool) -> tuple[Ints, Ints, Floats]:
+    """The same, on any machine; without numba where it is not compiled, which takes seconds to start."""
+    count, capacity = len(at["tp"]), spec.system.chip.hbm_bytes
     problem = np.full(count, PROBLEMS.index("no time model"))
     ticks, memory = np.zeros((count, 1 + len(COLUMNS)), dtype=np.int64), np.full(count, np.nan)
     for place in range(count):
         point = {name: int(column[place]) for name, column in at.items()}
         layout = replace(
-            spec.layout, tp=point["tp"], pp=point["pp"], dp=point["dp"], vpp=point["vpp"], zero=point["zero"],
-            sequence_parallel=bool(point["sequence_parallel"]),
+            spec.layout, tp=point["tp"], pp=point["pp"], dp=point["dp"], vpp=point["vpp"],
+            zero=1 if point["zero"] else 0, sequence_parallel=bool(point["sequence_parallel"]),
         )  # fmt: skip
         batch = replace(spec.batch, global_=point["batch"], micro=point["micro"])
         try:
             one = replace(spec, chips=point["chips"], layout=layout, batch=batch)
             if uncovered(one):
                 continue
-            analysis = analyse(one, compiled=False)
+            numbers = given(one)
+            run = numbers.point.compiled if compiled else numbers.point
+            ticks[place], stages = run(*numbers, capacity)
         except ScaleoutError:
             # told of the point by itself
             continue
-        memory[place] = max(sum(kinds.values()) for kinds in analysis.peaks)
-        problem[place] = _FITS_NOT if memory[place] > spec.system.chip.hbm_bytes else _FITS
-        ticks[place] = [analysis.end, *(analysis.parts[name] for name in COLUMNS)]
+        memory[place] = float(stages.sum(axis=1).max())
+        problem[place] = _FITS_NOT if memory[place] > capacity else _FITS
     return problem, ticks, memory
 
 
 class _Table:
     """Outcomes of steps that are known."""
 
-    def __init__(self, spec: TrainingExperiment, chips: Ints, batch: Ints, ticks: Ints, memory: Floats) -> None:
+    def __init__(
+        self, spec: TrainingExperiment, room: float, chips: Ints, batch: Ints, ticks: Ints, memory: Floats
+    ) -> None:
         seconds = ticks / TICKS_PER_SECOND
         step = seconds[:, 0]
-        peak = chips * spec.system.chip.flops(format_of(spec.precision).rate)
+        peak = chips * mean_peak(spec, format_of(spec.precision).rate)
         flops = training_flops(spec.model, 1, spec.batch.sequence) * batch / peak
         self.columns: dict[str, list[Any]] = {
             "chips": chips.tolist(),
@@ -244,7 +258,7 @@ class _Table:
             "tokens_per_second": (batch.astype(np.float64) * spec.batch.sequence / step).tolist(),
             "mfu": (flops / step).tolist(),
             "memory": memory.tolist(),
-            "memory_share": (memory / spec.system.chip.hbm_bytes).tolist(),
+            "memory_share": (memory / room).tolist(),
         }
         self.parts = {name: seconds[:, 1 + at].tolist() for at, name in enumerate(COLUMNS)}
         others = [1 + at for at, name in enumerate(COLUMNS) if name not in ALWAYS]

@@ -18,7 +18,7 @@ from scaleout.sweep.identity import catalogue_digest, code_version, kind_of, spe
 from scaleout.sweep.schema import FILE, in_words, lock_of, made, reader, writer
 from scaleout.sweep.spec import Sweep
 
-__all__ = ["Store", "StoredRow", "StoredSweep"]
+__all__ = ["FILE", "Store", "StoredRow", "StoredSweep"]
 
 _ASKED = 500
 """Keys that are asked for at a time."""
@@ -195,7 +195,9 @@ class Store:
             if whole:
                 self._connection.execute("DELETE FROM members WHERE sweep = ? AND stage = ?", (number, stage))
             self._connection.executemany(
-                "INSERT OR REPLACE INTO members (sweep, position, stage, key) VALUES (?, ?, ?, ?)",
+                # what is there already is not written again
+                "INSERT INTO members (sweep, position, stage, key) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
+                " SET key = excluded.key WHERE key <> excluded.key",
                 ((number, int(position), stage, key) for position, key in numbered),
             )
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scaleout.sweep.points import points_of
 
 from scaleout.sweep.identity import key_of
+from scaleout.sweep.points import points_of
 from scaleout.sweep.results import SweepResults, results_from
 from scaleout.sweep.spec import Stage, Sweep
 from scaleout.sweep.store import Store

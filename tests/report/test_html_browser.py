@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 from browser import NAMES, Browser, browser, find_browser
+from made_up_plan import made_up_plan
 from made_up_report import EVIL, analytic, made_up, many
 
 from scaleout.report.html import page
 from scaleout.report.html.layout import Drawn
 from scaleout.report.html.page import write_report
+from scaleout.report.html.plan_page import plan_page
 from scaleout.report.style import house_style, new_figure, render_as
 from scaleout.sweep.results import SweepResults
 from scaleout.sweep.spec import Sweep
@@ -233,3 +235,11 @@ def test_a_printed_page_has_all_of_it(chromium: Browser, tmp_path: Path) -> None
     assert chromium.run("getComputedStyle(document.querySelector('nav')).display") == "none"
     assert chromium.run("getComputedStyle(document.querySelector('.tall')).overflow") == "visible"
     assert chromium.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
+def test_a_plan_loads_nothing_and_scrolls_no_page_sideways(chromium: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "plan.html"
+    path.write_bytes(plan_page(made_up_plan()))
+    chromium.open(path, width=360, height=740)
+    assert chromium.told == [] and [address[:5] for address in chromium.asked] == ["file:"]
+    assert chromium.run(WIDER) == 0 and chromium.run("document.querySelectorAll('figure svg').length") == 1

@@ -2,19 +2,22 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from made_up_report import EVIL, SMALL, analytic, made_up, many
 
 from scaleout.errors import ScaleoutError, SpecError
-from scaleout.io.yaml import read_mapping
 from scaleout.report.html import page, story
 from scaleout.report.html.page import report_page, write_report
+from scaleout.sweep.files import load_sweep
 from scaleout.sweep.results import SweepResults
 from scaleout.sweep.spec import Sweep
 
+FIGURES = page.figures
 VOID = {"br", "hr", "input", "link", "meta", "wbr"}
 
 
@@ -105,6 +108,19 @@ def test_a_page_needs_nothing_else_and_is_whole(make: Callable[[], SweepResults]
     assert [tag for tag, _ in found.found].count("h1") == 1
 
 
+@pytest.mark.parametrize("text", ["a & b", r"$\frac{ <b>--!></svg>"])
+def test_the_figures_of_a_sweep_are_on_its_page(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(page, "figures", FIGURES)
+    sweep = Sweep(base="llama-3.1-8b-1k", axes={"layout.tp": (1, 2), "stack": (text, "b")}, name=text)
+    data = report_page(made_up(sweep, status="done"))
+    found = Page(data)
+    assert [tag for tag, _ in found.found].count("figure") >= 4
+    ids = found.all("id")
+    assert len(set(ids)) == len(ids) and "It cannot be drawn" not in found.text
+    assert {link for link in found.all("href") if not link.startswith("data:")} <= {f"#{name}" for name in ids}
+    assert data == report_page(made_up(sweep, status="done"))
+
+
 def test_equal_results_give_equal_bytes_without_clock_or_host() -> None:
     first, again = report_page(made_up()), report_page(made_up())
     assert first == again
@@ -121,7 +137,7 @@ def test_the_sweep_of_the_page_is_the_sweep(tmp_path: Path) -> None:
     )  # fmt: skip
     file = tmp_path / "sweep.yaml"
     file.write_text(page._made(made_up(sweep, compute=0)).spec)
-    assert Sweep(**read_mapping(file)) == sweep
+    assert load_sweep(file) == sweep
 
 
 def test_an_export_of_what_the_page_cannot_hold_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,6 +156,18 @@ def test_points_within_the_error_band_are_told() -> None:
     near = abs(values / values[best] - 1.0) <= found.error
     assert found.tied == near.sum() - 1
     assert found.best is not None and found.best.point == results.column("position")[best]
+
+
+def test_a_bound_is_no_rival_of_what_was_simulated() -> None:
+    results = made_up(status="done")
+    rate = results.column("tokens_per_second")
+    last = rate < np.median(rate)
+    columns = {**results.columns, "stage": last.astype(np.int64), "evaluator": np.where(last, "event", "analytic")}
+    found = story.story_of(replace(results, columns=columns))
+    assert "the best of 12 points with outcomes of the last stage; earlier stages left out 12." in found.answer
+    assert found.best is not None and last[found.best.point] and found.best.evaluator == "event"
+    # in the table, what went the furthest stands on top
+    assert [column.name for column in found.columns if column.name in ("stage", "evaluator")] == ["stage", "evaluator"]
 
 
 def test_a_hundred_thousand_points_fit() -> None:

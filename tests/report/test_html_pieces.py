@@ -58,7 +58,7 @@ def test_messages_that_differ_in_numbers_are_one_reason() -> None:
         "stage 10 needs 1,095 GB, a chip has 80 GB",
         "layout.tp: 7 does not divide the 128 heads of llama-3.1-405b",
         "",
-        "stage 1 needs 81 GB, a chip has 80 GB",
+        "stage 1 needs 81 GB, a chip has 80 GB (weights 1 GB)",
     ]
     found = reasons_of(enumerate(messages))
     assert [(reason.pattern, reason.count, reason.row) for reason in found] == [

@@ -55,6 +55,11 @@ def a_service(settings: dict[str, Any]) -> Made:
 
 LAYOUT = made_up("training", LAYOUTS, a_step)
 SCALED = made_up("training", {"chips": (8, 16, 32), "batch.global": (64, 128, 256), "layout.pp": (2, 4)}, a_step)
+TINY = {
+    "kind": "serving", "system": "dgx-h100", "model": "llama-3.2-1b", "engine": "vllm-0.19", "pools": ({"tp": 1},),
+    "requests": {"input": {"mean": 8}, "output": {"mean": 8}, "count": 4, "arrivals": {"process": "poisson"}},
+    "slo": {"tpot": "125 ms"},
+}  # fmt: skip
 SERVED = made_up(
     "serving", {"pools.0.tp": (1, 2), "requests.arrivals.rate": (8, 1, 4, 2)}, a_service, base="llama3-70b-poisson"
 )
@@ -79,7 +84,13 @@ def test_what_an_earlier_stage_screened_out_is_no_rival() -> None:
     results = made_up("training", LAYOUTS, a_step, stage=lambda settings: int(settings["layout.tp"] == 4))
     table = table_of(results, "heatmap")
     assert table.columns[table.best[1]] == "4"
-    assert table.reasons[0] == ("does not fit", "screened out", "does not divide", "")
+    # what a bound kept from being simulated is told of by that bound
+    assert table.bounds[0] == (False, True, False, False)
+    assert table.reasons[0] == ("does not fit", "", "does not divide", "")
+    bound = a_step({"layout.tp": 2, "layout.pp": 1})
+    assert not isinstance(bound, str)
+    assert table.cells[0][1] == bound["tokens_per_second"] > (table.cells[0][3] or 0.0)
+    assert table_of(results, "tornado").bounded == 5
 
 
 def test_strong_lines_keep_the_batch_and_weak_ones_that_of_a_chip() -> None:
@@ -138,9 +149,11 @@ def test_latency_runs_along_the_rate_and_knows_what_is_promised() -> None:
     assert one.rate == (1.0, 2.0, 4.0, 8.0)
     assert one.kept_up == (True, True, True, False)
     assert one.times[1][0] == pytest.approx(0.4 / 0.75)
-    same = made_up("serving", {"requests.arrivals.rate": (1, 2)}, lambda s: a_service({"pools.0.tp": 1, **s}), base={})
+    same = made_up(
+        "serving", {"requests.arrivals.rate": (1, 2)}, lambda s: a_service({"pools.0.tp": 1, **s}), base=TINY
+    )
     assert table_of(same, "latency").outcome == "requests_per_second"
-    assert table_of(same, "latency").promised == (None, None)
+    assert table_of(same, "latency").promised == (None, 0.125)
 
 
 def test_seeds_are_a_spread_and_no_axis() -> None:

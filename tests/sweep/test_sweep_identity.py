@@ -34,7 +34,7 @@ def test_a_key_has_all_three_parts_in_it() -> None:
 
 def test_which_points_there_are_does_not_change_the_context() -> None:
     changes: list[dict[str, Any]] = [
-        {"name": "other"}, {"axes": {"layout.pp": (1, 2)}}, {"rules": ("fits",)}, {"seeds": 3},
+        {"name": "other"}, {"axes": {"layout.pp": (1, 2)}}, {"rules": ("fits",)}, {"seeds": 3}, {"sample": 2},
         {"stages": (Stage(evaluator="analytic"),)}, {"objective": "mfu"},
     ]  # fmt: skip
     assert {context_of(replace(SWEEP, **change)) for change in changes} == {context_of(SWEEP)}
@@ -84,6 +84,55 @@ def test_an_edited_file_changes_the_context(changed: str, sweep: dict[str, Any])
     Path(changed).write_text(FILES[changed] + "\n")
     assert context_of(replace(SWEEP, **sweep)) != before
     assert context_of(SWEEP) == other
+
+
+def test_a_file_counts_for_the_points_that_name_it() -> None:
+    for name in ("a.json", "b.json"):
+        Path(name).write_text("{}")
+    texts = [f'{{"chips":8,"model":"{name}"}}' for name in ("gpt2", "a.json", "b.json")]
+
+    def keys(*values: str) -> list[bytes]:
+        context = context_of(replace(SWEEP, axes={"model": values}))
+        return [key_of(context, "event", text) for text in texts]
+
+    first = keys("gpt2", "a.json")
+    assert len({*first, *keys("gpt2", "a.json", "b.json")}) == 4
+    assert keys("gpt2", "a.json", "b.json")[:2] == first[:2]
+    Path("a.json").write_text(" {}")
+    changed = keys("gpt2", "a.json", "b.json")
+    assert changed[0] == first[0]
+    assert changed[1] != first[1]
+    Path("a.json").write_text("{}")
+    assert keys("gpt2", "a.json") == first
+
+
+def test_files_are_found_beside_the_base() -> None:
+    for folder in ("a", "b"):
+        Path(folder).mkdir()
+        Path(folder, "base.yaml").write_text("model: config.json")
+        Path(folder, "config.json").write_text("{}")
+        Path(folder, "chip.yaml").write_text("name: own")
+    sweep = replace(SWEEP, base="a/base.yaml", axes={"system.chip": ("chip.yaml",)})
+    before = context_of(sweep)
+    assert context_of(replace(sweep, base="b/base.yaml")) == before
+    for name in ("config.json", "chip.yaml"):
+        Path("a", name).write_text(" ")
+        assert context_of(sweep) != before
+        before = context_of(sweep)
+
+
+def test_experiments_count_where_they_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCALEOUT_PATH", str(tmp_path / "mine"))
+    for name in ("training/job", "serving/service", "sweeps/many"):
+        path = tmp_path / f"mine/workloads/{name}.yaml"
+        path.parent.mkdir(parents=True)
+        path.write_text("training: job\n" if "serving" in name else "chips: 8\n")
+    sweeps = [replace(SWEEP, base="service"), replace(SWEEP, base={"training": "job"}), SWEEP]
+    before = [context_of(sweep) for sweep in sweeps]
+    (tmp_path / "mine/workloads/sweeps/many.yaml").write_text("chips: 16\n")
+    assert [context_of(sweep) for sweep in sweeps] == before
+    (tmp_path / "mine/workloads/training/job.yaml").write_text("chips: 16\n")
+    assert [context_of(sweep) == then for sweep, then in zip(sweeps, before, strict=True)] == [False, False, True]
 
 
 def test_what_a_file_of_the_catalogue_names_counts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,17 +194,19 @@ def test_the_code_is_what_results_come_from(tmp_path: Path, monkeypatch: pytest.
 
 def test_kinds() -> None:
     Path("own.yaml").write_text("kind: stream\n")
-    bases = ["llama-3.1-8b-1k", "llama3-70b-poisson", "resnet-50-h200", "driving-stack", "own.yaml", {}, "unknown"]
-    kinds = ["training", "serving", "inference", "stream", "stream", "training", "training"]
+    bases = ["llama-3.1-8b-1k", "llama3-70b-poisson", "resnet-50-h200", "driving-stack", "own.yaml", {}]
+    kinds = ["training", "serving", "inference", "stream", "stream", "training"]
     assert [kind_of(Sweep(base=base)) for base in bases] == kinds
 
 
 def test_a_sweep_comes_back_from_its_text() -> None:
     sweep = Sweep(
         base=BASE, axes={"b": (1, 2.5, None), "a": ("x", {"p": [1]})}, zipped=({"c": (1,), "d": (True,)},),
-        rules=("r",), seeds=2, seed=7, stages=(Stage(evaluator="analytic"), Stage(within=0.1)), objective="mfu",
+        rules=("r",), seeds=2, seed=7, sample=5, stages=(Stage(evaluator="analytic"), Stage(within=0.1)),
+        objective="mfu",
     )  # fmt: skip
     again = sweep_of(json.loads(spec_of(sweep)))
+    assert again == sweep
     assert spec_of(again) == spec_of(sweep)
     assert list(again.axes) == ["b", "a"]
     assert again.stages == sweep.stages

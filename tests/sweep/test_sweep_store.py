@@ -320,9 +320,22 @@ def _shared(folder: Path) -> Iterator[Path]:
         Path(outside).chmod(0o755)
         there = shutil.copytree(folder, Path(outside) / "store")
         try:
+            os.seteuid(65534)
+            if not os.access(there, os.R_OK, effective_ids=True):
+                pytest.skip("nobody else may read temporary folders here")
+            os.seteuid(0)
             yield there
         finally:
             os.seteuid(0)
+
+
+def test_a_folder_that_its_owner_may_only_read(folder: Path) -> None:
+    if not os.geteuid():
+        pytest.skip("root may write everywhere")
+    folder.chmod(0o555)
+    assert positions(folder) == [0, 2]
+    fails(folder, "may be read only; give another folder", write=True)
+    folder.chmod(0o755)
 
 
 def test_a_folder_that_may_only_be_read(shared: Path) -> None:
@@ -339,6 +352,20 @@ def test_a_folder_that_may_only_be_read_while_its_owner_writes(shared: Path) -> 
         os.seteuid(65534)
         assert positions(shared) == [0, 1, 2]
         os.seteuid(0)
+
+
+def test_a_folder_that_may_only_be_read_after_its_owner_was_killed(shared: Path, tmp_path: Path) -> None:
+    with Store.open(tmp_path / "store", write=True) as store:
+        store.record([row(1)])
+        # what a process leaves behind that never closed it
+        shutil.copytree(tmp_path / "store", shared, dirs_exist_ok=True)
+    assert (shared / "points.sqlite-wal").stat().st_size
+    os.seteuid(65534)
+    assert positions(shared) == [0, 1, 2]
+    os.seteuid(0)
+    (shared / "points.sqlite-shm").unlink()
+    os.seteuid(65534)
+    fails(shared, "cannot be opened: a file beside it is missing that this process may not make")
 
 
 def test_a_file_that_may_only_be_read_or_not_at_all(shared: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from scaleout.arrays import Floats
+from scaleout.arrays import Floats, Ints
 from scaleout.errors import SpecError
 from scaleout.units import parse
 
@@ -27,6 +27,7 @@ _STEPS: dict[str, tuple[tuple[str, float], ...]] = {
     "byte": (("PB", 1e15), ("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1.0)),
     "W": (("GW", 1e9), ("MW", 1e6), ("kW", 1e3), ("W", 1.0)),
     "J": (("TJ", 1e12), ("GJ", 1e9), ("MJ", 1e6), ("kJ", 1e3), ("J", 1.0), ("mJ", 1e-3), ("uJ", 1e-6), ("nJ", 1e-9)),
+    "USD": (("billion USD", 1e9), ("million USD", 1e6), ("USD", 1.0)),
     "flop/s": (("PFLOP/s", 1e15), ("TFLOP/s", 1e12), ("GFLOP/s", 1e9), ("FLOP/s", 1.0)),
 }
 """Units in which a quantity is read, the largest first."""
@@ -166,7 +167,7 @@ def numbers(name: str, values: Floats, scale: Scale, *, role: str = "outcome", s
     )
 
 
-def whole(name: str, values: Sequence[int], *, role: str, shown: bool = True) -> Column:
+def whole(name: str, values: Sequence[int] | Ints, *, role: str, shown: bool = True) -> Column:
     """A column of whole numbers that are not negative."""
     packed = np.asarray(values, dtype="<u4")
     return Column(name=name, role=role, kind="whole", width=4, bits=_base64(packed.tobytes()), shown=shown)

@@ -15,6 +15,7 @@ __all__ = [
 ]  # fmt: skip
 
 _HERE = Path(__file__).parent
+_RIGHT = {"class": "number"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +25,7 @@ class Drawn:
     Parameters
     ----------
     title, caption
-        What it is, and what one sees.
+        What it is, which the figure says itself, and what one sees.
     svg
         As a file; None where it could not be drawn.
     problem
@@ -89,15 +90,15 @@ def section(name: str, title: str, *children: str) -> Html:
 
 def figure(drawn: Drawn, number: int) -> Html:
     """A figure with its caption; what is wider than the screen scrolls in its box."""
-    caption = element("figcaption", element("strong", f"{drawn.title}."), f" {drawn.caption}")
     if drawn.svg is None:
-        return element("figure", element("p", drawn.problem, class_="none"), caption)
+        title = element("figcaption", element("strong", f"{drawn.title}."), f" {drawn.caption}")
+        return element("figure", element("p", drawn.problem, class_="none"), title)
     ink, width = inline_svg(drawn.svg, f"f{number}-", drawn.title)
     # letters stay large enough to be read
     least = min(width, 560.0)
     box = element("div", ink, class_="paper", tabindex="0", role="group", aria_label=f"figure: {drawn.title}",
                   style=f"--least:{least:.0f}px;--most:{max(width * 1.6, least):.0f}px")  # fmt: skip
-    return element("figure", box, caption)
+    return element("figure", box, element("figcaption", drawn.caption))
 
 
 def pairs(rows: Iterable[tuple[str, str]], class_: str = "pairs") -> Html:
@@ -113,10 +114,10 @@ def code_block(text: str, label: str) -> Html:
 
 def table(label: str, heads: Sequence[tuple[str, bool]], rows: Iterable[Sequence[str]]) -> Html:
     """A table of words; heads say which columns are numbers."""
-    head = element("tr", *(element("th", name, scope="col", **({"class_": "number"} if right else {}))
+    head = element("tr", *(element("th", name, scope="col", attributes=_RIGHT if right else None)
                            for name, right in heads))  # fmt: skip
     body = [
-        element("tr", *(element("td", cell, **({"class_": "number"} if right else {}))
+        element("tr", *(element("td", cell, attributes=_RIGHT if right else None)
                         for cell, (_, right) in zip(row, heads, strict=True)))
         for row in rows
     ]  # fmt: skip

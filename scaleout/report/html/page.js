@@ -129,7 +129,7 @@
   const label = (column) => (column.unit ? `${column.name} [${column.unit}]` : column.name);
 
   // on paper a long name may go on in the next line
-  const broken = (text) => text.split(/(?<=[._])/).flatMap((part) => [make("wbr"), part]);
+  const broken = (text) => text.match(/[^._]*[._]|[^._]+/g).flatMap((part) => [make("wbr"), part]);
 
   const head = () => {
     const cells = shown().map((column) => {

@@ -4,7 +4,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from scaleout.errors import SpecError
+from scaleout.errors import ScaleoutError, SpecError
 from scaleout.io.yaml import as_yaml
 from scaleout.report.html.layout import Drawn
 from scaleout.report.html.render import Made, sweep_page
@@ -14,6 +14,24 @@ from scaleout.sweep.results import SweepResults
 from scaleout.sweep.spec import Sweep, thawed
 
 __all__ = ["page_file", "report_page", "write_report"]
+
+_SEEN = {
+    "scaling": "The best at each number of chips, beside the ideal line through the fewest. Where a line leaves the "
+    "ideal, more chips buy less.",
+    "heatmap": "Each cell is the best over all keys that are not on the axes; empty ones say why nothing runs there. "
+    "The frame is the best of all.",
+    "pareto": "Each dot is a point; lines join those that no other beats in both. Numbers name points of the front.",
+    "breakdown": "Each bar is a point, the best on top, cut into where its step's time goes: what is longest beside "
+    "compute is what a better layout could win.",
+    "latency": "Time to the first token and of each further one as the rate of requests rises. Where a line bends up, "
+    "the system is full.",
+    "topologies": "Each bar is a system or a network at its best.",
+    "cost": "What a million tokens cost, and the energy of one, at the best of each value.",
+    "energy": "The energy of a token, and what the machines draw, at the best of each value.",
+    "tornado": "How much is lost where one key leaves the best point's value: bars with all other keys chosen anew, "
+    "circles with nothing else changed. The longest bars are the keys that matter.",
+}
+"""What one sees in each kind of figure."""
 
 
 def report_page(results: SweepResults, *, title: str | None = None) -> bytes:
@@ -66,7 +84,18 @@ def page_file(path: str | Path) -> Path:
 
 
 def figures(results: SweepResults) -> tuple[Drawn, ...]:
-    return ()
+    """Figures that fit the sweep; what cannot be drawn is told of."""
+    from scaleout.report.style import render_as
+    from scaleout.report.sweep_figures import KINDS, figures_of
+
+    found = []
+    for one in figures_of(results):
+        caption = _SEEN.get(one.name) or f"It shows {KINDS[one.name].words}."
+        try:
+            found.append(Drawn(title=one.title, caption=caption, svg=render_as(one.draw(), "svg")))
+        except ScaleoutError as error:
+            found.append(Drawn(title=one.title, caption=caption, problem=f"It cannot be drawn: {error}"))
+    return tuple(found)
 
 
 def _made(results: SweepResults) -> Made:

@@ -9,7 +9,7 @@ import numpy as np
 from scaleout.io.yaml import as_yaml
 from scaleout.planning.plan import OBJECTIVES, Candidate, Plan
 from scaleout.report.html.columns import Scale, scale_of, setting_words, words
-from scaleout.report.html.layout import assumption_list, code_block, contents, document, pairs, table
+from scaleout.report.html.layout import Drawn, assumption_list, code_block, contents, document, figure, pairs, table
 from scaleout.report.html.markup import Html, element, join
 from scaleout.specs.fields import plain
 
@@ -22,6 +22,8 @@ _UNITS = {
 }  # fmt: skip
 """Of figures of a candidate."""
 _LABELS = {"rate": "requests per second", "memory": "memory of a chip"}
+_AIMS = ("time", "cost", "energy", "tpot_p99", "cost_hour", "ttft_p99", "power")
+"""Figures of which less is better, those first that are looked at first."""
 _MOST = 100
 
 
@@ -39,7 +41,7 @@ def plan_page(plan: Plan, *, title: str | None = None) -> bytes:
         "why": ("Why it wins", _lines(plan.why)),
         "space": ("How surely", _space(plan)),
         "runners": ("What else was close", _runners(plan, scale)),
-        "pareto": ("Other aims", _pareto(plan)),
+        "pareto": ("Other aims", join([_front(plan), _pareto(plan)])),
         "inputs": ("What moves the answer", _inputs(plan)),
         "launch": ("How to start it", join(_launch(plan))),
         "problems": ("What was left out", _lines(plan.problems)),
@@ -68,7 +70,8 @@ def _sentence(plan: Plan, scale: Scale) -> str:
 
 
 def _percent(value: float) -> str:
-    return f"{100.0 * value:.2g}\u00a0%"
+    share = 100.0 * value
+    return f"{share:,.0f}\u00a0%" if abs(share) >= 99.5 else f"{share:.2g}\u00a0%"
 
 
 def _answer(plan: Plan) -> Html:
@@ -148,10 +151,39 @@ def _runners(plan: Plan, scale: Scale) -> Html:
     note = (
         f"{tied} of them cannot be told apart from the best within the error bands: a tie."
         if tied
-        else "All of them are outside of the error band of the best."
+        else "None of them is a tie."
     )
     extra = (OBJECTIVES[plan.objective], "error", "above the best")
     return join([element("p", note), _candidates("the next best", rows, _names(rows), extra, cells)])
+
+
+def _front(plan: Plan) -> Html:
+    """Two aims against each other, where candidates differ in two."""
+    rows = list({one.name: one for one in (*([plan.best] if plan.best else []), *plan.runners, *plan.pareto)}.values())
+    aims = [name for name in _AIMS if len({one.figures.get(name) for one in rows}) > 1]
+    aims = [name for name in aims if all(name in one.figures for one in rows)][:2]
+    if len(aims) < 2:
+        return Html("")
+    from scaleout.report.style import render_as
+    from scaleout.report.sweep_pareto import Front, ParetoTable, draw_sweep_pareto, front
+    from scaleout.report.sweep_words import Scale as Shown
+
+    x, y = (np.array([one.figures[name] for one in rows], dtype=float) for name in aims)
+    least = (True, True)
+    on = [int(at) for at in front(x, y, least=least)]
+    scales = [scale_of(name, _UNITS[name], values) for name, values in zip(aims, (x, y), strict=True)]
+    shown = [Shown(_label(name), scale.unit, scale.factor) for name, scale in zip(aims, scales, strict=True)]
+    line = Front(
+        label="", x=tuple(x.tolist()), y=tuple(y.tolist()), front_x=tuple(x[on].tolist()),
+        front_y=tuple(y[on].tolist()), points=tuple(rows[at].name for at in on), named=tuple(range(min(len(on), 8))),
+    )  # fmt: skip
+    table_ = ParetoTable(
+        title=f"{_label(aims[1])} against {_label(aims[0])}", outcomes=(aims[0], aims[1]), x=shown[0], y=shown[1],
+        least=least, series=(line,), others=0,
+    )  # fmt: skip
+    svg = render_as(draw_sweep_pareto(table_), "svg")
+    caption = "Each dot is one of those below or above; the line joins those that no other beats in both."
+    return figure(Drawn(title=table_.title, caption=caption, svg=svg), 1)
 
 
 def _pareto(plan: Plan) -> Html:
@@ -166,7 +198,8 @@ def _inputs(plan: Plan) -> Html:
     if not plan.inputs:
         return Html("")
     rows = [
-        (one.words, f"{100.0 * one.change:+.2g}\u00a0%", "yes" if one.moves else "no") for one in plan.inputs[:_MOST]
+        (one.words.removeprefix("a tenth more: "), f"{100.0 * one.change:+.2g}\u00a0%", "yes" if one.moves else "no")
+        for one in plan.inputs[:_MOST]
     ]
     heads = (
         ("a tenth more of", False),
@@ -210,7 +243,7 @@ def _question(plan: Plan) -> Html:
 def _text(value: Any) -> str:
     """A value of the question, in words."""
     if isinstance(value, list | tuple):
-        return ", ".join(_text(one) for one in value)
+        return ", ".join(_text(one) for one in value) or "none"
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"{value:,}" if isinstance(value, int) or not value.is_integer() else f"{int(value):,}"
     return setting_words(json.loads(json.dumps(plain(value), default=str)))

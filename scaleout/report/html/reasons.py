@@ -1,4 +1,4 @@
-"""Many messages as few reasons: those that differ in numbers only are one."""
+"""Many messages as few reasons: those that differ in numbers, or in brackets, are one."""
 
 import re
 from collections.abc import Iterable
@@ -9,6 +9,9 @@ __all__ = ["Reason", "plain_message", "reasons_of"]
 _WHERE = re.compile(r"^[^\s:]*\.ya?ml(?: with --set)?: |^[^\s:]+ with --set: |^experiment(?: with --set)?: ")
 _NUMBER = re.compile(r"(?<![A-Za-z_.\d-])-?\d[\d,]*(?:\.\d+)?(?:[eE][+-]?\d+)?(?:\s?[kMGTP]i?B\b)?")
 
+_ASIDE = re.compile(r"\s*\([^()]*\)")
+"""What a message adds in brackets: it differs from point to point, and is in the example."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reason:
@@ -17,7 +20,7 @@ class Reason:
     Parameters
     ----------
     pattern
-        The message, with "…" in place of numbers.
+        The message, with "…" in place of numbers, and without what is in brackets.
     count
         Points [1].
     example, row
@@ -49,7 +52,7 @@ def reasons_of(messages: Iterable[tuple[int, str]]) -> tuple[Reason, ...]:
         pattern = patterns.get(message)
         if pattern is None:
             lines = plain_message(message).splitlines() or ["no reason was kept"]
-            pattern = patterns[message] = _NUMBER.sub("…", lines[0])
+            pattern = patterns[message] = _NUMBER.sub("…", _ASIDE.sub("", lines[0]) or lines[0])
             first.setdefault(pattern, (row, plain_message(message)))
         counts[pattern] = counts.get(pattern, 0) + 1
     order = sorted(counts, key=lambda pattern: (-counts[pattern], pattern))

@@ -51,6 +51,9 @@ def _answer(story: Story) -> Html:
     if best is None:
         return element("p", "There is no best point.")
     parts = [element("h3", f"Point {best.point:,}, by the {best.evaluator} evaluator")]
+    if story.tied:
+        others = "1 other point is" if story.tied == 1 else f"{story.tied:,} other points are"
+        parts.append(element("p", f"{others} within ", element("a", "its error band", href="#errors"), "."))
     if best.settings:
         parts.append(pairs(best.settings.items(), "pairs keys"))
     parts += [element("h3", "What comes out"), pairs(best.outcomes)]
@@ -141,17 +144,18 @@ def _errors(story: Story) -> Html:
     if not story.tied:
         parts.append(element("p", "No other point is within the band of the best."))
         return join(parts)
-    one = story.tied == 1
+    others = "1 other point is" if story.tied == 1 else f"{story.tied:,} other points are"
+    first = "" if story.tied <= len(story.ties) else f" The nearest {len(story.ties)}:"
     parts.append(
         element(
             "p",
-            f"{story.tied:,} other {'point is' if one else 'points are'} within that band of the best and cannot be "
-            f"told apart from it{'' if story.tied <= len(story.ties) else f'; the nearest {len(story.ties)}'}:",
+            f"{others} within that band of the best. Where two points share what is off, such as the rate of a kernel, "
+            f"their order is surer than the band says.{first}",
         )
     )
     heads = (("point", True), (story.objective, True), ("settings", False))
     rows = [(f"{row.point:,}", row.value, row.settings) for row in story.ties]
-    parts.append(table("points that cannot be told apart from the best", heads, rows))
+    parts.append(table("points within the error band of the best", heads, rows))
     return join(parts)
 
 

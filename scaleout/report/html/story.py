@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from scaleout.arrays import Floats, Ints
+from scaleout.arrays import Bools, Floats, Ints
 from scaleout.errors import ScaleoutError, SpecError
 from scaleout.io.yaml import parse_value
 from scaleout.report.html.columns import (
@@ -36,6 +36,8 @@ _KEPT = 100_000
 _MOST_MESSAGES = 500_000
 """Characters of messages that the table has in full [1]."""
 _SHOWN_TIES = 10
+_SHORT = 60
+"""Characters of a setting in a sentence [1]."""
 _PART = "time."
 STATUSES = {
     "done": "with outcomes",
@@ -77,7 +79,7 @@ class Best:
 
 @dataclass(frozen=True, slots=True)
 class Tie:
-    """A point that the error band cannot tell from the best."""
+    """A point within the error band of the best."""
 
     point: int
     settings: str
@@ -155,7 +157,7 @@ def story_of(results: SweepResults, title: str | None = None) -> Story:
     counts = {name: int(np.count_nonzero(status == name)) for name in (*STATUSES, *sorted(set(status) - {*STATUSES}))}
     counts["missing"] = results.missing
     counts = {name: number for name, number in counts.items() if number}
-    scales = {name: scale_of(name, results.unit(name), results.column(name)) for name in _measured(results)}
+    scales = _scales(results)
     error = _error(results, best)
     ties = _ties(results, best, error)
     order = _order(results, status, sense)
@@ -169,7 +171,7 @@ def story_of(results: SweepResults, title: str | None = None) -> Story:
     found = None if best is None else _best(results, best, settings, scales, error)
     return Story(
         title=title or f"Sweep {results.name}",
-        answer=_answer(found, words(objective), sense, counts),
+        answer=_answer(found, words(objective), sense, counts, int(np.count_nonzero(_last(results, status)))),
         objective=f"the {sense} {words(objective)}",
         total=max(results.stored.points, len(results)),
         counts=counts,
@@ -202,9 +204,14 @@ def _points(results: SweepResults, best: int | None) -> tuple[dict[str, Any], Ma
         return {name: row[name] for name in results.keys if row.get(name) is not None}, {}
 
 
-def _measured(results: SweepResults) -> list[str]:
-    """Outcomes that are numbers."""
-    return [name for name in results.outcomes if results.column(name).dtype.kind == "f"]
+def _scales(results: SweepResults) -> dict[str, Scale]:
+    """Units of outcomes that are numbers; parts of a step are in that of the step."""
+    names = [name for name in results.outcomes if results.column(name).dtype.kind == "f"]
+    scales = {name: scale_of(name, results.unit(name), results.column(name)) for name in names}
+    whole_step = scales.get("step_time")
+    if whole_step is not None:
+        scales |= {name: whole_step for name in names if name.startswith(_PART)}
+    return scales
 
 
 def _position(results: SweepResults, row: int) -> int:
@@ -266,7 +273,10 @@ def _best(
         value = values.get(name)
         if value is None or (isinstance(value, float) and not np.isfinite(value)):
             continue
-        text = scales[name].words(float(value)) if name in scales else setting_words(value)
+        text = setting_words(value)
+        if name in scales:
+            # alone it has the unit that suits it, unlike in a column
+            text = scale_of(name, results.unit(name), np.array([value], dtype=float)).words(float(value))
         if name.startswith(_PART):
             if value:
                 parts.append((words(name.removeprefix(_PART)), text))
@@ -278,7 +288,7 @@ def _best(
         settings={name: setting_words(settings[name]) for name in _in_order(settings, results.keys)},
         outcomes=tuple(outcomes),
         parts=tuple(parts),
-        value=_value(results, row, scales) + ("" if error is None else f" ± {error:.1%}"),
+        value=_value(results, row, scales) + ("" if error is None else f" ± {100.0 * error:.2g}\u00a0%"),
         command=_command(results.sweep.base, settings, str(values["evaluator"])),
     )
 
@@ -294,7 +304,9 @@ def _value(results: SweepResults, row: int, scales: Mapping[str, Scale]) -> str:
 
 def _settings_line(results: SweepResults, row: int) -> str:
     values = results.row(row)
-    return ", ".join(f"{name} = {setting_words(values[name])}" for name in results.keys if values.get(name) is not None)
+    return ", ".join(
+        f"{name} = {_short(setting_words(values[name]))}" for name in results.keys if values.get(name) is not None
+    )
 
 
 def _command(base: object, settings: Mapping[str, Any], evaluator: str) -> str | None:
@@ -314,16 +326,28 @@ def _typed(value: Any) -> str:
         return text
 
 
-def _answer(best: Best | None, objective: str, sense: str, counts: Mapping[str, int]) -> str:
+def _last(results: SweepResults, status: Any) -> Bools:
+    """Rows with outcomes of the last stage, among which the best is."""
+    stage = results.column("stage")
+    found: Bools = (status == "done") & (stage == stage.max(initial=0))
+    return found
+
+
+def _answer(best: Best | None, objective: str, sense: str, counts: Mapping[str, int], many: int) -> str:
     if best is None:
         parts = [f"{number:,} {name}" for name, number in counts.items()]
         return f"No point of this sweep has outcomes: {', '.join(parts)}." if parts else "This sweep has no points yet."
-    where = ", ".join(f"{name} = {text}" for name, text in best.settings.items())
+    where = ", ".join(f"{name} = {_short(text)}" for name, text in best.settings.items())
     bound = ", a bound in closed form" if best.evaluator == "analytic" else ""
-    many = counts.get("done", 0)
     of = f"the best of {many:,} points with outcomes" if many > 1 else "the only point with outcomes"
+    if earlier := counts.get("done", 0) - many:
+        of += f" of the last stage; earlier stages left out {earlier:,}"
     at = f", at {where}" if where else ""
     return f"The {sense} {objective} is {best.value}{bound}{at}: {of}."
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHORT else f"{text[: _SHORT - 1]}…"
 
 
 def _infeasible(status: Any, said: Mapping[int, str]) -> tuple[Reason, ...]:
@@ -352,14 +376,14 @@ def _columns(
     columns.append(codes("status", status[order].tolist(), role="status"))
     for name in ("stage", "evaluator"):
         values = results.column(name)
-        if len({setting_words(value) for value in values.tolist()} - {""}) > 1:
+        if len({*values.tolist()} - {None, ""}) > 1:
             columns.append(codes(name, values[order].tolist(), role="note"))
     for name in results.outcomes:
         values, shown = results.column(name), not name.startswith(_PART)
         if name in scales:
             if np.isfinite(values).any():
                 columns.append(numbers(name, values[order], scales[name], shown=shown))
-        elif any(setting_words(value) for value in values.tolist()):
+        elif {*values.tolist()} - {None, ""}:
             columns.append(codes(name, values[order].tolist(), role="outcome", shown=shown))
     if said:
         distinct = {text: plain_message(text) for text in said.values()}

@@ -49,7 +49,7 @@ class OnRay:
         self._up = ExitStack()
         self._ready = False
         self._task: Any = None
-        self._flying: dict[ObjectRef, Batch] = {}
+        self._flying: dict[ObjectRef[Any], Batch] = {}
         self._looked = self._answered = time.monotonic()
         self._workers = workers or 1
 
@@ -123,7 +123,7 @@ class OnRay:
         self._answered = time.monotonic()
         self._count()
 
-    def _collect(self, ref: "ObjectRef", pace: Pace, again: deque[Batch]) -> Finished | None:
+    def _collect(self, ref: "ObjectRef[Any]", pace: Pace, again: deque[Batch]) -> Finished | None:
         """What a task gave; where its worker died, its points go into `again`."""
         import ray
         from ray import exceptions
@@ -177,7 +177,8 @@ class OnRay:
         import ray
 
         if self._asked is None:
-            self._workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
+            resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+            self._workers = max(1, int(resources.get("CPU", 1)))
 
 
 _KEPT = "what was recorded is kept, and the same command goes on from there"
@@ -191,8 +192,8 @@ def _refusal(error: Any) -> SweepError:
     words = f"{type(cause).__name__}: {_first_line(cause)}"
     if isinstance(cause, ImportError) or "No module named" in str(error):
         return SweepError(
-            f"a worker cannot load scaleout ({words}); install the same version on all nodes, or let a checkout travel: "
-            "ray job submit --working-dir . -- scaleout sweep ..."
+            f"a worker cannot load scaleout ({words}); install the same version on all nodes, or let a checkout "
+            "travel: ray job submit --working-dir . -- scaleout sweep ..."
         )
     return SweepError(f"a worker could not evaluate: {words}; {_KEPT}")
 

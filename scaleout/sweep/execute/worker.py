@@ -22,7 +22,7 @@ class Held(NamedTuple):
 
 
 _settled: dict[tuple[str, str], Held] = {}
-"""By context and evaluator: what this process has checked; kept, so that whatever was worked out for it serves again."""
+"""By context and evaluator: what this process has checked, kept so that what was worked out for it serves again."""
 
 
 def hold(job: Job) -> Held:
@@ -45,7 +45,7 @@ def evaluate_there(held: Held, texts: Sequence[str]) -> tuple[float, list[tuple[
     """
     job = _settle(held).job
     begun = time.perf_counter()
-    outcomes = [tuple(outcome) for outcome in evaluate_batch(job.sweep, job.evaluator, texts)]
+    outcomes = [(status, text) for status, text in evaluate_batch(job.sweep, job.evaluator, texts)]
     return time.perf_counter() - begun, outcomes
 
 
@@ -67,9 +67,7 @@ def _compare(job: Job) -> None:
     from scaleout.sweep.identity import context_of
 
     here = f"the worker on {os.uname().nodename}"
-    advice = (
-        "install the same version there, and let the folder travel: ray job submit --working-dir . -- scaleout sweep ..."
-    )
+    advice = "install the same version there, and let the folder travel: ray job submit --working-dir . -- scaleout ..."
     try:
         context = context_of(job.sweep)
     except ScaleoutError as error:
