@@ -197,7 +197,7 @@ def _panel(
 def _of_words(label: str, words: str) -> str:
     """ "sequences 512" reads the other way round."""
     head, found, tail = label.rpartition(f"{words} ")
-    return f"{head}{tail} {words}" if found else label
+    return f"{head}{tail} {words.replace('sequences', 'sequence') if tail == '1' else words}" if found else label
 
 
 def _named(way: str, lines: list[ScalingLine]) -> ScalingPanel:
