@@ -186,9 +186,11 @@ class Settings:
             other = next((kind for kind, names in OUTCOMES.items() if name in names and kind != self.kind), None)
             numbers = self.numbers()
             if name in OUTCOMES.get(self.kind, {}):
+                bounds = set(self.results.column("evaluator")[self.done].tolist()) == {"analytic"}
+                why = "the analytic evaluator leaves it out, a stage with evaluator 'event' knows it" * bounds
                 raise SweepError(
-                    f"{name}: no point of sweep {self.name!r} has it; the analytic evaluator leaves it out: simulate a "
-                    f"stage with evaluator 'event'. There are {', '.join(numbers)}"
+                    f"{name}: no point of sweep {self.name!r} has it{'; ' if why else ''}{why}; there are "
+                    f"{', '.join(numbers)}"
                 )
             if other is not None:
                 raise SweepError(f"{name}: is of {other}; sweep {self.name!r} is of {self.kind}: {', '.join(numbers)}")

@@ -122,6 +122,8 @@ def scaling_table_of(
     settings.outcome(outcome)
     chips, spread = settings.chips, settings.spread(outcome)
     counts = np.unique(chips[np.isfinite(chips) & np.isfinite(spread.value)])
+    if not len(counts):
+        raise SweepError(f"scaling: nobody knows the chips of any point of sweep {settings.name!r}")
     if len(counts) < 2:
         raise SweepError(f"scaling: every point that can be simulated has {counts[0]:,.0f} chips; sweep over chips")
     batch = next((axis for axis in settings.axes if axis.key == _BATCH), None)
