@@ -9,7 +9,7 @@ PROFILES := results/profiles
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint bench accuracy gallery calibrate clean
+.PHONY: run test lint bench bench-sweep accuracy gallery calibrate clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "scaleout needs Python 3.11 or newer"'
@@ -37,6 +37,10 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/bench.py
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/architect.py
+
+bench-sweep: $(VENV)/installed-dev
+	$(BIN)/python benchmarks/sweep.py
+	$(BIN)/python benchmarks/kill.py
 
 accuracy: $(VENV)/installed
 	$(BIN)/scaleout accuracy $(MEASUREMENTS) --write docs/accuracy.md --notes docs/accuracy.yaml

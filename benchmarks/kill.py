@@ -80,10 +80,9 @@ def drive(name: str, store: Path, how: str) -> None:
 
     def told(progress: Progress) -> None:
         # one node goes in the middle of each stage; another one comes for it
-        if nodes and progress.computed > progress.points / 3:
-            if len(nodes) == WORKERS and progress.stage == 1 or progress.stage == 2:
-                cluster.remove_node(nodes.pop(), allow_graceful=False)
-                cluster.add_node(num_cpus=1)
+        if len(nodes) > WORKERS - progress.stage and progress.computed > progress.points / 3:
+            cluster.remove_node(nodes.pop(), allow_graceful=False)
+            cluster.add_node(num_cpus=1)
 
     run.run_sweep(load_sweep(name), store=store, told=told)
     ray.shutdown()
@@ -144,7 +143,9 @@ def trial(name: str, how: str, whom: str, moment: float, sound: str, slow: float
         log.touch()
         driver = started(name, store, how, log, slow)
         time.sleep(moment)
-        killed = [driver.pid] if whom == "driver" else random.sample(found := workers_of(driver.pid), min(1, len(found)))
+        killed = (
+            [driver.pid] if whom == "driver" else random.sample(found := workers_of(driver.pid), min(1, len(found)))
+        )
         for number in killed:
             try:
                 os.kill(number, signal.SIGKILL)
@@ -206,7 +207,8 @@ def main() -> None:
         same = status == 0 and results_of(store).to_json() == sound
         twice, under_way = counted(log)
         fine &= same
-        print(f"cluster  2 nodes                        {twice:6,} {under_way:10,} {'identical' if same else 'DIFFERENT':>10}")
+        words = "identical" if same else "DIFFERENT"
+        print(f"cluster  2 nodes                        {twice:6,} {under_way:10,} {words:>10}")
     sys.exit(0 if fine else 1)
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -219,7 +220,7 @@ class _Watch:
     def __init__(self) -> None:
         self._last: Progress | None = None
         self._before = 0
-        self._told = 0.0
+        self._units: dict[str, str] = {}
 
     @property
     def computed(self) -> int:
@@ -238,41 +239,53 @@ class _Watch:
     @contextmanager
     def shown(self, sweep: "Sweep") -> "Iterator[Callable[[Progress], None]]":
         """A bar in a terminal, and otherwise a line now and then."""
-        from scaleout.report.sweep_table import progress_words
         from scaleout.sweep.identity import kind_of
         from scaleout.sweep.outcomes import OUTCOMES
 
-        units = OUTCOMES[kind_of(sweep)]
-        terminal = sys.stderr.isatty()
-        if terminal:
-            from rich.console import Console
-            from rich.progress import BarColumn, TextColumn
-            from rich.progress import Progress as Bars
-
-            bars = Bars(
-                BarColumn(24), TextColumn("{task.description}", markup=False), console=Console(stderr=True),
-                transient=True, redirect_stdout=False, redirect_stderr=False,
-            )  # fmt: skip
-            task = bars.add_task("")
-
-        def told(progress: "Progress") -> None:
-            if self._last is not None and self._last.stage != progress.stage:
-                self._before += self._last.computed
-            self._last = progress
-            words = progress_words(progress, units.get(progress.objective, ""))
-            if terminal:
-                bars.update(task, description=words, total=progress.points, completed=progress.kept + progress.computed)
-                return
-            now = time.monotonic()
-            if now >= self._told + _LINES:
-                self._told = now
-                click.echo(words, err=True)
-
-        if terminal:
-            with bars:
+        self._units = OUTCOMES[kind_of(sweep)]
+        if sys.stderr.isatty():
+            with self._bar() as told:
                 yield told
-        else:
-            self._told = time.monotonic()
+            return
+        ended = threading.Event()
+        # a batch may take long: the line then says that nothing has come since
+        lines = threading.Thread(target=self._lines, args=(ended,), daemon=True)
+        lines.start()
+        try:
+            yield self._follow
+        finally:
+            ended.set()
+            lines.join()
+        click.echo(self._words(), err=True)
+
+    def _follow(self, progress: "Progress") -> None:
+        if self._last is not None and self._last.stage != progress.stage:
+            self._before += self._last.computed
+        self._last = progress
+
+    def _words(self) -> str:
+        from scaleout.report.sweep_table import progress_words
+
+        return progress_words(self._last, self._units.get(self._last.objective, "")) if self._last else "begins"
+
+    def _lines(self, ended: threading.Event) -> None:
+        while not ended.wait(_LINES):
+            click.echo(self._words(), err=True)
+
+    @contextmanager
+    def _bar(self) -> "Iterator[Callable[[Progress], None]]":
+        from rich.console import Console
+        from rich.progress import BarColumn, SpinnerColumn, TextColumn
+        from rich.progress import Progress as Bars
+
+        columns = (SpinnerColumn(), BarColumn(24), TextColumn("{task.description}", markup=False))
+        console = Console(stderr=True)
+        with Bars(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as bars:
+            task = bars.add_task("begins")
+
+            def told(progress: "Progress") -> None:
+                self._follow(progress)
+                ready = progress.kept + progress.computed
+                bars.update(task, description=self._words(), total=progress.points, completed=ready)
+
             yield told
-            if self._last is not None:
-                click.echo(progress_words(self._last, units.get(self._last.objective, "")), err=True)

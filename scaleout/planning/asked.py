@@ -70,7 +70,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machines:
-    """Machines of a question: those that may do, each with its bound; of others why not, and those that are hopeless."""
+    """Machines of a question: those that may do and those that are hopeless, each with its bound; of others why not."""
 
     ready: tuple[tuple[float, Machine], ...]
     refused: tuple[str, ...]

@@ -108,7 +108,7 @@ def one_step(spec: TrainingExperiment, compiled: bool = False) -> dict[str, Any]
 
 
 def _grouped(points: Sequence[Mapping[str, Any]]) -> Iterator[tuple[dict[str, Any], list[int]]]:
-    """Points that differ in what is taken as arrays alone: what else they set, and which they are."""
+    """Points with equal keys that differ in what is taken as arrays alone: what else they set, and which they are."""
     groups: dict[tuple[Any, ...], list[int]] = {}
     names: dict[tuple[str, ...], tuple[str, ...]] = {}
     for place, point in enumerate(points):
@@ -117,14 +117,14 @@ def _grouped(points: Sequence[Mapping[str, Any]]) -> Iterator[tuple[dict[str, An
         if others is None:
             others = names[keys] = tuple(key for key in keys if key not in _WHOLE and key != _SPLIT)
         # told apart by how they are written: 1 and true are equal
-        key = (others, *(repr(point[name]) for name in others))
+        key = (keys, *[repr(point[name]) for name in others])
         mine = groups.get(key)
         if mine is None:
             groups[key] = [place]
         else:
             mine.append(place)
-    for (others, *_), mine in groups.items():
-        yield {name: points[mine[0]][name] for name in others}, mine
+    for (keys, *_), mine in groups.items():
+        yield {name: points[mine[0]][name] for name in names[keys]}, mine
 
 
 def _group(forms: Forms, rest: Mapping[str, Any]) -> _Group | None:
@@ -156,12 +156,15 @@ def _made(forms: Forms, rest: Mapping[str, Any]) -> _Group | None:
 
 
 def _columns(group: _Group, points: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Ints], "np.ndarray[Any, Any]"]:
-    """Arrays of the points that can be looked at together, and which those are."""
+    """Arrays of points with equal keys that can be looked at together, and which those are."""
     usable = np.ones(len(points), dtype=bool)
     found: dict[str, Ints] = {}
     for key, (name, low, high) in _WHOLE.items():
         default = group.default.get(key)
-        values = [point.get(key, default) for point in points]
+        if key not in points[0] and type(default) is int and low <= default <= high:
+            found[name] = np.full(len(points), default)
+            continue
+        values: list[Any] = [point[key] for point in points] if key in points[0] else [default] * len(points)
         if set(map(type, values)) != {int}:
             usable &= [type(value) is int for value in values]
             values = [value if type(value) is int else low for value in values]

@@ -198,9 +198,9 @@ def _values(values: Any) -> tuple[Any, ...]:
     """Values of an axis: a list of them, or one."""
     if hasattr(values, "tolist"):
         values = values.tolist()
-    if isinstance(values, list | tuple | range):
-        return tuple(one.item() if hasattr(one, "item") else one for one in values)
-    return (values,)
+    if not isinstance(values, list | tuple | range):
+        values = (values,)
+    return tuple(one.item() if hasattr(one, "item") else str(one) if isinstance(one, Path) else one for one in values)
 
 
 def _stages(stages: Any) -> Any:

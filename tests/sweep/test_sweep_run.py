@@ -12,11 +12,14 @@ import pytest
 from scaleout.errors import SweepError
 from scaleout.sweep.evaluate import Outcome
 from scaleout.sweep.execute import address, executor_of, serial
-from scaleout.sweep.execute.batches import Batch, Finished, Pace, after_death
+from scaleout.sweep.execute.batches import Batch, Finished, Job, Pace, after_death
+from scaleout.sweep.execute.worker import hold
 from scaleout.sweep.progress import Progress, value_of
 from scaleout.sweep.results import SweepResults, results_of
 from scaleout.sweep.run import run_sweep
 from scaleout.sweep.spec import Stage, Sweep
+from scaleout.training.registry import SCHEDULES
+from scaleout.training.schedules import Schedule
 
 BASE = {
     "kind": "training",
@@ -288,6 +291,12 @@ def test_a_cluster_that_cannot_be_reached_leaves_no_store(made: Made, tmp_path: 
 def test_a_number_of_workers_is_one_at_least() -> None:
     with pytest.raises(SweepError, match="workers: 0 is not accepted"):
         executor_of(None, 0)
+
+
+def test_a_schedule_of_this_process_alone_is_refused_on_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SCHEDULES, "mine", Schedule(name="mine", passes=lambda *_: ()))
+    with pytest.raises(SweepError, match="schedule mine: was registered in this process"):
+        hold(Job(sweep(), "event", "a"))
 
 
 def test_a_real_sweep_in_two_stages() -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from click.testing import CliRunner
 from jsonschema import Draft202012Validator
 
+from scaleout.cli import cli
 from scaleout.errors import SpecError
 from scaleout.io.catalogue import find, list_names
 from scaleout.sweep.files import files_of, load_sweep, sweep_schema
@@ -121,6 +123,14 @@ def test_sweeps_that_come_along_have_points(name: str) -> None:
     Draft202012Validator(sweep_schema()).validate(yaml.safe_load(find("sweep", name).read_text()))
     settings = points.settings(len(points) - 1)
     assert points.texts([len(points) - 1]) == [json.dumps(settings, sort_keys=True, separators=(",", ":"))]
+
+
+def test_sweeps_are_shown() -> None:
+    runner = CliRunner()
+    listed = runner.invoke(cli, ["show", "sweeps"])
+    assert "layouts   layout.tp, layout.pp" in listed.output
+    assert "kind: sweep" in runner.invoke(cli, ["show", "layouts"]).output
+    assert json.loads(runner.invoke(cli, ["schema", "sweep"]).output)["properties"]["kind"] == {"const": "sweep"}
 
 
 def test_every_kind_has_an_objective_with_a_sense() -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from scaleout.errors import ScaleoutError, SweepError
 from scaleout.sweep.evaluate import evaluate_batch
 from scaleout.sweep.execute.batches import Job
+from scaleout.training.registry import SCHEDULES
 
 __all__ = ["Held", "evaluate_there", "hold"]
 
@@ -26,7 +27,18 @@ _settled: dict[tuple[str, str], Held] = {}
 
 
 def hold(job: Job) -> Held:
-    """Of the driver: what its workers need to know."""
+    """Of the driver: what its workers need to know.
+
+    Raises
+    ------
+    SweepError
+        The driver knows more than they can.
+    """
+    own = sorted(name for name, one in SCHEDULES.items() if not one.passes.__module__.startswith("scaleout."))
+    if own:
+        raise SweepError(
+            f"schedule {own[0]}: was registered in this process, and Ray's workers do not know it; run without Ray"
+        )
     return Held(job, str(Path.cwd()), os.environ.get("SCALEOUT_PATH"))
 
 
