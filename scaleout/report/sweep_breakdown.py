@@ -87,7 +87,7 @@ def stack_table_of(
     parts = [name for name in results.outcomes if name.startswith(_PREFIX) and settings.has(name)]
     if not parts:
         raise SweepError(
-            f"breakdown: sweep {settings.name!r} is of {settings.kind}, whose points have no parts of a step"
+            f"breakdown: no point of sweep {settings.name!r}, of {settings.kind}, tells the parts of a step"
         )
     outcome = settings.outcome(y or settings.objective)
     if outcome.startswith(_PREFIX):

@@ -156,7 +156,7 @@ def _axes(settings: Settings, x: str | None, by: str | None, worth: Floats) -> t
     free = iter([axis for axis in (*usual, *rest) if axis not in chosen])
     across, down = (one if one is not None else next(free, None) for one in chosen)
     if across is None or down is None:
-        raise SweepError(f"heatmap: fewer than two keys take several values in sweep {settings.name!r}")
+        raise SweepError(f"heatmap: fewer than two keys take 2 to {_LARGEST} values in sweep {settings.name!r}")
     # long words stand better in lines
     return (down, across) if not x and not by and down.numeric and not across.numeric else (across, down)
 
