@@ -26,7 +26,7 @@ SMALL: dict[str, Any] = {"tokens": 1e9, "chips": 8, "batch": 32, "sequence": 102
 SPACES: dict[str, dict[str, Any]] = {
     "dense": {"axes": Axes(tp=(1, 2, 4), cp=(1,), pp=(1, 2), vpp=(1, 2), micro=(1, 2), zero=(0, 1), recompute=((),))},
     "context": {
-        "axes": Axes(tp=(1, 2), cp=(1, 2, 4), pp=(1,), micro=(1,), zero=(1, 3), recompute=((), ("full",))),
+        "axes": Axes(tp=(2,), cp=(1, 2, 4), pp=(1,), micro=(1,), zero=(1, 3), recompute=((), ("full",))),
         "minimise": "cost",
     },
     "experts": {
@@ -156,7 +156,10 @@ def test_flags_start_the_layout(plan: Plan) -> None:
 
 
 def test_too_short_and_too_weak_are_answered_with_what_would_do() -> None:
-    plan = plan_training("llama-3.2-1b", tokens=1e13, days=1.0, max_power=1e5, batch=512, sequence=2048)
+    axes = Axes(pp=(1,), cp=(1,), micro=(1,), zero=(1,))
+    plan = plan_training(
+        "llama-3.2-1b", tokens=1e12, days=1.0, max_power=1e5, chips=(16, 256), batch=512, sequence=2048, axes=axes
+    )
     assert plan.best is None
     words = " ".join(plan.problems)
     assert "1 days need at least" in words
@@ -173,7 +176,14 @@ def test_a_limit_of_cost_is_kept() -> None:
 
 def test_the_fewest_chips_that_are_in_time() -> None:
     axes = Axes(tp=(1,), cp=(1,), pp=(1,), micro=(1,), zero=(1,), recompute=((),))
-    base = {"tokens": 1e10, "batch": 96, "sequence": 1024, "minimise": "chips", "chips": (4, 8, 16, 24), "axes": axes}
+    base: dict[str, Any] = {
+        "tokens": 1e10,
+        "batch": 96,
+        "sequence": 1024,
+        "minimise": "chips",
+        "chips": (4, 8, 16, 24),
+        "axes": axes,
+    }
     slow = plan_training("llama-3.2-1b", **{**base, "chips": 8})
     assert slow.best is not None
     days = slow.best.figures["time"] / 86_400.0 * 0.99
@@ -197,7 +207,7 @@ def test_the_fewest_chips_that_are_in_time() -> None:
         ({"sequence": True}, "sequence: True"),
         ({"system": "dgx-h10"}, "dgx-h100"),
         ({"system": ()}, "none is named"),
-        ({"stack": "megatron"}, "megatron-lm"),
+        ({"stack": "megatron"}, "megatron-bridge"),
         ({"facility": "nowhere"}, "nowhere"),
         ({"precision": "int2"}, "int2"),
     ],
