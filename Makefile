@@ -1,5 +1,6 @@
 # make run: the main job from a fresh checkout. make test: the tests. Both make .venv first.
 # make accuracy: docs/accuracy.md from the tables of published measurements in $(MEASUREMENTS).
+# make gallery: every figure of plots/ anew, and their index.
 # make calibrate: fits the constants of chips and systems to the tables there, and writes them into topologies/.
 PYTHON ?= python3
 MEASUREMENTS ?= ../shared/validation
@@ -8,7 +9,7 @@ PROFILES := results/profiles
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint bench accuracy calibrate clean
+.PHONY: run test lint bench bench-sweep accuracy gallery calibrate clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "scaleout needs Python 3.11 or newer"'
@@ -37,8 +38,16 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/architect.py
 
+bench-sweep: $(VENV)/installed-dev
+	$(BIN)/python benchmarks/sweep.py
+	$(BIN)/python benchmarks/kill.py
+
 accuracy: $(VENV)/installed
 	$(BIN)/scaleout accuracy $(MEASUREMENTS) --write docs/accuracy.md --notes docs/accuracy.yaml
+
+gallery: $(VENV)/installed
+	for script in plots/*.py; do $(BIN)/python $$script plots/gallery || exit $$?; done
+	$(BIN)/python plots/gallery/index.py
 
 calibrate: $(VENV)/installed-dev
 	$(BIN)/python -m scaleout.calibration.gemm $(MEASUREMENTS)/gemm.csv --write

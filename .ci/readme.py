@@ -1,7 +1,7 @@
 """Run every code block of a Markdown file: ``console`` blocks line by line, ``python`` and ``yaml`` blocks too.
 
-A ``yaml`` block is written to ``experiment.yaml`` in the folder where the blocks run. ``make`` lines run in
-the checkout, where ``make test`` has just run and is not run again.
+A ``yaml`` block is written to ``experiment.yaml`` in the folder where the blocks run, or to the name in its first
+line. ``make`` lines run in the checkout, where ``make test`` has just run and is not run again.
 """
 
 import re
@@ -20,7 +20,8 @@ def main(path: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         for language, text in blocks:
             if language == "yaml":
-                (Path(folder) / "experiment.yaml").write_text(text)
+                named = re.match(r"# (\w+\.yaml)$", text.partition("\n")[0])
+                (Path(folder) / (named[1] if named else "experiment.yaml")).write_text(text)
             elif language == "python":
                 run([str(BIN / "python"), "-c", text], folder)
             elif language == "console":

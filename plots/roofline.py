@@ -17,7 +17,7 @@ from scaleout.hardware.gemm import gemm_seconds, gemm_vector, quantise_seconds, 
 from scaleout.hardware.reference import KernelTime, reference_kernels, time_of
 from scaleout.io.catalogue import load
 from scaleout.report.files import output_folder, write_all
-from scaleout.report.style import GROUP_COLOURS, OTHER_COLOUR, house_style, new_figure, render
+from scaleout.report.style import GROUP_COLOURS, OTHER_COLOUR, PRINT_WIDTH, headline, house_style, new_figure, render
 from scaleout.specs import Chip, Model
 from scaleout.units import describe
 
@@ -32,6 +32,10 @@ DTYPES = {"bf16": "-", "fp8": ":"}
 BATCHES = tuple(2**power for power in range(15))
 MARKED = {1: "o", 64: "s", 4096: "D"}
 """Batches with a mark."""
+WIDTHS = (0.7, 1.1, 1.6, 2.2)
+"""Of the lines of products [point]; print in black and white tells them apart by these."""
+PLACES = "*PX"
+"""Marks of other kernels."""
 WIDTH = 2.0
 """Of an element of what a product gives [byte]."""
 
@@ -125,10 +129,8 @@ def measure() -> list[Panel]:
 def draw(panels: list[Panel]) -> "Figure":
     """A panel for each chip, on the same axes."""
     with house_style():
-        figure = new_figure(9.6, 5.0)
-        figure.suptitle(
-            "Operators of a Llama-3 70B layer on two rooflines", x=0.01, ha="left", fontsize=11, fontweight="bold"
-        )
+        figure = new_figure(PRINT_WIDTH, 4.6)
+        headline(figure, "Operators of a Llama-3 70B layer on two rooflines")
         axes = figure.subplots(1, len(panels), sharex=True, sharey=True)
         for ax, panel in zip(axes, panels, strict=True):
             _panel(ax, panel)
@@ -148,12 +150,27 @@ def _panel(ax: "Axes", panel: Panel) -> None:
     ]
     words.append(f"memory: {describe(panel.bandwidth, 'byte/s')}")
     ax.text(
-        0.02, 0.98, "\n".join(words), transform=ax.transAxes, va="top", fontsize=7.5, color="#555555", linespacing=1.4
+        0.98,
+        0.03,
+        "\n".join(words),
+        transform=ax.transAxes,
+        va="bottom",
+        ha="right",
+        fontsize=7,
+        color="#555555",
+        linespacing=1.3,
     )
     names = list(dict.fromkeys(one.operator for one in panel.tracks))
     for one in panel.tracks:
         colour = GROUP_COLOURS[names.index(one.operator)]
-        ax.plot(one.intensity, one.rate, color=colour, linestyle=DTYPES[one.dtype], linewidth=1.1, zorder=2)
+        ax.plot(
+            one.intensity,
+            one.rate,
+            color=colour,
+            linestyle=DTYPES[one.dtype],
+            linewidth=WIDTHS[names.index(one.operator)],
+            zorder=2,
+        )
         for batch, marker in MARKED.items():
             at = BATCHES.index(batch)
             ax.plot(
@@ -162,10 +179,12 @@ def _panel(ax: "Axes", panel: Panel) -> None:
             )  # fmt: skip
     for at, place in enumerate(panel.places):
         colour = GROUP_COLOURS[len(names) + at]
-        ax.plot([place.intensity], [place.rate], "*", color=colour, markersize=10, markeredgewidth=0, zorder=4)
+        ax.plot([place.intensity], [place.rate], PLACES[at], color=colour, markersize=9, markeredgewidth=0, zorder=4)
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlim(0.4, 2e4)
+    # exponents are 0.7 times as large
+    ax.tick_params(labelsize=10)
     ax.set_xlabel("arithmetic intensity [flop/byte]")
     ax.set_title(panel.chip)
     ax.grid(visible=True, which="major", color="#E5E5E5", linewidth=0.6)
@@ -175,11 +194,13 @@ def _panel(ax: "Axes", panel: Panel) -> None:
 def legend(figure: "Figure", ax: "Axes", panel: Panel) -> None:
     """Below the panels: operators, batches, numbers."""
     names = list(dict.fromkeys(one.operator for one in panel.tracks))
-    handles = [ax.plot([], [], color=GROUP_COLOURS[at], label=name)[0] for at, name in enumerate(names)]
+    handles = [
+        ax.plot([], [], color=GROUP_COLOURS[at], linewidth=WIDTHS[at], label=name)[0] for at, name in enumerate(names)
+    ]
     handles += [
-        ax.plot([], [], "*", color=GROUP_COLOURS[len(names) + at], markersize=10, markeredgewidth=0, label=place.name)[
-            0
-        ]
+        ax.plot(
+            [], [], PLACES[at], color=GROUP_COLOURS[len(names) + at], markersize=9, markeredgewidth=0, label=place.name
+        )[0]
         for at, place in enumerate(panel.places)
     ]
     handles += [
@@ -191,7 +212,7 @@ def legend(figure: "Figure", ax: "Axes", panel: Panel) -> None:
                 markerfacecolor="#555555" if dtype == "bf16" else "white")[0]
         for dtype, style in DTYPES.items()
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=7.5)
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=7, columnspacing=1.2)
 
 
 if __name__ == "__main__":

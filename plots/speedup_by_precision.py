@@ -19,7 +19,7 @@ from scaleout.hardware.gemm import gemm_seconds, gemm_vector, quantise_seconds, 
 from scaleout.io.catalogue import load
 from scaleout.parallel.inference_kernels import able
 from scaleout.report.files import output_folder, write_all
-from scaleout.report.style import GROUP_COLOURS, OTHER_COLOUR, house_style, new_figure, render
+from scaleout.report.style import GROUP_COLOURS, OTHER_COLOUR, PRINT_WIDTH, headline, house_style, new_figure, render
 from scaleout.specs import Chip, Model
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 NAME = "speedup_by_precision"
 CHIPS = {"H100 SXM": "h100-sxm-80gb", "B200 SXM": "b200-sxm-180gb"}
 PRECISIONS = ("fp8", "fp8_block", "int8", "nvfp4", "w8a16", "w4a16")
+MARKS = dict(zip(PRECISIONS, "os^Dv<", strict=True))
 BATCHES = tuple(2**power for power in range(15))
 MEASURED = {
     ("H100 SXM", "fp8"): {1: 1.35, 64: 1.29, 256: 1.21, 1024: 1.43, 4096: 1.49, 16384: 1.55},
@@ -107,11 +108,8 @@ def measure() -> list[Line]:
 def draw(lines: list[Line]) -> "Figure":
     """A panel for each chip."""
     with house_style():
-        figure = new_figure(9.6, 4.2)
-        figure.suptitle(
-            "Products of a Llama-3 70B layer: speedup over bf16, casts included", x=0.01, ha="left", fontsize=11,
-            fontweight="bold",
-        )  # fmt: skip
+        figure = new_figure(PRINT_WIDTH, 4.0)
+        headline(figure, "Products of a Llama-3 70B layer: speedup over bf16, casts included")
         panels = figure.subplots(1, len(CHIPS), sharey=True)
         colours = dict(zip(PRECISIONS, GROUP_COLOURS, strict=False))
         for ax, name in zip(panels, CHIPS, strict=True):
@@ -120,6 +118,7 @@ def draw(lines: list[Line]) -> "Figure":
                     ax.plot(
                         BATCHES, line.speedup, color=colours[line.precision], linestyle="-" if line.own else "--",
                         linewidth=(3.0 if line.precision == "fp8" else 1.8) if line.own else 1.2,
+                        marker=MARKS[line.precision], markevery=[1 + PRECISIONS.index(line.precision)], markersize=4.5,
                     )  # fmt: skip
                     ax.plot(
                         list(line.square), list(line.square.values()), "x", color=colours[line.precision],
@@ -128,12 +127,12 @@ def draw(lines: list[Line]) -> "Figure":
             for (chip, precision), points in MEASURED.items():
                 if chip == name:
                     ax.plot(
-                        list(points), list(points.values()), "o", color=colours[precision], markeredgecolor="black",
-                        markeredgewidth=0.7, markersize=6, zorder=3,
+                        list(points), list(points.values()), MARKS[precision], color=colours[precision],
+                        markeredgecolor="black", markeredgewidth=0.7, markersize=6, zorder=3,
                     )  # fmt: skip
             ax.axhline(1.0, color=OTHER_COLOUR, linewidth=0.8)
             ax.set_xscale("log", base=2)
-            ax.set_xticks(BATCHES[::2], [f"{tokens:,}" for tokens in BATCHES[::2]])
+            ax.set_xticks(BATCHES[::2], [f"{tokens:,}" for tokens in BATCHES[::2]], fontsize=7)
             ax.set_xlabel("tokens of a batch, rows of the product [1]")
             ax.set_title(name)
             ax.grid(visible=True, axis="y", color="#E5E5E5", linewidth=0.6)
@@ -141,12 +140,17 @@ def draw(lines: list[Line]) -> "Figure":
         panels[0].set_ylabel("time in bf16 over time [1]")
         panels[0].set_ylim(0.0, None)
         handles = [
-            *(panels[0].plot([], [], color=colours[name], linewidth=1.6, label=name)[0] for name in PRECISIONS),
+            *(
+                panels[0].plot([], [], color=colours[name], marker=MARKS[name], markersize=4.5, label=name)[0]
+                for name in PRECISIONS
+            ),
             panels[0].plot([], [], color="black", linestyle="--", label="constants stand in")[0],
-            panels[0].plot([], [], "o", color="white", markeredgecolor="black", label="measured, median")[0],
+            panels[0].plot([], [], "o", color="#CCCCCC", markeredgecolor="black", label="outlined: measured, median")[
+                0
+            ],
             panels[0].plot([], [], "x", color="black", label="model, such shapes")[0],
         ]
-        figure.legend(handles=handles, loc="outside right upper", fontsize=8)
+        figure.legend(handles=handles, loc="outside lower left", ncols=5, fontsize=7.5, columnspacing=1.2)
     return figure
 
 

@@ -23,7 +23,9 @@ from scaleout.training.step import build
 __all__ = ["EVALUATORS", "record", "simulate"]
 
 
-def simulate(experiment: TrainingExperiment, *, fold: bool = True, evaluator: str = "event") -> Result:
+def simulate(
+    experiment: TrainingExperiment, *, fold: bool = True, evaluator: str = "event", advise: bool = True
+) -> Result:
     """Simulate one optimizer step in the steady state.
 
     Parameters
@@ -34,6 +36,8 @@ def simulate(experiment: TrainingExperiment, *, fold: bool = True, evaluator: st
         "event", or "analytic": a lower bound without contention for links, from the same costs, in
         milliseconds. It runs plain here; for many experiments there are `design_space` and
         `analyse_many`, which run compiled.
+    advise
+        Where it does not fit in HBM, look for what does, which may take seconds.
 
     Raises
     ------
@@ -46,24 +50,24 @@ def simulate(experiment: TrainingExperiment, *, fold: bool = True, evaluator: st
         The machine cannot be built at this size.
     """
     if evaluator == "event":
-        return record(experiment, fold=fold)[0]
+        return record(experiment, fold=fold, advise=advise)[0]
     if evaluator != "analytic":
         raise SpecError(f"evaluator: {evaluator!r:.40} is unknown; {near(evaluator, EVALUATORS)}")
     _check(experiment)
     if not fold:
         raise SpecError("fold: the analytic evaluator has no ranks that it could unfold; take evaluator 'event'")
     end, parts, peaks = analyse(experiment, compiled=False)
-    check_fits(experiment, peaks)
+    check_fits(experiment, peaks, advise=advise)
     whole = {name: parts.get(name, 0) for name in CATEGORIES}
     return _summarise(experiment, end, whole, {}, peaks, "analytic", experiment.layout.pp, None)
 
 
-def record(experiment: TrainingExperiment, *, fold: bool = True) -> tuple[Result, Recording]:
+def record(experiment: TrainingExperiment, *, fold: bool = True, advise: bool = True) -> tuple[Result, Recording]:
     """As `simulate`, with the recording that figures and timelines are drawn from."""
     _check(experiment)
     job = build(experiment)
     peaks = stage_peaks(job)
-    check_fits(experiment, peaks)
+    check_fits(experiment, peaks, advise=advise)
     recording = evaluate(experiment, fold=fold, job=job)
     parts = breakdown(recording, ends_last(recording))
     path = dict(sorted(critical_path(recording).items(), key=lambda row: -row[1]))

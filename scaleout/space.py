@@ -236,7 +236,7 @@ def _divides(base: TrainingExperiment, at: dict[str, Ints]) -> Bools:
     fine &= (model.heads % tp == 0) & (model.ffn % tp == 0)
     fine &= (model.kv_heads % tp == 0) | (tp % model.kv_heads == 0)
     fine &= (at["sequence_parallel"] == 0) | (base.batch.sequence % tp == 0)
-    fine &= (pp * vpp <= model.layers + 2) & (at["global_batch"] % ranks == 0)
+    fine &= (pp * vpp <= model.layers + 2 * (base.stack.stages == "balanced")) & (at["global_batch"] % ranks == 0)
     fine &= (vpp == 1) | (pp > 1)
     # no product of accepted values overflows
     fine &= micro_batches * (model.layers + np.minimum(pp * vpp, model.layers + 3)) <= LARGEST_STEP

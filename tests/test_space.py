@@ -38,6 +38,15 @@ def grid() -> tuple[dict[str, np.ndarray], list[tuple[str, ...]]]:
     return at, [RECOMPUTE[i] for i in np.random.default_rng(1).integers(0, len(RECOMPUTE), 600)]
 
 
+def test_even_stages_have_a_layer_each(small: Make) -> None:
+    base = small()
+    even = replace(base, stack=replace(base.stack, stages="even"))
+    # 32 layers: only stacks that balance stages give embedding and loss a chunk each
+    for spec, most in ((base, 34), (even, 32)):
+        table = design_space(spec, tp=4, pp=[32, 34], dp=2, vpp=1, global_batch=32)
+        assert [PROBLEMS[problem] == "does not divide" for problem in table.problem] == [False, most < 34]
+
+
 def one(base: TrainingExperiment, at: dict[str, np.ndarray], recompute: tuple[str, ...], i: int) -> TrainingExperiment:
     value = {name: int(column[i]) for name, column in at.items()}
     batch = replace(base.batch, global_=value.pop("global_batch"), micro=value.pop("micro"))

@@ -18,4 +18,10 @@ def command(kind: str) -> None:
     Examples:
       scaleout schema training > training.schema.json
     """
-    click.echo(json.dumps(schema(kind), indent=2))
+    if kind == "sweep":
+        from scaleout.sweep.files import sweep_schema
+
+        found = sweep_schema()
+    else:
+        found = schema(kind)
+    click.echo(json.dumps(found, indent=2))

@@ -26,6 +26,7 @@ _LISTS = {
     "engines": ("engine",),
     "nets": ("net",),
     "experiments": ("training", "serving", "inference", "stream"),
+    "sweeps": ("sweep",),
 }
 
 
@@ -49,7 +50,7 @@ def command(
     """List what there is, or print what WHAT, a name, stands for.
 
     Lists: chips, systems, facilities, models, nets, stacks and engines (software of training and of serving),
-    experiments, topologies.
+    experiments, sweeps, topologies.
 
     topology NAME prints counts, degrees, distances and bisection of a system, or of a topology by name or
     path (.yaml, .graphml, .json, .xml, .txt; docs/graphs.md), and draws it.
@@ -134,6 +135,8 @@ def _line(kind: str, row: dict[str, Any]) -> str:
         case "stream":
             sources = read_mapping(find("stream", row["name"])).get("sources", ())
             return f"{', '.join(one['name'] for one in sources)} with deadlines on {row.get('system', '')}"
+        case "sweep":
+            return _sweep_line(row["name"])
         case "serving":
             return f"{row.get('model', '')} served on {row.get('system', '')}"
         case _:
@@ -185,8 +188,16 @@ def _system_line(row: dict[str, Any]) -> str:
     return f"{words}, {ports:,} x {net['bandwidth']} on {_BETWEEN[net['kind']]}"
 
 
+def _sweep_line(name: str) -> str:
+    """What a sweep changes, of what."""
+    file = read_mapping(find("sweep", name))
+    keys = [*file.get("axes", {}), *(key for group in file.get("zipped", ()) for key in group)]
+    base = file["base"]
+    return f"{', '.join(keys)} of {base if isinstance(base, str) else base.get('model', 'an experiment')}"
+
+
 def _one(kind: str, name: str, as_json: bool) -> None:
-    if kind in ("training", "serving", "inference", "stream"):
+    if kind in ("training", "serving", "inference", "stream", "sweep"):
         click.echo(f"# {find(kind, name)}\n{read(kind, name)}".rstrip())
         return
     spec = load(kind, name)

@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from copy import deepcopy
 from dataclasses import fields, is_dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -41,8 +40,8 @@ from scaleout.specs import (
 )
 
 __all__ = [
-    "DEFAULTS", "FOLDERS", "find", "known_chips", "known_models", "list_names", "load", "named", "plain_name", "read",
-    "resolve", "roots", "schema", "summary", "validate",
+    "DEFAULTS", "FOLDERS", "UNKNOWN", "copied", "enlist", "find", "known_chips", "known_models", "list_names", "load",
+    "named", "plain_name", "read", "resolve", "roots", "schema", "summary", "validate",
 ]  # fmt: skip
 
 FOLDERS = {
@@ -58,7 +57,10 @@ FOLDERS = {
     "serving": "workloads/serving",
     "inference": "workloads/inference",
     "stream": "workloads/streams",
+    "sweep": "workloads/sweeps",
 }
+UNKNOWN = "unknown key"
+"""What a message says of a key that a file cannot have."""
 _CLASSES: dict[str, Any] = {
     "chip": Chip, "system": System, "model": Model, "stack": Stack, "engine": InferenceEngine,
     "facility": Facility, "silicon": Silicon, "design": Design, "systolic": SystolicConstants,
@@ -121,6 +123,11 @@ def _known(kind: str) -> str:
     if kind not in FOLDERS:
         raise SpecError(f"unknown kind {kind!r}; {near(kind, FOLDERS)}")
     return kind
+
+
+def enlist(kind: str, cls: Any) -> None:
+    """Say what files of a kind are read into whose class stands on a floor above this one."""
+    _CLASSES[kind] = cls
 
 
 def find(kind: str, name: str, beside: Path | None = None) -> Path:
@@ -224,7 +231,7 @@ def validate(kind: str, data: Mapping[str, Any], where: str) -> Any:
     """The frozen spec of a mapping whose references are resolved; `SpecError` with every mistake, after `where`."""
     from pydantic import ValidationError
 
-    renamed = deepcopy(dict(data))
+    renamed = copied(dict(data))
     for job in (renamed, renamed.get("training")):
         if isinstance(job, dict):
             if isinstance(job.get("batch"), dict) and "global" in job["batch"]:
@@ -245,6 +252,13 @@ def validate(kind: str, data: Mapping[str, Any], where: str) -> Any:
         raise SpecError("\n".join(f"{where}: {row}" for row in [*rows[:_MOST], *more])) from None
     except SpecError as error:
         raise type(error)("\n".join(f"{where}: {line}" for line in str(error).splitlines())) from None
+
+
+def copied(value: Any) -> Any:
+    """Dicts and lists anew, at any depth; what is in them, such as specs that are made already, as it is."""
+    if isinstance(value, dict):
+        return {key: copied(one) for key, one in value.items()}
+    return [copied(one) for one in value] if isinstance(value, list) else value
 
 
 def _chip_owners(kind: str, data: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
@@ -307,7 +321,7 @@ def _explain(kind: str, row: Mapping[str, Any]) -> str:
     shown = value if len(value) <= 60 else value[:57] + "..."
     match row["type"]:
         case "extra_forbidden" | "unexpected_keyword_argument":
-            return f"{at}: unknown key; {near(path[-1], _keys_at(_CLASSES[kind], row['loc'][:-1]))}"
+            return f"{at}: {UNKNOWN}; {near(path[-1], _keys_at(_CLASSES[kind], row['loc'][:-1]))}"
         case "missing" | "missing_keyword_only_argument":
             return f"{at}: missing"
         case "literal_error":

@@ -13,11 +13,11 @@ from scaleout.io.yaml import parse_value, read_mapping
 from scaleout.specs import NetExperiment, ServingExperiment, StreamExperiment, TrainingExperiment
 
 __all__ = [
-    "any_experiment", "assign", "experiment", "find_trace", "net_experiment", "serving_experiment",
-    "stream_experiment",
+    "EXPERIMENTS", "REFERENCES", "any_experiment", "assign", "check_rents", "experiment", "find_trace", "kind_of",
+    "net_experiment", "place_trace", "put", "serving_experiment", "stream_experiment",
 ]  # fmt: skip
 
-_REFERENCES = {
+REFERENCES = {
     ("system",): "system",
     ("system", "chip"): "chip",
     ("model",): "model",
@@ -104,7 +104,7 @@ def stream_experiment(source: str | Path | Mapping[str, Any], settings: tuple[st
     return spec
 
 
-_EXPERIMENTS = ("training", "serving", "inference", "stream")
+EXPERIMENTS = ("training", "serving", "inference", "stream")
 """Kinds of experiments."""
 
 
@@ -112,12 +112,26 @@ def any_experiment(
     source: str | Path | Mapping[str, Any], settings: tuple[str, ...] = ()
 ) -> TrainingExperiment | ServingExperiment | NetExperiment | StreamExperiment:
     """An experiment of any kind, by its `kind`; a name is looked for among all."""
+    kind = kind_of(source)
+    if kind in ("inference", "stream"):
+        return net_experiment(source, settings) if kind == "inference" else stream_experiment(source, settings)
+    return serving_experiment(source, settings) if kind == "serving" else experiment(source, settings)
+
+
+def kind_of(source: str | Path | Mapping[str, Any]) -> str:
+    """The kind of an experiment.
+
+    Raises
+    ------
+    SpecError
+        It is of none, or there is no such name or file.
+    """
     if isinstance(source, Mapping):
-        kind = source.get("kind", "training")
+        kind = str(source.get("kind", "training"))
     else:
         name = str(source)
         path = name.lower().endswith((".yaml", ".yml"))
-        shipped = [kind for kind in _EXPERIMENTS if not path and name in list_names(kind)]
+        shipped = [kind for kind in EXPERIMENTS if not path and name in list_names(kind)]
         kind = shipped[0] if shipped else "training"
         if not shipped:
             try:
@@ -125,13 +139,11 @@ def any_experiment(
             except SpecError as error:
                 if path:
                     raise
-                known = sorted({name for kind in _EXPERIMENTS for name in list_names(kind)})
+                known = sorted({name for kind in EXPERIMENTS for name in list_names(kind)})
                 raise SpecError(f"unknown experiment {name!r:.80}; {near(name, known)}") from error
-    if kind not in _EXPERIMENTS:
-        raise SpecError(f"{source!s:.60}: kind: {kind!r:.40} is not accepted; expected {' or '.join(_EXPERIMENTS)}")
-    if kind in ("inference", "stream"):
-        return net_experiment(source, settings) if kind == "inference" else stream_experiment(source, settings)
-    return serving_experiment(source, settings) if kind == "serving" else experiment(source, settings)
+    if kind not in EXPERIMENTS:
+        raise SpecError(f"{source!s:.60}: kind: {kind!r:.40} is not accepted; expected {' or '.join(EXPERIMENTS)}")
+    return kind
 
 
 def find_trace(name: str, beside: Path | None = None) -> Path:
@@ -177,31 +189,36 @@ def _experiment(wanted: str, source: str | Path | Mapping[str, Any], settings: t
         where = f"{where} with --set"
     resolve(data, where, wanted, path)
     compress(data, where)
-    requests = data.get("requests")
-    if isinstance(requests, dict) and isinstance(requests.get("trace"), str):
-        try:
-            requests["trace"] = str(find_trace(requests["trace"], path))
-        except SpecError as error:
-            raise SpecError(f"{where}: {error}") from None
+    place_trace(data, where, path)
     try:
         spec = validate(wanted, data, where)
         if isinstance(spec, TrainingExperiment | ServingExperiment):
-            _check_rents(spec, where)
+            check_rents(spec, where)
         return spec
     except PlanError as error:
         raise PlanError("\n".join(f"{where}: {line}" for line in str(error).splitlines())) from None
+
+
+def place_trace(data: dict[str, Any], where: str, beside: Path | None) -> None:
+    """Replace the name of a trace by the path of its file."""
+    requests = data.get("requests")
+    if isinstance(requests, dict) and isinstance(requests.get("trace"), str):
+        try:
+            requests["trace"] = str(find_trace(requests["trace"], beside))
+        except SpecError as error:
+            raise SpecError(f"{where}: {error}") from None
 
 
 def _refuse_other_kind(wanted: str, name: str) -> None:
     """Say of a name that it is an experiment of another kind, rather than that it is unknown."""
     if name in list_names(wanted):
         return
-    for kind in _EXPERIMENTS:
+    for kind in EXPERIMENTS:
         if name in list_names(kind):
             raise SpecError(f"{name}: is of kind {kind}, and only experiments of kind {wanted} are accepted here")
 
 
-def _check_rents(spec: TrainingExperiment | ServingExperiment, where: str) -> None:
+def check_rents(spec: TrainingExperiment | ServingExperiment, where: str) -> None:
     """Refuse chips that the facility does not rent, before anything is simulated in it."""
     if spec.facility is None:
         return
@@ -219,25 +236,29 @@ def _check_rents(spec: TrainingExperiment | ServingExperiment, where: str) -> No
 def assign(data: dict[str, Any], setting: str, beside: Path | None) -> None:
     """Carry out one ``key=value`` override; entering a named object loads it first."""
     key, equals, text = setting.partition("=")
-    path = tuple(key.strip().split("."))
-    if not equals or not all(path):
+    if not equals or not all(key.strip().split(".")):
         raise SpecError(f"--set {setting!r}: expected key=value, for example layout.pp=4")
-    value = parse_value(text, f"--set {key}")
+    put(data, key.strip(), parse_value(text, f"--set {key}"), f"--set {key}", beside)
+
+
+def put(data: dict[str, Any], key: str, value: Any, where: str, beside: Path | None) -> None:
+    """Put a value at a dotted key; `where` begins the message where there is no such place."""
+    path = tuple(key.split("."))
     node: Any = data
     kinds: tuple[str, ...] = ()
     for depth, step in enumerate(path[:-1]):
         kinds = (*kinds, "#" if isinstance(node, list) else step)
-        kind = _REFERENCES.get(kinds)
-        at = _place(node, step, f"--set {key}", ".".join(path[:depth]))
+        kind = REFERENCES.get(kinds)
+        at = _place(node, step, where, ".".join(path[:depth]))
         if isinstance(node, dict) and at not in node:
             first: Any = [{}] if step in _LISTS and path[depth + 1] == "0" else {}
             node[at] = DEFAULTS[step] if kind and step in DEFAULTS else first
         if kind and isinstance(node[at], str):
-            node[at] = named(kind, node[at], f"--set {key}", beside)
+            node[at] = named(kind, node[at], where, beside)
         node = node[at]
         if not isinstance(node, dict | list):
-            raise SpecError(f"--set {key}: {'.'.join(path[: depth + 1])} is a value, it has no key {path[depth + 1]!r}")
-    node[_place(node, path[-1], f"--set {key}", ".".join(path[:-1]))] = value
+            raise SpecError(f"{where}: {'.'.join(path[: depth + 1])} is a value, it has no key {path[depth + 1]!r}")
+    node[_place(node, path[-1], where, ".".join(path[:-1]))] = value
     if path[0] == "facility" and len(path) > 1 and path[1] not in ("name", "sources", "unverified"):
         # what the file says of its source is no longer true
         place = data["facility"]

@@ -74,6 +74,8 @@ class Search:
         nothing was found, and something is open.
     exact
         Candidates whose value is known and finite, and their values, least first.
+    least
+        Least open bound: no candidate whose value is not known is below it; infinite where all are known.
     bounds
         Closest bound of each candidate; the value where it is known; infinite where it does not do the job.
     reached
@@ -86,6 +88,7 @@ class Search:
 
     best: int | None
     gap: float
+    least: float
     exact: tuple[tuple[int, float], ...]
     bounds: Floats
     reached: Ints
@@ -99,6 +102,7 @@ def search(
     *,
     gap: float = 0.0,
     more: int = 0,
+    known: float = math.inf,
     enough: Callable[[], bool] | None = None,
     told: Callable[[Stand], None] | None = None,
 ) -> Search:
@@ -114,6 +118,8 @@ def search(
         The search ends as soon as the best found is proven to be no further above the least of all, over it [1].
     more
         Candidates that are evaluated beyond the proof, the most promising first: neighbours of the best.
+    known
+        A value that was found elsewhere: only what may be below it is looked for.
     enough
         Asked before each look: True ends the search where it stands, with the gap that is proven then.
     told
@@ -124,7 +130,7 @@ def search(
     PlanError
         A bound or a value is no number.
     """
-    state = _State(bounds, levels)
+    state = _State(bounds, levels, known)
     cut = False
     while (level := state.next(gap)) is not None:
         if enough is not None and enough():
@@ -134,7 +140,7 @@ def search(
         if told is not None:
             told(state.stand())
     proven = state.gap()
-    while more > 0 and not cut and state.found and (level := state.deepest()) is not None:
+    while more > 0 and not cut and state.best < math.inf and (level := state.deepest()) is not None:
         if enough is not None and enough():
             break
         more -= level == len(levels) - 1
@@ -147,11 +153,11 @@ def search(
 class _State:
     """Open candidates: a heap of (bound, number) before each level."""
 
-    def __init__(self, bounds: npt.ArrayLike, levels: Sequence[Level]) -> None:
+    def __init__(self, bounds: npt.ArrayLike, levels: Sequence[Level], known: float) -> None:
         self.bounds = np.array(bounds, dtype=np.float64).reshape(-1)
         if np.isnan(self.bounds).any():
             raise PlanError(f"search: the bound of candidate {int(np.isnan(self.bounds).argmax())} is no number")
-        self.levels = tuple(levels)
+        self.levels, self.known = tuple(levels), known
         self.reached = np.zeros(len(self.bounds), dtype=np.int64)
         first = np.flatnonzero(np.isfinite(self.bounds))
         self.heaps: list[list[tuple[float, int]]] = [[] for _ in self.levels]
@@ -164,7 +170,7 @@ class _State:
 
     @property
     def best(self) -> float:
-        return self.found[0][0] if self.found else math.inf
+        return min(self.known, self.found[0][0]) if self.found else self.known
 
     @property
     def least(self) -> float:
@@ -182,7 +188,7 @@ class _State:
         """Level whose open candidate is to be looked at; None where the best is proven."""
         if self.least == math.inf or self.gap() <= gap:
             return None
-        if not self.found:
+        if self.best == math.inf:
             # straight down to a first value: without one, no gap is proven
             return self.deepest()
         heads = [(heap[0], level) for level, heap in enumerate(self.heaps) if heap]
@@ -228,6 +234,7 @@ class _State:
         return Search(
             best=exact[0][0] if exact else None,
             gap=gap,
+            least=self.least,
             exact=exact,
             bounds=self.bounds,
             reached=self.reached,

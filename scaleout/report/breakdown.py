@@ -10,7 +10,7 @@ from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.evaluate.breakdown import CATEGORIES, computing, per_class
 from scaleout.evaluate.event import Recording
 from scaleout.parallel import KINDS
-from scaleout.report.style import COLOURS, MEMORY_COLOURS, house_style, new_figure
+from scaleout.report.style import COLOURS, HATCHES, MEMORY_COLOURS, PRINT_WIDTH, headline, house_style, new_figure
 from scaleout.result import PART_WORDS, Result
 from scaleout.training.memory import stage_peaks
 from scaleout.units import describe
@@ -88,20 +88,21 @@ def draw_breakdown(table: BreakdownTable) -> "Figure":
 
 def _draw(table: BreakdownTable) -> "Figure":
     bars = len(table.labels)
-    figure = new_figure(11.0, 2.6 + 0.26 * bars)
+    figure = new_figure(PRINT_WIDTH, 2.0 + 0.19 * bars)
+    scale, unit = (1.0, "s") if table.seconds.sum(axis=1).max() >= 1.0 else (1e3, "ms")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.5, 1.0))
-    figure.suptitle(table.title, x=0.01, ha="left", fontsize=12, fontweight="bold")
-    stacked_bars(left, table.seconds, CATEGORIES, COLOURS, "time of one step [s]")
-    step = table.seconds.sum(axis=1).max()
-    left.errorbar(step, -0.75, xerr=table.band, fmt="none", ecolor="black", elinewidth=1.0, capsize=3)
-    left.text(max(0.0, step - table.band), -0.75, "error band  ", ha="right", va="center", fontsize=8)
-    stacked_bars(right, table.memory / 1e9, KINDS, MEMORY_COLOURS, "HBM at its peak, one chip [GB]")
+    headline(figure, table.title)
+    stacked_bars(left, table.seconds * scale, CATEGORIES, COLOURS, f"time of one step [{unit}]", columns=3)
+    step, band = table.seconds.sum(axis=1).max() * scale, table.band * scale
+    left.errorbar(step, -0.75, xerr=band, fmt="none", ecolor="black", elinewidth=1.0, capsize=3)
+    left.text(max(0.0, step - band), -0.75, "error band  ", ha="right", va="center", fontsize=7.5)
+    stacked_bars(right, table.memory / 1e9, KINDS, MEMORY_COLOURS, "HBM at its peak, one chip [GB]", columns=2)
     right.axvline(table.capacity / 1e9, color="black", linestyle="--", linewidth=1.0)
     right.text(
-        table.capacity / 1e9, -0.75, f"capacity {table.capacity / 1e9:.0f} GB ", ha="right", va="center", fontsize=8
+        table.capacity / 1e9, -0.75, f"capacity {table.capacity / 1e9:.0f} GB ", ha="right", va="center", fontsize=7.5
     )
     right.set_xlim(0, max(table.capacity, table.memory.sum(axis=1).max()) / 1e9 * 1.04)
-    left.set_yticks(range(bars), table.labels)
+    left.set_yticks(range(bars), table.labels, fontsize=7.5)
     left.set_ylabel("pipeline stage")
     left.set_ylim(bars - 0.4, -1.1)
     if table.left_out:
@@ -119,10 +120,11 @@ def stacked_bars(
     colours: dict[str, str],
     xlabel: str,
     band: Floats | None = None,
+    columns: int = 4,
 ) -> None:
     """Stacked horizontal bars; parts that are nowhere to be seen get no entry in the legend.
 
-    `band` is how far the end of each bar may be off, to either side.
+    `band` is how far the end of each bar may be off, to either side; `columns` are those of the legend.
     """
     position, start = np.arange(len(rows)), np.zeros(len(rows))
     whole = rows.sum(axis=1).max()
@@ -130,10 +132,16 @@ def stacked_bars(
         part = rows[:, index]
         if part.max() > whole * 1e-4:
             words = _WORDS.get(name, name.replace("exposed_", "waiting for "))
-            ax.barh(position, part, left=start, height=0.82, color=colours[name], label=words, linewidth=0)
+            ax.barh(
+                position, part, left=start, height=0.82, color=colours[name], hatch=HATCHES.get(colours[name]),
+                label=words, linewidth=0,
+            )  # fmt: skip
         start = start + part
     if band is not None:
         ax.errorbar(start, position, xerr=band, fmt="none", ecolor="black", elinewidth=1.0, capsize=2.5)
     ax.set_xlabel(xlabel)
     ax.tick_params(axis="y", length=0)
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, fontsize=8, handlelength=1.0, columnspacing=1.0)
+    ax.legend(
+        loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns, fontsize=7.5, handlelength=1.4, columnspacing=1.0,
+        borderpad=0.2,
+    )  # fmt: skip

@@ -12,11 +12,13 @@ from rich.text import Text
 
 from scaleout.arrays import Floats
 from scaleout.collective import CollectiveTable, bus_factor
-from scaleout.report.style import GROUP_COLOURS, house_style, new_figure
+from scaleout.report.style import GROUP_COLOURS, PRINT_WIDTH, headline, house_style, new_figure
 from scaleout.units import describe
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 
 __all__ = ["BandwidthCurves", "bandwidth_curves", "collective_tables", "draw_bandwidth", "size_words"]
 
@@ -134,13 +136,17 @@ def bandwidth_curves(table: CollectiveTable, measured: Sequence[tuple[str, int, 
 def draw_bandwidth(curves: BandwidthCurves) -> "Figure":
     """Bus bandwidth [GB/s] over size; candidates thin, the chosen one thick, measured points on top."""
     with house_style():
-        figure = new_figure(7.5, 4.6)
+        figure = new_figure(PRINT_WIDTH, 4.2)
         ax = figure.subplots()
+        # a line through one point would not be seen
+        dot = "o" if len(curves.size) == 1 else None
         for index, (name, values) in enumerate(curves.others.items()):
-            style = ("-", "--", ":")[index // len(GROUP_COLOURS) % 3]
-            colour = GROUP_COLOURS[index % len(GROUP_COLOURS)]
-            ax.plot(curves.size, values / 1e9, style, color=colour, linewidth=0.9, alpha=0.8, label=name)
-        ax.plot(curves.size, curves.chosen / 1e9, color="black", linewidth=2.0, label="simulated", zorder=3)
+            # dashes change faster than colours do, for print in black and white
+            style, colour = _DASHES[index % len(_DASHES)], GROUP_COLOURS[index % len(GROUP_COLOURS)]
+            ax.plot(curves.size, values / 1e9, marker=dot, linestyle=style, color=colour, linewidth=1.0, label=name)
+        ax.plot(
+            curves.size, curves.chosen / 1e9, marker=dot, color="black", linewidth=2.0, label="simulated", zorder=3
+        )  # fmt: skip
         for index, (source, points) in enumerate(curves.measured.items()):
             marker = "os^Dv<>p"[index % 8]
             ax.plot(
@@ -152,8 +158,8 @@ def draw_bandwidth(curves: BandwidthCurves) -> "Figure":
         ax.set_xticks(ticks, [size_words(size) for size in ticks.tolist()], rotation=30, ha="right")
         ax.minorticks_off()
         ax.set_ylim(0)
-        ax.set_xlabel("size of the buffer")
+        ax.set_xlabel("size of the buffer [byte]")
         ax.set_ylabel("bus bandwidth [GB/s]")
-        ax.set_title(curves.title)
-        figure.legend(loc="outside right upper", fontsize=8)
+        headline(figure, curves.title)
+        figure.legend(loc="outside right upper", fontsize=7.5)
         return figure

@@ -12,7 +12,7 @@ from scaleout.comparison import Comparison
 from scaleout.evaluate.breakdown import CATEGORIES
 from scaleout.report.breakdown import stacked_bars
 from scaleout.report.footprint_table import footprint_rows
-from scaleout.report.style import COLOURS, house_style, new_figure
+from scaleout.report.style import COLOURS, PRINT_WIDTH, headline, house_style, new_figure
 from scaleout.result import PART_WORDS, Result
 from scaleout.units import describe
 
@@ -120,11 +120,12 @@ def draw_comparison(comparison: Comparison, a: str, b: str) -> "Figure":
     seconds = np.array([[result.breakdown.get(name, 0.0) for name in CATEGORIES] for result in results])
     band = np.array([result.step_time * result.error_band.relative for result in results])
     with house_style():
-        figure = new_figure(9.0, 2.8)
+        figure = new_figure(PRINT_WIDTH, 2.5)
         ax = figure.subplots()
         title = f"{describe(results[0].step_time, 's')} and {describe(results[1].step_time, 's')} a step"
-        figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
-        stacked_bars(ax, seconds, CATEGORIES, COLOURS, "time of one step [s]", band)
+        headline(figure, title)
+        scale, unit = (1.0, "s") if seconds.sum(axis=1).max() >= 1.0 else (1e3, "ms")
+        stacked_bars(ax, seconds * scale, CATEGORIES, COLOURS, f"time of one step [{unit}]", band * scale)
         ax.set_yticks(range(2), [f"{letter}: {name[-40:]}" for letter, name in (("A", a), ("B", b))])
         ax.set_ylim(1.6, -0.9)
         return figure

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scaleout.architect import Effect, Elasticities
-from scaleout.report.style import GROUP_COLOURS, house_style, new_figure
+from scaleout.report.style import GROUP_COLOURS, HATCHES, PRINT_WIDTH, headline, house_style, new_figure
 from scaleout.units import describe
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ LEAST = 5e-4
 """Changes below this are not shown [1]."""
 _MOST = 14
 """Knobs of one panel."""
-_COLUMNS = 3
+_COLUMNS = 2
 _ROOM = 0.42
 """Of the width of the bars, for figures at their ends [1]."""
 _TITLE = -84.0
@@ -118,8 +118,8 @@ def draw_tornado(picture: Tornado) -> "Figure":
     lines = [panels[at : at + _COLUMNS] for at in range(0, len(panels), _COLUMNS)]
     heights = [0.95 + 0.165 * max(len(panel.knobs) for panel in line) for line in lines]
     with house_style():
-        figure = new_figure(9.6, 0.6 + sum(heights) + 0.25)
-        figure.suptitle(picture.title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+        figure = new_figure(PRINT_WIDTH, 0.6 + sum(heights) + 0.25)
+        headline(figure, picture.title)
         if lines:
             grid = figure.subplots(len(lines), _COLUMNS, height_ratios=heights, squeeze=False)
             for line, axes in zip(lines, grid, strict=True):
@@ -128,7 +128,7 @@ def draw_tornado(picture: Tornado) -> "Figure":
                     _bars(ax, panel, most)
                 for ax in axes[len(line) :]:
                     ax.set_visible(False)
-        words = "blue: less, which is better; orange: more"
+        words = "blue: less, which is better; orange and dotted: more"
         if picture.still:
             words += f". Moved by less than {LEAST:.2%}: {'; '.join(picture.still)}"
         figure.supxlabel(words, x=0.01, ha="left", fontsize=7.5)
@@ -138,7 +138,8 @@ def draw_tornado(picture: Tornado) -> "Figure":
 def _bars(ax: "Axes", panel: Bars, most: int) -> None:
     percent = [100.0 * change for change in panel.changes]
     colours = [GROUP_COLOURS[0] if change < 0.0 else GROUP_COLOURS[4] for change in panel.changes]
-    ax.barh(range(len(percent)), percent, height=0.68, color=colours, linewidth=0)
+    hatches = [HATCHES.get(colour, "") for colour in colours]
+    ax.barh(range(len(percent)), percent, height=0.68, color=colours, hatch=hatches, linewidth=0)
     low, high = min(0.0, *percent), max(0.0, *percent)
     room = _ROOM * (high - low)
     for at, value in enumerate(percent):

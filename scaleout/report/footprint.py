@@ -9,7 +9,16 @@ import numpy as np
 from scaleout.arrays import Floats
 from scaleout.footprint import Cost, Energy
 from scaleout.report.footprint_table import COST_WORDS, ENERGY_WORDS, dollars
-from scaleout.report.style import COST_COLOURS, ENERGY_COLOURS, OTHER_COLOUR, house_style, new_figure
+from scaleout.report.style import (
+    COST_COLOURS,
+    ENERGY_COLOURS,
+    HATCHES,
+    OTHER_COLOUR,
+    PRINT_WIDTH,
+    headline,
+    house_style,
+    new_figure,
+)
 from scaleout.units import describe
 
 if TYPE_CHECKING:
@@ -19,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["CostStack", "EnergyStack", "cost_stack", "draw_cost", "draw_energy", "energy_stack"]
 
 _SCALES = (("MW", 1e6), ("kW", 1e3), ("W", 1.0))
-_LETTER = 0.0078
+_LETTER = 0.0108
 """Width of a letter beside a bar, over that of the panel [1]."""
 _LEAST = 2e-3
 """Share of a bar below which a part has no entry in the legend."""
@@ -154,10 +163,10 @@ def draw_energy(stack: EnergyStack) -> "Figure":
     """Bars by component [W a chip] above; below them power over time, where it is known."""
     bars, courses = len(stack.labels), len(stack.courses)
     with house_style():
-        figure = new_figure(9.0, 2.0 + 0.55 * bars + 1.7 * courses)
-        heights = (0.9 + 0.55 * bars, *[1.7] * courses)
+        figure = new_figure(PRINT_WIDTH, 1.8 + 0.48 * bars + 1.4 * courses)
+        heights = (0.9 + 0.48 * bars, *[1.4] * courses)
         above, *below = np.atleast_1d(figure.subplots(1 + courses, 1, height_ratios=heights))
-        figure.suptitle(stack.title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+        headline(figure, stack.title)
         words = [ENERGY_WORDS.get(part, part) for part in stack.parts]
         colours = [ENERGY_COLOURS.get(part, OTHER_COLOUR) for part in stack.parts]
         _bars(above, stack.power, words, colours, stack.labels, stack.band, stack.ends)
@@ -169,22 +178,24 @@ def draw_energy(stack: EnergyStack) -> "Figure":
 
 def _course(ax: "Axes", label: str, watts: Floats, span: float) -> None:
     unit, size = next(row for row in _SCALES if watts.max() >= row[1] or row[1] == 1.0)
+    scale, unit_of_time = (1.0, "s") if span >= 1.0 else (1e3, "ms")
+    span = span * scale
     ax.stairs(watts / size, np.linspace(0, span, len(watts) + 1), fill=True, color=ENERGY_COLOURS["compute"], alpha=0.6)
     ax.axhline(watts.mean() / size, color="black", linewidth=0.8, linestyle="--")
     ax.set_xlim(0, span)
     ax.set_ylim(0, watts.max() / size * 1.15)
     ax.set_ylabel(f"power [{unit}]")
-    ax.set_xlabel("time [s]")
-    ax.set_title(f"{label}: chips and nodes over time, without the building (dashed: mean)")
+    ax.set_xlabel(f"time [{unit_of_time}]", fontsize=8)
+    ax.set_title(f"{label}: chips and nodes over time, without the building (dashed: mean)", fontsize=8.5)
 
 
 def draw_cost(stack: CostStack) -> "Figure":
     """Bars by part: an hour of a chip [USD/h] above; below, where chips are bought, their price [kUSD]."""
     bars, bought = len(stack.labels), bool(stack.bought)
     with house_style():
-        figure = new_figure(9.0, 1.0 + (1.0 + 0.55 * bars) * (1 + bought))
+        figure = new_figure(PRINT_WIDTH, 0.9 + (0.9 + 0.42 * bars) * (1 + bought))
         above, *below = np.atleast_1d(figure.subplots(1 + bought, 1))
-        figure.suptitle(stack.title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+        headline(figure, stack.title)
         panels: list[tuple[Axes, tuple[str, ...], Floats, Floats | None, tuple[str, ...], str]]
         panels = [(above, stack.parts, stack.hour, stack.band, stack.ends, "an hour of a chip [USD/h]")]
         if bought:
@@ -219,7 +230,10 @@ def _bars(
 ) -> None:
     position, start = np.arange(len(values)), np.zeros(len(values))
     for at, (name, colour) in enumerate(zip(names, colours, strict=True)):
-        ax.barh(position, values[:, at], left=start, height=0.62, color=colour, label=name, linewidth=0)
+        ax.barh(
+            position, values[:, at], left=start, height=0.62, color=colour, hatch=HATCHES.get(colour), label=name,
+            linewidth=0,
+        )  # fmt: skip
         start = start + values[:, at]
     reach = start
     if band is not None:
@@ -229,18 +243,18 @@ def _bars(
     reach = np.maximum(reach, [max((marks or {}).get(at, {}).values(), default=0.0) for at in range(len(reach))])
     most = float(reach.max()) or 1.0
     for at, words in enumerate(ends):
-        ax.text(reach[at] + 0.012 * most, at, words, va="center", fontsize=8)
+        ax.text(reach[at] + 0.012 * most, at, words, va="center", fontsize=7.5)
     # room for the words behind each bar, whose letters take so much of the width
     widths = (min(0.6, _LETTER * len(words) + 0.02) for words in ends)
     ax.set_xlim(0, max(most * 1.05, *(end / (1.0 - width) for end, width in zip(reach, widths, strict=True))))
-    ax.set_yticks(position, labels)
+    ax.set_yticks(position, labels, fontsize=8)
     ax.set_ylim(len(values) - 0.45, -0.65)
     ax.tick_params(axis="y", length=0)
     ax.legend(
         loc="lower left",
         bbox_to_anchor=(0, 1.0),
-        ncols=len(names) if len(names) < 7 else 5,
-        fontsize=8,
-        handlelength=1.0,
+        ncols=len(names) if len(names) < 6 else 4,
+        fontsize=7.5,
+        handlelength=1.4,
         columnspacing=1.0,
     )

@@ -1,5 +1,6 @@
 """Link utilisation as a heat map: a panel for each kind of link and direction, a cell for each link."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 from typing import TYPE_CHECKING
@@ -8,14 +9,20 @@ import numpy as np
 
 from scaleout.arrays import Floats, Ints
 from scaleout.network.topology import Topology
-from scaleout.report.style import house_style, new_figure
+from scaleout.report.style import PRINT_WIDTH, headline, house_style, new_figure
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["LinkPanel", "draw_links", "link_panels"]
+__all__ = ["LinkPanel", "draw_links", "link_panels", "paint_links", "scale_end"]
 
 _MOST_PANELS = 12
+_COLUMNS = 3
+_FEW_CELLS = 256
+"""Cells of a panel up to which lines are drawn between them."""
+_LETTERS = 28
+"""Of a line of a panel's title."""
 _TOPS = (1, 2, 5, 10, 20, 50, 100)
 """Ends of the scale [%]."""
 _ROW = 64
@@ -129,32 +136,54 @@ def _wrapped(busy: Floats) -> Floats:
 
 def draw_links(panels: list[LinkPanel], title: str) -> "Figure":
     """A heat map a panel, all with one scale from 0 %."""
-    columns = min(4, len(panels)) or 1
+    columns = min(_COLUMNS, len(panels)) or 1
     rows = -(-len(panels) // columns)
     with house_style():
-        figure = new_figure(2.2 + 2.8 * columns, 1.0 + 2.7 * rows)
-        # one panel is narrower than most titles
-        title = "\n".join(wrap(title, 12 + 34 * columns, break_on_hyphens=False))
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+        figure = new_figure(PRINT_WIDTH if columns == _COLUMNS else 2.0 + 2.2 * columns, 1.0 + 2.1 * rows)
+        headline(figure, title)
         axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
-        most = max((float(np.nanmax(panel.busy)) for panel in panels), default=1.0)
-        top = next((step for step in _TOPS if most <= step / 100), 100)
-        drawn = None
+        top = scale_end(panels)
         for ax, panel in zip(axes, panels, strict=False):
-            drawn = ax.imshow(
-                panel.busy * 100, vmin=0, vmax=top, cmap="cividis", aspect="auto", interpolation="nearest",
-                origin="lower",
-            )  # fmt: skip
-            ax.set_title(f"{panel.title}\nup to {np.nanmax(panel.busy):.0%}", fontsize=8)
-            ax.set_xlabel(panel.columns)
-            ax.set_ylabel(panel.rows)
-            if len(panel.busy) == 1:
-                ax.set_yticks([])
-                ax.set_ylabel("")
-            for axis in (ax.xaxis, ax.yaxis)[: 2 if len(panel.busy) > 1 else 1]:
-                axis.get_major_locator().set_params(integer=True, nbins=5)
+            paint_links(ax, panel, top)
         for ax in axes[len(panels) :]:
             ax.set_axis_off()
-        if drawn is not None:
-            figure.colorbar(drawn, ax=list(axes), label="utilisation [%]", shrink=0.8)
+        if panels:
+            scale = figure.colorbar(axes[0].images[0], ax=list(axes), shrink=0.8, aspect=40)
+            scale.set_label("utilisation [%]", size=8)
+            scale.ax.tick_params(labelsize=7.5)
         return figure
+
+
+def scale_end(panels: Sequence[LinkPanel]) -> float:
+    """End of a scale that all panels fit in [%]."""
+    most = max((float(np.nanmax(panel.busy)) for panel in panels), default=1.0)
+    return next((step for step in _TOPS if most <= step / 100), 100)
+
+
+def paint_links(ax: "Axes", panel: LinkPanel, top: float, letters: int = _LETTERS) -> None:
+    """A heat map on an axis; its colours end at `top` [%], lines of its title after so many letters."""
+    from matplotlib.ticker import MaxNLocator
+
+    ax.imshow(
+        panel.busy * 100, vmin=0, vmax=top, cmap="cividis", aspect="auto", interpolation="nearest", origin="lower"
+    )
+    words = "\n".join(wrap(panel.title, letters, break_on_hyphens=False))
+    ax.set_title(f"{words}\nup to {np.nanmax(panel.busy):.0%}", fontsize=7.5)
+    ax.set_xlabel(panel.columns, fontsize=8)
+    ax.set_ylabel(panel.rows, fontsize=8)
+    ax.tick_params(labelsize=7.5)
+    rows, columns = panel.busy.shape
+    for axis, count in ((ax.xaxis, columns), (ax.yaxis, rows)):
+        if count == 1:
+            axis.set_ticks([0])
+        else:
+            axis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    if panel.busy.size <= _FEW_CELLS:
+        # each link by itself, as far as that can be seen
+        ax.set_xticks(np.arange(columns - 1) + 0.5, minor=True)
+        ax.set_yticks(np.arange(rows - 1) + 0.5, minor=True)
+        ax.grid(visible=True, which="minor", color="white", linewidth=0.6)
+        ax.tick_params(which="minor", length=0)
+    if rows == 1:
+        ax.set_yticks([])
+        ax.set_ylabel("")

@@ -1,7 +1,7 @@
-"""The pipeline diagram: a row for each stage, a box for each pass of a micro-batch, grey where nothing runs."""
+"""Pipeline diagrams: a row for each stage, a box for each pass of a micro-batch, grey where nothing runs."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,24 +10,27 @@ import numpy as np
 from scaleout.engine.program import COMPUTE, RECEIVE, SEND, STREAMS, TICKS_PER_SECOND
 from scaleout.errors import SpecError
 from scaleout.evaluate.event import Recording
-from scaleout.report.style import COLOURS, PASS_COLOURS, house_style, new_figure
+from scaleout.report.style import COLOURS, LEAST_FONT, PASS_COLOURS, PRINT_WIDTH, headline, house_style, new_figure
 from scaleout.training.schedules import KINDS_OF_PASS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
-__all__ = ["Box", "PipelineTable", "draw_pipeline", "pipeline_table"]
+__all__ = ["Box", "PipelineTable", "draw_pipeline", "draw_pipelines", "pipeline_table"]
 
 _PASS = re.compile(r"([FBIW])(\d+)(?:\.(\d+))?")
 _DP = STREAMS.index("dp")
-_WIDTHS = (9.0, 24.0)
+_WIDTHS = (PRINT_WIDTH, 24.0)
 """Of the figure, at least and at most [inch]."""
 _LETTER = 0.62
 """Width of a digit over the size of its font [1]."""
 _SIZES = (4.0, 8.0)
 """Of the font in boxes, at least and at most [point]."""
 _MOST_WORDS = 8000
+_SPARSE = {"B": "//", "I": "...", "W": "xxx"}
+"""Hatches that tell kinds of passes apart in black and white."""
 
 
 class Box(NamedTuple):
@@ -79,6 +82,11 @@ class PipelineTable:
         busy = sum(box.end - box.start for box in self.boxes if box.row == row and box.half < 2)
         return 1.0 - busy / self.end
 
+    @property
+    def bubble(self) -> float:
+        """Share of the step in which nothing runs, in the mean of all stages [1]."""
+        return sum(self.idle(row) for row in range(self.rows)) / self.rows
+
 
 def pipeline_table(recording: Recording, title: str = "") -> PipelineTable:
     """Boxes of every stage; of the ranks of a stage, those of the lowest class.
@@ -125,52 +133,102 @@ def _boxes(recording: Recording, stage: int, cls: int) -> Iterator[Box]:
 
 def draw_pipeline(table: PipelineTable) -> "Figure":
     """Stages from top to bottom over time [s or ms], passes with the numbers of their micro-batches."""
-    with house_style():
-        return _draw(table)
-
-
-def _draw(table: PipelineTable) -> "Figure":
-    from matplotlib.collections import PolyCollection
-    from matplotlib.patches import Patch
-
-    scale, unit = (1.0, "s") if table.end >= 1.0 else (1e3, "ms")
     longest = max(sum(box.row == row for box in table.boxes) for row in range(table.rows))
     width = float(np.clip(0.14 * longest, *_WIDTHS))
     row_height = 0.3 if table.rows <= 16 else 0.2
-    figure = new_figure(width, 1.3 + row_height * table.rows)
-    ax = figure.subplots()
-    if table.title:
-        figure.suptitle(table.title, x=0.01, ha="left", fontsize=12, fontweight="bold")
-    end = table.end * scale
-    ax.barh(range(table.rows), end, height=0.86, color=COLOURS["bubble"], linewidth=0)
-    corners, colours = [], []
-    for box in table.boxes:
-        top, bottom = (box.row - 0.43, box.row + 0.43) if not box.half else (box.row - 0.43, box.row)
-        if box.half == 2:
-            top, bottom = box.row, box.row + 0.43
-        left, right = box.start * scale, box.end * scale
-        corners.append([(left, top), (right, top), (right, bottom), (left, bottom)])
-        colours.append(_colour(box, table.chunks))
-    ax.add_collection(PolyCollection(corners, facecolors=colours, edgecolors="white", linewidths=0.3))
-    _number(ax, table, scale, (width - 1.0) / end)
-    ax.set_xlim(0, end)
+    with house_style():
+        figure = new_figure(width, 1.3 + row_height * table.rows)
+        ax = figure.subplots()
+        if table.title:
+            headline(figure, table.title)
+        _panel(ax, table, width, table.end, _SIZES)
+        ax.set_xlabel(f"time [{_scale(table.end)[1]}]")
+        ax.set_ylabel("pipeline stage" if table.rows > 2 else "stage")
+        words = "paler: later chunks" if table.chunks > 1 else None
+        ax.legend(
+            handles=_entries([table], f" ({table.bubble:.1%})"), title=words, loc="lower left", bbox_to_anchor=(0, 1.0),
+            ncols=6, fontsize=8, title_fontsize=8, handlelength=1.0, columnspacing=1.0, alignment="left",
+        )  # fmt: skip
+        return figure
+
+
+def draw_pipelines(tables: Sequence[PipelineTable], title: str) -> "Figure":
+    """Several steps below each other on one axis of time [s or ms], each with its title.
+
+    Raises
+    ------
+    SpecError
+        There is no step.
+    """
+    if not tables:
+        raise SpecError("pipeline: there is no step to draw")
+    end = max(table.end for table in tables)
+    heights = [0.42 + 0.2 * table.rows for table in tables]
+    with house_style():
+        figure = new_figure(PRINT_WIDTH, 1.1 + sum(heights))
+        headline(figure, title)
+        axes = figure.subplots(len(tables), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+        for ax, table in zip(axes, tables, strict=True):
+            _panel(ax, table, PRINT_WIDTH, end, (LEAST_FONT, LEAST_FONT))
+            ax.set_title(table.title, fontsize=8)
+            ax.tick_params(labelsize=LEAST_FONT)
+            ax.set_ylabel("stage", fontsize=8)
+        axes[-1].set_xlabel(f"time [{_scale(end)[1]}]", fontsize=8)
+        entries = _entries(tables, "")
+        words = ", paler: later chunks" if any(table.chunks > 1 for table in tables) else ""
+        figure.legend(
+            handles=entries, title=f"numbers: micro-batches{words}", loc="outside lower left", ncols=len(entries),
+            fontsize=7.5, title_fontsize=7.5, handlelength=1.4, columnspacing=1.2, alignment="left",
+        )  # fmt: skip
+        return figure
+
+
+def _scale(end: float) -> tuple[float, str]:
+    """What seconds are multiplied by, and the unit that comes of it."""
+    return (1.0, "s") if end >= 1.0 else (1e3, "ms")
+
+
+def _panel(ax: "Axes", table: PipelineTable, width: float, end: float, sizes: tuple[float, float]) -> None:
+    """The boxes of a step on an axis that goes to `end` [s] on a figure of this width [inch]."""
+    from matplotlib.collections import PolyCollection
+
+    scale, _ = _scale(end)
+    ax.barh(range(table.rows), table.end * scale, height=0.86, color=COLOURS["bubble"], linewidth=0)
+    for kind in sorted({box.kind for box in table.boxes}):
+        corners, colours = [], []
+        for box in table.boxes:
+            if box.kind != kind:
+                continue
+            top, bottom = (box.row - 0.43, box.row + 0.43) if not box.half else (box.row - 0.43, box.row)
+            if box.half == 2:
+                top, bottom = box.row, box.row + 0.43
+            left, right = box.start * scale, box.end * scale
+            corners.append([(left, top), (right, top), (right, bottom), (left, bottom)])
+            colours.append(_colour(box, table.chunks))
+        ax.add_collection(
+            PolyCollection(corners, facecolors=colours, edgecolors="white", linewidths=0.3, hatch=_SPARSE.get(kind))
+        )
+    _number(ax, table, scale, (width - 1.0) / (end * scale), sizes)
+    ax.set_xlim(0, end * scale)
     ax.set_ylim(table.rows - 0.5, -0.5)
     ax.set_yticks(range(table.rows), [str(row) for row in range(table.rows)])
     ax.tick_params(axis="y", length=0)
-    ax.set_ylabel("pipeline stage")
-    ax.set_xlabel(f"time [{unit}]")
     ax.spines["left"].set_visible(False)
-    used = {box.kind for box in table.boxes}
-    entries = [Patch(color=PASS_COLOURS[kind], label=words) for kind, words in KINDS_OF_PASS.items() if kind in used]
+
+
+def _entries(tables: Sequence[PipelineTable], idle: str) -> "list[Patch]":
+    """Of the legend: kinds of passes that are drawn, the optimizer, what nothing runs in."""
+    from matplotlib.patches import Patch
+
+    used = {box.kind for table in tables for box in table.boxes}
+    entries = [
+        Patch(facecolor=PASS_COLOURS[kind], hatch=_SPARSE.get(kind), linewidth=0, label=words)
+        for kind, words in KINDS_OF_PASS.items()
+        if kind in used
+    ]
     entries.append(Patch(color=PASS_COLOURS[""], label="optimizer"))
-    idle = sum(table.idle(row) for row in range(table.rows)) / table.rows
-    entries.append(Patch(color=COLOURS["bubble"], label=f"nothing runs ({idle:.1%})"))
-    words = "paler: later chunks" if table.chunks > 1 else None
-    ax.legend(
-        handles=entries, title=words, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=6, fontsize=8, title_fontsize=8,
-        handlelength=1.0, columnspacing=1.0, alignment="left",
-    )  # fmt: skip
-    return figure
+    entries.append(Patch(color=COLOURS["bubble"], label=f"nothing runs{idle}"))
+    return entries
 
 
 def _colour(box: Box, chunks: int) -> tuple[float, ...]:
@@ -183,20 +241,26 @@ def _colour(box: Box, chunks: int) -> tuple[float, ...]:
     return tuple(part + (1.0 - part) * pale for part in to_rgb(PASS_COLOURS[box.kind]))
 
 
-def _number(ax: "Axes", table: PipelineTable, scale: float, inches: float) -> None:
+def _number(ax: "Axes", table: PipelineTable, scale: float, inches: float, sizes: tuple[float, float]) -> None:
     """Numbers of micro-batches where they can be read, in the size that half of the boxes have room for."""
     shown = [box for box in table.boxes if box.kind]
     # 72 points an inch; room for one letter more than there is
     room = [(box.end - box.start) * scale * inches * 72 / (len(str(box.micro_batch)) + 0.6) / _LETTER for box in shown]
-    size = float(np.clip(np.median(room), *_SIZES))
+    size = float(np.clip(np.median(room), *sizes))
     if len(shown) > _MOST_WORDS:
         return
     for box, most in zip(shown, room, strict=True):
-        if most < _SIZES[0]:
+        if most < sizes[0]:
             continue
         middle = box.row + (0.0, -0.215, 0.215)[box.half]
-        dark = sum(_colour(box, table.chunks)) < 1.5
+        colour = _colour(box, table.chunks)
+        dark = sum(colour) < 1.5
+        # a plain ground: numbers are not to be read through hatches
+        ground = (
+            {"facecolor": colour, "edgecolor": "none", "pad": 0.4} if box.kind in _SPARSE and not box.half else None
+        )
         ax.text(
             (box.start + box.end) / 2 * scale, middle, str(box.micro_batch), ha="center", va="center_baseline",
-            fontsize=min(size, most, 6.0 if box.half else size), color="white" if dark else "black", clip_on=True,
+            fontsize=min(size, most, sizes[0] if box.half else size), color="white" if dark else "black",
+            clip_on=True, bbox=ground,
         )  # fmt: skip

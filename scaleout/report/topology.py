@@ -14,14 +14,14 @@ from scaleout.collectives.groups import grid_of
 from scaleout.network.fabric import Fabric
 from scaleout.network.routing import shortest
 from scaleout.network.topology import Topology
-from scaleout.report.style import GROUP_COLOURS, house_style, new_figure
+from scaleout.report.style import GROUP_COLOURS, PRINT_WIDTH, headline, house_style, new_figure
 from scaleout.units import describe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["TopologyPicture", "draw_topology", "topology_picture"]
+__all__ = ["TopologyPicture", "draw_topology", "paint_topology", "topology_picture"]
 
 _MOST_IN_ROW = 32
 """Vertices of a tier that are all drawn."""
@@ -37,9 +37,13 @@ _MOST_LOOKED_AT = 16
 """Links of a chip up to which a grid is looked for."""
 _CUBE = ((1.0, 0.0), (0.0, 1.0), (0.45, 0.35), (2.3, 0.3), (0.3, -2.3), (5.2, 0.9))
 """Steps along the dimensions of a hypercube that is drawn as one."""
+_LEAST_WIDTH = 12
+"""Of rows, in drawing units."""
 _ARC = 12
 """Pieces of an arc."""
 _CHIP, _SWITCH = "#FFFFFF", "#444444"
+_DASHES = ("-", "--", "-.", ":")
+"""Of kinds of links, to be told apart in black and white."""
 
 
 Line = tuple[tuple[float, float], ...]
@@ -89,8 +93,10 @@ class TopologyPicture:
 def topology_picture(topology: Topology) -> TopologyPicture:
     """Places, lines and words of a drawing, by what the topology is."""
     switches = topology.size - topology.chips
-    words = f"{topology.chips:,} chips" + (f", {switches:,} other vertices" if switches else "")
-    picture = TopologyPicture(f"{topology.name}: {words}, {topology.links:,} links", topology.chips)
+    counts = [_count(topology.chips, "chip", "chips"), _count(topology.links, "link", "links")]
+    if switches:
+        counts.insert(1, _count(switches, "other vertex", "other vertices"))
+    picture = TopologyPicture(f"{topology.name}: {', '.join(counts)}", topology.chips)
     picture.words = {kind: _kind_words(topology, kind) for kind in sorted(set(topology.kind.tolist()))}
     grid = topology.coordinates if switches else _coordinates(topology)
     sides = tuple((grid.max(axis=0) + 1).tolist()) if grid.size else ()
@@ -114,6 +120,10 @@ def topology_picture(topology: Topology) -> TopologyPicture:
     else:
         _circle(topology, picture, np.arange(topology.chips))
     return picture
+
+
+def _count(number: int, one: str, several: str) -> str:
+    return f"{number:,} {one if number == 1 else several}"
 
 
 def _coordinates(topology: Topology) -> Ints:
@@ -171,7 +181,7 @@ def _tiers(topology: Topology, picture: TopologyPicture, levels: Ints) -> None:
     """Chips in a row, switches of nodes below, tiers of the network above; rows are spread to one width."""
     order = sorted(set(levels.tolist()))
     chips, _ = _shown(np.arange(topology.chips))
-    width = max(len(chips) + len(set(topology.node[chips].tolist())), 12)
+    width = max(len(chips) + len(set(topology.node[chips].tolist())), _LEAST_WIDTH)
     for row, level in enumerate(order):
         members = np.flatnonzero(levels == level)
         shown, cut = _shown(members)
@@ -225,7 +235,7 @@ def _spread(topology: Topology, shown: list[int], level: int, width: int, cut: i
         if cut:
             gaps[cut] += 1.5
         place = np.arange(len(shown)) + np.cumsum(gaps)
-        return [float(x) for x in place * (width / max(place[-1] + 1, 1))]
+        return [float(x) for x in (place + 0.5) * (width / (place[-1] + 1)) - 0.5]
     if level < 0:
         return [0.0] * len(shown)
     count = len(shown) + (1 if cut else 0)
@@ -403,36 +413,52 @@ def _circle(topology: Topology, picture: TopologyPicture, ring: Ints) -> None:
 
 def draw_topology(picture: TopologyPicture) -> "Figure":
     """Chips as open squares, switches as filled ones, a colour for each kind of link."""
-    places: Floats = np.array(list(picture.place.values())).reshape(-1, 2)
-    low, high = places.min(axis=0), places.max(axis=0)
+    low, high = _corners(picture)
     with house_style():
-        wide = float(np.clip(0.32 * (high[0] - low[0]) + 2.5, 7.0, 12.0))
+        wide = float(np.clip(0.32 * (high[0] - low[0]) + 2.5, 5.5, PRINT_WIDTH))
         below = 0.5 + 0.2 * (len(picture.words) + len(picture.notes))
         aspect = (high[1] - low[1] + 3) / (high[0] - low[0] + 4)
-        tall = float(np.clip(wide * aspect, 2.4, 11.0)) if picture.equal else 0.8 + 0.45 * (high[1] - low[1])
+        tall = float(np.clip(wide * aspect, 2.4, 9.5)) if picture.equal else 0.8 + 0.4 * (high[1] - low[1])
         tall += below
         figure = new_figure(wide, tall)
         ax = figure.subplots()
-        figure.suptitle(picture.title, x=0.01, ha="left", fontsize=11, fontweight="bold")
-        _draw_lines(ax, picture)
-        _draw_vertices(ax, picture, wide)
-        for x, y, text, side in picture.labels:
-            ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.75}
-            ax.text(x, y, text, ha=side, va="center", fontsize=8, bbox=ground, zorder=2)
-        for index, note in enumerate(picture.notes):
-            ax.annotate(
-                note, (0, 0), xycoords="axes fraction", xytext=(0, -10 - 12 * index), textcoords="offset points",
-                fontsize=8, color="#555555",
-            )  # fmt: skip
-        ax.set_axis_off()
-        ax.set_aspect("equal" if picture.equal else "auto")
-        inside = [(x, y) for x, y, _, side in picture.labels if side != "right"]
-        if inside:
-            ax.update_datalim(inside)
-        ax.margins(0.06)
-        ax.autoscale_view()
-        figure.legend(loc="outside lower left", ncols=1, fontsize=8)
+        headline(figure, picture.title)
+        paint_topology(ax, picture, wide, tall)
+        figure.legend(loc="outside lower left", ncols=1, fontsize=7.5)
         return figure
+
+
+def _corners(picture: TopologyPicture) -> tuple[Floats, Floats]:
+    """Lowest and highest place of a vertex."""
+    places: Floats = np.array(list(picture.place.values())).reshape(-1, 2)
+    return places.min(axis=0), places.max(axis=0)
+
+
+def paint_topology(ax: "Axes", picture: TopologyPicture, wide: float, tall: float) -> None:
+    """The drawing on an axis of this size, room for words at its left included [inch].
+
+    Lines bear the words for a legend.
+    """
+    _draw_lines(ax, picture)
+    _draw_vertices(ax, picture, wide, tall)
+    for x, y, text, side in picture.labels:
+        ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.75}
+        ax.text(x, y, text, ha=side, va="center", fontsize=7.5, bbox=ground, zorder=2)
+    for index, note in enumerate(picture.notes):
+        ax.annotate(
+            note, (0, 0), xycoords="axes fraction", xytext=(0, -10 - 12 * index), textcoords="offset points",
+            fontsize=7.5, color="#555555",
+        )  # fmt: skip
+    ax.set_axis_off()
+    ax.set_aspect("equal" if picture.equal else "auto")
+    inside = [(x, y) for x, y, _, side in picture.labels if side != "right"]
+    if inside:
+        ax.update_datalim(inside)
+    if not picture.equal:
+        # a single column is as wide as others, or its words have no room
+        ax.update_datalim([(0.0, 0.0), (_LEAST_WIDTH - 1.0, 0.0)])
+    ax.margins(0.06)
+    ax.autoscale_view()
 
 
 def _draw_lines(ax: "Axes", picture: TopologyPicture) -> None:
@@ -444,17 +470,23 @@ def _draw_lines(ax: "Axes", picture: TopologyPicture) -> None:
         colour = GROUP_COLOURS[index % len(GROUP_COLOURS)]
         lines = picture.lines.get(kind, [])
         width = 1.0 if many < 3000 else 0.5
-        ax.add_collection(LineCollection(lines, colors=colour, linewidths=width, alpha=alpha, zorder=1))
-        ax.plot([], [], color=colour, label=words + ("" if lines else " (not drawn)"))
+        style = _DASHES[index % len(_DASHES)]
+        ax.add_collection(
+            LineCollection(lines, colors=colour, linewidths=width, linestyles=[style], alpha=alpha, zorder=1)
+        )
+        ax.plot([], [], color=colour, linestyle=style, label=words + ("" if lines else " (not drawn)"))
 
 
-def _draw_vertices(ax: "Axes", picture: TopologyPicture, wide: float) -> None:
+def _draw_vertices(ax: "Axes", picture: TopologyPicture, wide: float, tall: float) -> None:
     chips = np.array([xy for vertex, xy in picture.place.items() if vertex < picture.chips]).reshape(-1, 2)
     others = np.array([xy for vertex, xy in picture.place.items() if vertex >= picture.chips]).reshape(-1, 2)
     places = np.concatenate((chips, others))
-    span = max(float(np.ptp(places[:, 0])), float(np.ptp(places[:, 1])), 1.0)
+    span = np.ptp(places, axis=0)
     # points across a vertex
-    side = float(np.clip(picture.size * 72 * (wide - 2) / (span + 2), 1.2, 11.0))
+    room = (wide - 2) / (max(float(span[0]), 1.0) + 2)
+    if picture.equal:
+        room = min(room, tall / (float(span[1]) + 2))
+    side = float(np.clip(picture.size * 72 * room, 1.2, 11.0))
     ax.scatter(
         chips[:, 0],
         chips[:, 1],

@@ -5,6 +5,7 @@ the same annotations, so a spec built in Python and one read from YAML obey one 
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import cache
 from types import UnionType
@@ -101,6 +102,8 @@ def _rule(hint: Any) -> Rule:
         inner = _rule(parts[0])
         if len(parts) > 1 and all(is_dataclass(part) for part in parts):
             return lambda value: value if isinstance(value, parts) else inner(value)
+        if len(parts) > 1:
+            return _either([_rule(part) for part in parts])
         return lambda value: None if value is None else inner(value)
     if origin is Literal:
         return lambda value: _choice(value, args)
@@ -110,7 +113,21 @@ def _rule(hint: Any) -> Rule:
     if origin is tuple:
         each = _rule(args[0])
         return lambda value: _items(value, each)
-    return (lambda value: _instance(value, hint)) if isinstance(hint, type) else (lambda value: value)
+    if hint is Any or not isinstance(hint, type):
+        return lambda value: value
+    return lambda value: _instance(value, hint)
+
+
+def _either(rules: list[Rule]) -> Rule:
+    """What one of several rules accepts; the first one's words where none does."""
+
+    def conform(value: Any) -> Any:
+        for rule in rules[1:]:
+            with suppress(SpecError):
+                return rule(value)
+        return rules[0](value)
+
+    return conform
 
 
 def _choice(value: Any, accepted: tuple[Any, ...]) -> Any:

@@ -31,8 +31,13 @@ def stage_peaks(job: Job) -> list[dict[str, float]]:
     return [peak(program, static, job.memory_kinds) for program, static in zip(job.programs, job.static, strict=True)]
 
 
-def check_fits(experiment: TrainingExperiment, peaks: list[dict[str, float]]) -> None:
+def check_fits(experiment: TrainingExperiment, peaks: list[dict[str, float]], *, advise: bool = True) -> None:
     """Refuse a layout that does not fit in HBM.
+
+    Parameters
+    ----------
+    advise
+        Look for the nearest layout that fits, which may take seconds.
 
     Raises
     ------
@@ -51,6 +56,8 @@ def check_fits(experiment: TrainingExperiment, peaks: list[dict[str, float]]) ->
         f"does not fit in HBM: stage {stage} of {experiment.layout.pp} needs {describe(totals[worst], 'byte')}, "
         f"{describe(over[worst], 'byte')} more than the {describe(chip.hbm_bytes, 'byte')} of {chip.name} ({parts})"
     )
+    if not advise:
+        raise PlanError(message)
     found = nearest_fit(experiment)
     hint = f"nearest that fits: {found}" if found else "nothing near it fits; take more chips or a smaller model"
     raise PlanError(f"{message}; {hint}")

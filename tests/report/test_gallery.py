@@ -1,6 +1,7 @@
 """Scripts of figures: what they show obeys what it must, and the index has each of them."""
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -8,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from scaleout.hardware.formats import format_of
+from scaleout.report.style import LEAST_FONT, PRINT_WIDTH
 
 PLOTS = Path(__file__).parents[2] / "plots"
 
@@ -22,12 +24,41 @@ def script(name: str) -> ModuleType:
     return module
 
 
-def test_the_index_has_every_figure_and_its_command() -> None:
-    text = (PLOTS / "gallery" / "README.md").read_text()
-    for path in sorted(PLOTS.glob("*.py")):
-        assert f"python plots/{path.name} plots/gallery" in text
-        for kind in ("png", "svg"):
-            assert (PLOTS / "gallery" / f"{path.stem}.{kind}").is_file()
+def figures() -> list[str]:
+    return sorted(path.stem for path in PLOTS.glob("*.py"))
+
+
+def test_the_index_is_what_its_script_writes_and_has_every_figure_once() -> None:
+    spec = importlib.util.spec_from_file_location("gallery_index", PLOTS / "gallery" / "index.py")
+    assert spec is not None and spec.loader is not None
+    index = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(index)
+    page = (PLOTS / "gallery" / "README.md").read_text()
+    assert page == index.index(), "python plots/gallery/index.py writes it anew"
+    for name in figures():
+        assert page.count(f"`python plots/{name}.py plots/gallery`") == 1
+        words = index.sentence(PLOTS / f"{name}.py")
+        assert words.endswith(".") and len(words) < 160 and words in page
+    kept = {path.stem for path in (PLOTS / "gallery").glob("*.*g")}
+    assert kept == set(figures()), "a picture without its script"
+
+
+@pytest.mark.parametrize("name", figures())
+def test_a_figure_fits_a_page_and_can_be_read(name: str) -> None:
+    module = script(name)
+    assert name == module.NAME
+    assert f"python plots/{name}.py [folder]" in " ".join((module.__doc__ or "").split())
+    picture = PLOTS / "gallery" / f"{name}.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    drawing = picture.with_suffix(".svg").read_text()
+    # one unit of the drawing is a point
+    width = float(re.findall(r'<svg [^>]*width="([0-9.]+)pt"', drawing)[0])
+    assert width <= PRINT_WIDTH * 72
+    sizes = {float(size) for size in re.findall(r"font(?:-size)?: (?:\w+ )*([0-9.]+)px", drawing)}
+    assert sizes and min(sizes) >= LEAST_FONT
+    assert re.search(r"\[[^\]<]+\]</tspan>|\[[^\]<]+\]</text>", drawing), "no axis has a unit"
+    assert "<dc:date>" not in drawing
+    assert picture.stat().st_size + picture.with_suffix(".svg").stat().st_size < 2**20
 
 
 def test_operators_stay_below_their_roofs() -> None:

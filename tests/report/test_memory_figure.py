@@ -3,7 +3,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from scaleout.report.memory import draw_memory, memory_table
+from scaleout.errors import SpecError
+from scaleout.report.memory import draw_memories, draw_memory, memory_table
 from scaleout.report.style import render
 from scaleout.simulate import record
 from scaleout.specs import TrainingExperiment
@@ -22,13 +23,24 @@ def test_the_curve_peaks_where_the_result_says_and_returns_to_where_it_began(sma
     assert len(table.stages) in (3, 4)
 
 
-def test_thinning_keeps_the_peak(small: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_thinning_keeps_the_peak(small: Make) -> None:
     result, recording = record(small())
-    whole = memory_table(result, recording)
-    monkeypatch.setattr("scaleout.report.memory._MOST_STEPS", 20)
-    thin = memory_table(result, recording)
+    whole, thin = memory_table(result, recording), memory_table(result, recording, most=20)
     assert max(len(stage.time) for stage in thin.stages) <= 21
     assert [stage.peak for stage in thin.stages] == [stage.peak for stage in whole.stages]
+
+
+def test_stages_are_those_that_are_asked_for(small: Make) -> None:
+    result, recording = record(small())
+    table = memory_table(result, recording, stages=(0, -1), title="two stages")
+    assert table.title == "two stages"
+    assert [stage.label.split(" (")[0] for stage in table.stages] == ["stage 0", "stage 3"]
+    with pytest.raises(SpecError, match="no stage 4; stages are 0 to 3"):
+        memory_table(result, recording, stages=(4,))
+    with pytest.raises(SpecError, match="the same number of stages"):
+        draw_memories([table, memory_table(result, recording, stages=(1,))], "unlike")
+    with pytest.raises(SpecError, match="at least one step"):
+        draw_memories([], "none")
 
 
 def test_the_figure_is_the_same_bytes_each_time(small: Make) -> None:

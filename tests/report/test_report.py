@@ -46,7 +46,7 @@ def test_figures_are_the_same_bytes_each_time(small: Make, case: dict[str, objec
     files = [render(draw_breakdown(breakdown_table(*record(small(**case)))), "x") for _ in range(2)]
     assert files[0] == files[1]
     assert files[0]["x.png"].startswith(b"\x89PNG")
-    assert b"time of one step [s]" in files[0]["x.svg"]
+    assert b"time of one step [ms]" in files[0]["x.svg"]
 
 
 def test_no_text_of_the_figure_overlaps_another(small: Make) -> None:
