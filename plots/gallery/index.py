@@ -19,7 +19,10 @@ GROUPS = {
     "Energy and cost": ("energy_breakdown", "cost_stack", "cost_per_token"),
 }  # fmt: skip
 """Figures in the order of the index; what is in no group comes last."""
-SECONDS = {"tornado": 15}
+SECONDS = {
+    "tornado": 15, "parallelism_heatmap": 40, "strong_weak_scaling": 45, "topology_comparison": 15,
+    "cost_per_token": 25, "throughput_latency": 9,
+}  # fmt: skip
 """Of one CPU that a figure takes, where these are more than five [s]."""
 HEAD = """# Figures
 

@@ -135,7 +135,7 @@ def draw_sweep_breakdown(table: StackTable) -> "Figure":
     total, low, high = (np.array(one) / factor for one in (table.total, table.low, table.high))
     bars = len(table.labels)
     with house_style():
-        figure = titled(8.4, 1.7 + 0.3 * bars, table.title)
+        figure = titled(7.6, 1.7 + 0.3 * bars, table.title)
         ax = figure.subplots()
         place, start = np.arange(bars), np.zeros(bars)
         handles = []

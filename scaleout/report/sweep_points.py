@@ -29,6 +29,8 @@ _BANDED = ("step_time", "tokens_per_second", "mfu", "cost_per_mtoken")
 """Outcomes whose error is that of the time, besides the parts of it."""
 _JOB = ("model", "batch.sequence", "requests", "net", "training")
 """How keys begin that say what is to be done, not with what."""
+_SAYING = ("system", "model", "precision", "stack", "engine", "system.chip", "facility", "net")
+"""Keys whose values say what they are."""
 _WIDEST = 0.9
 """Error beyond which a range would leave the page [1]."""
 
@@ -257,9 +259,8 @@ class Settings:
         # of what rules derive numbers are told, as dp, not whether sequence parallelism is on
         for axis in [one for one in self.axes if one.own or one.numeric] if axes is None else axes:
             value = axis.values[axis.of[setting]]
-            parts.append(
-                axis.labels[axis.of[setting]] if isinstance(value, str) else f"{axis.words} {value_words(value)}"
-            )
+            words = value_words(value)
+            parts.append(words if axis.key in _SAYING else f"{axis.words} {words}")
         return ", ".join(parts)
 
     def series(self, axes: Sequence[Axis], worth: Floats, *, least: bool, most: int = MOST_SERIES) -> Series:
