@@ -224,7 +224,7 @@ def draw_sweep_pareto(table: ParetoTable) -> "Figure":
     from matplotlib.lines import Line2D
 
     with house_style():
-        figure = titled(7.8, 4.4, table.title)
+        figure = titled(7.6, 4.4, table.title)
         ax, words = figure.subplots(1, 2, width_ratios=(1.75, 1.0))
         words.set_axis_off()
         handles, numbered = [], []
