@@ -27,8 +27,8 @@ SECONDS = {
 HEAD = """# Figures
 
 Each is made by one script in `plots/`, which runs the simulations that it needs and writes a PNG and an SVG into the
-folder that it is given. The same code gives the same bytes. Figures are as wide as a page, their smallest letters have
-7 points, and they can be read in black and white. `make gallery` makes all of them anew, and this page, which
+folder that it is given. The same code gives the same bytes. Across a page the smallest letters have 7 points, and
+figures can be read in black and white. `make gallery` makes all of them anew, and this page, which
 `plots/gallery/index.py` writes. A figure takes two to five seconds of one CPU, imports included{slow}.
 """
 

@@ -134,7 +134,7 @@ def plan_serving(
             objective=question.minimise,  # type: ignore[arg-type]
             unit=_UNITS[question.minimise],
             best=None,
-            gap=outcome.gap,
+            gap=0.0,
             covered=hunt.covered(),
             launch={},
             problems=problems_of(hunt),

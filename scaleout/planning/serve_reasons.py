@@ -127,6 +127,8 @@ def problems_of(hunt: Hunt) -> tuple[str, ...]:
         rows += list(hunt.trials.space.notes)
         return tuple(rows)
     whys = Counter(hunt.why.values())
+    if left := len(hunt.ways) - len(hunt.why):
+        rows.append(f"the search ended before {left:,} ways were looked at: give it more time (--limit)")
     for name in ("ttft", "tpot", "latency"):
         if not whys[name]:
             continue

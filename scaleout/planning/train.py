@@ -134,12 +134,12 @@ def _found(question: Asked, enough: Callable[[], bool] | None, told: Callable[[s
 
 
 def _at_the_least(question: Asked, machines: Machines, found: Found) -> list[str]:
-    """What would do, where nothing does: the quickest usual layout of the largest machine, without limits."""
+    """What would do, where nothing does: a usual layout of the machine that is the nearest to it, without limits."""
     free = replace(question, goal=replace(question.goal, time=inf, power=inf, cost=inf, objective="time"))
-    some = machines.ready or machines.hopeless
+    some = [*(machine for _, machine in machines.ready), *machines.hopeless]
     if not some:
         return []
-    _, machine = max(some, key=lambda row: (row[1].chips, row[1].base.system.name))
+    machine = some[0]
     tried = Found()
     _MachineSearch(free, Machine(machine.base, machine.chips, free.goal), tried, None, lambda words: None).scout()
     if not tried.kept:

@@ -34,8 +34,6 @@ def plan_tables(plan: Plan) -> RenderableType:
         parts["What is in the way" if plan.best is None else "Beside that"] = Group(
             *(Text(f"  {words}") for words in plan.problems)
         )
-    if plan.launch:
-        parts["Start it with"] = Group(*(Text(text, overflow="fold") for text in plan.launch.values()))
     parts["Rests on (! marks what is unverified; the source below each)"] = resting_on(map(plain, plan.assumptions))
     rows: list[RenderableType] = []
     for title, part in parts.items():
