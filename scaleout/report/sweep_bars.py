@@ -7,7 +7,7 @@ import numpy as np
 
 from scaleout.arrays import Floats
 from scaleout.errors import SweepError
-from scaleout.report.style import GROUP_COLOURS, house_style
+from scaleout.report.style import GROUP_COLOURS, PRINT_WIDTH, house_style
 from scaleout.report.sweep_ink import HATCHES, foot, grid_of, titled
 from scaleout.report.sweep_points import Axis, Settings, best_in, settings_of
 from scaleout.report.sweep_words import Scale, capital, scale_of
@@ -22,7 +22,7 @@ __all__ = ["Bar", "BarsTable", "cost_table_of", "draw_sweep_bars", "energy_table
 
 _MOST = 24
 """Bars of a figure."""
-_PANEL, _LETTER = 2.9, 0.068
+_PANEL, _LETTER = 2.5, 0.068
 """Width of a panel, and of a letter in it [inch]."""
 _MACHINES = ("system", "system.network", "system.network.builder", "system.network.kind")
 _MACHINE_WORDS = ("system", "network", "topolog", "fabric", "routing")
@@ -225,7 +225,7 @@ def draw_sweep_bars(table: BarsTable) -> "Figure":
     """A panel for each outcome; whiskers are error bands and seeds, figures at the ends are values."""
     with house_style():
         panels = len(table.outcomes)
-        figure = titled(1.8 + _PANEL * panels, 1.3 + 0.3 * len(table.bars), table.title)
+        figure = titled(PRINT_WIDTH - _PANEL * (2 - panels), 1.3 + 0.3 * len(table.bars), table.title)
         axes = figure.subplots(1, panels, sharey=True, squeeze=False)[0]
         for at, ax in enumerate(axes):
             _panel(ax, table, at)

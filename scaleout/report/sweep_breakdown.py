@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scaleout.errors import SweepError
-from scaleout.report.style import COLOURS, house_style
+from scaleout.report.style import COLOURS, PRINT_WIDTH, house_style
 from scaleout.report.sweep_ink import foot, grid_of, titled
 from scaleout.report.sweep_points import best_in, settings_of
 from scaleout.report.sweep_words import Scale, capital, outcome_words, scale_of
@@ -135,7 +135,7 @@ def draw_sweep_breakdown(table: StackTable) -> "Figure":
     total, low, high = (np.array(one) / factor for one in (table.total, table.low, table.high))
     bars = len(table.labels)
     with house_style():
-        figure = titled(7.6, 1.7 + 0.3 * bars, table.title)
+        figure = titled(PRINT_WIDTH, 1.7 + 0.3 * bars, table.title)
         ax = figure.subplots()
         place, start = np.arange(bars), np.zeros(bars)
         handles = []

@@ -8,7 +8,7 @@ import numpy as np
 
 from scaleout.arrays import Floats, Ints
 from scaleout.errors import SweepError
-from scaleout.report.style import house_style
+from scaleout.report.style import PRINT_WIDTH, house_style
 from scaleout.report.sweep_ink import foot, titled
 from scaleout.report.sweep_points import Axis, Settings, best_in, settings_of
 from scaleout.report.sweep_words import Scale, capital, number_words, scale_of
@@ -25,7 +25,7 @@ _USUAL = ("layout.tp", "layout.pp", "layout.cp", "layout.ep", "layout.dp", "layo
 """Axes that a reader expects, the first two of them that vary."""
 _WRITTEN = 160
 """Cells up to which values are written into them."""
-_ABREAST = 22
+_ABREAST = 14
 """Columns that are wide enough for it."""
 _LARGEST = 200
 """Values of an axis at most."""
@@ -185,7 +185,7 @@ def draw_sweep_heat(table: HeatTable) -> "Figure":
     with house_style():
         # on cells without colour
         matplotlib.rcParams["hatch.color"] = "#8C8C8C"
-        width = min(13.0, max(5.6, 2.3 + 0.56 * columns))
+        width = min(PRINT_WIDTH, max(5.6, 2.3 + 0.56 * columns))
         figure = titled(width, min(12.0, max(3.0, 1.9 + 0.36 * rows)), table.title)
         ax = figure.subplots()
         low, high = float(np.nanmin(values)), float(np.nanmax(values))

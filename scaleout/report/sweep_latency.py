@@ -8,7 +8,7 @@ import numpy as np
 
 from scaleout.arrays import Bools, Floats
 from scaleout.errors import ScaleoutError, SweepError
-from scaleout.report.style import house_style
+from scaleout.report.style import PRINT_WIDTH, house_style
 from scaleout.report.sweep_ink import OTHERS, foot, grid_of, log_axis, look, titled
 from scaleout.report.sweep_points import Axis, Settings, Spread, best_in, settings_of
 from scaleout.report.sweep_words import Scale, scale_of
@@ -193,7 +193,7 @@ def draw_sweep_latency(table: LatencyTable) -> "Figure":
     from matplotlib.lines import Line2D
 
     with house_style():
-        figure = titled(7.6, 3.8, table.title)
+        figure = titled(PRINT_WIDTH, 3.8, table.title)
         axes = figure.subplots(1, 2)
         for at, (ax, words) in enumerate(zip(axes, ("time to first token", "time per output token"), strict=True)):
             _panel(ax, table, at, words)

@@ -7,7 +7,7 @@ import numpy as np
 
 from scaleout.arrays import Floats, Ints
 from scaleout.errors import SweepError
-from scaleout.report.style import house_style
+from scaleout.report.style import PRINT_WIDTH, house_style
 from scaleout.report.sweep_ink import foot, grid_of, log_axis, look, titled
 from scaleout.report.sweep_points import Settings, settings_of
 from scaleout.report.sweep_words import Scale, scale_of
@@ -224,8 +224,8 @@ def draw_sweep_pareto(table: ParetoTable) -> "Figure":
     from matplotlib.lines import Line2D
 
     with house_style():
-        figure = titled(7.6, 4.4, table.title)
-        ax, words = figure.subplots(1, 2, width_ratios=(1.75, 1.0))
+        figure = titled(PRINT_WIDTH, 4.4, table.title)
+        ax, words = figure.subplots(1, 2, width_ratios=(1.6, 1.0))
         words.set_axis_off()
         handles, numbered = [], []
         several = len(table.series) > 1
@@ -285,7 +285,7 @@ def _numbers(ax: "Axes", words: "Axes", table: ParetoTable, rows: list[tuple[Fro
         head = f"{one.label}: " if several and one.label else ""
         # a name stays with its value
         told = head + ", ".join(part.replace(" ", "\u00a0") for part in one.points[place].split(", "))
-        wrapped = textwrap.wrap(told, 38, subsequent_indent="      ")
+        wrapped = textwrap.wrap(told, 37, subsequent_indent="      ")
         figures = f"{table.x.shown(one.front_x[place])}, {table.y.shown(one.front_y[place])}"
         lines += [f"{number:>2}  {wrapped[0]}", *wrapped[1:3], f"      {figures}"]
     if lines:

@@ -252,11 +252,7 @@ class Settings:
         ]
 
     def words(self, setting: int, axes: Sequence[Axis] | None = None) -> str:
-        """What a setting is, by the axes that vary.
-
-        >>> settings.words(3)  # doctest: +SKIP
-        'tp 8, pp 2'
-        """
+        """What a setting is, by the axes that vary, such as "tp 8, pp 2"."""
         parts = []
         # of what rules derive numbers are told, as dp, not whether sequence parallelism is on
         for axis in [one for one in self.axes if one.own or one.numeric] if axes is None else axes:

@@ -7,7 +7,7 @@ import numpy as np
 
 from scaleout.arrays import Bools, Floats
 from scaleout.errors import SweepError
-from scaleout.report.style import house_style
+from scaleout.report.style import PRINT_WIDTH, house_style
 from scaleout.report.sweep_ink import OTHERS, foot, grid_of, log_axis, look, titled
 from scaleout.report.sweep_points import Axis, Settings, Spread, best_in, settings_of
 from scaleout.report.sweep_words import Scale, capital, scale_of
@@ -220,7 +220,7 @@ def draw_sweep_scaling(table: ScalingTable) -> "Figure":
     """The outcome over chips, both logarithmic, beside the ideal; below, efficiency [%]."""
     with house_style():
         columns = len(table.panels)
-        figure = titled(3.5 * columns + 0.6, 4.9, table.title)
+        figure = titled(PRINT_WIDTH if columns > 1 else 4.4, 4.9, table.title)
         axes = figure.subplots(2, columns, sharex="col", sharey="row", height_ratios=(1.5, 1.0), squeeze=False)
         counts = sorted({count for panel in table.panels for line in panel.lines for count in line.chips})
         for column, panel in enumerate(table.panels):

@@ -9,7 +9,7 @@ import numpy as np
 
 from scaleout.arrays import Bools, Floats, Ints
 from scaleout.errors import SweepError
-from scaleout.report.style import GROUP_COLOURS, house_style
+from scaleout.report.style import GROUP_COLOURS, PRINT_WIDTH, house_style
 from scaleout.report.sweep_ink import foot, grid_of, log_axis, titled
 from scaleout.report.sweep_points import Axis, best_in, settings_of
 from scaleout.report.sweep_words import Scale, key_words, outcome_words, scale_of, value_words
@@ -189,7 +189,7 @@ def draw_sweep_tornado(table: SweepTornado) -> "Figure":
     wide = worst > _WIDE
     scale = (lambda one: one) if wide else (lambda one: 100.0 * (one - 1.0))
     with house_style():
-        figure = titled(7.6, 1.8 + 0.36 * len(effects), table.title)
+        figure = titled(PRINT_WIDTH, 1.8 + 0.36 * len(effects), table.title)
         ax = figure.subplots()
         start = scale(1.0)
         for row, effect in enumerate(effects):
