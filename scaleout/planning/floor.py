@@ -20,7 +20,7 @@ from scaleout.hardware.formats import format_of
 from scaleout.models import LayerKind, layer_kinds
 from scaleout.parallel.activations import kept_of
 from scaleout.parallel.costs import layer_costs
-from scaleout.parallel.shard import Options, chunk_parameters, cut, dimensions, options
+from scaleout.parallel.shard import Options, Shard, chunk_parameters, cut, dimensions, options
 from scaleout.planning.alone import Alone, Data, passes
 from scaleout.planning.layouts import Cut, Pipe
 from scaleout.specs import Layout, TrainingExperiment
@@ -130,6 +130,7 @@ class Floor:
         self.alone = Alone(base, chips)
         self.rank = lru_cache(maxsize=None)(self._rank)
         self.shape = lru_cache(maxsize=None)(self._shape)
+        self.layer = lru_cache(maxsize=None)(self._layer)
         self.with_modules = lru_cache(maxsize=None)(self._with_modules)
 
     # --- one rank ----------------------------------------------------------------------------
@@ -143,7 +144,7 @@ class Floor:
         for kind in self.kinds:
             o = self._options(at, each, kind)
             shard = cut(self.dimensions[kind], o)
-            found = passes(spec, kind, at, o, shard, layer_costs(shard, rates), rates, self.alone)
+            found = passes(spec, kind, at, o, shard, self._costs(shard, each), rates, self.alone)
             layer.append(found.layer)
             kernels.append(found.kernels)
             if len(self.kinds) == 1:
@@ -167,6 +168,15 @@ class Floor:
             head=float(chunk_parameters(shards[0], 0.0, False, True, False)),
             boundary=shards[0].boundary,
         )
+
+    def _costs(self, shard: Shard, each: bool) -> Floats:
+        """Rows of a layer; of a sequence that is cut, attention proper is not among them, and tokens alone count."""
+        if shard.cp > 1.0:
+            return self.layer((shard._replace(cp=2.0, batch=1.0, sequence=shard.tokens), each))
+        return self.layer((shard, each))
+
+    def _layer(self, key: tuple[Shard, bool]) -> Floats:
+        return layer_costs(key[0], self.summed if key[1] else self.rates)
 
     def _options(self, at: Cut, each: bool, kind: LayerKind) -> Options:
         o = options(self.with_modules(at.recompute), kind)

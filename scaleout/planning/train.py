@@ -185,8 +185,8 @@ class _MachineSearch:
         self._book(left, out)
         if self._lost() and found.best == inf:
             found.problems.append(
-                f"{machine.name}: the first {len(found.broken) - before:,} layouts that were simulated all break a limit; "
-                "the others were left"
+                f"{machine.name}: the first {len(found.broken) - before:,} layouts that were simulated all break a "
+                "limit; the others were left"
             )
         found.least = min(found.least, out.least)
         for broken in out.broken:

@@ -13,7 +13,8 @@ from scaleout.simulate import simulate
 
 SMALL = [
     "train", "--model", "llama-3.2-1b", "--tokens", "1B", "--chips", "8", "--batch", "32", "--sequence", "1024",
-    "--only", "pp=1", "--only", "micro=1", "--only", "zero=1", "--only", "cp=1", "--only", "recompute=none,norm+mlp_product",
+    "--only", "pp=1", "--only", "micro=1", "--only", "zero=1", "--only", "cp=1",
+    "--only", "recompute=none,norm+mlp_product",
 ]  # fmt: skip
 
 
