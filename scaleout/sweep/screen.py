@@ -164,7 +164,7 @@ def _columns(group: _Group, points: Sequence[Mapping[str, Any]]) -> tuple[dict[s
         if key not in points[0] and type(default) is int and low <= default <= high:
             found[name] = np.full(len(points), default)
             continue
-        values = [point[key] for point in points] if key in points[0] else [default] * len(points)
+        values: list[Any] = [point[key] for point in points] if key in points[0] else [default] * len(points)
         if set(map(type, values)) != {int}:
             usable &= [type(value) is int for value in values]
             values = [value if type(value) is int else low for value in values]
