@@ -1,7 +1,7 @@
 """Run every code block of a Markdown file: ``console`` blocks line by line, ``python`` and ``yaml`` blocks too.
 
-A ``yaml`` block is written to ``experiment.yaml`` in the folder where the blocks run, or to the name in its first line. ``make`` lines run in
-the checkout, where ``make test`` has just run and is not run again.
+A ``yaml`` block is written to ``experiment.yaml`` in the folder where the blocks run, or to the name in its first
+line. ``make`` lines run in the checkout, where ``make test`` has just run and is not run again.
 """
 
 import re

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 NAME = "cost_per_token"
 SWEEP = Sweep(
     base="llama-3.1-70b-64",
-    axes={
-        "system": ("dgx-a100", "dgx-h100", "hgx-h200", "dgx-b200", "gb200-nvl72", "mi300x-8"),
-        "stack": ("megatron-lm",),
-        "layout.tp": (4, 8),
-        "layout.pp": (2, 4, 8),
-    },
+    axes={"layout.tp": (4, 8), "layout.pp": (2, 4, 8)},
+    zipped=(
+        {
+            "system": ("dgx-a100", "dgx-h100", "hgx-h200", "dgx-b200", "gb200-nvl72", "mi300x-8"),
+            # each has constants for kernels of its own
+            "stack.attention": ("flash-attention-2", "cudnn", "cudnn", "cudnn", "cudnn", "flash-attention-2"),
+        },
+    ),
     rules=("fill-dp",),
     name="Llama-3.1 70B on 64 chips",
 )

@@ -14,6 +14,9 @@
     spec = scaleout.stream_experiment("driving-stack", ("duration=5 s",))
     result = scaleout.run_stream(spec)
 
+    results = scaleout.load_sweep("layouts").run(store="results/layouts")
+    plan = scaleout.plan_training("llama-3.1-8b", tokens=2e12, days=30)
+
 Names are imported when they are first used, so that ``import scaleout`` is cheap.
 """
 
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
         PlanError,
         ScaleoutError,
         SpecError,
+        SweepError,
         TopologyError,
         WorkloadError,
     )
@@ -46,6 +50,11 @@ if TYPE_CHECKING:
     from scaleout.io.graphs import from_networkx, load_topology, read_topology, write_topology
     from scaleout.io.huggingface import read_huggingface
     from scaleout.io.serving import serve
+    from scaleout.planning.plan import Plan
+    from scaleout.planning.serve import plan_serving
+    from scaleout.planning.train import plan_training
+    from scaleout.report.html.page import report_page, write_report
+    from scaleout.report.html.plan_page import plan_page
     from scaleout.result import Result
     from scaleout.scaling import Scaling, scaling_table
     from scaleout.served import Served
@@ -84,6 +93,10 @@ if TYPE_CHECKING:
     from scaleout.stragglers import Stragglers, straggler_table
     from scaleout.stream import record_stream, run_stream
     from scaleout.streamed import StreamResult
+    from scaleout.sweep.files import load_sweep
+    from scaleout.sweep.results import SweepResults, results_of
+    from scaleout.sweep.rules import register_rule
+    from scaleout.sweep.spec import Stage, Sweep
     from scaleout.training.registry import register_schedule
     from scaleout.training.schedules import Pass
     from scaleout.validation.kinds import validate
@@ -101,6 +114,7 @@ _HOMES = {
         "PlanError",
         "ScaleoutError",
         "SpecError",
+        "SweepError",
         "TopologyError",
         "WorkloadError",
     ),
@@ -112,6 +126,11 @@ _HOMES = {
     "scaleout.io.graphs": ("from_networkx", "load_topology", "read_topology", "write_topology"),
     "scaleout.io.huggingface": ("read_huggingface",),
     "scaleout.io.serving": ("serve",),
+    "scaleout.planning.plan": ("Plan",),
+    "scaleout.planning.serve": ("plan_serving",),
+    "scaleout.planning.train": ("plan_training",),
+    "scaleout.report.html.page": ("report_page", "write_report"),
+    "scaleout.report.html.plan_page": ("plan_page",),
     "scaleout.result": ("Result",),
     "scaleout.scaling": ("Scaling", "scaling_table"),
     "scaleout.served": ("Served",),
@@ -150,6 +169,10 @@ _HOMES = {
     "scaleout.stragglers": ("Stragglers", "straggler_table"),
     "scaleout.stream": ("record_stream", "run_stream"),
     "scaleout.streamed": ("StreamResult",),
+    "scaleout.sweep.files": ("load_sweep",),
+    "scaleout.sweep.results": ("SweepResults", "results_of"),
+    "scaleout.sweep.rules": ("register_rule",),
+    "scaleout.sweep.spec": ("Stage", "Sweep"),
     "scaleout.training.registry": ("register_schedule",),
     "scaleout.training.schedules": ("Pass",),
     "scaleout.validation.kinds": ("validate",),
@@ -180,6 +203,7 @@ __all__ = [
     "NetResult",
     "Outcomes",
     "Pass",
+    "Plan",
     "PlanError",
     "Pool",
     "Requests",
@@ -196,11 +220,15 @@ __all__ = [
     "SpecError",
     "Speculation",
     "Stack",
+    "Stage",
     "Stragglers",
     "StreamExperiment",
     "StreamResult",
     "StreamSource",
     "StreamStage",
+    "Sweep",
+    "SweepError",
+    "SweepResults",
     "System",
     "TopologyError",
     "TrainingExperiment",
@@ -218,13 +246,20 @@ __all__ = [
     "from_networkx",
     "list_names",
     "load",
+    "load_sweep",
     "load_topology",
     "net_experiment",
+    "plan_page",
+    "plan_serving",
+    "plan_training",
     "read_huggingface",
     "read_topology",
     "record",
     "record_stream",
+    "register_rule",
     "register_schedule",
+    "report_page",
+    "results_of",
     "run_net",
     "run_of",
     "run_stream",
@@ -237,6 +272,7 @@ __all__ = [
     "stream_experiment",
     "validate",
     "variants",
+    "write_report",
     "write_topology",
 ]
 

@@ -19,13 +19,16 @@ GROUPS = {
     "Energy and cost": ("energy_breakdown", "cost_stack", "cost_per_token"),
 }  # fmt: skip
 """Figures in the order of the index; what is in no group comes last."""
-SECONDS = {"tornado": 15}
+SECONDS = {
+    "tornado": 15, "parallelism_heatmap": 40, "strong_weak_scaling": 45, "topology_comparison": 15,
+    "cost_per_token": 25, "throughput_latency": 9,
+}  # fmt: skip
 """Of one CPU that a figure takes, where these are more than five [s]."""
 HEAD = """# Figures
 
 Each is made by one script in `plots/`, which runs the simulations that it needs and writes a PNG and an SVG into the
-folder that it is given. The same code gives the same bytes. Figures are as wide as a page, their smallest letters have
-7 points, and they can be read in black and white. `make gallery` makes all of them anew, and this page, which
+folder that it is given. The same code gives the same bytes. Across a page the smallest letters have 7 points, and
+figures can be read in black and white. `make gallery` makes all of them anew, and this page, which
 `plots/gallery/index.py` writes. A figure takes two to five seconds of one CPU, imports included{slow}.
 """
 

@@ -123,6 +123,8 @@ def command(
         console.print(serving_plan_tables(plan))
         for path in written:
             click.echo(f"wrote {path}")
+    if plan.best is None:
+        raise SystemExit(1)
 
 
 def _words(text: str) -> list[str]:

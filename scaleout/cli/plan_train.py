@@ -111,6 +111,9 @@ def command(
 
         console = Console(highlight=False)
         console.print(plan_tables(plan))
+        for kind, text in plan.launch.items():
+            # as it is, whatever the width: to be pasted
+            click.echo(f"\nStart it with {kind}:\n{text}")
         for path in written:
             click.echo(f"wrote {path}")
     if plan.best is None:

@@ -70,12 +70,12 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machines:
-    """Machines of a question: those that may do, each with its bound; of others why not, and those that are hopeless."""
+    """Machines of a question: those that may do, each with its bound; those that are hopeless; of others why not."""
 
     ready: tuple[tuple[float, Machine], ...]
     refused: tuple[str, ...]
     said: tuple[str, ...]
-    hopeless: tuple[tuple[float, Machine], ...]
+    hopeless: tuple[Machine, ...]
 
 
 def asked(
@@ -273,7 +273,11 @@ def machines_of(question: Asked) -> Machines:
         ready=tuple((bound, machine) for bound, _, _, machine in ready),
         refused=tuple(refused) if question.counts else (),
         said=said,
-        hopeless=tuple((inf, machine) for machine in (*slow, *hungry)),
+        # first those that are the nearest to doing it
+        hopeless=(
+            *sorted(hungry, key=lambda machine: machine.chips),
+            *sorted(slow, key=lambda machine: -machine.chips),
+        ),
     )
 
 

@@ -133,21 +133,26 @@ class Machine:
 
     def values(self, steps: Floats) -> Floats:
         """Least value of steps of these lengths [s]; infinite where a limit is broken whatever else."""
-        time, energy = self.steps * steps, self.steps * (self.still * steps + self.moved)
-        return self._judged(time, energy, np.zeros_like(steps))
+        steps = np.maximum(steps, self._fed(self.moved))
+        return self._judged(self.steps * steps, self.steps * (self.still * steps + self.moved))
 
-    def _judged(self, time: Floats, energy: Floats, power: Floats) -> Floats:
+    def _fed(self, moved: float) -> float:
+        """How long a step takes at the least that draws no more than the limit [s]; `moved`: beside what is at rest."""
+        left = self.goal.power - self.still
+        return moved / left if left > 0.0 else inf
+
+    def _judged(self, time: Floats, energy: Floats) -> Floats:
         goal = self.goal
         cost = self.hour * time / HOUR + self.electricity * energy / HOUR
         value = {"time": time, "cost": cost, "energy": energy, "chips": np.full_like(time, float(self.chips))}
-        broken = (time > goal.time) | (cost > goal.cost) | (power > goal.power)
+        broken = (time > goal.time) | (cost > goal.cost) | np.isinf(time)
         return np.where(broken, inf, value[goal.objective])
 
     def analysed(self, spec: TrainingExperiment, step: float) -> float:
         """Least value of a layout whose step takes no less [s]; energy is no less than that of such a step."""
-        energy = step_energy(spec, step).total
-        found = self._judged(np.array([self.steps * step]), np.array([self.steps * energy]), np.zeros(1))
-        return float(found[0])
+        moved = step_energy(spec, step).total - self.still * step
+        longer = np.array([max(step, self._fed(moved))])
+        return float(self._judged(self.steps * longer, self.steps * (self.still * longer + moved))[0])
 
     def longest_of(self, value: float) -> float:
         """The longest step whose value is no more [s]."""

@@ -25,7 +25,8 @@ _KNOBS = (
 )  # fmt: skip
 _TENTH = 1.1
 _RESOLVED = 0.01
-"""Two step times of one machine that are closer are a tie, whatever cancels [1]: runs of one layout differ by as much."""
+"""Two step times of one machine that are closer are a tie, whatever cancels [1]: so much one run differs from another;
+from memory."""
 _RIVALS = 4
 _WORDS = {"compute": "in kernels", "optimizer": "in the optimizer", "bubble": "in the pipeline bubble"}
 

@@ -140,7 +140,7 @@ def search(
         if told is not None:
             told(state.stand())
     proven = state.gap()
-    while more > 0 and not cut and state.found and (level := state.deepest()) is not None:
+    while more > 0 and not cut and state.best < math.inf and (level := state.deepest()) is not None:
         if enough is not None and enough():
             break
         more -= level == len(levels) - 1

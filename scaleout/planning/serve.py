@@ -119,6 +119,7 @@ def plan_serving(
         gap=gap,
         more=runners,
         enough=None if seconds is None else lambda: time.monotonic() > until,
+        say=tell,
         told=lambda stand: tell(_words(stand, trials.simulated, _UNITS[question.minimise])),
     )
     found = sorted(hunt.found.items(), key=lambda item: (item[1].value, item[0]))
@@ -133,7 +134,7 @@ def plan_serving(
             objective=question.minimise,  # type: ignore[arg-type]
             unit=_UNITS[question.minimise],
             best=None,
-            gap=outcome.gap,
+            gap=0.0,
             covered=hunt.covered(),
             launch={},
             problems=problems_of(hunt),
@@ -158,7 +159,7 @@ def plan_serving(
         objective=question.minimise,  # type: ignore[arg-type]
         unit=_UNITS[question.minimise],
         best=rows_[0],
-        gap=0.0 if outcome.best is None else outcome.gap,
+        gap=_gap(hunt, best),
         covered=hunt.covered(),
         runners=tuple(rows_[1:]),
         ties=_ties(ranked, rows_, swing),
@@ -169,6 +170,16 @@ def plan_serving(
         assumptions=_assumptions(question, best.served),
         warnings=(*space.notes, *best.served.warnings, *_broken(outcome.broken)),
     )
+
+
+def _gap(hunt: Hunt, best: Found) -> float:
+    """By how much the best may be above what is open, over that [1]."""
+    assert hunt.outcome is not None  # noqa: S101  (it was run)
+    bounds = hunt.outcome.bounds.tolist()
+    least = min((bound for number, bound in enumerate(bounds) if number not in hunt.found), default=math.inf)
+    if best.value <= least:
+        return 0.0
+    return best.value / least - 1.0 if least > 0.0 else math.inf
 
 
 def _some_experiment(question: Question) -> ServingExperiment:

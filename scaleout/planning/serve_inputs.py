@@ -43,9 +43,7 @@ def inputs_of(trials: Trials, found: Sequence[Found]) -> tuple[Input, ...]:
         values = [_value(trials, one, knob) for one in found]
         if not math.isfinite(values[0]):
             rows.append(
-                Input(
-                    name=knob.name, words=f"{knob.words}: the best way breaks the promise", change=math.inf, moves=True
-                )
+                Input(name=knob.name, words=f"{knob.words}: twice as much is not enough", change=1.0, moves=True)
             )
             continue
         change = values[0] / found[0].value - 1.0

@@ -67,6 +67,10 @@ def _many(counts: tuple[int, ...]) -> str:
     return f"{' + '.join(map(str, counts))} replica{'s' * (sum(counts) != 1)}"
 
 
+def _chips(count: float) -> str:
+    return f"{count:g} chip{'s' * (count != 1)}"
+
+
 def _made_of(best: Found) -> str:
     """Where the time of steps goes, and how full a replica is."""
     served = best.served
@@ -107,7 +111,7 @@ def _beside(hunt: Hunt, best: Found, other: Found, what: str) -> str:
     floors = (mine.floor.tpot, theirs.floor.tpot)
     each = (best.served.chips / sum(best.counts), other.served.chips / sum(other.counts))
     return (
-        f"{what} ({other.way.name}) it takes {_many(other.counts)} of {each[1]:g} chips, {other.value:.4g} "
+        f"{what} ({other.way.name}) it takes {_many(other.counts)} of {_chips(each[1])}, {other.value:.4g} "
         f"{_unit(hunt)}, {more:.0%} more than {_many(best.counts)} of {each[0]:g}: a token alone takes "
         f"{describe(floors[1], 's')} instead of {describe(floors[0], 's')}, and a chip writes "
         f"{theirs.output_tokens_per_second / theirs.chips:,.0f} instead of "
@@ -123,6 +127,8 @@ def problems_of(hunt: Hunt) -> tuple[str, ...]:
         rows += list(hunt.trials.space.notes)
         return tuple(rows)
     whys = Counter(hunt.why.values())
+    if left := len(hunt.ways) - len(hunt.why):
+        rows.append(f"the search ended before {left:,} ways were looked at: give it more time (--limit)")
     for name in ("ttft", "tpot", "latency"):
         if not whys[name]:
             continue

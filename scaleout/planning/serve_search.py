@@ -17,6 +17,10 @@ __all__ = ["Found", "Hunt"]
 Counts = tuple[int, ...]
 _ALONE = 0.05
 """Requests at a time in a replica, below which each has it to itself."""
+_GUESSES = 8
+"""Ways of which the closed form says more than how many replicas the mean rate takes, at least."""
+_OFTEN = 16
+"""Ways between two signs of life."""
 _MOST = 100_000
 """Replicas of a pool."""
 _KINDS = ("cannot be timed", "breaks the promise", "bounded", "ruled out by one simulation", "simulated")
@@ -52,7 +56,13 @@ class Hunt:
         self.outcome: Search | None = None
 
     def run(
-        self, *, gap: float, more: int, enough: Callable[[], bool] | None, told: Callable[[Stand], None] | None
+        self,
+        *,
+        gap: float,
+        more: int,
+        enough: Callable[[], bool] | None = None,
+        told: Callable[[Stand], None] | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> Search:
         """Go through the space; then as many more ways as are asked for, those that look best first."""
         first = [self.trials.bound(way, (1,) * len(way.pools)) for way in self.ways]
@@ -61,7 +71,7 @@ class Hunt:
             Level(name="one simulation", values=lambda ones: [self._once(one) for one in ones]),
             Level(name="simulations", values=lambda ones: [self._exact(one) for one in ones]),
         )
-        for number in self._begin():
+        for number in self._begin(say):
             # the search begins with what is known already: nothing is no more than its value
             first[number] = 0.0
         self.outcome = search(first, levels, gap=gap, enough=enough, told=told)
@@ -98,18 +108,29 @@ class Hunt:
 
     # --- levels ------------------------------------------------------------------------------------
 
-    def _begin(self) -> list[int]:
+    def _begin(self, say: Callable[[str], None] | None) -> list[int]:
         """A good way first, so that bounds have something to be above: the one that a steady state likes best."""
-        for _, number in self._guesses()[:3]:
+        for _, number in self._guesses(say)[:3]:
             if math.isfinite(self._bound(number)) and math.isfinite(self._exact(number)):
                 return [number]
         return []
 
-    def _guesses(self) -> list[tuple[float, int]]:
-        """Ways by what they are likely to come to; pairs of pools are too many to be asked."""
-        found = []
+    def _guesses(self, say: Callable[[str], None] | None = None) -> list[tuple[float, int]]:
+        """Ways that are likely to come to the least; pairs of pools are too many to be asked."""
+        rough = []
         for number, way in enumerate(self.ways):
-            counts = self.trials.guess(way) if len(way.pools) == 1 else None
+            if say is not None and number % _OFTEN == 0:
+                say(f"steady states, {number:,} of {len(self.ways):,} ways")
+            counts = self.trials.fewest(way) if len(way.pools) == 1 else None
+            if counts is not None and self._affordable(way, counts):
+                rough.append((self.trials.price(way, counts), number))
+        found: list[tuple[float, int]] = []
+        for price, number in sorted(rough):
+            # a guess is no fewer than what the mean rate takes
+            if len(found) >= _GUESSES and price > sorted(found)[_GUESSES - 1][0]:
+                break
+            way = self.ways[number]
+            counts = self.trials.guess(way)
             if counts is not None and self._affordable(way, counts):
                 found.append((self.trials.price(way, counts), number))
         return sorted(found)
@@ -121,11 +142,12 @@ class Hunt:
         if number not in self.least:
             try:
                 floor = self.floors[number] = self.trials.floor(way)
-                least = self.trials.least(way)
+                broken = self.trials.hopeless(floor)
+                least = None if broken else self.trials.least(way)
             except (SpecError, TopologyError, PlanError) as error:
                 self.why[number] = str(error).splitlines()[0]
                 return math.inf
-            if broken := self.trials.hopeless(floor):
+            if broken:
                 self.why[number] = broken
                 return math.inf
             if least is None:
@@ -138,10 +160,12 @@ class Hunt:
         return self.trials.bound(way, self.least[number])
 
     def _affordable(self, way: Way, counts: Counts) -> bool:
-        """Whether so many replicas are within the limit of chips, and a simulation can have them."""
+        """Whether so many replicas are within the limits of chips and, at rest, of power."""
         chips = sum(count * pool.chips_each for count, pool in zip(counts, way.pools, strict=True))
-        most = self.trials.question.max_chips
-        return (most is None or chips <= most) and max(counts) <= _MOST
+        most, power = self.trials.question.max_chips, self.trials.question.max_power
+        if (most is not None and chips > most) or max(counts) > _MOST:
+            return False
+        return power is None or self.trials.resting(way, counts) <= power
 
     def _once(self, number: int) -> float:
         """A bound from the most replicas that would be better than the best so far: where they fail, no fewer do."""
@@ -259,7 +283,12 @@ class Hunt:
         """Replicas of a pool that the limit of chips allows beside the others."""
         most = self.trials.question.max_chips
         if most is None:
-            return _MOST
+            low, high = counts[at], _MOST + 1
+            while high - low > 1 and self.trials.question.max_power is not None:
+                middle = (low + high) // 2
+                fits = self._affordable(way, (*counts[:at], middle, *counts[at + 1 :]))
+                low, high = (middle, high) if fits else (low, middle)
+            return high - 1
         others = sum(
             count * pool.chips_each
             for place, (count, pool) in enumerate(zip(counts, way.pools, strict=True))

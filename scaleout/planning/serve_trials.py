@@ -24,7 +24,7 @@ from scaleout.serving.request import Request
 from scaleout.serving.room import Room, room
 from scaleout.serving.steps import PoolSteps
 from scaleout.serving.work import Work
-from scaleout.specs import Pool, ServingExperiment, Slo, System
+from scaleout.specs import Facility, Pool, ServingExperiment, Slo
 
 __all__ = ["Trial", "Trials", "kept", "on_pool", "simulated"]
 
@@ -96,6 +96,7 @@ class Trials:
         self._steps: dict[tuple[Way, Counts], list[PoolSteps]] = {}
         self._times: dict[tuple[object, ...], float] = {}
         self._guesses: dict[Way, Counts | None] = {}
+        self._fewest: dict[Way, Counts | None] = {}
 
     # --- simulation --------------------------------------------------------------------------------
 
@@ -184,6 +185,11 @@ class Trials:
         cost = cost_of(spec, 1.0, 0.0, power)
         return 0.0 if cost is None else cost.hour_total
 
+    def resting(self, way: Way, counts: Counts) -> float:
+        """Power of so many replicas that do nothing [W]."""
+        spec = self.space.experiment(way, counts)
+        return energy_over(spec.system, spec.facility, spec.chips, 1.0, _resting(spec), 0.0).power
+
     def bound(self, way: Way, counts: Counts) -> float:
         """What so many replicas of each pool or more are not below."""
         first = self.price(way, counts)
@@ -201,8 +207,8 @@ class Trials:
 
     def _without_network(self, way: Way) -> list[float]:
         """Of one replica of each pool, without cables and switches."""
-        base = self.space.bases[way.system]
-        alone = replace(self.space.experiment(way, _ones(way)), system=_alone(base))
+        spec = self.space.experiment(way, _ones(way))
+        alone = replace(spec, facility=_without_switches(spec.facility))
         found = []
         for pool in alone.pools:
             spec = replace(alone, pools=(replace(pool, role="both"),))
@@ -234,11 +240,28 @@ class Trials:
             self._guesses[way] = self._guess(way)
         return self._guesses[way]
 
-    def _guess(self, way: Way) -> Counts | None:
-        stream, slo = self.stream, self.question.slo
-        typical = Typical(
+    def fewest(self, way: Way) -> Counts | None:
+        """Replicas that can serve the mean rate, whatever is promised, by a steady state; one pool alone."""
+        if way not in self._fewest:
+            try:
+                spec = self.space.experiment(way, (1,))
+                timers = self.timers(way, (1,))
+            except ScaleoutError:
+                return None
+            state = _settled(spec, 0, 1, timers, [room(spec, spec.pools[0])], self._typical)
+            many = None if state is None or not state.most > 0.0 else max(1, math.ceil(self.question.rate / state.most))
+            self._fewest[way] = None if many is None else (many,)
+        return self._fewest[way]
+
+    @property
+    def _typical(self) -> Typical:
+        stream = self.stream
+        return Typical(
             rate=self.question.rate, prompt=float(stream.inputs.mean()), reply=max(1.0, float(stream.outputs.mean()))
         )
+
+    def _guess(self, way: Way) -> Counts | None:
+        slo, typical = self.question.slo, self._typical
         try:
             one = self.space.experiment(way, _ones(way))
             rooms = [room(one, pool) for pool in one.pools]
@@ -317,9 +340,12 @@ def _resting(spec: ServingExperiment) -> dict[str, float]:
     return {"idle": idle, **dict.fromkeys(("compute", "vector", "hbm", "links"), 0.0)}
 
 
-def _alone(base: ServingExperiment) -> System:
-    """The machine without a network between nodes."""
-    return replace(base.system, network=replace(base.system.network, kind="none"))
+def _without_switches(facility: Facility | None) -> Facility | None:
+    """The place with a network between nodes that costs and draws nothing."""
+    if facility is None:
+        return None
+    # next to nothing, as powers are above 0
+    return replace(facility, switch_price=0.0, optics_price=0.0, switch_power=1e-9, optics_power=1e-9)
 
 
 def _fits(slo: Slo, pool: Pool, spec: ServingExperiment, typical: Typical) -> Callable[[Steady], bool]:

@@ -30,6 +30,9 @@ _RUNNERS = 10
 _LOOKED_AHEAD = Axes(cp=(1, 2), zero=(1,), micro=(1, 2), context=("ring", "all_gather"))
 """What is searched first, for a value that rules out most of the rest."""
 _SCOUTED = 0.1
+_MOST_BROKEN = 64
+_NEAR = 1.03
+"""Layouts that cannot be better than so many times the best are not even neighbours of it."""
 
 
 def plan_training(
@@ -131,12 +134,12 @@ def _found(question: Asked, enough: Callable[[], bool] | None, told: Callable[[s
 
 
 def _at_the_least(question: Asked, machines: Machines, found: Found) -> list[str]:
-    """What would do, where nothing does: the quickest usual layout of the largest machine, without limits."""
+    """What would do, where nothing does: a usual layout of the machine that is the nearest to it, without limits."""
     free = replace(question, goal=replace(question.goal, time=inf, power=inf, cost=inf, objective="time"))
-    some = machines.ready or machines.hopeless
+    some = [*(machine for _, machine in machines.ready), *machines.hopeless]
     if not some:
         return []
-    _, machine = max(some, key=lambda row: (row[1].chips, row[1].base.system.name))
+    machine = some[0]
     tried = Found()
     _MachineSearch(free, Machine(machine.base, machine.chips, free.goal), tried, None, lambda words: None).scout()
     if not tried.kept:
@@ -171,14 +174,20 @@ class _MachineSearch:
         if found.best == inf:
             self.scout()
         self.told(f"{machine.name}: bounding every layout")
-        left = survey(self.floor, self.question.axes, machine.longest_of(found.best))
+        left = survey(self.floor, self.question.axes, machine.longest_of(found.best * _NEAR))
         order = np.argsort(left.times, kind="stable")
         left.points = [left.points[i] for i in order.tolist()]
         left.times = left.times[order]
         # neighbours of the best are simulated too, where there is one machine
-        more = _RUNNERS if len(self.question.counts) == 1 and len(self.question.bases) == 1 else 3
+        before = len(found.broken)
+        more = _RUNNERS + 1 if len(self.question.counts) == 1 and len(self.question.bases) == 1 else 3
         out = self._search(left, gap, more=more)
         self._book(left, out)
+        if self._lost() and found.best == inf:
+            found.problems.append(
+                f"{machine.name}: the first {len(found.broken) - before:,} layouts that were simulated all break a limit; "
+                "the others were left"
+            )
         found.least = min(found.least, out.least)
         for broken in out.broken:
             found.problems.append(
@@ -205,7 +214,14 @@ class _MachineSearch:
             Level(name="simulation", values=lambda some: [self._try(points[i], float(bounds[i])) for i in some]),
         )
         bounds = machine.values(left.times)
-        return search(bounds, levels, gap=gap, more=more, known=self.found.best, enough=self.enough, told=tell)
+        return search(bounds, levels, gap=gap, more=more, known=self.found.best, enough=self._enough, told=tell)
+
+    def _lost(self) -> bool:
+        """Whether so many layouts broke a limit that it is no use to go on."""
+        return not self.found.kept and sum(one is None for one, _ in self.tried.values()) >= _MOST_BROKEN
+
+    def _enough(self) -> bool:
+        return self._lost() or (self.enough is not None and self.enough())
 
     def _analyse(self, at: Point) -> float:
         """Least value of a layout, by the analytic evaluator."""
@@ -254,6 +270,9 @@ class _MachineSearch:
         found.count("ruled out by bounds", left.slow)
         for number, at in enumerate(left.points):
             reached = int(out.reached[number])
+            if at in self.tried:
+                # in this search or in the first look
+                reached = 2
             why = self.tried[at][1] if reached == 2 else self.analysed[at][1] if reached == 1 else ""
             usual = ("ruled out by bounds", "ruled out by the analytic evaluator", "simulated")[reached]
             if reached == 0 and out.bounds[number] == inf:

@@ -1,6 +1,5 @@
 """A plan of serving as tables for the terminal."""
 
-import math
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
@@ -102,6 +101,5 @@ def _inputs(plan: Plan) -> Table:
     table = grid("", OBJECTIVES[plan.objective], "")
     for row in plan.inputs:
         moves = "another way is the best then" if row.moves else ""
-        change = f"{row.change:+.1%}" if math.isfinite(row.change) else "none does it"
-        table.add_row(f"  {escape(row.words)}", change, moves)
+        table.add_row(f"  {escape(row.words)}", f"{row.change:+.1%}", moves)
     return table

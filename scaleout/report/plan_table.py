@@ -34,8 +34,6 @@ def plan_tables(plan: Plan) -> RenderableType:
         parts["What is in the way" if plan.best is None else "Beside that"] = Group(
             *(Text(f"  {words}") for words in plan.problems)
         )
-    if plan.launch:
-        parts["Start it with"] = Group(*(Text(text, overflow="fold") for text in plan.launch.values()))
     parts["Rests on (! marks what is unverified; the source below each)"] = resting_on(map(plain, plan.assumptions))
     rows: list[RenderableType] = []
     for title, part in parts.items():
@@ -47,8 +45,8 @@ def _proof(plan: Plan) -> Table:
     table = grid()
     points = sum(plan.covered.values())
     if plan.best is not None:
-        near = "it is the optimum of the space" if plan.gap == 0.0 else f"within {plan.gap:.2%} of the optimum, proven"
-        table.add_row("least", f"{OBJECTIVES[plan.objective]}: {near}")
+        near = "the optimum of the space" if plan.gap == 0.0 else f"proven within {plan.gap:.2%} of the optimum"
+        table.add_row("least", f"{OBJECTIVES[plan.objective]}, {near}; ±{plan.best.error:.0%} by what is not known")
     table.add_row("covered", f"{points:,} layouts and machines")
     for what, number in plan.covered.items():
         table.add_row("", f"{number:,} {what}")
@@ -62,17 +60,22 @@ def _candidates(plan: Plan) -> Table:
 
 def _rows(candidates: Sequence[Candidate], ties: Sequence[str]) -> Table:
     table = grid("", "days", "power", "cost", "MFU", "HBM", "step")
+    table.columns[0].no_wrap = False
+    table.columns[0].overflow = "fold"
+    # a machine that is the same in all of them is in the headline
+    machines = {one.name.partition(", tp ")[0] for one in candidates}
+    start = len(machines.pop()) + 2 if len(machines) == 1 else 0
     for one in candidates:
         figures = one.figures
         mark = "= " if one.name in ties else "  "
         table.add_row(
-            mark + escape(one.name),
+            mark + escape(one.name[start:]),
             f"{figures['time'] / _DAY:,.1f}",
             describe(figures["power"], "W") if "power" in figures else "",
             describe(figures["cost"], "USD") if "cost" in figures else "",
             f"{figures['mfu']:.1%}",
             describe(figures["memory"], "byte"),
-            f"{describe(figures['step_time'], 's')} ±{one.error:.0%}",
+            describe(figures["step_time"], "s"),
         )
     return table
 

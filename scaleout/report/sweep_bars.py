@@ -22,7 +22,7 @@ __all__ = ["Bar", "BarsTable", "cost_table_of", "draw_sweep_bars", "energy_table
 
 _MOST = 24
 """Bars of a figure."""
-_PANEL, _LETTER = 3.6, 0.068
+_PANEL, _LETTER = 2.9, 0.068
 """Width of a panel, and of a letter in it [inch]."""
 _MACHINES = ("system", "system.network", "system.network.builder", "system.network.kind")
 _MACHINE_WORDS = ("system", "network", "topolog", "fabric", "routing")
@@ -225,7 +225,7 @@ def draw_sweep_bars(table: BarsTable) -> "Figure":
     """A panel for each outcome; whiskers are error bands and seeds, figures at the ends are values."""
     with house_style():
         panels = len(table.outcomes)
-        figure = titled(2.6 + _PANEL * panels, 1.3 + 0.3 * len(table.bars), table.title)
+        figure = titled(1.8 + _PANEL * panels, 1.3 + 0.3 * len(table.bars), table.title)
         axes = figure.subplots(1, panels, sharey=True, squeeze=False)[0]
         for at, ax in enumerate(axes):
             _panel(ax, table, at)

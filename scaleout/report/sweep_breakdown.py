@@ -87,7 +87,7 @@ def stack_table_of(
     parts = [name for name in results.outcomes if name.startswith(_PREFIX) and settings.has(name)]
     if not parts:
         raise SweepError(
-            f"breakdown: sweep {settings.name!r} is of {settings.kind}, whose points have no parts of a step"
+            f"breakdown: no point of sweep {settings.name!r}, of {settings.kind}, tells the parts of a step"
         )
     outcome = settings.outcome(y or settings.objective)
     if outcome.startswith(_PREFIX):
@@ -135,7 +135,7 @@ def draw_sweep_breakdown(table: StackTable) -> "Figure":
     total, low, high = (np.array(one) / factor for one in (table.total, table.low, table.high))
     bars = len(table.labels)
     with house_style():
-        figure = titled(8.4, 1.7 + 0.3 * bars, table.title)
+        figure = titled(7.6, 1.7 + 0.3 * bars, table.title)
         ax = figure.subplots()
         place, start = np.arange(bars), np.zeros(bars)
         handles = []

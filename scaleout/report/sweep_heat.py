@@ -156,7 +156,7 @@ def _axes(settings: Settings, x: str | None, by: str | None, worth: Floats) -> t
     free = iter([axis for axis in (*usual, *rest) if axis not in chosen])
     across, down = (one if one is not None else next(free, None) for one in chosen)
     if across is None or down is None:
-        raise SweepError(f"heatmap: fewer than two keys take several values in sweep {settings.name!r}")
+        raise SweepError(f"heatmap: fewer than two keys take 2 to {_LARGEST} values in sweep {settings.name!r}")
     # long words stand better in lines
     return (down, across) if not x and not by and down.numeric and not across.numeric else (across, down)
 
@@ -177,11 +177,14 @@ def _reasons(settings: Settings, place: Ints, best: Ints) -> list[str]:
 
 def draw_sweep_heat(table: HeatTable) -> "Figure":
     """Cells in colours that are as ordered in grey, hatched ones without a value, the best one framed."""
+    import matplotlib
     from matplotlib.patches import Patch, Rectangle
 
     columns, rows = len(table.columns), len(table.rows)
     values = np.array([[np.nan if one is None else one for one in row] for row in table.cells]) / table.scale.factor
     with house_style():
+        # on cells without colour
+        matplotlib.rcParams["hatch.color"] = "#8C8C8C"
         width = min(13.0, max(5.6, 2.3 + 0.56 * columns))
         figure = titled(width, min(12.0, max(3.0, 1.9 + 0.36 * rows)), table.title)
         ax = figure.subplots()
@@ -201,7 +204,8 @@ def draw_sweep_heat(table: HeatTable) -> "Figure":
                 if np.isfinite(value):
                     words = number_words(value)
                     ax.text(
-                        column, row, f"({words})" if table.bounds[row][column] else words, ha="center", va="center", fontsize=7.5,
+                        column, row, f"({words})" if table.bounds[row][column] else words, ha="center",
+                        va="center", fontsize=7.5,
                         color="white" if dark[row, column] else "black",
                         fontweight="bold" if (row, column) == table.best else "normal",
                     )  # fmt: skip

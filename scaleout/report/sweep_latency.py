@@ -193,7 +193,7 @@ def draw_sweep_latency(table: LatencyTable) -> "Figure":
     from matplotlib.lines import Line2D
 
     with house_style():
-        figure = titled(9.2, 4.3, table.title)
+        figure = titled(7.6, 3.8, table.title)
         axes = figure.subplots(1, 2)
         for at, (ax, words) in enumerate(zip(axes, ("time to first token", "time per output token"), strict=True)):
             _panel(ax, table, at, words)

@@ -224,8 +224,8 @@ def draw_sweep_pareto(table: ParetoTable) -> "Figure":
     from matplotlib.lines import Line2D
 
     with house_style():
-        figure = titled(8.6, 4.6, table.title)
-        ax, words = figure.subplots(1, 2, width_ratios=(1.9, 1.0))
+        figure = titled(7.6, 4.4, table.title)
+        ax, words = figure.subplots(1, 2, width_ratios=(1.75, 1.0))
         words.set_axis_off()
         handles, numbered = [], []
         several = len(table.series) > 1
@@ -285,12 +285,12 @@ def _numbers(ax: "Axes", words: "Axes", table: ParetoTable, rows: list[tuple[Fro
         head = f"{one.label}: " if several and one.label else ""
         # a name stays with its value
         told = head + ", ".join(part.replace(" ", "\u00a0") for part in one.points[place].split(", "))
-        wrapped = textwrap.wrap(told, 44, subsequent_indent="      ")
+        wrapped = textwrap.wrap(told, 38, subsequent_indent="      ")
         figures = f"{table.x.shown(one.front_x[place])}, {table.y.shown(one.front_y[place])}"
         lines += [f"{number:>2}  {wrapped[0]}", *wrapped[1:3], f"      {figures}"]
     if lines:
         words.text(
-            0.0, 1.0, "\n".join(lines), transform=words.transAxes, va="top", fontsize=7.2, linespacing=1.25
+            0.0, 1.0, "\n".join(lines), transform=words.transAxes, va="top", fontsize=7.5, linespacing=1.25
         ).set_in_layout(False)
 
 

@@ -29,6 +29,8 @@ _BANDED = ("step_time", "tokens_per_second", "mfu", "cost_per_mtoken")
 """Outcomes whose error is that of the time, besides the parts of it."""
 _JOB = ("model", "batch.sequence", "requests", "net", "training")
 """How keys begin that say what is to be done, not with what."""
+_SAYING = ("system", "model", "precision", "stack", "engine", "system.chip", "facility", "net")
+"""Keys whose values say what they are."""
 _WIDEST = 0.9
 """Error beyond which a range would leave the page [1]."""
 
@@ -184,9 +186,11 @@ class Settings:
             other = next((kind for kind, names in OUTCOMES.items() if name in names and kind != self.kind), None)
             numbers = self.numbers()
             if name in OUTCOMES.get(self.kind, {}):
+                bounds = set(self.results.column("evaluator")[self.done].tolist()) == {"analytic"}
+                why = "the analytic evaluator leaves it out, a stage with evaluator 'event' knows it" * bounds
                 raise SweepError(
-                    f"{name}: no point of sweep {self.name!r} has it; the analytic evaluator leaves it out: simulate a "
-                    f"stage with evaluator 'event'. There are {', '.join(numbers)}"
+                    f"{name}: no point of sweep {self.name!r} has it{'; ' if why else ''}{why}; there are "
+                    f"{', '.join(numbers)}"
                 )
             if other is not None:
                 raise SweepError(f"{name}: is of {other}; sweep {self.name!r} is of {self.kind}: {', '.join(numbers)}")
@@ -257,9 +261,8 @@ class Settings:
         # of what rules derive numbers are told, as dp, not whether sequence parallelism is on
         for axis in [one for one in self.axes if one.own or one.numeric] if axes is None else axes:
             value = axis.values[axis.of[setting]]
-            parts.append(
-                axis.labels[axis.of[setting]] if isinstance(value, str) else f"{axis.words} {value_words(value)}"
-            )
+            words = value_words(value)
+            parts.append(words if axis.key in _SAYING else f"{axis.words} {words}")
         return ", ".join(parts)
 
     def series(self, axes: Sequence[Axis], worth: Floats, *, least: bool, most: int = MOST_SERIES) -> Series:

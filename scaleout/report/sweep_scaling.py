@@ -122,6 +122,8 @@ def scaling_table_of(
     settings.outcome(outcome)
     chips, spread = settings.chips, settings.spread(outcome)
     counts = np.unique(chips[np.isfinite(chips) & np.isfinite(spread.value)])
+    if not len(counts):
+        raise SweepError(f"scaling: nobody knows the chips of any point of sweep {settings.name!r}")
     if len(counts) < 2:
         raise SweepError(f"scaling: every point that can be simulated has {counts[0]:,.0f} chips; sweep over chips")
     batch = next((axis for axis in settings.axes if axis.key == _BATCH), None)
@@ -197,7 +199,7 @@ def _panel(
 def _of_words(label: str, words: str) -> str:
     """ "sequences 512" reads the other way round."""
     head, found, tail = label.rpartition(f"{words} ")
-    return f"{head}{tail} {words}" if found else label
+    return f"{head}{tail} {words.replace('sequences', 'sequence') if tail == '1' else words}" if found else label
 
 
 def _named(way: str, lines: list[ScalingLine]) -> ScalingPanel:
@@ -218,7 +220,7 @@ def draw_sweep_scaling(table: ScalingTable) -> "Figure":
     """The outcome over chips, both logarithmic, beside the ideal; below, efficiency [%]."""
     with house_style():
         columns = len(table.panels)
-        figure = titled(4.6 * columns + 0.6, 4.9, table.title)
+        figure = titled(3.5 * columns + 0.6, 4.9, table.title)
         axes = figure.subplots(2, columns, sharex="col", sharey="row", height_ratios=(1.5, 1.0), squeeze=False)
         counts = sorted({count for panel in table.panels for line in panel.lines for count in line.chips})
         for column, panel in enumerate(table.panels):

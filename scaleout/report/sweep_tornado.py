@@ -189,7 +189,7 @@ def draw_sweep_tornado(table: SweepTornado) -> "Figure":
     wide = worst > _WIDE
     scale = (lambda one: one) if wide else (lambda one: 100.0 * (one - 1.0))
     with house_style():
-        figure = titled(8.4, 1.8 + 0.36 * len(effects), table.title)
+        figure = titled(7.6, 1.8 + 0.36 * len(effects), table.title)
         ax = figure.subplots()
         start = scale(1.0)
         for row, effect in enumerate(effects):

@@ -238,6 +238,15 @@ def test_figures_that_fit_and_why_the_others_do_not() -> None:
     assert all(one.title.startswith("made-up: ") for one in fits)
 
 
+def test_few_outcomes_make_few_figures() -> None:
+    layouts = {"layout.tp": (1, 2), "layout.pp": (1, 2)}
+    results = made_up("training", layouts, lambda settings: {"tokens_per_second": 1.0 + settings["layout.tp"]})
+    assert names(figures_of(results)) == ["heatmap", "tornado"]
+    constant = made_up("training", layouts, lambda settings: {"step_time": 0.0}, objective="step_time")
+    assert names(figures_of(constant)) == ["heatmap"]
+    draw_table("heatmap", table_of(constant, "heatmap")).draw_without_rendering()
+
+
 def wide() -> SweepResults:
     systems = tuple(f"a-machine-with-quite-a-long-name-{at}" for at in range(40))
     return made_up(
@@ -319,7 +328,7 @@ NOTHING = made_up("training", {"layout.tp": (1, 3)}, a_step)
         (LAYOUT, "scaling", {}, "sweep over chips"),
         (LAYOUT, "pareto", {"x": "mfu", "y": "mfu"}, "against itself"),
         (SCALED, "scaling", {"y": "mfu"}, "expected tokens_per_second or step_time"),
-        (SERVED, "breakdown", {}, "no parts of a step"),
+        (SERVED, "breakdown", {}, "of serving, tells the parts of a step"),
         (SERVED, "latency", {"by": "rate"}, "another key"),
         (SERVED, "cost", {}, "no point .* has it"),
         (NOTHING, "heatmap", {}, "none of its 2 points can be simulated.*does not"),
