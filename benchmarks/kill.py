@@ -143,6 +143,8 @@ def trial(name: str, how: str, whom: str, moment: float, sound: str, slow: float
         log.touch()
         driver = started(name, store, how, log, slow)
         time.sleep(moment)
+        while whom == "worker" and not workers_of(driver.pid) and driver.poll() is None:
+            time.sleep(0.2)
         killed = (
             [driver.pid] if whom == "driver" else random.sample(found := workers_of(driver.pid), min(1, len(found)))
         )
