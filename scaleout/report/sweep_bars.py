@@ -208,7 +208,7 @@ def _table(settings: Settings, axes: list[Axis], names: tuple[str, ...], *, norm
     )
     words = " and ".join(scale.words for scale in scales)
     return BarsTable(
-        title=f"{settings.name}: {words} by {' and '.join(axis.words for axis in axes)}",
+        title=f"{settings.name}: {words} by {' and '.join(axis.words for axis in axes)}{settings.made}",
         key=", ".join(axis.words for axis in axes),
         outcomes=names,
         scales=scales,

@@ -111,7 +111,7 @@ def stack_table_of(
     seconds = np.nan_to_num(np.array(columns).T.reshape(len(rows), len(parts)))
     what = f"the best of each {words}" if name else f"the best {len(rows)} of {len(rows) + left:,} points"
     return StackTable(
-        title=f"{settings.name}: where the step goes, {what if len(rows) > 1 else 'its only point'}",
+        title=f"{settings.name}: where the step goes, {what if len(rows) > 1 else 'its only point'}{settings.made}",
         key=words,
         labels=tuple(labels),
         points=tuple(settings.words(int(row)) for row in rows),

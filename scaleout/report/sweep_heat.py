@@ -125,7 +125,7 @@ def heat_table_of(
     flat = [None if not np.isfinite(one) else float(one) for one in values.tolist()]
     scale = scale_of(settings.kind, outcome, found)
     return HeatTable(
-        title=f"{settings.name}: {scale.words} by {across.words} and {down.words}",
+        title=f"{settings.name}: {scale.words} by {across.words} and {down.words}{settings.made}",
         outcome=outcome,
         scale=scale,
         least=least,

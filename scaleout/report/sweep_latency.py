@@ -138,7 +138,7 @@ def latency_table_of(
         raise SweepError(f"latency: no line of sweep {settings.name!r} has two rates that can be simulated")
     scale = scale_of(settings.kind, outcome, [value for line in lines for value in line.x])
     return LatencyTable(
-        title=f"{settings.name}: latency over throughput",
+        title=f"{settings.name}: latency over throughput{settings.made}",
         outcome=outcome,
         scale=scale,
         lines=tuple(sorted(lines, key=lambda line: not line.named)),

@@ -153,7 +153,7 @@ def pareto_table_of(
         for (label, mine, best), picked in zip(rows, named, strict=True)
     )
     scales = scale_of(settings.kind, one, a[fine]), scale_of(settings.kind, other, b[fine])
-    title = f"{settings.name}: {scales[1].words} against {scales[0].words}"
+    title = f"{settings.name}: {scales[1].words} against {scales[0].words}{settings.made}"
     return ParetoTable(title, (one, other), *scales, least, series, lines.others)
 
 

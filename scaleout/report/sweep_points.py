@@ -174,6 +174,12 @@ class Settings:
             raise SweepError(f"{key}: takes one value in sweep {self.name!r}; {_varied(known)}")
         raise SweepError(f"{key!r:.60} is no axis of sweep {self.name!r}; {near(key, known)}")
 
+    @property
+    def made(self) -> str:
+        """What a title says of points that nobody simulated."""
+        evaluators = set(self.results.column("evaluator")[self.done].tolist())
+        return ", in closed form" if evaluators == {"analytic"} else ""
+
     def outcome(self, name: str) -> str:
         """The name, where there is such an outcome, in numbers.
 
@@ -186,8 +192,7 @@ class Settings:
             other = next((kind for kind, names in OUTCOMES.items() if name in names and kind != self.kind), None)
             numbers = self.numbers()
             if name in OUTCOMES.get(self.kind, {}):
-                bounds = set(self.results.column("evaluator")[self.done].tolist()) == {"analytic"}
-                why = "the analytic evaluator leaves it out, a stage with evaluator 'event' knows it" * bounds
+                why = "the analytic evaluator leaves it out, a stage with evaluator 'event' knows it" * bool(self.made)
                 raise SweepError(
                     f"{name}: no point of sweep {self.name!r} has it{'; ' if why else ''}{why}; there are "
                     f"{', '.join(numbers)}"

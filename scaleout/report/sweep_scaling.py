@@ -144,7 +144,7 @@ def scaling_table_of(
         )
     values = np.concatenate([np.array(line.value) for panel in panels for line in panel.lines])
     return ScalingTable(
-        title=f"{settings.name}: {' and '.join(panel.way for panel in panels)} scaling",
+        title=f"{settings.name}: {' and '.join(panel.way for panel in panels)} scaling{settings.made}",
         outcome=outcome,
         scale=scale_of(settings.kind, outcome, values),
         panels=tuple(panels),

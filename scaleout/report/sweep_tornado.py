@@ -133,7 +133,7 @@ def sweep_tornado_of(
     effects.sort(key=lambda effect: (-effect.reach[0], -effect.reach[1], effect.key))
     scale = scale_of(settings.kind, outcome, [float(worth[best])])
     return SweepTornado(
-        title=f"{settings.name}: which axis moves the {scale.words} most",
+        title=f"{settings.name}: which axis moves the {scale.words} most{settings.made}",
         outcome=outcome,
         scale=scale,
         least=least,

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import fields
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,6 @@ def kind_of(sweep: Sweep) -> str:
 @lru_cache(maxsize=1)
 def code_version() -> str:
     """Version of the package and a digest of its sources, but of those that no result comes from."""
-    from scaleout import __version__
-
     package = Path(__file__).resolve().parent.parent
     made = hashlib.blake2b(digest_size=8)
     for path in sorted(package.rglob("*.py")):
@@ -111,7 +110,7 @@ def code_version() -> str:
         if room not in _BESIDE and not (room == "sweep" and rest[0] in _SWEEP):
             made.update(f"{'/'.join((room, *rest))}\n".encode())
             made.update(path.read_bytes())
-    return f"{__version__}+{made.hexdigest()}"
+    return f"{version('scaleout')}+{made.hexdigest()}"
 
 
 def catalogue_digest() -> str:

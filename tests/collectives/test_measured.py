@@ -17,7 +17,7 @@ KIB, MIB, GIB = 2**10, 2**20, 2**30
 AIC = "ai-dynamo/aiconfigurator 095f58a, NCCL 2.27.3"
 MLE = "stas00/ml-engineering 744d01e, network/README.md"
 DGXC = "NVIDIA/dgxc-benchmarking, nccl/README.md"
-TWO_NODES = "log of nccl-tests on two DGX H100 (hosts dgx-06 and dgx-07) in a public repository that does not name the fabric"
+TWO_NODES = "log of nccl-tests on two DGX H100 (hosts dgx-06, dgx-07), public, whose fabric is not named"
 
 # system, chips, operation, bytes, measured [s], tolerance, source
 ROWS = [
