@@ -6,7 +6,7 @@ from typing import Any
 
 from scaleout.planning.asked import Asked
 from scaleout.planning.launch_train import torchrun
-from scaleout.planning.neighbours import apart, inputs_of, pareto, why
+from scaleout.planning.neighbours import apart, by_others, inputs_of, pareto, why
 from scaleout.planning.plan import Candidate, Plan
 from scaleout.planning.tried import Found, Tried
 from scaleout.specs import TrainingExperiment
@@ -52,7 +52,10 @@ def answer(question: Asked, found: Found) -> Plan:
         runners=tuple(candidates[1 : 1 + _RUNNERS]),
         ties=tuple(names[id(one)] for one in runners if _tie(best, one)),
         pareto=pareto(candidates),
-        why=why(best, [(names[id(one)], one) for one in _rivals(best, runners)]),
+        why=(
+            *why(best, [(names[id(one)], one) for one in _rivals(best, runners)]),
+            *by_others(candidates, goal.objective),
+        ),
         inputs=inputs_of([best, *runners]),
         launch={"torchrun": torchrun(best.spec, goal.tokens)},
         assumptions=(*question.assumptions, *best.result.assumptions),

@@ -9,7 +9,7 @@ from scaleout.training.stages import layers_of
 
 __all__ = ["MEGATRON", "torchrun"]
 
-MEGATRON = "NVIDIA/Megatron-LM, megatron/training/arguments.py at 000c4ac (core 0.15)"
+MEGATRON = "NVIDIA/Megatron-LM, megatron/training/arguments.py at 000c4ac"
 """Where the names of flags are from."""
 _MODULES = {
     "norm": "layernorm",

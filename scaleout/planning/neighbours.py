@@ -10,14 +10,14 @@ from scaleout.engine.program import TICKS_PER_SECOND
 from scaleout.errors import ScaleoutError
 from scaleout.evaluate.analytic import analyse, analyse_programs
 from scaleout.planning.machines import Machine
-from scaleout.planning.plan import Candidate, Input
+from scaleout.planning.plan import OBJECTIVES, Candidate, Input
 from scaleout.planning.tried import Tried
 from scaleout.result import PART_WORDS, Result
 from scaleout.specs import Facility, System, TrainingExperiment
 from scaleout.training.missing import uncovered
 from scaleout.units import describe
 
-__all__ = ["apart", "inputs_of", "pareto", "why"]
+__all__ = ["apart", "by_others", "inputs_of", "pareto", "why"]
 
 _KNOBS = (
     "tensor", "macs", "clock", "hbm-bandwidth", "hbm-capacity", "scale-up-bandwidth", "network-bandwidth",
@@ -73,6 +73,20 @@ def why(best: Tried, rivals: Sequence[tuple[str, Tried]]) -> tuple[str, ...]:
     ]
     for name, rival in rivals:
         found.append(f"Against {name}: {_sentence(best.result, rival.result)}")
+    return tuple(found)
+
+
+def by_others(candidates: Sequence[Candidate], objective: str) -> tuple[str, ...]:
+    """Which of the candidates would be the best by another objective, where that is not the first."""
+    found = []
+    for name, words in OBJECTIVES.items():
+        known = [one for one in candidates if name == "chips" or name in one.figures]
+        if name == objective or not known:
+            continue
+        least = min(known, key=lambda one: float(one.chips) if name == "chips" else one.figures[name])
+        value, first = (float(one.chips) if name == "chips" else one.figures[name] for one in (least, candidates[0]))
+        if value < first:
+            found.append(f"By the {words} {least.name} would be the best of these, {1.0 - value / first:.1%} below.")
     return tuple(found)
 
 
