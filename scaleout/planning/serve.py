@@ -25,6 +25,8 @@ from scaleout.specs import ServingExperiment
 __all__ = ["plan_serving"]
 
 _UNITS = {"cost": "USD/h", "chips": "chip", "energy": "J/token"}
+_RESOLVED = 0.01
+"""Two times of steps on one system that are closer are a tie, whatever cancels [1]."""
 _RIVALS = 2
 """Ways beside the best that a change of an input may bring before it."""
 
@@ -295,13 +297,20 @@ def _called(found: Found) -> str:
 
 
 def _ties(ranked: Sequence[Found], rows: Sequence[Candidate], swing: float) -> tuple[str, ...]:
-    """Others that may be the best, for all that is known of the times of steps, and of prices where chips differ."""
+    """Others that may be the best, for all that is known of the times of steps, and of prices where systems differ.
+
+    On one system errors of one kind go the same way: what both share cancels, and what is left is their difference.
+    """
     best, first = rows[0], ranked[0]
     found = []
     for row, one in zip(rows[1:], ranked[1:], strict=True):
-        other = one.way.system != first.way.system
-        mine, theirs = (row.error, best.error) if other else tuple(swing * x.served.error_band for x in (one, first))
-        if row.value - best.value <= math.hypot(mine * row.value, theirs * best.value):
+        if one.way.system != first.way.system:
+            off = math.hypot(row.error, best.error)
+        else:
+            mine, theirs = first.served.error_parts, one.served.error_parts
+            kinds = sorted({*mine, *theirs})
+            off = swing * max(_RESOLVED, math.hypot(*(mine.get(kind, 0.0) - theirs.get(kind, 0.0) for kind in kinds)))
+        if row.value <= best.value * (1.0 + off):
             found.append(row.name)
     return tuple(found)
 

@@ -67,8 +67,8 @@ def _many(counts: tuple[int, ...]) -> str:
     return f"{' + '.join(map(str, counts))} replica{'s' * (sum(counts) != 1)}"
 
 
-def _chips(count: float) -> str:
-    return f"{count:g} chip{'s' * (count != 1)}"
+def _chips(count: int) -> str:
+    return f"{count:,} chip{'s' * (count != 1)}"
 
 
 def _made_of(best: Found) -> str:
@@ -108,12 +108,10 @@ def _beside(hunt: Hunt, best: Found, other: Found, what: str) -> str:
     """How far another is behind, and by what."""
     more = other.value / best.value - 1.0
     mine, theirs = best.served, other.served
-    floors = (mine.floor.tpot, theirs.floor.tpot)
-    each = (best.served.chips / sum(best.counts), other.served.chips / sum(other.counts))
     return (
-        f"{what} ({other.way.name}) it takes {_many(other.counts)} of {_chips(each[1])}, {other.value:.4g} "
-        f"{_unit(hunt)}, {more:.0%} more than {_many(best.counts)} of {each[0]:g}: a token alone takes "
-        f"{describe(floors[1], 's')} instead of {describe(floors[0], 's')}, and a chip writes "
+        f"{what} ({other.way.name}) it takes {_many(other.counts)}, {_chips(theirs.chips)}, {other.value:.4g} "
+        f"{_unit(hunt)}, {more:.0%} more than {_many(best.counts)}, {_chips(mine.chips)}: a token alone takes "
+        f"{describe(theirs.floor.tpot, 's')} instead of {describe(mine.floor.tpot, 's')}, and a chip writes "
         f"{theirs.output_tokens_per_second / theirs.chips:,.0f} instead of "
         f"{mine.output_tokens_per_second / mine.chips:,.0f} tokens a second"
     )
