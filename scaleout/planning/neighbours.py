@@ -139,17 +139,17 @@ Change = Callable[[Machine, TrainingExperiment], tuple[Machine, TrainingExperime
 def _changes(machine: Machine) -> list[tuple[str, str, Change]]:
     rows: list[tuple[str, str, Change]] = []
     rows += [
-        (knob.name, f"a tenth more: {knob.words}", _with_system(knob.turn))
+        (knob.name, knob.words, _with_system(knob.turn))
         for knob in knobs_of(machine.base.system)
         if knob.name in _KNOBS
     ]
     if machine.goal.goodput < 1.0:
-        rows.append(("goodput", "a tenth more of the time that is not lost, at most all of it", _with_goodput))
+        rows.append(("goodput", "share of the time that is not lost (at most all)", _with_goodput))
     if machine.goal.objective == "cost" and machine.base.facility is not None:
-        rows.append(("electricity", "a tenth more: price of electricity", _with_facility("electricity")))
+        rows.append(("electricity", "price of electricity", _with_facility("electricity")))
         if not machine.base.facility.rent:
-            rows.append(("chip-price", "a tenth more: price of a chip", _dearer))
-            rows.append(("life", "a tenth more: life of machines", _with_facility("life")))
+            rows.append(("chip-price", "price of a chip", _dearer))
+            rows.append(("life", "life of machines", _with_facility("life")))
     return rows
 
 
