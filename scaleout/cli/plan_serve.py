@@ -47,7 +47,9 @@ _MODEL = "Name of a shipped model, or path of a file."
 @click.option("--limit", type=float, metavar="SECONDS", help="End the search then, with the gap that is proven so far.")
 @click.option("--no-inputs", is_flag=True, help="Leave out what moves the answer.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (SI units) instead of tables.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for plan.html, plan.json, plan.yaml, launch.sh and a figure.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for plan.html, plan.json, plan.yaml, launch.sh and a figure."
+)
 def command(
     model: str,
     rate: str,

@@ -39,7 +39,9 @@ _CONTEXTS = ("ring", "all_gather", "all_to_all")
 )
 @click.option("--limit", type=float, metavar="SECONDS", help="End the search then, with the gap that is proven so far.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (SI units) instead of tables.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for plan.html, plan.json, plan.yaml, launch.sh and a figure.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for plan.html, plan.json, plan.yaml, launch.sh and a figure."
+)
 def command(
     model: str,
     tokens: str,

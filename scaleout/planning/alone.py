@@ -151,9 +151,8 @@ class Alone:
         here = max(1, min(r.per_node // stride, members))
         out, inside = nbytes * (members - here) / members, nbytes * (here - 1) / members
         rules = r.protocols[r.runs[:, _PAIRWISE] > 0.0]
-        found = rules[:, 0] + np.maximum(
-            out / (np.minimum(1.0, rules[:, 4]) * r.bandwidth[1]), inside / (np.minimum(1.0, rules[:, 3]) * r.bandwidth[0])
-        )
+        launch, near, far = rules[:, 0], np.minimum(1.0, rules[:, 3]), np.minimum(1.0, rules[:, 4])
+        found = launch + np.maximum(out / (far * r.bandwidth[1]), inside / (near * r.bandwidth[0]))
         # chips that share a port wait for each other
         return float(np.maximum(found, out * r.share / r.bandwidth[1]).min()) if len(found) else 0.0
 

@@ -4,9 +4,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from scaleout.errors import ScaleoutError
 from scaleout.planning.asked import Asked
 from scaleout.planning.launch_train import torchrun
-from scaleout.planning.neighbours import apart, by_others, inputs_of, pareto, why
+from scaleout.planning.neighbours import apart, by_others, inputs_of, pareto, under_contention, why
 from scaleout.planning.plan import Candidate, Plan
 from scaleout.planning.tried import Found, Tried
 from scaleout.specs import TrainingExperiment
@@ -53,6 +54,7 @@ def answer(question: Asked, found: Found) -> Plan:
         pareto=pareto(candidates),
         why=(
             *why(best, [(_difference(best, one), one) for one in _rivals(best, runners)]),
+            *_contended(best, [one for one in runners if _tie(best, one)]),
             *by_others(candidates, goal.objective),
         ),
         inputs=inputs_of([best, *runners]),
@@ -73,6 +75,14 @@ def _rivals(best: Tried, runners: list[Tried]) -> list[Tried]:
         if all(one.spec.layout != other.spec.layout for other in (best, *found)):
             found.append(one)
     return found[:_RIVALS]
+
+
+def _contended(best: Tried, ties: list[Tried]) -> tuple[str, ...]:
+    """A sentence, where contention is simulated."""
+    try:
+        return (under_contention([("it", best), *((_difference(best, one), one) for one in ties)]),)
+    except ScaleoutError:
+        return ()
 
 
 def _difference(best: Tried, other: Tried) -> str:

@@ -32,6 +32,7 @@ _UNITS = {
 }  # fmt: skip
 _PLAIN = {"cp": 1, "vpp": 1, "ep": 1, "etp": 1, "cache": "bf16"}
 """Of settings that all have in common, what goes without saying."""
+_BEYOND = "outside the calibrated"
 _WIDEST = 14
 """Of a cell [characters]."""
 
@@ -44,7 +45,8 @@ def headline(plan: Plan) -> str:
             return f"{plan.name}: nothing in the space does it."
         return f"{plan.name}: nothing was found that does it; that nothing does is not proven."
     figures = best.figures
-    parts = [f"{figures['time'] / _DAY:,.1f} days"] if "time" in figures else [f"{best.chips:,} chips"]
+    chips = f"{best.chips:,} chip{'s' * (best.chips != 1)}"
+    parts = [f"{figures['time'] / _DAY:,.1f} days" if "time" in figures else chips]
     if "power" in figures:
         parts.append(describe(figures["power"], "W"))
     if "cost" in figures:
@@ -75,7 +77,7 @@ def plan_tables(plan: Plan, width: int = 80) -> RenderableType:
     if plan.problems:
         parts["What is in the way" if plan.best is None else "What was left out"] = _lines(plan.problems)
     if plan.warnings:
-        parts["Beyond what was calibrated"] = _lines(plan.warnings)
+        parts["Beside that"] = _lines(_short(plan.warnings))
     if plan.assumed:
         parts["Assumed, since nobody said"] = _assumed(plan)
     out: list[RenderableType] = []
@@ -94,6 +96,15 @@ def plan_tables(plan: Plan, width: int = 80) -> RenderableType:
 
 def _lines(lines: Sequence[str]) -> Group:
     return Group(*(Text(f"- {words}") for words in lines))
+
+
+def _short(warnings: Sequence[str]) -> list[str]:
+    """Shapes beyond what was measured are many, and counted."""
+    beyond = sum(_BEYOND in words for words in warnings)
+    found = [words for words in warnings if _BEYOND not in words]
+    if beyond:
+        found.append(f"shapes of {beyond} kinds of kernels lie beyond those that were measured: --json lists them")
+    return found
 
 
 def _proof(plan: Plan) -> Table:

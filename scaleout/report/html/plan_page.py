@@ -171,8 +171,7 @@ def _inputs(plan: Plan) -> Html:
     if not plan.inputs:
         return Html("")
     rows = [
-        (one.words, f"{100.0 * one.change:+.2g}\u00a0%", "yes" if one.moves else "no")
-        for one in plan.inputs[:_MOST]
+        (one.words, f"{100.0 * one.change:+.2g}\u00a0%", "yes" if one.moves else "no") for one in plan.inputs[:_MOST]
     ]
     heads = (
         ("a tenth more of", False),
