@@ -15,7 +15,7 @@ from scaleout.evaluate.analytic import analyse, analyse_programs
 from scaleout.planning.answer import answer, layout_words
 from scaleout.planning.asked import Asked, Machines, asked, machines_of
 from scaleout.planning.floor import Floor
-from scaleout.planning.layouts import Axes, Point, point
+from scaleout.planning.layouts import Axes, Point, point, recompute_sets
 from scaleout.planning.machines import Machine
 from scaleout.planning.plan import Plan
 from scaleout.planning.search import Level, Search, Stand, search
@@ -131,7 +131,11 @@ def _found(question: Asked, enough: Callable[[], bool] | None, told: Callable[[s
         _MachineSearch(question, machine, found, enough, told).run()
     if not found.kept or not question.counts:
         found.problems += machines.said
-    if not found.kept:
+    legal = sum(many for what, many in found.covered.items() if not what.startswith("machines"))
+    if machines.ready and not legal and not found.least < inf:
+        axes = ", ".join(question.told["axes"])
+        found.problems.append(f"no layout is legal with what was asked of {axes}" if axes else "no layout is legal")
+    elif not found.kept:
         found.problems += _at_the_least(question, machines, found)
     return found
 
@@ -177,7 +181,12 @@ class _MachineSearch:
         if found.best == inf:
             self.scout()
         self.told(f"{machine.name}: bounding every layout")
-        left = survey(self.floor, self.question.axes, machine.longest_of(found.best * _NEAR))
+        enough = self.enough if found.kept else None
+        left = survey(self.floor, self.question.axes, machine.longest_of(found.best * _NEAR), enough)
+        if left.cut:
+            # of what was not bounded all that is known is that products take their time
+            found.least = min(found.least, float(machine.values(np.array([machine.least_step()]))[0]))
+            found.problems.append(f"{machine.name}: the search ended before all layouts were bounded, and counted")
         order = np.argsort(left.times, kind="stable")
         left.points = [left.points[i] for i in order.tolist()]
         left.times = left.times[order]
@@ -210,7 +219,11 @@ class _MachineSearch:
     def scout(self) -> None:
         """A first value, from the layouts that are usual."""
         self.told(f"{self.machine.name}: looking for a first layout")
-        usual = _narrowed(self.question.axes, _LOOKED_AHEAD)
+        axes, base = _LOOKED_AHEAD, self.machine.base
+        if base.model.experts is not None:
+            sets = recompute_sets(base)
+            axes = replace(axes, etp=(1,), recompute=(sets[0], sets[3], sets[-2], sets[-1]))
+        usual = _narrowed(self.question.axes, axes)
         if usual is not None:
             self._search(survey(self.floor, usual, self.machine.longest), max(_SCOUTED, self.question.gap))
 
