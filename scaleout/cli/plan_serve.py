@@ -94,12 +94,14 @@ def command(
 
     asked = "all" if "all" in systems else systems or "dgx-h100"
 
+    most = quantity("--max-power", max_power, "W")
+
     def make(told: Callable[[str], None]) -> Any:
         return plan_serving(
             model, rate=rate, ttft=ttft, tpot=tpot, latency=latency, share=share, input=prompt, output=reply,
             requests=requests, count=count, systems=asked, precisions=_words(precision),
             caches=_words(kv), chunks=chunks, engine=engine, pools=pools, minimise=minimise, facility=facility,
-            max_chips=max_chips, max_power=quantity("--max-power", max_power, "W"), gap=gap, inputs=not no_inputs, seconds=limit, told=told,
+            max_chips=max_chips, max_power=most, gap=gap, inputs=not no_inputs, seconds=limit, told=told,
         )  # fmt: skip
 
     give(make, as_json=as_json, out=out)

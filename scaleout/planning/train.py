@@ -31,6 +31,8 @@ _RUNNERS = 10
 _LOOKED_AHEAD = Axes(cp=(1, 2), zero=(1,), micro=(1, 2), context=("ring", "all_gather"))
 """What is searched first, for a value that rules out most of the rest."""
 _SCOUTED = 0.1
+_ANY = Axes(tp=(1, 2, 4, 8), cp=(1,), vpp=(1,), zero=(1,), micro=(1,), context=("ring",), recompute=((), ("full",)))
+"""What is searched where any layout will do, to say what the job takes."""
 _MOST_BROKEN = 64
 _NEAR = 1.03
 """Layouts that cannot be better than so many times the best are not even neighbours of it."""
@@ -148,7 +150,9 @@ def _at_the_least(question: Asked, machines: Machines, found: Found) -> list[str
         return []
     machine = some[0]
     tried = Found()
-    _MachineSearch(free, Machine(machine.base, machine.chips, free.goal), tried, None, lambda words: None).scout()
+    _MachineSearch(free, Machine(machine.base, machine.chips, free.goal), tried, None, lambda words: None).scout(
+        _ANY, 10.0
+    )
     if not tried.kept:
         return [f"no usual layout fits on {machine.name}"]
     best = min(tried.kept, key=lambda one: one.value)
@@ -184,6 +188,7 @@ class _MachineSearch:
         enough = self.enough if found.kept else None
         left = survey(self.floor, self.question.axes, machine.longest_of(found.best * _NEAR), enough)
         if left.cut:
+            found.count("simulated", len(self.tried.keys() - set(left.points)))
             # of what was not bounded all that is known is that products take their time
             found.least = min(found.least, float(machine.values(np.array([machine.least_step()]))[0]))
             found.problems.append(f"{machine.name}: the search ended before all layouts were bounded, and counted")
@@ -216,16 +221,16 @@ class _MachineSearch:
         words.append(f"of {left:,} of {len(points):,} others no bound shows that they do too, and nobody looked")
         return "; ".join(words)
 
-    def scout(self) -> None:
+    def scout(self, axes: Axes = _LOOKED_AHEAD, gap: float = _SCOUTED) -> None:
         """A first value, from the layouts that are usual."""
         self.told(f"{self.machine.name}: looking for a first layout")
-        axes, base = _LOOKED_AHEAD, self.machine.base
+        base = self.machine.base
         if base.model.experts is not None:
             sets = recompute_sets(base)
             axes = replace(axes, etp=(1,), recompute=(sets[0], sets[3], sets[-2], sets[-1]))
         usual = _narrowed(self.question.axes, axes)
         if usual is not None:
-            self._search(survey(self.floor, usual, self.machine.longest), max(_SCOUTED, self.question.gap))
+            self._search(survey(self.floor, usual, self.machine.longest), max(gap, self.question.gap))
 
     def _search(self, left: Survey, gap: float, more: int = 0) -> Search:
         points, machine = left.points, self.machine

@@ -1,7 +1,6 @@
 """A plan as one page: the answer and how surely it is the best, what else was close, how to start it."""
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -116,8 +115,8 @@ def _candidates(label: str, rows: Sequence[Candidate], names: Sequence[str], ext
     heads += [(f"{figure_label(name)}{units[name]}", True) for name in names]
     parts = [one.name.split(", ") for one in rows]
     # what all begin with is in the answer
-    shared = len(os.path.commonprefix(parts)) if len(parts) > 1 else 0
-    shared = min(shared, *(len(words) - 1 for words in parts))
+    alike = [len(set(column)) == 1 for column in zip(*(words[:-1] for words in parts), strict=False)]
+    shared = (*alike, False).index(False) if len(parts) > 1 else 0
     found = []
     for at, one in enumerate(rows):
         figures = [
