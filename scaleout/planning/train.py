@@ -251,7 +251,7 @@ class _MachineSearch:
         return not self.found.kept and sum(one is None for one, _ in self.tried.values()) >= _MOST_BROKEN
 
     def _enough(self) -> bool:
-        return self._lost() or (self.enough is not None and self.enough())
+        return self._lost() or (self.enough is not None and bool(self.found.kept) and self.enough())
 
     def _analyse(self, at: Point) -> float:
         """Least value of a layout, by the analytic evaluator."""
