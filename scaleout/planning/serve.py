@@ -26,7 +26,7 @@ __all__ = ["plan_serving"]
 
 _UNITS = {"cost": "USD/h", "chips": "chip", "energy": "J/token"}
 _RESOLVED = 0.01
-"""Two times of steps on one system that are closer are a tie, whatever cancels [1]."""
+"""Two values on one system that are closer are a tie, whatever cancels [1]."""
 _RIVALS = 2
 """Ways beside the best that a change of an input may bring before it."""
 
@@ -312,7 +312,9 @@ def _ties(ranked: Sequence[Found], rows: Sequence[Candidate], swing: float) -> t
         else:
             mine, theirs = first.served.error_parts, one.served.error_parts
             kinds = sorted({*mine, *theirs})
-            off = swing * max(_RESOLVED, math.hypot(*(mine.get(kind, 0.0) - theirs.get(kind, 0.0) for kind in kinds)))
+            left = math.hypot(*(mine.get(kind, 0.0) - theirs.get(kind, 0.0) for kind in kinds))
+            # as many replicas either way still draw power that nobody knows to a percent
+            off = max(_RESOLVED, swing * left)
         if row.value <= best.value * (1.0 + off):
             found.append(row.name)
     return tuple(found)
