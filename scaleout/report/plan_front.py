@@ -15,7 +15,7 @@ __all__ = ["FIGURE_UNITS", "figure_label", "front_of"]
 FIGURE_UNITS = {
     "step_time": "s", "time": "s", "tokens_per_second": "1/s", "mfu": "1", "memory": "byte", "energy": "J",
     "power": "W", "cost": "USD", "rate": "1/s", "ttft_p99": "s", "tpot_p99": "s", "cost_hour": "USD/h",
-    "cost_per_mtoken": "USD", "energy_per_token": "J",
+    "cost_per_mtoken": "USD", "energy_per_token": "J", "latency_p99": "s",
 }  # fmt: skip
 """Of figures of a candidate."""
 _LABELS = {"rate": "requests per second", "memory": "memory of a chip"}

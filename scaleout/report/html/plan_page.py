@@ -127,7 +127,8 @@ def _candidates(label: str, rows: Sequence[Candidate], names: Sequence[str], ext
 
 
 def _names(rows: Iterable[Candidate]) -> list[str]:
-    return list(dict.fromkeys(name for one in rows for name in one.figures))
+    # the rate is what was asked, of all of them
+    return list(dict.fromkeys(name for one in rows for name in one.figures if name != "rate"))
 
 
 def _runners(plan: Plan, scale: Scale) -> Html:
@@ -167,7 +168,10 @@ def _front(plan: Plan) -> Html:
 def _pareto(plan: Plan) -> Html:
     if not plan.pareto:
         return Html("")
-    words_ = "Of all that were simulated, no other is at least as good as one of these in time, cost, energy and chips."
+    first = "time" if plan.kind == "training" else "TPOT"
+    words_ = (
+        f"Of all that were simulated, no other is at least as good as one of these in {first}, cost, energy and chips."
+    )
     rows = plan.pareto[:_MOST]
     return join([element("p", words_), _candidates("Pareto front", rows, _names(rows), (), lambda at, one: ())])
 
