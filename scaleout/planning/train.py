@@ -227,7 +227,7 @@ class _MachineSearch:
         base = self.machine.base
         if base.model.experts is not None:
             sets = recompute_sets(base)
-            axes = replace(axes, etp=(1,), recompute=(sets[0], sets[3], sets[-2], sets[-1]))
+            axes = replace(axes, cp=(1,), micro=(1,), etp=(1,), recompute=(sets[0], sets[3], sets[-2], sets[-1]))
         usual = _narrowed(self.question.axes, axes)
         if usual is not None:
             self._search(survey(self.floor, usual, self.machine.longest), max(gap, self.question.gap))

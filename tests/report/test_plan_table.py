@@ -1,5 +1,7 @@
 """Plans in the terminal."""
 
+from typing import Any
+
 from made_up_plan import candidate, made_up_plan
 from rich.console import Console
 
@@ -29,6 +31,6 @@ def test_settings_that_all_have_in_common_are_said_once() -> None:
 
 
 def test_nothing_found_is_no_proof_that_nothing_does() -> None:
-    nothing = {"best": None, "runners": (), "ties": (), "pareto": (), "inputs": (), "launch": {}}
+    nothing: dict[str, Any] = {"best": None, "runners": (), "ties": (), "pareto": (), "inputs": (), "launch": {}}
     assert headline(made_up_plan(**nothing)).endswith("nothing in the space does it.")
     assert headline(made_up_plan(**nothing, gap=float("inf"))).endswith("is not proven.")
