@@ -196,12 +196,11 @@ class _MachineSearch:
         left.points = [left.points[i] for i in order.tolist()]
         left.times = left.times[order]
         # neighbours of the best are simulated too, where there is one machine
-        before = len(found.broken)
         more = _RUNNERS + 1 if len(self.question.counts) == 1 and len(self.question.bases) == 1 else 3
         out = self._search(left, gap, more=more)
         self._book(left, out)
         if found.best == inf and out.least < inf:
-            found.problems.append(self._given_up(found.broken[before:], left.points, out))
+            found.problems.append(self._given_up(left.points, out))
         found.least = min(found.least, out.least)
         for broken in out.broken:
             found.problems.append(
@@ -209,8 +208,9 @@ class _MachineSearch:
                 "nothing is proven"
             )
 
-    def _given_up(self, broken: list[Tried], points: list[Point], out: Search) -> str:
+    def _given_up(self, points: list[Point], out: Search) -> str:
         """What is proven of a machine on which nothing was found, though something is left."""
+        broken = [one for one in self.found.broken if one.machine is self.machine]
         left = int((np.isfinite(out.bounds) & (out.reached < len(out.looks))).sum())
         words = [f"{self.machine.name}: {len(broken):,} layouts were simulated to the end, and each breaks a limit"]
         limits = {"time": self.machine.goal.time, "power": self.machine.goal.power, "cost": self.machine.goal.cost}
@@ -293,6 +293,10 @@ class _MachineSearch:
         self.found.kept.append(one)
         return one, ""
 
+    def _open(self) -> float:
+        """Bounds below it rule nothing out."""
+        return self.found.best / (1.0 + self.question.gap)
+
     def _book(self, left: Survey, out: Search) -> None:
         """What became of every point."""
         found = self.found
@@ -305,6 +309,8 @@ class _MachineSearch:
                 reached = 2
             why = self.tried[at][1] if reached == 2 else self.analysed[at][1] if reached == 1 else ""
             usual = ("ruled out by bounds", "ruled out by the analytic evaluator", "simulated")[reached]
+            if reached < 2 and out.bounds[number] < self._open():
+                usual = "left open"
             if reached == 0 and out.bounds[number] == inf:
                 usual = "beyond a limit"
             found.count(why or usual, 1)

@@ -52,7 +52,12 @@ def _objective_scale(plan: Plan) -> Scale:
 def _sentence(plan: Plan, scale: Scale) -> str:
     best = plan.best
     if best is None:
-        return f"Nothing in this space does it: {'; '.join(plan.problems) or 'no reason is known'}."
+        what = (
+            "Nothing in this space does it"
+            if plan.gap == 0.0
+            else "Nothing was found that does it, which proves nothing"
+        )
+        return f"{what}: {'; '.join(plan.problems) or 'no reason is known'}."
     sure = (
         "the least of the whole space, proven" if plan.gap == 0.0 else f"at most {_percent(plan.gap)} above the least"
     )
