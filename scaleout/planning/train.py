@@ -211,14 +211,14 @@ class _MachineSearch:
     def _given_up(self, points: list[Point], out: Search) -> str:
         """What is proven of a machine on which nothing was found, though something is left."""
         broken = [one for one in self.found.broken if one.machine is self.machine]
-        left = int((np.isfinite(out.bounds) & (out.reached < len(out.looks))).sum())
+        left = sum(at not in self.tried and out.bounds[number] < inf for number, at in enumerate(points))
         words = [f"{self.machine.name}: {len(broken):,} layouts were simulated to the end, and each breaks a limit"]
         limits = {"time": self.machine.goal.time, "power": self.machine.goal.power, "cost": self.machine.goal.cost}
         units = {"time": "s", "power": "W", "cost": "USD"}
         for name, limit in limits.items():
             if limit < inf and (some := [one.figures[name] for one in broken if name in one.figures]):
                 words.append(f"the least {name} of them is {describe(min(some), units[name])}")
-        words.append(f"of {left:,} of {len(points):,} others no bound shows that they do too, and nobody looked")
+        words.append(f"{left:,} others were left, and no bound shows that they do too")
         return "; ".join(words)
 
     def scout(self, axes: Axes = _LOOKED_AHEAD, gap: float = _SCOUTED) -> None:

@@ -189,7 +189,7 @@ def test_where_what_was_tried_breaks_a_limit_nothing_is_proven() -> None:
     plan = plan_training("llama-3.2-1b", **SMALL, axes=axes, max_power=power)
     words = " ".join(plan.problems)
     assert plan.best is None or plan.best.figures["power"] <= power
-    assert plan.best is not None or (plan.gap == 0.0) == ("nobody looked" not in words)
+    assert plan.best is not None or (plan.gap == 0.0) == ("no bound shows" not in words)
 
 
 def test_a_limit_of_cost_is_kept() -> None:
