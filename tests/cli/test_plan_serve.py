@@ -10,7 +10,10 @@ from scaleout.cli import main
 from scaleout.io.yaml import read_mapping
 from scaleout.planning import serve_ways
 
-ASKED = ["plan", "serve", "--model", "llama-3.1-8b", "--rate", "20/s", "--ttft", "500ms", "--tpot", "20ms", "--share", "0.95", "--output", "60", "--count", "100", "--precision", "fp8", "--no-inputs"]  # fmt: skip
+ASKED = [
+    "plan", "serve", "--model", "llama-3.1-8b", "--rate", "20/s", "--ttft", "500ms", "--tpot", "20ms", "--share", "0.95",
+    "--output", "60", "--count", "100", "--precision", "fp8", "--no-inputs",
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
