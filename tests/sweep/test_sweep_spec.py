@@ -14,7 +14,8 @@ from jsonschema import Draft202012Validator
 from scaleout.cli import cli
 from scaleout.errors import SpecError
 from scaleout.io.catalogue import find, list_names
-from scaleout.sweep.files import files_of, load_sweep, sweep_schema
+from scaleout.sweep.files import load_sweep, sweep_schema
+from scaleout.sweep.identity import files_of
 from scaleout.sweep.outcomes import ANALYTIC, OBJECTIVES, OUTCOMES, sense_of
 from scaleout.sweep.points import points_of
 from scaleout.sweep.spec import Stage, Sweep
