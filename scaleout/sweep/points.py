@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from math import prod
 from typing import Any
 
@@ -23,6 +24,8 @@ _CHUNK = 1 << 19
 """Combinations that rules see at a time."""
 _COUNTABLE = 2**62
 """Combinations that can be numbered."""
+_MOST_TRIED = 100
+"""Experiments that are asked whether they draw anything."""
 _PLACES = ("has no key", "is no place in the list")
 """What a message says of a key that leads nowhere."""
 
@@ -293,14 +296,19 @@ def _check_seeds(sweep: Sweep, forms: Forms, axes: Sequence[_Axis]) -> None:
             if name in SEED_KEYS[forms.kind]:
                 raise SweepError(f"seeds: {sweep.seeds} of each point, and {name} is an axis; leave out one of them")
     first = {name: values[0] for axis in axes for name, values in zip(axis.names, axis.values, strict=True)}
-    last = {name: values[-1] for axis in axes for name, values in zip(axis.names, axis.values, strict=True)}
-    for settings in (first, last):
+    tried = [first]
+    for axis in axes:
+        rows = zip(*axis.values, strict=True)
+        tried += [first | dict(zip(axis.names, row, strict=True)) for row in islice(rows, 1, _MOST_TRIED)]
+    for settings in tried[:_MOST_TRIED]:
         try:
             if draws(forms.experiment(settings)):
                 return
         except ScaleoutError:
             # whether it draws anything is not known
             return
+    if len(tried) > _MOST_TRIED:
+        return
     raise SweepError(
         f"seeds: {sweep.seeds}: nothing in the base or its axes is drawn at random, so all would be equal; leave it out"
     )

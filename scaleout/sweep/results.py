@@ -137,9 +137,8 @@ class SweepResults:
         column = self.column(name)
         if column.dtype.kind not in "if":
             raise SweepError(f"{name!r} is not a column of numbers, so that no row is the best by it")
-        sense = OBJECTIVES[self.kind][1] if name == OBJECTIVES[self.kind][0] else sense_of(self.kind, name)
         values = column.astype(np.float64)
-        return np.where(self._compared(), -values if sense == "most" else values, np.nan)
+        return np.where(self._compared(), -values if sense_of(self.kind, name) == "most" else values, np.nan)
 
     def _compared(self) -> Bools:
         """Rows that were simulated, by the last stage that any was."""

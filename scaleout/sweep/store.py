@@ -142,12 +142,15 @@ class Store:
                 values,
             )
             self._connection.execute(
-                "UPDATE sweeps SET used = 1 + (SELECT max(used) FROM sweeps) WHERE spec = ? AND context = ?",
-                (spec, context),
+                "UPDATE sweeps SET used = 1 + (SELECT max(used) FROM sweeps), points = ?"
+                " WHERE spec = ? AND context = ?",
+                (points, spec, context),
             )
             (number,) = self._connection.execute(
                 "SELECT number FROM sweeps WHERE spec = ? AND context = ?", (spec, context)
             ).fetchone()
+            # a rule may leave out more than it once did
+            self._connection.execute("DELETE FROM members WHERE sweep = ? AND position >= ?", (number, points))
         return int(number)
 
     def outdated(self, sweep: Sweep, context: str) -> int:

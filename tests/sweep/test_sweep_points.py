@@ -34,6 +34,15 @@ def test_points_are_the_product_in_order() -> None:
     assert points.settings(-1) == expected[-1]
 
 
+STEADY = {
+    "kind": "serving", "system": "dgx-h100", "model": "llama-3.1-8b", "engine": "vllm-0.19", "pools": [{"replicas": 2}],
+    "requests": {
+        "input": {"mean": 300}, "output": {"mean": 40}, "count": 30, "arrivals": {"process": "constant", "rate": 4},
+    },
+}  # fmt: skip
+"""Nothing of it is left to chance."""
+
+
 def test_rules_derive_after_axes_and_seeds_come_last() -> None:
     base = {**BASE, "slow": {"spread": 0.05}}
     points = points_of(
@@ -44,6 +53,13 @@ def test_rules_derive_after_axes_and_seeds_come_last() -> None:
     rows = [points.settings(at) for at in range(len(points))]
     assert [row["seed"] for row in rows] == [5, 6, 7, 5, 6, 7]
     assert rows[-1] == {"layout.tp": 4, "layout.dp": 4, "layout.sequence_parallel": True, "seed": 7}
+
+
+def test_one_value_that_draws_is_worth_seeds() -> None:
+    policies = ["round_robin", "power_of_two", "least_load"]
+    assert len(points_of(Sweep(base=STEADY, axes={"router.policy": policies}, seeds=2))) == 6
+    with pytest.raises(SweepError, match="nothing in the base or its axes is drawn at random"):
+        points_of(Sweep(base=STEADY, axes={"router.policy": ["round_robin", "least_load"]}, seeds=2))
 
 
 def test_no_axes_are_one_point() -> None:
