@@ -107,7 +107,7 @@ class SweepResults:
 
         Of several stages only rows of the last are compared: a bound is no rival of what was simulated.
         """
-        if self.objective not in self.columns:
+        if self.objective not in self.columns or self.columns[self.objective].dtype.kind not in "if":
             return None
         costs = self._costs(self.objective)
         return None if np.isnan(costs).all() else int(np.nanargmin(costs))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_up_report import EVIL, SMALL, analytic, made_up, many
+from made_up_sweep import made_up as made_sweep
 
 from scaleout.errors import ScaleoutError, SpecError
 from scaleout.report.html import page, story
@@ -168,6 +169,29 @@ def test_a_bound_is_no_rival_of_what_was_simulated() -> None:
     assert found.best is not None and last[found.best.point] and found.best.evaluator == "event"
     # in the table, what went the furthest stands on top
     assert [column.name for column in found.columns if column.name in ("stage", "evaluator")] == ["stage", "evaluator"]
+
+
+def test_an_objective_that_is_a_key_too_is_told() -> None:
+    results = made_sweep(
+        "training", {"chips": [8, 16, 18]}, lambda row: {"mfu": 0.5, "error": 0.2} if row["chips"] > 8 else "refused",
+        objective="chips",
+    )  # fmt: skip
+    told = story.story_of(results)
+    assert told.answer.startswith("The least chips is 16 ± 20\u00a0%, at chips = 16: the best of 2 points")
+    assert [one.point for one in told.ties] == [2]
+    assert report_page(results)
+
+
+def test_there_is_no_best_point_for_one_of_several_reasons() -> None:
+    known = {"mfu": 0.5}
+    unsaid = made_sweep("training", {"chips": [8, 16]}, lambda row: known, objective="power")
+    assert story.story_of(unsaid).answer == "No point of this sweep tells its power: 2 done."
+    late = made_sweep(
+        "training", {"chips": [8, 16]}, lambda row: known if row["chips"] == 8 else "refused",
+        stage=lambda row: int(row["chips"] == 16),
+    )  # fmt: skip
+    said = "No point of this sweep has outcomes of its last stage: 1 done, 1 infeasible."
+    assert story.story_of(late).answer == said
 
 
 def test_a_hundred_thousand_points_fit() -> None:

@@ -119,6 +119,16 @@ def test_a_row_is_that_of_the_last_stage_that_computed_it() -> None:
     assert results.pareto(["tokens_per_second"]) == [1]
 
 
+def test_an_objective_that_is_a_key_too() -> None:
+    few = replace(SWEEP, objective="chips")
+    rows = {at: ({"chips": chips}, status, {"mfu": 0.5}) for at, (chips, status) in enumerate(CHIPS)}
+    assert table(rows, sweep=few).best == 2
+    assert table({**rows, 3: ({"chips": "8"}, "done", {"mfu": 0.5})}, sweep=few).best is None
+
+
+CHIPS = ((4, "infeasible"), (16, "done"), (8, "done"))
+
+
 def test_the_best_is_that_of_the_objective() -> None:
     rows = done({"mfu": 0.5, "step_time": 2.0}, {"mfu": 0.7, "step_time": 1.0}, {"mfu": 0.7, "step_time": 1.0})
     assert table(rows).best is None

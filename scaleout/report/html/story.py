@@ -206,7 +206,9 @@ def _points(results: SweepResults, best: int | None) -> tuple[dict[str, Any], Ma
 
 def _scales(results: SweepResults) -> dict[str, Scale]:
     """Units of outcomes that are numbers; parts of a step are in that of the step."""
-    names = [name for name in results.outcomes if results.column(name).dtype.kind == "f"]
+    # the objective may be a key too, such as chips
+    names = [*results.outcomes, *([results.objective] if results.objective in results.keys else [])]
+    names = [name for name in names if results.column(name).dtype.kind in "if"]
     scales = {name: scale_of(name, results.unit(name), results.column(name)) for name in names}
     whole_step = scales.get("step_time")
     if whole_step is not None:
@@ -239,7 +241,8 @@ def _ties(results: SweepResults, best: int | None, error: float | None) -> list[
         return []
     values, stages = results.column(results.objective), results.column("stage")
     off = np.abs(values - values[best])
-    near = np.flatnonzero((off <= error * abs(values[best])) & (stages == stages[best]))
+    done = results.column("status") == "done"
+    near = np.flatnonzero((off <= error * abs(values[best])) & (stages == stages[best]) & done)
     return [int(row) for row in sorted(near, key=lambda row: (off[row], row)) if row != best]
 
 
@@ -335,8 +338,12 @@ def _last(results: SweepResults, status: Any) -> Bools:
 
 def _answer(best: Best | None, objective: str, sense: str, counts: Mapping[str, int], many: int) -> str:
     if best is None:
-        parts = [f"{number:,} {name}" for name, number in counts.items()]
-        return f"No point of this sweep has outcomes: {', '.join(parts)}." if parts else "This sweep has no points yet."
+        if not counts:
+            return "This sweep has no points yet."
+        none = f"tells its {objective}" if many else "has outcomes"
+        last = " of its last stage" if counts.get("done", 0) > many else ""
+        known = ", ".join(f"{number:,} {name}" for name, number in counts.items())
+        return f"No point of this sweep {none}{last}: {known}."
     where = ", ".join(f"{name} = {_short(text)}" for name, text in best.settings.items())
     bound = ", a bound in closed form" if best.evaluator == "analytic" else ""
     of = f"the best of {many:,} points with outcomes" if many > 1 else "the only point with outcomes"
