@@ -138,10 +138,11 @@ class SweepResults:
         if column.dtype.kind not in "if":
             raise SweepError(f"{name!r} is not a column of numbers, so that no row is the best by it")
         values = column.astype(np.float64)
-        return np.where(self._compared(), -values if sense_of(self.kind, name) == "most" else values, np.nan)
+        return np.where(self.compared, -values if sense_of(self.kind, name) == "most" else values, np.nan)
 
-    def _compared(self) -> Bools:
-        """Rows that were simulated, by the last stage that any was."""
+    @property
+    def compared(self) -> Bools:
+        """Rows with outcomes of the last stage that took any: those of which the best is one."""
         stage = self.columns["stage"]
         compared: Bools = (self.columns["status"] == "done") & (stage == stage.max(initial=0))
         return compared

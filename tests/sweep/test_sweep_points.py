@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scaleout.errors import SweepError
-from scaleout.sweep.points import points_of
+from scaleout.sweep.points import points_of, slow_points
 from scaleout.sweep.spec import MOST_POINTS, Sweep
 
 BASE = {
@@ -125,6 +125,18 @@ def test_what_is_wrong_is_refused_before_anything_runs(given: dict[str, object],
 
 def test_a_value_that_does_not_fit_is_the_affair_of_its_point() -> None:
     assert len(points_of(Sweep(base=BASE, axes={"layout.tp": [7, "x"], "precision": ["fp7"]}))) == 2
+
+
+def test_points_beyond_the_closed_form_are_counted() -> None:
+    axes = {"layout.zero": [1, 3], "layout.tp": [4, 8, 16], "batch.micro": [1, 2]}
+    sweep = Sweep(base=BASE, axes=axes, rules="fill-dp")
+    points = points_of(sweep)
+    # 16 is more than the chips of BASE
+    assert slow_points(sweep, points) == sum(points.settings(at)["layout.zero"] == 3 for at in range(len(points))) > 0
+    many = Sweep(base=BASE, axes={**axes, "batch.global": range(64, 6464, 64)}, rules="fill-dp")
+    points = points_of(many)
+    assert slow_points(many, points) == pytest.approx(len(points) / 2, rel=0.2)
+    assert slow_points(Sweep(base=STEADY), points_of(Sweep(base=STEADY))) == 0
 
 
 def test_large_spaces_are_enumerated_in_index_columns() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from scaleout.arrays import Bools, Floats, Ints
+from scaleout.arrays import Ints
 from scaleout.errors import ScaleoutError, SpecError
 from scaleout.io.yaml import parse_value
 from scaleout.report.html.columns import (
@@ -171,7 +171,7 @@ def story_of(results: SweepResults, title: str | None = None) -> Story:
     found = None if best is None else _best(results, best, settings, scales, error)
     return Story(
         title=title or f"Sweep {results.name}",
-        answer=_answer(found, words(objective), sense, counts, int(np.count_nonzero(_last(results, status)))),
+        answer=_answer(found, words(objective), sense, counts, int(np.count_nonzero(results.compared))),
         objective=f"the {sense} {words(objective)}",
         total=max(results.stored.points, len(results)),
         counts=counts,
@@ -239,10 +239,9 @@ def _ties(results: SweepResults, best: int | None, error: float | None) -> list[
     """Rows of the best one's stage whose objective is within its error band, the nearest first."""
     if best is None or error is None:
         return []
-    values, stages = results.column(results.objective), results.column("stage")
+    values = results.column(results.objective)
     off = np.abs(values - values[best])
-    done = results.column("status") == "done"
-    near = np.flatnonzero((off <= error * abs(values[best])) & (stages == stages[best]) & done)
+    near = np.flatnonzero((off <= error * abs(values[best])) & results.compared)
     return [int(row) for row in sorted(near, key=lambda row: (off[row], row)) if row != best]
 
 
@@ -254,16 +253,11 @@ def _order(results: SweepResults, status: Any, sense: str) -> Ints:
     values = np.where(np.isfinite(values), values if sense == "least" else -values, np.inf)
     rank = {name: at for at, name in enumerate(STATUSES)}
     state = np.array([rank.get(name, len(rank)) for name in status.tolist()], dtype=np.int64)
-    stage = np.where(state == 0, -_floats(results.column("stage")), 0.0)
+    stage = np.where(state == 0, -results.column("stage"), 0.0)
     order: Ints = np.lexsort((np.arange(len(values)), values, stage, state))
     if results.best is not None and len(order):
         order = np.concatenate([[results.best], order[order != results.best]])
     return order
-
-
-def _floats(values: Any) -> Floats:
-    found: Floats = np.nan_to_num(np.asarray(values, dtype=float))
-    return found
 
 
 def _best(
@@ -327,13 +321,6 @@ def _typed(value: Any) -> str:
         return value if isinstance(value, str) and parse_value(value, "") == value else text
     except SpecError:
         return text
-
-
-def _last(results: SweepResults, status: Any) -> Bools:
-    """Rows with outcomes of the last stage, among which the best is."""
-    stage = results.column("stage")
-    found: Bools = (status == "done") & (stage == stage.max(initial=0))
-    return found
 
 
 def _answer(best: Best | None, objective: str, sense: str, counts: Mapping[str, int], many: int) -> str:
