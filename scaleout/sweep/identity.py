@@ -28,8 +28,8 @@ __all__ = ["catalogue_digest", "code_version", "context_of", "files_of", "key_of
 _BESIDE = ("calibration", "cli", "planning", "report", "validation")
 """Rooms of the package that no result comes from."""
 _SWEEP = (
-    "__init__.py", "columns.py", "execute", "export.py", "files.py", "identity.py", "points.py", "progress.py", "results.py", "rules.py",
-    "run.py", "schema.py", "spec.py", "store.py",
+    "__init__.py", "columns.py", "execute", "export.py", "files.py", "identity.py", "points.py", "progress.py",
+    "results.py", "rules.py", "run.py", "schema.py", "spec.py", "store.py",
 )  # fmt: skip
 """What of `scaleout.sweep` decides which points there are, or keeps them, but nothing of what comes out of one."""
 _GRAPHS = "topologies/graphs"

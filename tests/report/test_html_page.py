@@ -167,6 +167,8 @@ def test_a_bound_is_no_rival_of_what_was_simulated() -> None:
     found = story.story_of(replace(results, columns=columns))
     assert "the best of 12 points with outcomes of the last stage; earlier stages left out 12." in found.answer
     assert found.best is not None and last[found.best.point] and found.best.evaluator == "event"
+    halfway = story.story_of(replace(results, columns=columns, missing=5)).answer
+    assert "of the last stage; earlier stages left out 7, 5 are still to come." in halfway
     # in the table, what went the furthest stands on top
     assert [column.name for column in found.columns if column.name in ("stage", "evaluator")] == ["stage", "evaluator"]
 

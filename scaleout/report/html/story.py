@@ -335,7 +335,10 @@ def _answer(best: Best | None, objective: str, sense: str, counts: Mapping[str, 
     bound = ", a bound in closed form" if best.evaluator == "analytic" else ""
     of = f"the best of {many:,} points with outcomes" if many > 1 else "the only point with outcomes"
     if earlier := counts.get("done", 0) - many:
-        of += f" of the last stage; earlier stages left out {earlier:,}"
+        waiting = min(earlier, counts.get("missing", 0))
+        rest = [f"earlier stages left out {earlier - waiting:,}"] if earlier > waiting else []
+        rest += [f"{waiting:,} are still to come"] if waiting else []
+        of += f" of the last stage; {', '.join(rest)}"
     at = f", at {where}" if where else ""
     return f"The {sense} {objective} is {best.value}{bound}{at}: {of}."
 
