@@ -153,16 +153,6 @@ class Store:
             self._connection.execute("DELETE FROM members WHERE sweep = ? AND position >= ?", (number, points))
         return int(number)
 
-    def outdated(self, sweep: Sweep, context: str) -> int:
-        """Points that were recorded of the same sweep under other contexts: other code, catalogue or files [1]."""
-        with in_words(self.path):
-            (count,) = self._connection.execute(
-                "SELECT count(DISTINCT position) FROM sweeps CROSS JOIN members ON sweep = number"
-                " CROSS JOIN points ON points.key = members.key WHERE spec = ? AND context <> ?",
-                (spec_of(sweep), context),
-            ).fetchone()
-        return int(count)
-
     def known(self, keys: Sequence[bytes], *, failed: bool = True) -> set[bytes]:
         """Those keys that have a row; without `failed`, a row of another status than "failed"."""
         found: set[bytes] = set()

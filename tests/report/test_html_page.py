@@ -184,6 +184,15 @@ def test_an_objective_that_is_a_key_too_is_told() -> None:
     assert report_page(results)
 
 
+def test_the_best_of_several_seeds_tells_their_mean() -> None:
+    rates = {(8, 0): 9.0, (8, 1): 1.0, (16, 0): 6.0, (16, 1): 7.0}
+    results = made_sweep(
+        "training", {"chips": [8, 16]}, lambda row: {"tokens_per_second": rates[row["chips"], row["seed"]]}, seeds=2
+    )
+    said = "The most tokens per second is 6 (6.5 in the mean of its seeds), at chips = 16, seed = 0"
+    assert story.story_of(results).answer.startswith(said)
+
+
 def test_there_is_no_best_point_for_one_of_several_reasons() -> None:
     known = {"mfu": 0.5}
     unsaid = made_sweep("training", {"chips": [8, 16]}, lambda row: known, objective="power")

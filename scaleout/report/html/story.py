@@ -279,13 +279,18 @@ def _best(
                 parts.append((words(name.removeprefix(_PART)), text))
         else:
             outcomes.append((words(name), text))
+    mean = ""
+    if results.sweep.seeds > 1:
+        column = np.where(results.compared, results.column(results.objective), np.nan)
+        middle = float(results.over_seeds(column)[row])
+        mean = f" ({scales[results.objective].words(middle)} in the mean of its seeds)"
     return Best(
         point=_position(results, row),
         evaluator=str(values["evaluator"]),
         settings={name: setting_words(settings[name]) for name in _in_order(settings, results.keys)},
         outcomes=tuple(outcomes),
         parts=tuple(parts),
-        value=_value(results, row, scales) + ("" if error is None else f" ± {100.0 * error:.2g}\u00a0%"),
+        value=_value(results, row, scales) + ("" if error is None else f" ± {100.0 * error:.2g}\u00a0%") + mean,
         command=_command(results.sweep.base, settings, str(values["evaluator"])),
     )
 
