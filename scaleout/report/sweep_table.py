@@ -95,7 +95,8 @@ def _width(column: tuple[str, list[str]]) -> int:
 
 
 _COUNTS = (
-    ("done", "computed"), ("infeasible", "that the experiment refuses"), ("failed", "failed"), ("missing", "missing"),
+    ("done", "computed"), ("infeasible", "that the experiment refuses"), ("failed", "failed"),
+    ("missing", "not computed yet"),
 )  # fmt: skip
 
 

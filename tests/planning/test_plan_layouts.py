@@ -121,7 +121,7 @@ def test_axes_may_be_lists_by_name() -> None:
     assert axes_of({"pp": [1, 2], "recompute": [[], ["full"]]}) == Axes(pp=(1, 2), recompute=((), ("full",)))
     with pytest.raises(SpecError, match="axes: 'ppp' is no axis; did you mean 'pp'"):
         axes_of({"ppp": [1]})
-    with pytest.raises(SpecError, match="axes.pp: 2 is not accepted"):
+    with pytest.raises(SpecError, match=r"axes\.pp: 2 is not accepted"):
         axes_of({"pp": 2})  # type: ignore[dict-item]
 
 
