@@ -120,7 +120,7 @@ def command(
         from scaleout.report.plan_serving_table import serving_plan_tables
 
         console = Console(highlight=False)
-        console.print(serving_plan_tables(plan))
+        console.print(serving_plan_tables(plan), crop=False)
         for path in written:
             click.echo(f"wrote {path}")
     if plan.best is None:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from scaleout.cli.printed import tell_missing
+
 __all__ = ["command"]
 
 
@@ -45,6 +47,7 @@ def command(store: Path, out: Path, name: str | None, title: str | None, as_json
 
     out = page_file(out)
     results = results_of(store, name)
+    tell_missing(results)
     page = report_page(results, title=title)
     write_atomically(out, page)
     best = None if results.best is None else int(results.column("position")[results.best])

@@ -1,6 +1,6 @@
 """The best way to train a model: all legal layouts on all machines are bounded, and those that are left simulated."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -14,7 +14,7 @@ from scaleout.evaluate.analytic import analyse, analyse_programs
 from scaleout.planning.answer import answer, layout_words
 from scaleout.planning.asked import Asked, Machines, asked, machines_of
 from scaleout.planning.floor import Floor
-from scaleout.planning.layouts import Axes, Point, point
+from scaleout.planning.layouts import Axes, Point, axes_of, point
 from scaleout.planning.machines import Machine
 from scaleout.planning.plan import Plan
 from scaleout.planning.search import Level, Search, Stand, search
@@ -52,7 +52,7 @@ def plan_training(
     minimise: str | None = None,
     goodput: float = 1.0,
     gap: float = 0.02,
-    axes: Axes | None = None,
+    axes: Axes | Mapping[str, Sequence[Any]] | None = None,
     enough: Callable[[], bool] | None = None,
     told: Callable[[str], None] | None = None,
 ) -> Plan:
@@ -85,7 +85,7 @@ def plan_training(
     gap
         By how much the answer may be above the optimum, over it; 0 for the optimum [1].
     axes
-        What of layouts is gone through; None for all that is legal.
+        What of layouts is gone through, such as ``{"pp": [1, 2]}`` (names as in `Axes`); None for all that is legal.
     enough
         Asked again and again: True ends the search with what it has, and the gap that is proven then.
     told
@@ -105,7 +105,7 @@ def plan_training(
     question = asked(
         model, tokens=tokens, days=days, max_power=max_power, max_cost=max_cost, system=system, chips=chips,
         sequence=sequence, batch=batch, stack=stack, facility=facility, precision=precision, minimise=minimise,
-        goodput=goodput, gap=gap, axes=axes or Axes(),
+        goodput=goodput, gap=gap, axes=axes if isinstance(axes, Axes) else axes_of(axes or {}),
     )  # fmt: skip
     found = _found(question, enough, told or (lambda words: None))
     return answer(question, found)

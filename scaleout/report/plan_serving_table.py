@@ -23,7 +23,7 @@ def serving_headline(plan: Plan) -> str:
         return f"{plan.name}: nothing keeps the promise"
     best = plan.best
     cost = f", {best.figures['cost_hour']:,.4g} USD/h" if "cost_hour" in best.figures else ""
-    return f"{plan.name}: {best.name}, {best.chips:,} chips{cost}"
+    return f"{plan.name}: {best.name}, {best.chips:,} chip{'s' * (best.chips > 1)}{cost}"
 
 
 def serving_plan_tables(plan: Plan) -> RenderableType:
@@ -44,7 +44,8 @@ def serving_plan_tables(plan: Plan) -> RenderableType:
     if plan.warnings:
         parts["Beside that"] = _lines(plan.warnings)
     for text in plan.launch.values():
-        parts["Start it with"] = Text(text.rstrip("\n"), overflow="fold")
+        # to be pasted: as it is, whatever the width
+        parts["Start it with"] = Text(text.rstrip("\n"), no_wrap=True, overflow="ignore")
     parts["Rests on (! marks what is unverified; the source below each)"] = resting_on(map(plain, plan.assumptions))
     out: list[RenderableType] = []
     for title, part in parts.items():

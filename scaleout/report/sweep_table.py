@@ -50,7 +50,8 @@ def sweep_tables(results: SweepResults, rows: Sequence[int], width: int = 100) -
     """
     counts = counts_of(results)
     parts = [f"{counts[name]:,} {words}" for name, words in _COUNTS if counts[name]]
-    title = Text(f"{results.name}: {counts['points']:,} points of {results.kind}: {', '.join(parts)}", style="bold")
+    points = f"{counts['points']:,} point{'s' * (counts['points'] != 1)}"
+    title = Text(f"{results.name}: {points} of {results.kind}: {', '.join(parts)}", style="bold")
     if not rows:
         return Group(title, *_problems(results))
     values = [results.row(place) for place in rows]
@@ -75,7 +76,8 @@ def sweep_tables(results: SweepResults, rows: Sequence[int], width: int = 100) -
     for row in zip(*(cells for _, cells in columns), strict=True):
         table.add_row(*map(escape, row))
     evaluator = results.column("evaluator")[rows[0]]
-    words = f"the {len(rows)} best by {results.objective.replace('_', ' ')}, evaluator {evaluator}"
+    which = f"{len(rows)} best" if len(rows) > 1 else "best"
+    words = f"the {which} by {results.objective.replace('_', ' ')}, evaluator {evaluator}"
     below = [Text(words + (f"; all of them: {', '.join(alike)}" if alike else ""))]
     return Group(title, "", table, "", *below, *_problems(results))
 
@@ -85,7 +87,8 @@ def _width(column: tuple[str, list[str]]) -> int:
 
 
 _COUNTS = (
-    ("done", "computed"), ("infeasible", "that the experiment refuses"), ("failed", "failed"), ("missing", "missing"),
+    ("done", "computed"), ("infeasible", "that the experiment refuses"), ("failed", "failed"),
+    ("missing", "not computed yet"),
 )  # fmt: skip
 
 
@@ -118,6 +121,9 @@ def cell(name: str, value: Any, unit: str) -> str:
 def _setting(value: Any) -> str:
     """A setting as a file has it."""
     text = "-" if value is None else value if isinstance(value, str) else json.dumps(value)
+    if text.startswith("["):
+        # of names, without the quotes of JSON
+        text = text.replace('"', "").replace(", ", ",").replace(",", ", ")
     return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 3]}..."
 
 
@@ -146,7 +152,9 @@ def progress_words(progress: Progress, unit: str) -> str:
         settings = json.loads(progress.settings)
         given = ", ".join(f"{key.rpartition('.')[2]} {_setting(value)}" for key, value in settings.items())
         value = cell(progress.objective, progress.best, unit)
-        parts.append(f"best {progress.objective.replace('_', ' ')} {value} ({given[:120]})")
+        # of points that were there it knows only how many
+        best = "best of the new" if progress.kept else "best"
+        parts.append(f"{best} {progress.objective.replace('_', ' ')} {value} ({given[:120]})")
     return ", ".join(parts)
 
 

@@ -214,8 +214,8 @@ def draw_sweep_tornado(table: SweepTornado) -> "Figure":
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
         words = outcome_words(table.outcome)
-        over = f"{words} over the best's" if table.least else f"the best's {words} over it"
-        ax.set_xlabel(f"{over} [1]" if wide else f"{over}, more than 1 by [%]")
+        over = f"{words} / that of the best" if table.least else f"{words} of the best / that here"
+        ax.set_xlabel(f"{over} [1]" if wide else f"{over} - 1 [%]")
         grid_of(ax, "x")
         handles = [
             Patch(color=GROUP_COLOURS[5], label="to the worst value, others retuned"),
