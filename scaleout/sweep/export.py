@@ -29,7 +29,9 @@ def export(results: SweepResults, path: str | Path) -> Path:
     Raises
     ------
     SweepError
-        The ending is none of `ENDINGS`; there is no such folder; Parquet without pyarrow; the file cannot be written.
+        The ending is none of `ENDINGS`; there is no such folder; Parquet without pyarrow.
+    ScaleoutError
+        The file cannot be written.
     """
     path = Path(path)
     write = ENDINGS[check_export(path)]
