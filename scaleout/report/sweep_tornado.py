@@ -254,6 +254,8 @@ def _words(ax: "Axes", effect: AxisEffect, row: int, scale: Callable[[float], fl
         as_is = effect.alone[-worst[1]]
         if as_is > worst[0] * (1.0 + _LITTLE):
             words = f"{words} ({_factor(as_is)})"
+        elif alone > worst[0] * (1.0 + _LITTLE):
+            words = f"{words}; {effect.values[effect.alone.index(alone)]}: ({_factor(alone)})"
     ax.annotate(
         words,
         (scale(end), row),
