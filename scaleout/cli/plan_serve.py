@@ -1,14 +1,13 @@
 """``scaleout plan serve``: the replicas that keep a promise at a rate for the least."""
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
+from scaleout.cli.plan_answer import check_limits, give
 from scaleout.errors import SpecError
-from scaleout.report.files import output_folder, write_all
 
 __all__ = ["command"]
 
@@ -48,7 +47,9 @@ _MODEL = "Name of a shipped model, or path of a file."
 @click.option("--limit", type=float, metavar="SECONDS", help="End the search then, with the gap that is proven so far.")
 @click.option("--no-inputs", is_flag=True, help="Leave out what moves the answer.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (SI units) instead of tables.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for plan.json, plan.yaml and launch.sh.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for plan.html, plan.json, plan.yaml, launch.sh and a figure."
+)
 def command(
     model: str,
     rate: str,
@@ -87,44 +88,19 @@ def command(
       scaleout plan serve --model llama-3.1-8b --rate 10/s --ttft 1s --tpot 20ms --system dgx-h100 --system l40s-8
       scaleout plan serve --model llama-3.1-70b --rate 5/s --latency 20s --requests chat-1000 --out results/plan
     """
-    if not 0.0 <= gap < 1.0:
-        raise SpecError(f"--gap: {gap:g} is not accepted; expected a number from 0 up to 1, such as 0.02")
-    if limit is not None and not limit > 0.0:
-        raise SpecError(f"--limit: {limit:g} is not accepted; expected seconds above 0")
+    check_limits(gap, limit)
     chunks = [None] if chunk is None else [_whole(word) for word in chunk.split(",")]
-    from scaleout.io.yaml import as_yaml
     from scaleout.planning.serve import plan_serving
 
-    with output_folder(out) if out is not None else nullcontext():
-        with _told() as told:
-            plan = plan_serving(
-                model, rate=rate, ttft=ttft, tpot=tpot, latency=latency, share=share, input=prompt, output=reply,
-                requests=requests, count=count, systems=systems or "dgx-h100", precisions=_words(precision),
-                caches=_words(kv), chunks=chunks, engine=engine, pools=pools, minimise=minimise, facility=facility,
-                max_chips=max_chips, max_power=max_power, gap=gap, inputs=not no_inputs, seconds=limit, told=told,
-            )  # fmt: skip
-        text = plan.to_json()
-        written = []
-        if out is not None:
-            files = {"plan.json": (text + "\n").encode()}
-            if plan.best is not None:
-                files["plan.yaml"] = as_yaml(plan.to_dict()["experiment"]).encode()
-            for words in plan.launch.values():
-                files["launch.sh"] = words.encode()
-            written = write_all(out, files)
-    if as_json:
-        click.echo(text)
-    else:
-        from rich.console import Console
+    def make(told: Callable[[str], None]) -> Any:
+        return plan_serving(
+            model, rate=rate, ttft=ttft, tpot=tpot, latency=latency, share=share, input=prompt, output=reply,
+            requests=requests, count=count, system=systems or "dgx-h100", precisions=_words(precision),
+            caches=_words(kv), chunks=chunks, engine=engine, pools=pools, minimise=minimise, facility=facility,
+            max_chips=max_chips, max_power=max_power, gap=gap, inputs=not no_inputs, seconds=limit, told=told,
+        )  # fmt: skip
 
-        from scaleout.report.plan_serving_table import serving_plan_tables
-
-        console = Console(highlight=False)
-        console.print(serving_plan_tables(plan), crop=False)
-        for path in written:
-            click.echo(f"wrote {path}")
-    if plan.best is None:
-        raise SystemExit(1)
+    give(make, as_json=as_json, out=out)
 
 
 def _words(text: str) -> list[str]:
@@ -136,15 +112,3 @@ def _whole(word: str) -> int:
         return int(word)
     except ValueError:
         raise SpecError(f"--chunk: {word[:40]!r} is not a number of tokens; expected 2048,8192") from None
-
-
-@contextmanager
-def _told() -> Iterator[Callable[[str], None]]:
-    """Somebody who says how far the search is, on the error stream, where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda words: None
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status("planning") as status:
-        yield lambda words: status.update(f"planning: {words}")

@@ -1,17 +1,13 @@
 """``scaleout plan train``: the best machine and layout for a training, proven within a gap."""
 
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
 from scaleout.cli.footprint import parse_tokens
+from scaleout.cli.plan_answer import check_limits, give
 from scaleout.errors import SpecError, near
-from scaleout.report.files import output_folder, write_all
 from scaleout.units import parse
 
 __all__ = ["command"]
@@ -36,14 +32,16 @@ _CONTEXTS = ("ring", "all_gather", "all_to_all")
 @click.option("--facility", default="default", show_default=True, metavar="NAME", help="Where the machine stands.")
 @click.option("--precision", default="bf16", show_default=True, help="Recipe of the linear layers.")
 @click.option("--minimise", help="time, cost, energy or chips. [default: time with --chips, otherwise cost]")
-@click.option("--goodput", type=float, default=0.9, show_default=True, help="Share of the time that is not lost.")
+@click.option("--goodput", type=float, help="Share of the time that is not lost. [default: 0.9]")
 @click.option("--gap", type=float, default=0.02, show_default=True, help="How far from the optimum is good enough.")
 @click.option(
     "--only", multiple=True, metavar="AXIS=A,B,...", help="Go through these values alone, such as zero=0,1; repeatable."
 )
 @click.option("--limit", type=float, metavar="SECONDS", help="End the search then, with the gap that is proven so far.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (SI units) instead of tables.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for plan.json, plan.yaml and launch.sh.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for plan.html, plan.json, plan.yaml, launch.sh and a figure."
+)
 def command(
     model: str,
     tokens: str,
@@ -58,7 +56,7 @@ def command(
     facility: str,
     precision: str,
     minimise: str | None,
-    goodput: float,
+    goodput: float | None,
     gap: float,
     only: tuple[str, ...],
     limit: float | None,
@@ -75,8 +73,7 @@ def command(
       scaleout plan train --model llama-3.1-8b --tokens 1T --chips 64,128 --only zero=0,1 --out results/plan
       scaleout plan train --model mixtral-8x7b --tokens 2T --system dgx-h100 --system dgx-b200 --days 30
     """
-    if limit is not None and not limit > 0:
-        raise SpecError(f"--limit: {limit:g} is not accepted; expected seconds above 0")
+    check_limits(gap, limit)
     asked: dict[str, Any] = {
         "tokens": parse_tokens(tokens),
         "days": days,
@@ -85,7 +82,7 @@ def command(
         "system": "all" if "all" in systems else list(systems) or "dgx-h100",
         "chips": _chips(chips),
         "sequence": sequence,
-        "batch": None if batch is None else _batch(batch, sequence),
+        "batch": None if batch is None else _batch(batch),
         "stack": stack,
         "facility": facility,
         "precision": precision,
@@ -96,40 +93,7 @@ def command(
     }
     from scaleout.planning.train import plan_training
 
-    end = time.monotonic() + limit if limit is not None else None
-    enough = None if end is None else lambda: time.monotonic() > end
-    with output_folder(out) if out is not None else nullcontext():
-        with _told() as told:
-            plan = plan_training(model, **asked, enough=enough, told=told)
-        written = write_all(out, _files(plan)) if out is not None else []
-    if as_json:
-        click.echo(plan.to_json())
-    else:
-        from rich.console import Console
-
-        from scaleout.report.plan_table import plan_tables
-
-        console = Console(highlight=False)
-        console.print(plan_tables(plan))
-        for kind, text in plan.launch.items():
-            # as it is, whatever the width: to be pasted
-            click.echo(f"\nStart it with {kind}:\n{text}")
-        for path in written:
-            click.echo(f"wrote {path}")
-    if plan.best is None:
-        raise SystemExit(1)
-
-
-@contextmanager
-def _told() -> Iterator[Callable[[str], None]]:
-    """Somebody who says how far the search is, on the error stream, where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda words: None
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status("planning") as status:
-        yield status.update
+    give(lambda told: plan_training(model, **asked, seconds=limit, told=told), as_json=as_json, out=out)
 
 
 def _chips(text: str) -> str | list[int]:
@@ -145,12 +109,10 @@ def _whole(option: str, word: str) -> int:
         raise SpecError(f"{option}: {word.strip()[:40]!r} is not a whole number") from None
 
 
-def _batch(text: str, sequence: int | None) -> int:
-    """Sequences, from a number of them or of tokens."""
-    if text.strip().replace("_", "").isdigit():
-        return int(text.strip().replace("_", ""))
-    tokens = parse_tokens(text)
-    return max(1, round(tokens / (sequence or 8192)))
+def _batch(text: str) -> int | str:
+    """Sequences, or tokens as they are written."""
+    word = text.strip().replace("_", "")
+    return int(word) if word.isdigit() else word
 
 
 def _axes(only: tuple[str, ...]) -> Any:
@@ -183,15 +145,3 @@ def _value(name: str, word: str) -> Any:
             raise SpecError(f"--only sequence_parallel: {word[:40]!r} is not accepted; expected true or false")
         return word == "true"
     return _whole(f"--only {name}", word)
-
-
-def _files(plan: Any) -> dict[str, bytes]:
-    """What is written, by file name."""
-    from scaleout.io.yaml import as_yaml
-    from scaleout.specs.fields import plain
-
-    found = {"plan.json": plan.to_json() + "\n"}
-    if plan.best is not None:
-        found["plan.yaml"] = as_yaml(plain(plan.experiment))
-        found["launch.sh"] = plan.launch["torchrun"]
-    return {name: text.encode() for name, text in found.items()}

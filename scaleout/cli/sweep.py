@@ -17,6 +17,7 @@ import click
 from scaleout.cli.printed import run_block
 
 if TYPE_CHECKING:
+    from scaleout.sweep.points import Points
     from scaleout.sweep.progress import Progress
     from scaleout.sweep.spec import Sweep
 
@@ -30,6 +31,9 @@ _LINES = 5.0
 """Between looks at the progress [s]."""
 _QUIET = 4
 """Looks that found nothing new after which that is said, and then again [1]."""
+_MANY_SLOW = 100
+"""Points beyond the closed form from which on it is worth a word."""
+_SLOW = "about {:,} points are beyond the closed form: one by one, 0.05 to 1 s each (docs/sweeps.md, Stages)"
 _INTERRUPTED = {signal.SIGINT: "Interrupted", signal.SIGTERM: "Terminated"}
 
 
@@ -97,10 +101,13 @@ def command(
 def _compute(
     sweep: "Sweep", folder: Path, ray: str | None, workers: int | None, retry_failed: bool, as_json: bool
 ) -> None:
+    from scaleout.sweep.points import points_of
     from scaleout.sweep.run import run_sweep
 
     watch = _Watch()
     begun = time.perf_counter()
+    if (slow := _slow(sweep, points_of(sweep))) >= _MANY_SLOW:
+        click.echo(_SLOW.format(slow), err=True)
     try:
         with _terminable(), watch.shown(sweep) as told, _silent():
             results = run_sweep(sweep, store=folder, ray=ray, workers=workers, told=told, retry_failed=retry_failed)
@@ -131,6 +138,13 @@ def _compute(
                f"scaleout report {folder} -o {sweep.name}.html")  # fmt: skip
 
 
+def _slow(sweep: "Sweep", points: "Points") -> int:
+    """About how many points of the analytic stages the closed form does not know."""
+    from scaleout.sweep.points import slow_points
+
+    return slow_points(sweep, points) if any(stage.evaluator == "analytic" for stage in sweep.stages) else 0
+
+
 def _dry_run(sweep: "Sweep", folder: Path, as_json: bool) -> None:
     """What would be computed."""
     from scaleout.sweep.execute import cores
@@ -148,6 +162,7 @@ def _dry_run(sweep: "Sweep", folder: Path, as_json: bool) -> None:
                 evaluator: stored_points(opened, points, context, evaluator)
                 for evaluator in sorted({stage.evaluator for stage in sweep.stages})
             }
+    slow = _slow(sweep, points)
     combined = len(points) + sum(points.left_out.values())
     stages = [
         {"evaluator": stage.evaluator, "within": stage.within, "stored": stored.get(stage.evaluator, 0)}
@@ -162,6 +177,7 @@ def _dry_run(sweep: "Sweep", folder: Path, as_json: bool) -> None:
             "left_out": dict(points.left_out),
         },
         "stages": stages,
+        "slow": slow,
         "first": points.settings(0),
         "last": points.settings(len(points) - 1),
         "store": str(folder),
@@ -180,6 +196,8 @@ def _dry_run(sweep: "Sweep", folder: Path, as_json: bool) -> None:
             if stage.within is not None:
                 takes = f"those within {stage.within:.1%} of the best"
         click.echo(f"  stage {at + 1}, {stage.evaluator}: {takes}; {stored.get(stage.evaluator, 0):,} are stored")
+    if slow:
+        click.echo(f"  {_SLOW.format(slow)}")
     for word, settings in (("first", document["first"]), ("last", document["last"])):
         given = (f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items())
         click.echo(f"  {word}: {', '.join(given)}")

@@ -14,7 +14,7 @@ from scaleout.parallel.block import Block
 from scaleout.parallel.shard import Shard
 from scaleout.specs import MoeKernel, TrainingExperiment
 
-__all__ = ["NCCL", "ExpertExchange"]
+__all__ = ["NCCL", "ExpertExchange", "exchange_message"]
 
 NCCL = "nccl"
 """Exchanges by the all-to-all of the system's library."""
@@ -43,8 +43,8 @@ class ExpertExchange:
         self.out: tuple[Message, ...] = ()
         self.back: tuple[Message, ...] = ()
         if layout.ep > 1:
-            self.out = (_message(experiment, shard, "dispatch"),)
-            self.back = (_message(experiment, shard, "combine"),)
+            self.out = (exchange_message(experiment, shard, "dispatch", layout.ep),)
+            self.back = (exchange_message(experiment, shard, "combine", layout.ep),)
         if layout.etp > 1 and experiment.model.experts is not None:
             # what a rank got, as many tokens as it sent for balanced routing, each of the etp group needs
             whole = layout.etp * experiment.model.experts.top_k * shard.local_tokens * shard.hidden * shard.width
@@ -66,10 +66,9 @@ def _chain(block: Block, messages: tuple[Message, ...], after: Sequence[int]) ->
     return tuple(after)
 
 
-def _message(experiment: TrainingExperiment, shard: Shard, operation: str) -> Message:
-    """What a rank sends in an exchange, by whatever carries it."""
+def exchange_message(experiment: TrainingExperiment, shard: Shard, operation: str, ranks: int) -> Message:
+    """What a rank sends in an exchange with so many ranks, by whatever carries it."""
     experts, routing, library = experiment.model.experts, experiment.routing, experiment.stack.experts_exchange
-    ranks = experiment.layout.ep
     if experts is None:
         raise SpecError(f"layout.ep: {ranks} ranks for experts, and {experiment.model.name} has none")
     exchange = Exchange(

@@ -20,12 +20,14 @@ from scaleout.parallel.costs import core_costs
 from scaleout.parallel.shard import Options, Shard
 from scaleout.parallel.wires import Wires, rows_of_places, wires_of
 from scaleout.planning.layouts import Cut
-from scaleout.specs import Batch, Layout, TrainingExperiment
+from scaleout.planning.waits import Sent, exchanged, waits
+from scaleout.specs import ALGORITHMS, Batch, Layout, TrainingExperiment
 from scaleout.training.passes import least, passes_of
 
 __all__ = ["Alone", "Data", "Taken", "passes"]
 
 _TICK = 1e-12
+_PAIRWISE = ALGORITHMS.index("pairwise")
 _NONE = np.zeros((0, 3))
 _FREE = Wires(_NONE, _NONE, _NONE, _NONE, np.empty((0, 0, 3)), _NONE, _NONE)
 
@@ -141,6 +143,19 @@ class Alone:
         out = nbytes * (cp - here) / cp / (r.bandwidth[1] / r.share)
         return float(max(out, nbytes * (here - 1) / cp / r.bandwidth[0]))
 
+    def pairs(self, stride: int, members: int, nbytes: float) -> float:
+        """The same by the library, for ranks so far apart."""
+        r = self.machine
+        if r is None or not nbytes:
+            return 0.0
+        here = max(1, min(r.per_node // stride, members))
+        out, inside = nbytes * (members - here) / members, nbytes * (here - 1) / members
+        rules = r.protocols[r.runs[:, _PAIRWISE] > 0.0]
+        launch, near, far = rules[:, 0], np.minimum(1.0, rules[:, 3]), np.minimum(1.0, rules[:, 4])
+        found = launch + np.maximum(out / (far * r.bandwidth[1]), inside / (near * r.bandwidth[0]))
+        # chips that share a port wait for each other
+        return float(np.maximum(found, out * r.share / r.bandwidth[1]).min()) if len(found) else 0.0
+
 
 def _slope(found: Floats) -> float:
     return float((found[:, 1] / found[:, 2]).min()) if len(found) else 0.0
@@ -194,7 +209,23 @@ def passes(
     first = sum(busy(costs[row], rates) for row in (rows.F_EMBEDDING, rows.F_EMBEDDED, rows.B_EMBEDDING))
     ends = rows.F_LOGITS, rows.F_LOSS, rows.B_LOGITS, rows.B_HEAD_WEIGHT, rows.B_FINAL_NORM
     last = sum(busy(costs[row], rates) for row in ends)
+    sent += waits(spec, shard, o, own, _messages(spec, shard, at, alone))
     return Taken(taken + sent, taken, 0.0, math.inf, first, last)
+
+
+def _messages(spec: TrainingExperiment, s: Shard, at: Cut, alone: Alone) -> Sent:
+    """Of a layer, each as short as it can be."""
+    wires, entry = alone.tensor(at.tp), s.tokens * s.latents * s.width or s.activation
+    experts = spec.model.experts
+    out = 0.0
+    if s.experts and experts is not None:
+        out = alone.pairs(at.etp, at.ep, exchanged(spec, s, at.ep))
+        whole = at.etp * experts.top_k * s.local_tokens * s.hidden * s.width
+        out += _row(alone.tensor(at.etp).tp_half, whole)
+    if at.sequence_parallel:
+        one, other = _row(wires.tp_half, s.activation), _row(wires.tp_half, entry)
+        return Sent(one, one, other, other, out, out)
+    return Sent(0.0, _row(wires.tp_whole, s.activation), 0.0, _row(wires.tp_whole, entry), out, out)
 
 
 def _exactly(costs: Floats, o: Options, shard: Shard, at: Cut, alone: Alone, sent: float, overlap: bool) -> Taken:

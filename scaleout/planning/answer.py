@@ -4,20 +4,19 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from scaleout.errors import ScaleoutError
 from scaleout.planning.asked import Asked
 from scaleout.planning.launch_train import torchrun
-from scaleout.planning.neighbours import apart, by_others, inputs_of, pareto, why
+from scaleout.planning.neighbours import apart, by_others, inputs_of, pareto, under_contention, why
 from scaleout.planning.plan import Candidate, Plan
 from scaleout.planning.tried import Found, Tried
 from scaleout.specs import TrainingExperiment
-from scaleout.units import describe
 
-__all__ = ["answer", "headline", "layout_words"]
+__all__ = ["answer", "layout_words"]
 
 _RUNNERS = 10
 _RIVALS = 3
 _UNITS = {"time": "s", "cost": "USD", "energy": "J", "chips": "chip"}
-_DAY = 86_400.0
 
 
 def answer(question: Asked, found: Found) -> Plan:
@@ -32,13 +31,14 @@ def answer(question: Asked, found: Found) -> Plan:
         "objective": goal.objective,
         "unit": _UNITS[goal.objective],
         "covered": found.covered,
+        "assumed": question.assumptions,
         "problems": (*(f"{name}: {words}" for name, words in question.left.items()), *found.problems),
     }
     if not ranked:
         first = next(iter(question.files.values()))
         return Plan(
             **plan, experiment=_plain_file(first), best=None, gap=0.0 if found.least == math.inf else math.inf,
-            launch={}, assumptions=question.assumptions,
+            launch={},
         )  # fmt: skip
     best = ranked[0]
     runners = ranked[1 : 1 + _RUNNERS]
@@ -53,12 +53,13 @@ def answer(question: Asked, found: Found) -> Plan:
         ties=tuple(names[id(one)] for one in runners if _tie(best, one)),
         pareto=pareto(candidates),
         why=(
-            *why(best, [(names[id(one)], one) for one in _rivals(best, runners)]),
+            *why(best, [(_difference(best, one), one) for one in _rivals(best, runners)]),
+            *_contended(best, [one for one in runners if _tie(best, one)]),
             *by_others(candidates, goal.objective),
         ),
         inputs=inputs_of([best, *runners]),
         launch={"torchrun": torchrun(best.spec, goal.tokens)},
-        assumptions=(*question.assumptions, *best.result.assumptions),
+        assumptions=best.result.assumptions,
         warnings=best.result.warnings,
     )
 
@@ -76,8 +77,28 @@ def _rivals(best: Tried, runners: list[Tried]) -> list[Tried]:
     return found[:_RIVALS]
 
 
+def _contended(best: Tried, ties: list[Tried]) -> tuple[str, ...]:
+    """A sentence, where contention is simulated."""
+    try:
+        return (under_contention([("it", best), *((_difference(best, one), one) for one in ties)]),)
+    except ScaleoutError:
+        return ()
+
+
+def _difference(best: Tried, other: Tried) -> str:
+    """What another is that the best is not, in words."""
+    mine, theirs = _words(best.spec), _words(other.spec)
+    parts = [] if other.machine is best.machine else [other.machine.name]
+    parts += [words for words in theirs if words not in mine]
+    return ", ".join(parts) or layout_words(other.spec)
+
+
 def layout_words(spec: TrainingExperiment) -> str:
     """A layout in words."""
+    return ", ".join(_words(spec))
+
+
+def _words(spec: TrainingExperiment) -> list[str]:
     layout, parts = spec.layout, [f"tp {spec.layout.tp}"]
     if layout.cp > 1:
         parts.append(f"cp {layout.cp} ({layout.context.replace('_', '-')})")
@@ -96,7 +117,7 @@ def layout_words(spec: TrainingExperiment) -> str:
     parts += [f"ZeRO-{layout.zero}", f"micro-batch {spec.batch.micro}"]
     if spec.recompute:
         parts.append(f"recompute {', '.join(spec.recompute)}")
-    return ", ".join(parts)
+    return parts
 
 
 def _candidate(question: Asked, one: Tried) -> Candidate:
@@ -162,17 +183,3 @@ def _file(question: Asked, one: Tried) -> dict[str, Any]:
     batch = {"global": spec.batch.global_, "micro": spec.batch.micro, "sequence": spec.batch.sequence}
     data |= {"chips": spec.chips, "layout": layout, "batch": batch, "recompute": list(spec.recompute)}
     return data
-
-
-def headline(plan: Plan) -> str:
-    """The answer in a sentence."""
-    best = plan.best
-    if best is None:
-        return "Nothing that was asked for does it."
-    figures = best.figures
-    parts = [f"{figures['time'] / _DAY:,.1f} days"]
-    if "power" in figures:
-        parts.append(describe(figures["power"], "W"))
-    if "cost" in figures:
-        parts.append(describe(figures["cost"], "USD"))
-    return f"{best.name}: {', '.join(parts)}."

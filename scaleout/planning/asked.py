@@ -1,6 +1,7 @@
 """What a plan of a training is asked: every input with its unit, checked, and what is assumed where nothing is said."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
@@ -24,6 +25,9 @@ __all__ = ["Asked", "Machines", "asked", "machines_of"]
 
 _SMALL, _LARGE, _MANY = 4_194_304, 16_777_216, 30e9
 _DAY = 86_400.0
+_GOODPUT = 0.9
+_TOKENS = re.compile(r"([0-9]+\.?[0-9]*)\s*([kmbKMB])")
+_THOUSANDS = {"k": 1e3, "m": 1e6, "b": 1e9}
 _MOST_CHIPS, _MOST_COUNTS = 1_048_576, 64
 _LIMITS = {"days": 1e6, "max_power": 1e15, "max_cost": 1e18, "gap": 10.0}
 
@@ -88,12 +92,12 @@ def asked(
     system: str | Sequence[str],
     chips: str | int | Sequence[int],
     sequence: int | None,
-    batch: int | None,
+    batch: int | str | None,
     stack: str | None,
     facility: str,
     precision: str,
     minimise: str | None,
-    goodput: float,
+    goodput: float | None,
     gap: float,
     axes: Axes,
 ) -> Asked:
@@ -105,7 +109,8 @@ def asked(
         Something is out of range or unknown; the message says what is accepted.
     """
     _number("tokens", tokens, 1e18)
-    _number("goodput", goodput, 1.0)
+    if goodput is not None:
+        _number("goodput", goodput, 1.0)
     for name, value in (("days", days), ("max_power", max_power), ("max_cost", max_cost)):
         if value is not None:
             _number(name, value, _LIMITS[name])
@@ -122,6 +127,10 @@ def asked(
     if stack is None:
         stack = "megatron-lm-2024"
         assumed.append(Assumption("stack", stack, "the framework whose flags are written; docs/planning.md"))
+    if goodput is None:
+        goodput = _GOODPUT
+        source = "The Llama 3 Herd of Models, arXiv 2407.21783, section 3.3.4: more than 90% of the time was effective"
+        assumed.append(Assumption("goodput", f"{goodput:.0%} of the time is not lost", source, False))
     names = list_names("system") if system == "all" else [system] if isinstance(system, str) else list(system)
     if not names:
         raise SpecError("system: none is named; expected a name, several, or 'all'")
@@ -204,15 +213,24 @@ def _sequence(model: Model, sequence: int | None, assumed: list[Assumption]) -> 
     return sequence
 
 
-def _batch(model: Model, batch: int | None, sequence: int, assumed: list[Assumption]) -> int:
+def _batch(model: Model, batch: int | str | None, sequence: int, assumed: list[Assumption]) -> int:
     if batch is None:
         many = parameters(model) >= _MANY
         found = max(1, (_LARGE if many else _SMALL) // sequence)
         source = "The Llama 3 Herd of Models, arXiv 2407.21783, section 3.4.1: 16M tokens of 405B, 4M at first"
         assumed.append(Assumption("batch", f"{found:,} sequences, {found * sequence:,} tokens", source, False))
         return found
+    if isinstance(batch, str):
+        match = _TOKENS.fullmatch(batch.strip())
+        tokens = float(match[1]) * _THOUSANDS[match[2].lower()] if match else 0.0
+        if not sequence <= tokens <= 1e12:
+            raise SpecError(
+                f"batch: {batch!r:.40} is neither a number of sequences nor one of tokens, such as 16M, with at least "
+                f"one sequence of {sequence:,}"
+            )
+        return round(tokens / sequence)
     if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= 10**8:
-        raise SpecError(f"batch: {batch!r:.40} is not accepted; expected a whole number of sequences")
+        raise SpecError(f"batch: {batch!r:.40} is not accepted; expected a whole number of sequences, or text: tokens")
     return batch
 
 

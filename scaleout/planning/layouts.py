@@ -127,6 +127,8 @@ class Point(NamedTuple):
 def recompute_sets(base: TrainingExperiment) -> tuple[tuple[str, ...], ...]:
     """Lists of modules that a search goes through, from light to heavy."""
     sets = _DENSE if base.model.experts is None else _OF_EXPERTS
+    if base.model.experts is not None and not base.model.experts.shared_ffn:
+        sets = tuple(names for names in sets if "shared_experts" not in names)
     if base.model.latent is None:
         return sets
     return (*sets[:3], *((*names, "mla_up_proj") for names in sets[2:-1]), sets[-1])

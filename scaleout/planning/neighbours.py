@@ -13,11 +13,12 @@ from scaleout.planning.machines import Machine
 from scaleout.planning.plan import OBJECTIVES, Candidate, Input
 from scaleout.planning.tried import Tried
 from scaleout.result import PART_WORDS, Result
+from scaleout.simulate import simulate
 from scaleout.specs import Facility, System, TrainingExperiment
 from scaleout.training.missing import uncovered
 from scaleout.units import describe
 
-__all__ = ["apart", "by_others", "inputs_of", "pareto", "why"]
+__all__ = ["apart", "by_others", "inputs_of", "pareto", "under_contention", "why"]
 
 _KNOBS = (
     "tensor", "macs", "clock", "hbm-bandwidth", "hbm-capacity", "scale-up-bandwidth", "network-bandwidth",
@@ -74,6 +75,24 @@ def why(best: Tried, rivals: Sequence[tuple[str, Tried]]) -> tuple[str, ...]:
     for name, rival in rivals:
         found.append(f"Against {name}: {_sentence(best.result, rival.result)}")
     return tuple(found)
+
+
+def under_contention(rows: Sequence[tuple[str, Tried]]) -> str:
+    """What becomes of the best, the first, and of its ties, where kernels and transfers slow each other."""
+    found = []
+    for name, one in rows[:_RIVALS]:
+        result = simulate(replace(one.spec, contention="all"))
+        figures = one.machine.figures(result)
+        value = float(one.spec.chips) if one.machine.goal.objective == "chips" else figures[one.machine.goal.objective]
+        found.append((value, result.step_time / one.result.step_time - 1.0, name))
+    slower = found[0][1]
+    words = f"Where kernels and transfers slow each other (contention: all), its step takes {slower:.1%} longer"
+    if len(found) == 1:
+        return f"{words}."
+    least = min(found)
+    if least[0] < found[0][0]:
+        return f"{words}, and {least[2]} is ahead of it, by {1.0 - least[0] / found[0][0]:.1%}."
+    return f"{words}, and it stays ahead of {'its tie' if len(found) == 2 else 'its ties'}."
 
 
 def by_others(candidates: Sequence[Candidate], objective: str) -> tuple[str, ...]:
@@ -139,17 +158,17 @@ Change = Callable[[Machine, TrainingExperiment], tuple[Machine, TrainingExperime
 def _changes(machine: Machine) -> list[tuple[str, str, Change]]:
     rows: list[tuple[str, str, Change]] = []
     rows += [
-        (knob.name, f"a tenth more: {knob.words}", _with_system(knob.turn))
+        (knob.name, knob.words, _with_system(knob.turn))
         for knob in knobs_of(machine.base.system)
         if knob.name in _KNOBS
     ]
     if machine.goal.goodput < 1.0:
-        rows.append(("goodput", "a tenth more of the time that is not lost, at most all of it", _with_goodput))
+        rows.append(("goodput", "share of the time that is not lost (at most all)", _with_goodput))
     if machine.goal.objective == "cost" and machine.base.facility is not None:
-        rows.append(("electricity", "a tenth more: price of electricity", _with_facility("electricity")))
+        rows.append(("electricity", "price of electricity", _with_facility("electricity")))
         if not machine.base.facility.rent:
-            rows.append(("chip-price", "a tenth more: price of a chip", _dearer))
-            rows.append(("life", "a tenth more: life of machines", _with_facility("life")))
+            rows.append(("chip-price", "price of a chip", _dearer))
+            rows.append(("life", "life of machines", _with_facility("life")))
     return rows
 
 

@@ -74,7 +74,7 @@ class Input:
     Parameters
     ----------
     name, words
-        Which.
+        Which: a key, and what there is a tenth more of.
     change
         Of the best candidate's objective, over it [1].
     moves
@@ -125,8 +125,10 @@ class Plan:
         How to start it, by kind: such as "torchrun", "vllm"; text to be pasted.
     problems
         Why nothing was found, or what was left out.
+    assumed
+        What nobody said, and the planner took: inputs of the question.
     assumptions, warnings
-        What it rests on.
+        What the best rests on.
     """
 
     kind: Literal["training", "serving"]
@@ -145,6 +147,7 @@ class Plan:
     inputs: tuple[Input, ...] = ()
     launch: Mapping[str, str]
     problems: tuple[str, ...] = ()
+    assumed: tuple[Assumption, ...] = ()
     assumptions: tuple[Assumption, ...] = ()
     warnings: tuple[str, ...] = ()
 

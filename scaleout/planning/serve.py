@@ -43,7 +43,7 @@ def plan_serving(
     output: float | None = None,
     requests: str | Mapping[str, Any] | None = None,
     count: int | None = None,
-    systems: str | Sequence[str] = "dgx-h100",
+    system: str | Sequence[str] = "dgx-h100",
     precisions: str | Sequence[str] = ("bf16", "fp8"),
     caches: Sequence[str] = ("bf16",),
     chunks: Sequence[int | None] = (None,),
@@ -76,7 +76,7 @@ def plan_serving(
         Instead of them: a trace, a serving experiment whose requests are taken, or their form.
     count
         Requests of a simulation.
-    systems, precisions
+    system, precisions
         Names, or "all".
     caches, chunks
         Dtypes of keys and values, and tokens of a step (None is what the engine does).
@@ -104,7 +104,7 @@ def plan_serving(
     """
     question = question_of(
         model, rate=rate, ttft=ttft, tpot=tpot, latency=latency, share=share, input=input, output=output,
-        requests=requests, count=count, systems=systems, precisions=precisions, caches=tuple(caches),
+        requests=requests, count=count, systems=system, precisions=precisions, caches=tuple(caches),
         chunks=tuple(chunks), engine=engine, kinds=pools, minimise=minimise, facility=facility, max_chips=max_chips,
         max_power=max_power,
     )  # fmt: skip
@@ -140,7 +140,7 @@ def plan_serving(
             covered=hunt.covered(),
             launch={},
             problems=problems_of(hunt),
-            assumptions=_assumptions(question, None),
+            assumed=_assumed(question),
             warnings=space.notes,
         )
     best = ranked[0]
@@ -169,7 +169,10 @@ def plan_serving(
         why=reasons_of(hunt, ranked),
         inputs=moved,
         launch=launch_serve(spec, stream.longest),
-        assumptions=_assumptions(question, best.served),
+        assumed=_assumed(question),
+        assumptions=tuple(
+            Assumption(row["name"], row["value"], row["source"], row["verified"]) for row in best.served.assumptions
+        ),
         warnings=(*space.notes, *best.served.warnings, *_broken(outcome.broken)),
     )
 
@@ -351,10 +354,7 @@ def _broken(rows: Sequence[Any]) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _assumptions(question: Question, served: Served | None) -> tuple[Assumption, ...]:
-    rest = () if served is None else tuple(
-        Assumption(row["name"], row["value"], row["source"], row["verified"]) for row in served.assumptions
-    )  # fmt: skip
+def _assumed(question: Question) -> tuple[Assumption, ...]:
     own = Assumption(
         "search",
         f"{question.requests['count']:,} requests of a simulation; more replicas keep a promise that fewer keep, and "
@@ -363,4 +363,4 @@ def _assumptions(question: Question, served: Served | None) -> tuple[Assumption,
         verified=False,
     )
     router = Assumption("router", "each request to the replica with the fewest tokens to do", "assumed", verified=False)
-    return (*question.assumed, own, router, *rest)
+    return (*question.assumed, own, router)

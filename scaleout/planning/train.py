@@ -1,5 +1,6 @@
 """The best way to train a model: all legal layouts on all machines are bounded, and those that are left simulated."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import inf
@@ -45,15 +46,15 @@ def plan_training(
     system: str | Sequence[str] = "dgx-h100",
     chips: str | int | Sequence[int] = "auto",
     sequence: int | None = None,
-    batch: int | None = None,
+    batch: int | str | None = None,
     stack: str | None = None,
     facility: str = "default",
     precision: str = "bf16",
     minimise: str | None = None,
-    goodput: float = 1.0,
+    goodput: float | None = None,
     gap: float = 0.02,
     axes: Axes | Mapping[str, Sequence[Any]] | None = None,
-    enough: Callable[[], bool] | None = None,
+    seconds: float | None = None,
     told: Callable[[str], None] | None = None,
 ) -> Plan:
     """Find the machine and the layout that train a model best, and prove how close to the best they are.
@@ -75,19 +76,19 @@ def plan_training(
     chips
         Number of chips, several, or "auto": powers of two of nodes, and three times these, up to what limits allow.
     sequence, batch
-        Tokens of a sequence, and sequences of a step; None for what is usual.
+        Tokens of a sequence, and sequences of a step (as text tokens, such as "16M"); None for what is usual.
     stack, facility, precision
         As in `TrainingExperiment`, by name.
     minimise
         "time", "cost", "energy" or "chips"; None: the time where chips are given, otherwise the cost.
     goodput
-        Share of the time that is not lost to failures, restarts and checkpoints [1].
+        Share of the time that is not lost to failures, restarts and checkpoints; None for 0.9 [1].
     gap
         By how much the answer may be above the optimum, over it; 0 for the optimum [1].
     axes
         What of layouts is gone through, such as ``{"pp": [1, 2]}`` (names as in `Axes`); None for all that is legal.
-    enough
-        Asked again and again: True ends the search with what it has, and the gap that is proven then.
+    seconds
+        The search ends after so long, once it has found something, with the gap that is proven then.
     told
         Is told what is going on.
 
@@ -107,6 +108,8 @@ def plan_training(
         sequence=sequence, batch=batch, stack=stack, facility=facility, precision=precision, minimise=minimise,
         goodput=goodput, gap=gap, axes=axes if isinstance(axes, Axes) else axes_of(axes or {}),
     )  # fmt: skip
+    until = inf if seconds is None else time.monotonic() + seconds
+    enough = None if seconds is None else lambda: time.monotonic() > until
     found = _found(question, enough, told or (lambda words: None))
     return answer(question, found)
 
@@ -183,17 +186,26 @@ class _MachineSearch:
         more = _RUNNERS + 1 if len(self.question.counts) == 1 and len(self.question.bases) == 1 else 3
         out = self._search(left, gap, more=more)
         self._book(left, out)
-        if self._lost() and found.best == inf:
-            found.problems.append(
-                f"{machine.name}: the first {len(found.broken) - before:,} layouts that were simulated all break a "
-                "limit; the others were left"
-            )
+        if found.best == inf and out.least < inf:
+            found.problems.append(self._given_up(found.broken[before:], left.points, out))
         found.least = min(found.least, out.least)
         for broken in out.broken:
             found.problems.append(
                 f"{left.points[broken.candidate]} comes out {1 - broken.value / broken.bound:.2%} below its bound: "
                 "nothing is proven"
             )
+
+    def _given_up(self, broken: list[Tried], points: list[Point], out: Search) -> str:
+        """What is proven of a machine on which nothing was found, though something is left."""
+        left = int((np.isfinite(out.bounds) & (out.reached < len(out.looks))).sum())
+        words = [f"{self.machine.name}: {len(broken):,} layouts were simulated to the end, and each breaks a limit"]
+        limits = {"time": self.machine.goal.time, "power": self.machine.goal.power, "cost": self.machine.goal.cost}
+        units = {"time": "s", "power": "W", "cost": "USD"}
+        for name, limit in limits.items():
+            if limit < inf and (some := [one.figures[name] for one in broken if name in one.figures]):
+                words.append(f"the least {name} of them is {describe(min(some), units[name])}")
+        words.append(f"of {left:,} of {len(points):,} others no bound shows that they do too, and nobody looked")
+        return "; ".join(words)
 
     def scout(self) -> None:
         """A first value, from the layouts that are usual."""

@@ -10,7 +10,6 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from scaleout.sweep.outcomes import sense_of
 from scaleout.sweep.progress import Progress
 from scaleout.sweep.results import SweepResults
 from scaleout.units import describe
@@ -30,15 +29,8 @@ _WIDEST = 28
 
 
 def best_rows(results: SweepResults, count: int) -> list[int]:
-    """Rows of the best objective, the best first, of equals the first; of several stages those of the last."""
-    if results.best is None:
-        return []
-    stage = results.column("stage")
-    compared = (results.column("status") == "done") & (stage == stage[results.best])
-    values = results.column(results.objective).astype(np.float64)
-    costs = np.where(compared, -values if sense_of(results.kind, results.objective) == "most" else values, np.nan)
-    order = np.argsort(costs, kind="stable")[:count]
-    return [int(row) for row in order if not np.isnan(costs[row])]
+    """Rows of the best objective, the best first; see `SweepResults.best`."""
+    return [int(row) for row in results.ranked()[:count]]
 
 
 def counts_of(results: SweepResults) -> dict[str, int]:

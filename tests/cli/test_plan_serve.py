@@ -10,7 +10,11 @@ from scaleout.cli import main
 from scaleout.io.yaml import read_mapping
 from scaleout.planning import serve_ways
 
-ASKED = ["plan", "serve", "--model", "llama-3.1-8b", "--rate", "20/s", "--ttft", "500ms", "--tpot", "20ms", "--share", "0.95", "--output", "60", "--count", "100", "--precision", "fp8", "--no-inputs"]  # fmt: skip
+FILES = ["front.png", "front.svg", "launch.sh", "plan.html", "plan.json", "plan.yaml"]
+ASKED = [
+    "plan", "serve", "--model", "llama-3.1-8b", "--rate", "20/s", "--ttft", "500ms", "--tpot", "20ms",
+    "--share", "0.95", "--output", "60", "--count", "100", "--precision", "fp8", "--no-inputs",
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -30,9 +34,9 @@ def test_it_prints_tables_and_writes_what_runs_again(
 ) -> None:
     assert call(monkeypatch, *ASKED, "--out", str(tmp_path / "plan")) == 0
     out = capsys.readouterr().out
-    assert "it is the optimum of the space" in out
+    assert "the optimum of the space" in out
     assert "vllm serve" in out
-    assert sorted(path.name for path in (tmp_path / "plan").iterdir()) == ["launch.sh", "plan.json", "plan.yaml"]
+    assert sorted(path.name for path in (tmp_path / "plan").iterdir()) == FILES
     data = json.loads((tmp_path / "plan" / "plan.json").read_text())
     assert read_mapping(tmp_path / "plan" / "plan.yaml") == data["experiment"]
     assert call(monkeypatch, "run", str(tmp_path / "plan" / "plan.yaml"), "--json") == 0
@@ -53,7 +57,7 @@ def test_nothing_found_is_status_one(
 ) -> None:
     assert call(monkeypatch, *ASKED, "--ttft", "1ms", "--out", str(tmp_path / "plan")) == 1
     assert "What is in the way" in capsys.readouterr().out
-    assert sorted(path.name for path in (tmp_path / "plan").iterdir()) == ["plan.json"]
+    assert sorted(path.name for path in (tmp_path / "plan").iterdir()) == ["plan.html", "plan.json"]
 
 
 @pytest.mark.parametrize(

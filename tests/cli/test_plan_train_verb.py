@@ -11,6 +11,7 @@ from scaleout.errors import SpecError
 from scaleout.io.experiments import experiment
 from scaleout.simulate import simulate
 
+FILES = ["front.png", "front.svg", "launch.sh", "plan.html", "plan.json", "plan.yaml"]
 SMALL = [
     "train", "--model", "llama-3.2-1b", "--tokens", "1B", "--chips", "8", "--batch", "32", "--sequence", "1024",
     "--only", "pp=1", "--only", "micro=1", "--only", "zero=1", "--only", "cp=1",
@@ -26,7 +27,7 @@ def test_a_plan_is_printed_and_written(tmp_path: Path) -> None:
     assert first.startswith("8 h100-sxm-80gb (dgx-h100), tp")
     assert "days" in first
     assert "--tensor-model-parallel-size" in done.output
-    assert sorted(path.name for path in out.iterdir()) == ["launch.sh", "plan.json", "plan.yaml"]
+    assert sorted(path.name for path in out.iterdir()) == FILES
     plan = json.loads((out / "plan.json").read_text())
     assert simulate(experiment(out / "plan.yaml")).step_time == plan["best"]["figures"]["step_time"]
     assert (out / "launch.sh").read_text().startswith("#!/bin/sh\n")

@@ -67,6 +67,16 @@ def test_a_dry_run_computes_and_writes_nothing(
     assert 1500 < told["sweep"]["points"] < 2500 < told["sweep"]["combinations"]
 
 
+def test_what_will_take_long_is_told_before(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "layouts", "--dry-run") == 0
+    assert "beyond the closed form" not in capsys.readouterr().out
+    slow = ("--set", "axes.layout.zero=[1, 3]")
+    assert call(monkeypatch, "layouts", *slow, "--dry-run") == 0
+    assert "points are beyond the closed form" in capsys.readouterr().out
+
+
 def test_a_sweep_ends_with_its_best_points_and_is_there_the_next_time(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

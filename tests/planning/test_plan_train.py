@@ -11,7 +11,6 @@ import yaml
 from scaleout.errors import PlanError, ScaleoutError, SpecError
 from scaleout.io.experiments import experiment
 from scaleout.io.yaml import as_yaml
-from scaleout.planning.answer import headline
 from scaleout.planning.asked import asked
 from scaleout.planning.floor import Floor
 from scaleout.planning.layouts import Axes, point
@@ -19,6 +18,7 @@ from scaleout.planning.machines import Machine
 from scaleout.planning.plan import Plan
 from scaleout.planning.survey import survey
 from scaleout.planning.train import plan_training
+from scaleout.report.plan_table import headline
 from scaleout.simulate import simulate
 from scaleout.specs.fields import plain
 
@@ -117,7 +117,7 @@ def test_a_plan_says_what_it_covered_and_why(plan: Plan) -> None:
     )
     assert plan.covered["simulated"] >= 1 + len(plan.runners)
     assert "bound by" in plan.why[0]
-    assert all(line.startswith(("Against", "By the")) for line in plan.why[1:])
+    assert all(line.startswith(("Against", "By the", "Where kernels")) for line in plan.why[1:])
     assert [abs(row.change) for row in plan.inputs] == sorted((abs(row.change) for row in plan.inputs), reverse=True)
     assert plan.inputs[0].name in ("goodput", "tensor", "power-limit")
     assert "days" in headline(plan)
@@ -206,6 +206,7 @@ def test_the_fewest_chips_that_are_in_time() -> None:
         ({"chips": "many"}, "chips: 'many'"),
         ({"minimise": "times"}, "minimise: 'times' is unknown.*time"),
         ({"batch": 0}, "batch: 0"),
+        ({"batch": "16 sequences"}, "batch: '16 sequences' is neither"),
         ({"sequence": True}, "sequence: True"),
         ({"system": "dgx-h10"}, "dgx-h100"),
         ({"system": ()}, "none is named"),

@@ -11,19 +11,11 @@ from scaleout.planning.plan import OBJECTIVES, Candidate, Plan
 from scaleout.report.html.columns import Scale, scale_of, setting_words, words
 from scaleout.report.html.layout import Drawn, assumption_list, code_block, contents, document, figure, pairs, table
 from scaleout.report.html.markup import Html, element, join
+from scaleout.report.plan_front import FIGURE_UNITS, figure_label, front_of
 from scaleout.specs.fields import plain
 
 __all__ = ["plan_page"]
 
-_UNITS = {
-    "step_time": "s", "time": "s", "tokens_per_second": "1/s", "mfu": "1", "memory": "byte", "energy": "J",
-    "power": "W", "cost": "USD", "rate": "1/s", "ttft_p99": "s", "tpot_p99": "s", "cost_hour": "USD/h",
-    "cost_per_mtoken": "USD", "energy_per_token": "J",
-}  # fmt: skip
-"""Of figures of a candidate."""
-_LABELS = {"rate": "requests per second", "memory": "memory of a chip"}
-_AIMS = ("time", "cost", "energy", "tpot_p99", "cost_hour", "ttft_p99", "power")
-"""Figures of which less is better, those first that are looked at first."""
 _MOST = 100
 
 
@@ -89,15 +81,11 @@ def _answer(plan: Plan) -> Html:
 
 
 def _figures(one: Candidate) -> list[tuple[str, str]]:
-    return [(_label(name), _figure(name, value)) for name, value in one.figures.items()]
-
-
-def _label(name: str) -> str:
-    return _LABELS.get(name, words(name))
+    return [(figure_label(name), _figure(name, value)) for name, value in one.figures.items()]
 
 
 def _figure(name: str, value: float) -> str:
-    return scale_of(name, _UNITS.get(name, ""), np.array([value], dtype=float)).words(value)
+    return scale_of(name, FIGURE_UNITS.get(name, ""), np.array([value], dtype=float)).words(value)
 
 
 def _lines(lines: Iterable[str]) -> Html:
@@ -119,11 +107,12 @@ def _space(plan: Plan) -> Html:
 def _candidates(label: str, rows: Sequence[Candidate], names: Sequence[str], extra: Sequence[str], cells: Any) -> Html:
     """Candidates by row, with figures of all of them and more in front."""
     scales = {
-        name: scale_of(name, _UNITS.get(name, ""), np.array([one.figures.get(name, np.nan) for one in rows]))
+        name: scale_of(name, FIGURE_UNITS.get(name, ""), np.array([one.figures.get(name, np.nan) for one in rows]))
         for name in names
     }
     heads = [*((name, True) for name in extra), ("what", False), ("chips", True)]
-    heads += [(f"{_label(name)} [{scales[name].unit}]" if scales[name].unit else _label(name), True) for name in names]
+    units = {name: f" [{scale.unit}]" if scale.unit else "" for name, scale in scales.items()}
+    heads += [(f"{figure_label(name)}{units[name]}", True) for name in names]
     found = []
     for at, one in enumerate(rows):
         figures = [
@@ -159,31 +148,15 @@ def _runners(plan: Plan, scale: Scale) -> Html:
 
 def _front(plan: Plan) -> Html:
     """Two aims against each other, where candidates differ in two."""
-    rows = list({one.name: one for one in (*([plan.best] if plan.best else []), *plan.runners, *plan.pareto)}.values())
-    aims = [name for name in _AIMS if len({one.figures.get(name) for one in rows}) > 1]
-    aims = [name for name in aims if all(name in one.figures for one in rows)][:2]
-    if len(aims) < 2:
+    found = front_of(plan)
+    if found is None:
         return Html("")
     from scaleout.report.style import render_as
-    from scaleout.report.sweep_pareto import Front, ParetoTable, draw_sweep_pareto, front
-    from scaleout.report.sweep_words import Scale as Shown
+    from scaleout.report.sweep_pareto import draw_sweep_pareto
 
-    x, y = (np.array([one.figures[name] for one in rows], dtype=float) for name in aims)
-    least = (True, True)
-    on = [int(at) for at in front(x, y, least=least)]
-    scales = [scale_of(name, _UNITS[name], values) for name, values in zip(aims, (x, y), strict=True)]
-    shown = [Shown(_label(name), scale.unit, scale.factor) for name, scale in zip(aims, scales, strict=True)]
-    line = Front(
-        label="", x=tuple(x.tolist()), y=tuple(y.tolist()), front_x=tuple(x[on].tolist()),
-        front_y=tuple(y[on].tolist()), points=tuple(rows[at].name for at in on), named=tuple(range(min(len(on), 8))),
-    )  # fmt: skip
-    table_ = ParetoTable(
-        title=f"{_label(aims[1])} against {_label(aims[0])}", outcomes=(aims[0], aims[1]), x=shown[0], y=shown[1],
-        least=least, series=(line,), others=0,
-    )  # fmt: skip
-    svg = render_as(draw_sweep_pareto(table_), "svg")
+    svg = render_as(draw_sweep_pareto(found), "svg")
     caption = "Each dot is one of those below or above; the line joins those that no other beats in both."
-    return figure(Drawn(title=table_.title, caption=caption, svg=svg), 1)
+    return figure(Drawn(title=found.title, caption=caption, svg=svg), 1)
 
 
 def _pareto(plan: Plan) -> Html:
@@ -198,8 +171,7 @@ def _inputs(plan: Plan) -> Html:
     if not plan.inputs:
         return Html("")
     rows = [
-        (one.words.removeprefix("a tenth more: "), f"{100.0 * one.change:+.2g}\u00a0%", "yes" if one.moves else "no")
-        for one in plan.inputs[:_MOST]
+        (one.words, f"{100.0 * one.change:+.2g}\u00a0%", "yes" if one.moves else "no") for one in plan.inputs[:_MOST]
     ]
     heads = (
         ("a tenth more of", False),
@@ -223,6 +195,8 @@ def _rests(plan: Plan) -> Html:
     parts = []
     if plan.warnings:
         parts += [element("h3", "Beyond what was calibrated"), _lines(plan.warnings)]
+    if plan.assumed:
+        parts += [element("h3", "Assumed, since nobody said"), assumption_list(plan.assumed)]
     if plan.assumptions:
         parts += [element("h3", "Assumptions and their sources"), assumption_list(plan.assumptions)]
     return join(parts)
