@@ -130,7 +130,7 @@ BAD = {
     "address": (["small.yaml", "--ray", "cluster"], "is no address; expected local, auto, HOST:PORT"),
     "nobody there": (["small.yaml", "--ray", "127.0.0.1:{free}"], "cannot be reached: Connection refused"),
     "workers": (["small.yaml", "--workers", "0"], "--workers"),
-    "too many workers": (["small.yaml", "--workers", "100000"], "workers: 100,000 are too many for the"),
+    "too many workers": (["small.yaml", "--workers", "100000"], "workers: 100,000 are too many for"),
     "store is a file": (["small.yaml", "--store", "small.yaml"], "is a file; a store is a folder"),
     "no store": (["small.yaml", "--store", "folder", "--dry-run"], "is not a store"),
     "newer store": (["small.yaml", "--store", "newer"], "was made by a newer version of scaleout (format 99"),

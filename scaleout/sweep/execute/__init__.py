@@ -49,7 +49,7 @@ def executor_of(ray: str | None, workers: int | None) -> "Executor":
         most = max(_LEAST_ROOM, _A_CORE * cores())
         if workers is not None and workers > most:
             raise SweepError(
-                f"workers: {workers:,} are too many for the {cores():,} cores of this machine; expected at most {most:,}"
+                f"workers: {workers:,} are too many for {cores():,} cores of this machine; expected at most {most:,}"
             )
         return OnRay(None, workers or cores())
     return OnRay(checked(ray), workers)
