@@ -56,6 +56,11 @@ def load_sweep(source: str | Path | Mapping[str, Any], settings: tuple[str, ...]
             if key in data:
                 data[key] = _placed(data[key], path.parent)
     sweep: Sweep = validate("sweep", {**data, "zipped": list(data.get("zipped", ()))}, where)
+    if not (sweep.axes or sweep.zipped or sweep.seeds > 1):
+        raise SpecError(
+            f"{where}: axes: none, which leaves the base alone; expected a key with its values, such as "
+            "axes: {layout.tp: [1, 2, 4]}, or scaleout run for one point"
+        )
     return sweep
 
 

@@ -118,6 +118,7 @@ BAD = {
     "file": (["none.yaml"], "none.yaml"),
     "an experiment": (["training.yaml"], "expected 'sweep'"),
     "an empty file": (["empty.yaml"], "is empty; expected one mapping"),
+    "no axis": (["none.yaml"], "axes: none, which leaves the base alone"),
     "no text": (["random.yaml"], "not a text file"),
     "no YAML": (["broken.yaml"], "broken.yaml, line 2: expected"),
     "kind": (["wrong.yaml"], "kind: 'sweeep' is not accepted; expected 'sweep'"),
@@ -145,6 +146,7 @@ def test_bad_input_ends_with_one_message_and_status_2(
 ) -> None:
     (tmp_path / "training.yaml").write_text("kind: training\n")
     (tmp_path / "empty.yaml").touch()
+    (tmp_path / "none.yaml").write_text("kind: sweep\nbase: llama-3.1-8b-16\n")
     (tmp_path / "wrong.yaml").write_text("kind: sweeep\n")
     (tmp_path / "random.yaml").write_bytes(bytes(range(128, 256)))
     (tmp_path / "broken.yaml").write_text("a: [1, 2\nb: }{")
