@@ -10,11 +10,12 @@ import click
 
 from scaleout.errors import SpecError
 from scaleout.report.files import output_folder, write_all
+from scaleout.units import parse
 
 if TYPE_CHECKING:
     from scaleout.planning.plan import Plan
 
-__all__ = ["check_limits", "give"]
+__all__ = ["check_limits", "give", "quantity"]
 
 
 def check_limits(gap: float, limit: float | None) -> None:
@@ -29,6 +30,22 @@ def check_limits(gap: float, limit: float | None) -> None:
         raise SpecError(f"--gap: {gap:g} is not accepted; expected a number from 0 up to 1, such as 0.02")
     if limit is not None and not 0.0 < limit < 1e9:
         raise SpecError(f"--limit: {limit:g} is not accepted; expected seconds above 0")
+
+
+def quantity(option: str, text: str | None, unit: str) -> float | None:
+    """The value of an option, in SI.
+
+    Raises
+    ------
+    SpecError
+        It is none; the message names the option.
+    """
+    if text is None:
+        return None
+    try:
+        return parse(text, unit)
+    except SpecError as error:
+        raise SpecError(f"{option}: {error}") from None
 
 
 def give(make: Callable[[Callable[[str], None]], "Plan"], *, as_json: bool, out: Path | None) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from scaleout.cli.plan_answer import check_limits, give
+from scaleout.cli.plan_answer import check_limits, give, quantity
 from scaleout.errors import SpecError
 
 __all__ = ["command"]
@@ -92,12 +92,16 @@ def command(
     chunks = [None] if chunk is None else [_whole(word) for word in chunk.split(",")]
     from scaleout.planning.serve import plan_serving
 
+    asked = "all" if "all" in systems else systems or "dgx-h100"
+
+    most = quantity("--max-power", max_power, "W")
+
     def make(told: Callable[[str], None]) -> Any:
         return plan_serving(
             model, rate=rate, ttft=ttft, tpot=tpot, latency=latency, share=share, input=prompt, output=reply,
-            requests=requests, count=count, system=systems or "dgx-h100", precisions=_words(precision),
+            requests=requests, count=count, systems=asked, precisions=_words(precision),
             caches=_words(kv), chunks=chunks, engine=engine, pools=pools, minimise=minimise, facility=facility,
-            max_chips=max_chips, max_power=max_power, gap=gap, inputs=not no_inputs, seconds=limit, told=told,
+            max_chips=max_chips, max_power=most, gap=gap, inputs=not no_inputs, seconds=limit, told=told,
         )  # fmt: skip
 
     give(make, as_json=as_json, out=out)

@@ -6,9 +6,8 @@ from typing import Any
 import click
 
 from scaleout.cli.footprint import parse_tokens
-from scaleout.cli.plan_answer import check_limits, give
+from scaleout.cli.plan_answer import check_limits, give, quantity
 from scaleout.errors import SpecError, near
-from scaleout.units import parse
 
 __all__ = ["command"]
 
@@ -77,8 +76,8 @@ def command(
     asked: dict[str, Any] = {
         "tokens": parse_tokens(tokens),
         "days": days,
-        "max_power": None if max_power is None else parse(max_power, "W"),
-        "max_cost": None if max_cost is None else parse(max_cost, "USD"),
+        "max_power": quantity("--max-power", max_power, "W"),
+        "max_cost": quantity("--max-cost", max_cost, "USD"),
         "system": "all" if "all" in systems else list(systems) or "dgx-h100",
         "chips": _chips(chips),
         "sequence": sequence,
@@ -144,4 +143,9 @@ def _value(name: str, word: str) -> Any:
         if word not in ("true", "false"):
             raise SpecError(f"--only sequence_parallel: {word[:40]!r} is not accepted; expected true or false")
         return word == "true"
-    return _whole(f"--only {name}", word)
+    value = _whole(f"--only {name}", word)
+    if value < (name != "zero") or (name == "zero" and value > 3):
+        raise SpecError(
+            f"--only {name}: {value} is not accepted; expected {'0 to 3' if name == 'zero' else '1 or more'}"
+        )
+    return value

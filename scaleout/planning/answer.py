@@ -26,7 +26,7 @@ def answer(question: Asked, found: Found) -> Plan:
     goal = question.goal
     plan: dict[str, Any] = {
         "kind": "training",
-        "name": f"{question.told['model']} on {goal.tokens:.4g} tokens",
+        "name": f"{question.told['model']} on {_many(goal.tokens)} tokens",
         "question": question.told,
         "objective": goal.objective,
         "unit": _UNITS[goal.objective],
@@ -62,6 +62,14 @@ def answer(question: Asked, found: Found) -> Plan:
         assumptions=best.result.assumptions,
         warnings=best.result.warnings,
     )
+
+
+def _many(tokens: float) -> str:
+    """A number of tokens, as one says it."""
+    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M")):
+        if tokens >= size:
+            return f"{tokens / size:.4g}{unit}"
+    return f"{tokens:.4g}"
 
 
 def _tie(best: Tried, other: Tried) -> bool:

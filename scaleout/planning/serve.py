@@ -26,7 +26,7 @@ __all__ = ["plan_serving"]
 
 _UNITS = {"cost": "USD/h", "chips": "chip", "energy": "J/token"}
 _RESOLVED = 0.01
-"""Two times of steps on one system that are closer are a tie, whatever cancels [1]."""
+"""Two values on one system that are closer are a tie, whatever cancels [1]."""
 _RIVALS = 2
 """Ways beside the best that a change of an input may bring before it."""
 
@@ -43,7 +43,7 @@ def plan_serving(
     output: float | None = None,
     requests: str | Mapping[str, Any] | None = None,
     count: int | None = None,
-    system: str | Sequence[str] = "dgx-h100",
+    systems: str | Sequence[str] = "dgx-h100",
     precisions: str | Sequence[str] = ("bf16", "fp8"),
     caches: Sequence[str] = ("bf16",),
     chunks: Sequence[int | None] = (None,),
@@ -76,7 +76,7 @@ def plan_serving(
         Instead of them: a trace, a serving experiment whose requests are taken, or their form.
     count
         Requests of a simulation.
-    system, precisions
+    systems, precisions
         Names, or "all".
     caches, chunks
         Dtypes of keys and values, and tokens of a step (None is what the engine does).
@@ -104,7 +104,7 @@ def plan_serving(
     """
     question = question_of(
         model, rate=rate, ttft=ttft, tpot=tpot, latency=latency, share=share, input=input, output=output,
-        requests=requests, count=count, systems=system, precisions=precisions, caches=tuple(caches),
+        requests=requests, count=count, systems=systems, precisions=precisions, caches=tuple(caches),
         chunks=tuple(chunks), engine=engine, kinds=pools, minimise=minimise, facility=facility, max_chips=max_chips,
         max_power=max_power,
     )  # fmt: skip
@@ -312,7 +312,9 @@ def _ties(ranked: Sequence[Found], rows: Sequence[Candidate], swing: float) -> t
         else:
             mine, theirs = first.served.error_parts, one.served.error_parts
             kinds = sorted({*mine, *theirs})
-            off = swing * max(_RESOLVED, math.hypot(*(mine.get(kind, 0.0) - theirs.get(kind, 0.0) for kind in kinds)))
+            left = math.hypot(*(mine.get(kind, 0.0) - theirs.get(kind, 0.0) for kind in kinds))
+            # as many replicas either way still draw power that nobody knows to a percent
+            off = max(_RESOLVED, swing * left)
         if row.value <= best.value * (1.0 + off):
             found.append(row.name)
     return tuple(found)

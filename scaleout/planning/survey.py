@@ -1,5 +1,6 @@
 """A whole space of layouts at once: how many are legal, and those that may fit in HBM and be quick enough."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,22 +27,27 @@ class Survey:
         The rest.
     times
         Their least step times [s], shape (points,).
+    cut
+        Whether it was cut short, so that layouts are left that are in none of these.
     """
 
     legal: int = 0
     crowded: int = 0
     slow: int = 0
+    cut: bool = False
     points: list[Point]
     times: Floats
 
 
-def survey(floor: Floor, axes: Axes, limit: float = np.inf) -> Survey:
+def survey(floor: Floor, axes: Axes, limit: float = np.inf, enough: Callable[[], bool] | None = None) -> Survey:
     """Bound every legal layout.
 
     Parameters
     ----------
     limit
         Longest step that is of interest [s].
+    enough
+        Asked again and again: True cuts it short.
     """
     out = Survey(points=[], times=np.zeros(0))
     sets = axes.recompute or recompute_sets(floor.base)
@@ -52,6 +58,9 @@ def survey(floor: Floor, axes: Axes, limit: float = np.inf) -> Survey:
             micros = legal_micro(floor.base, dp, axes)
             if not micros:
                 continue
+            if enough is not None and enough():
+                out.cut = True
+                break
             for each in (False, True):
                 mine = [way for way in ways if floor.each(way.zero, pp) == each]
                 if mine:

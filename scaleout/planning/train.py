@@ -15,7 +15,7 @@ from scaleout.evaluate.analytic import analyse, analyse_programs
 from scaleout.planning.answer import answer, layout_words
 from scaleout.planning.asked import Asked, Machines, asked, machines_of
 from scaleout.planning.floor import Floor
-from scaleout.planning.layouts import Axes, Point, axes_of, point
+from scaleout.planning.layouts import Axes, Point, axes_of, point, recompute_sets
 from scaleout.planning.machines import Machine
 from scaleout.planning.plan import Plan
 from scaleout.planning.search import Level, Search, Stand, search
@@ -31,6 +31,8 @@ _RUNNERS = 10
 _LOOKED_AHEAD = Axes(cp=(1, 2), zero=(1,), micro=(1, 2), context=("ring", "all_gather"))
 """What is searched first, for a value that rules out most of the rest."""
 _SCOUTED = 0.1
+_ANY = Axes(tp=(1, 2, 4, 8), cp=(1,), vpp=(1,), zero=(1,), micro=(1,), context=("ring",), recompute=((), ("full",)))
+"""What is searched where any layout will do, to say what the job takes."""
 _MOST_BROKEN = 64
 _NEAR = 1.03
 """Layouts that cannot be better than so many times the best are not even neighbours of it."""
@@ -131,7 +133,11 @@ def _found(question: Asked, enough: Callable[[], bool] | None, told: Callable[[s
         _MachineSearch(question, machine, found, enough, told).run()
     if not found.kept or not question.counts:
         found.problems += machines.said
-    if not found.kept:
+    legal = sum(many for what, many in found.covered.items() if not what.startswith("machines"))
+    if machines.ready and not legal and not found.least < inf:
+        axes = ", ".join(question.told["axes"])
+        found.problems.append(f"no layout is legal with what was asked of {axes}" if axes else "no layout is legal")
+    elif not found.kept:
         found.problems += _at_the_least(question, machines, found)
     return found
 
@@ -144,7 +150,9 @@ def _at_the_least(question: Asked, machines: Machines, found: Found) -> list[str
         return []
     machine = some[0]
     tried = Found()
-    _MachineSearch(free, Machine(machine.base, machine.chips, free.goal), tried, None, lambda words: None).scout()
+    _MachineSearch(free, Machine(machine.base, machine.chips, free.goal), tried, None, lambda words: None).scout(
+        _ANY, 10.0
+    )
     if not tried.kept:
         return [f"no usual layout fits on {machine.name}"]
     best = min(tried.kept, key=lambda one: one.value)
@@ -177,7 +185,13 @@ class _MachineSearch:
         if found.best == inf:
             self.scout()
         self.told(f"{machine.name}: bounding every layout")
-        left = survey(self.floor, self.question.axes, machine.longest_of(found.best * _NEAR))
+        enough = self.enough if found.kept else None
+        left = survey(self.floor, self.question.axes, machine.longest_of(found.best * _NEAR), enough)
+        if left.cut:
+            found.count("simulated", len(self.tried.keys() - set(left.points)))
+            # of what was not bounded all that is known is that products take their time
+            found.least = min(found.least, float(machine.values(np.array([machine.least_step()]))[0]))
+            found.problems.append(f"{machine.name}: the search ended before all layouts were bounded, and counted")
         order = np.argsort(left.times, kind="stable")
         left.points = [left.points[i] for i in order.tolist()]
         left.times = left.times[order]
@@ -207,12 +221,16 @@ class _MachineSearch:
         words.append(f"of {left:,} of {len(points):,} others no bound shows that they do too, and nobody looked")
         return "; ".join(words)
 
-    def scout(self) -> None:
+    def scout(self, axes: Axes = _LOOKED_AHEAD, gap: float = _SCOUTED) -> None:
         """A first value, from the layouts that are usual."""
         self.told(f"{self.machine.name}: looking for a first layout")
-        usual = _narrowed(self.question.axes, _LOOKED_AHEAD)
+        base = self.machine.base
+        if base.model.experts is not None:
+            sets = recompute_sets(base)
+            axes = replace(axes, etp=(1,), recompute=(sets[0], sets[3], sets[-2], sets[-1]))
+        usual = _narrowed(self.question.axes, axes)
         if usual is not None:
-            self._search(survey(self.floor, usual, self.machine.longest), max(_SCOUTED, self.question.gap))
+            self._search(survey(self.floor, usual, self.machine.longest), max(gap, self.question.gap))
 
     def _search(self, left: Survey, gap: float, more: int = 0) -> Search:
         points, machine = left.points, self.machine
@@ -233,7 +251,7 @@ class _MachineSearch:
         return not self.found.kept and sum(one is None for one, _ in self.tried.values()) >= _MOST_BROKEN
 
     def _enough(self) -> bool:
-        return self._lost() or (self.enough is not None and self.enough())
+        return self._lost() or (self.enough is not None and bool(self.found.kept) and self.enough())
 
     def _analyse(self, at: Point) -> float:
         """Least value of a layout, by the analytic evaluator."""

@@ -68,9 +68,10 @@ def plan_tables(plan: Plan, width: int = 80) -> RenderableType:
     if plan.best is not None:
         rows = (plan.best, *plan.runners)
         parts["The best, and the next best (= marks what errors cannot tell from it)"] = _rows(plan, rows, width)
-        if any(one not in rows for one in plan.pareto):
+        names = {one.name for one in rows}
+        if others := [one for one in plan.pareto if one.name not in names]:
             aims = "time, cost, energy and chips" if plan.kind == "training" else "TPOT, cost, energy and chips"
-            parts[f"No other that was simulated is as good as these in {aims}"] = _rows(plan, plan.pareto, width)
+            parts[f"Further ones that no other beats in all of {aims}"] = _rows(plan, others, width)
         parts["Why"] = _lines(plan.why)
         if plan.inputs:
             parts["What moves the answer: a tenth more of"] = _inputs(plan)

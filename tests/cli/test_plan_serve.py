@@ -12,8 +12,8 @@ from scaleout.planning import serve_ways
 
 FILES = ["front.png", "front.svg", "launch.sh", "plan.html", "plan.json", "plan.yaml"]
 ASKED = [
-    "plan", "serve", "--model", "llama-3.1-8b", "--rate", "20/s", "--ttft", "500ms", "--tpot", "20ms",
-    "--share", "0.95", "--output", "60", "--count", "100", "--precision", "fp8", "--no-inputs",
+    "plan", "serve", "--model", "llama-3.1-8b", "--rate", "20/s", "--ttft", "500ms", "--tpot", "20ms", "--share",
+    "0.95", "--output", "60", "--count", "100", "--precision", "fp8", "--no-inputs",
 ]  # fmt: skip
 
 

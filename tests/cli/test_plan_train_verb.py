@@ -49,6 +49,12 @@ def test_nothing_that_does_it_is_no_success() -> None:
     assert "need at least" in " ".join(done.output.split())
 
 
+def test_an_empty_space_is_said() -> None:
+    done = CliRunner().invoke(command, [*SMALL, "--only", "tp=3"], catch_exceptions=False)
+    assert done.exit_code == 1
+    assert "no layout is legal with what was asked of tp" in " ".join(done.output.split())
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -58,6 +64,10 @@ def test_nothing_that_does_it_is_no_success() -> None:
         (["--chips", "8,x"], "--chips: 'x' is not a whole number"),
         (["--only", "zero"], "expected AXIS=A,B"),
         (["--only", "zeros=1"], "'zeros' is no axis.*zero"),
+        (["--only", "tp=0"], "--only tp: 0 is not accepted"),
+        (["--max-power", "much"], "--max-power: 'much'"),
+        (["--batch", "1X"], "batch: '1X'"),
+        (["--gap", "3"], "--gap: 3"),
         (["--only", "tp=two"], "--only tp: 'two'"),
         (["--only", "context=rings"], "'rings' is unknown.*ring"),
         (["--only", "sequence_parallel=yes"], "expected true or false"),

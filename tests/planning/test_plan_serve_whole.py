@@ -118,7 +118,7 @@ def test_a_plan_says_all_of_it(plan: Plan) -> None:
     assert {row.name for row in plan.inputs} >= {"rate", "input", "output", "tpot", "hbm_bandwidth", "electricity"}
     assert all(math.isfinite(row.change) for row in plan.inputs if row.name in ("price", "electricity"))
     assert plan.question["rate"] == 40.0
-    assert any(row.name == "requests: prompts" and not row.verified for row in plan.assumptions)
+    assert any(row.name == "requests: prompts" and not row.verified for row in plan.assumed)
     words = plan.launch["vllm"]
     assert f"--tensor-parallel-size {plan.best.layout['tp']}" in words
     assert "--max-num-seqs 1024" in words

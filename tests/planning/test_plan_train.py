@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,27 @@ def test_too_short_and_too_weak_are_answered_with_what_would_do() -> None:
     assert "100 kW feed at most" in words
     assert "by a usual layout" in words
     assert plan.launch == {}
+
+
+def test_a_search_that_is_cut_short_says_the_gap_that_is_proven(plan: Plan) -> None:
+    assert plan.best is not None
+    cut = plan_training("llama-3.2-1b", **SMALL, seconds=1e-9)
+    assert cut.best is not None
+    assert 0.0 < cut.gap < math.inf
+    assert cut.best.value / (1.0 + cut.gap) <= plan.best.value
+    assert "before all layouts were bounded" in " ".join(cut.problems)
+    assert sum(cut.covered.values()) > 0
+
+
+def test_where_what_was_tried_breaks_a_limit_nothing_is_proven() -> None:
+    axes = Axes(tp=(1,), cp=(1,), pp=(1,), zero=(1,))
+    free = plan_training("llama-3.2-1b", **SMALL, axes=axes)
+    rows = [one for one in (free.best, *free.runners) if one is not None]
+    power = min(one.figures["power"] for one in rows) * 0.999
+    plan = plan_training("llama-3.2-1b", **SMALL, axes=axes, max_power=power)
+    words = " ".join(plan.problems)
+    assert plan.best is None or plan.best.figures["power"] <= power
+    assert plan.best is not None or (plan.gap == 0.0) == ("nobody looked" not in words)
 
 
 def test_a_limit_of_cost_is_kept() -> None:

@@ -113,12 +113,16 @@ def _candidates(label: str, rows: Sequence[Candidate], names: Sequence[str], ext
     heads = [*((name, True) for name in extra), ("what", False), ("chips", True)]
     units = {name: f" [{scale.unit}]" if scale.unit else "" for name, scale in scales.items()}
     heads += [(f"{figure_label(name)}{units[name]}", True) for name in names]
+    parts = [one.name.split(", ") for one in rows]
+    # what all begin with is in the answer
+    alike = [len(set(column)) == 1 for column in zip(*(words[:-1] for words in parts), strict=False)]
+    shared = (*alike, False).index(False) if len(parts) > 1 else 0
     found = []
     for at, one in enumerate(rows):
         figures = [
             Scale("", scales[name].factor).words(one.figures[name]) if name in one.figures else "" for name in names
         ]
-        found.append((*cells(at, one), one.name, f"{one.chips:,}", *figures))
+        found.append((*cells(at, one), ", ".join(parts[at][shared:]), f"{one.chips:,}", *figures))
     return table(label, heads, found)
 
 
@@ -143,7 +147,8 @@ def _runners(plan: Plan, scale: Scale) -> Html:
         else "None of them is a tie."
     )
     extra = (OBJECTIVES[plan.objective], "error", "above the best")
-    return join([element("p", note), _candidates("the next best", rows, _names(rows), extra, cells)])
+    names = [name for name in _names(rows) if name != plan.objective]
+    return join([element("p", note), _candidates("the next best", rows, names, extra, cells)])
 
 
 def _front(plan: Plan) -> Html:
