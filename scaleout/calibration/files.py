@@ -1,11 +1,10 @@
 """Constants go back into a spec file as text: one section is replaced, every other line stays as it is."""
 
-import os
 import re
-import tempfile
 from pathlib import Path
 
-from scaleout.errors import SpecError
+from scaleout.errors import ScaleoutError, SpecError
+from scaleout.io.atomic import atomically
 
 __all__ = ["replace_section", "write_section", "write_whole"]
 
@@ -84,19 +83,12 @@ def write_whole(file: Path, text: str) -> None:
 
     Raises
     ------
-    SpecError
+    ScaleoutError
         The file cannot be written.
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(text.encode())
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(file)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
     except OSError as error:
-        raise SpecError(f"{file}: cannot be written: {error.strerror}") from None
+        raise ScaleoutError(f"{file}: cannot be written: {error.strerror}") from None
+    with atomically(file) as stream:
+        stream.write(text.encode())

@@ -76,6 +76,8 @@ def cli() -> None:
       scaleout chip example-training-chip
       scaleout show systems
       scaleout validate gemm gemm.csv
+      scaleout sweep layouts --dry-run
+      scaleout plan train --model llama-3.1-8b --tokens 1T --chips 64
     """
 
 

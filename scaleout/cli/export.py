@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from scaleout.cli.printed import tell_missing
 from scaleout.errors import SweepError
 
 __all__ = ["command"]
@@ -36,8 +37,7 @@ def command(store: Path, output: Path | None, sweep: str | None, as_json: bool) 
     results = results_of(store, sweep)
     if output is not None:
         results.export(output)
-    if results.missing:
-        click.echo(f"{results.missing:,} of {results.stored.points:,} points are not computed yet", err=True)
+    tell_missing(results)
     if as_json:
         for piece in json_pieces(results):
             click.echo(piece, nl=False)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from scaleout.cli.printed import tell_missing
 from scaleout.errors import SpecError, SweepError, near
 from scaleout.report.files import figure_file, write_figure
 from scaleout.report.sweep_figures import KINDS, draw_table, fitting, table_as_dict, table_of
@@ -56,6 +57,7 @@ def command(
     """See ``help``, which lists the kinds."""
     _check(kind, out, {"--x": x, "--y": y, "--by": by}, as_json)
     results = results_of(store, int(name) if name and name.isdigit() else name)
+    tell_missing(results)
     if kind is None:
         _list(results, store, as_json)
         return

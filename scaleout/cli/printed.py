@@ -4,11 +4,14 @@ import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-__all__ = ["print_json", "print_tables", "run_block"]
+if TYPE_CHECKING:
+    from scaleout.sweep.results import SweepResults
+
+__all__ = ["print_json", "print_tables", "run_block", "tell_missing"]
 
 
 def run_block(begun: float, events: int | None) -> dict[str, Any]:
@@ -44,3 +47,9 @@ def print_tables(tables: object, files: Iterable[Path], what: Mapping[str, str])
     console.print()
     for path in files:
         click.echo(f"wrote {path}  ({what[path.name]})")
+
+
+def tell_missing(results: "SweepResults") -> None:
+    """Say on the error stream how much of a sweep has yet to be computed, where that is so."""
+    if results.missing:
+        click.echo(f"{results.missing:,} of {results.stored.points:,} points are not computed yet", err=True)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from scaleout.cli.printed import tell_missing
+
 __all__ = ["command"]
 
 
@@ -23,7 +25,7 @@ __all__ = ["command"]
     "--sweep",
     "name",
     metavar="NAME",
-    help="Which of the sweeps in the store; otherwise the latest.",
+    help="Name or number of a sweep; without it the one that ran last.",
 )
 @click.option("--title", metavar="TEXT", help="Title of the page. [default: the sweep's name]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object about the page instead of a line.")
@@ -44,7 +46,8 @@ def command(store: Path, out: Path, name: str | None, title: str | None, as_json
     from scaleout.sweep.results import results_of
 
     out = page_file(out)
-    results = results_of(store, int(name) if name and name.isdigit() else name)
+    results = results_of(store, name)
+    tell_missing(results)
     page = report_page(results, title=title)
     write_atomically(out, page)
     best = None if results.best is None else int(results.column("position")[results.best])

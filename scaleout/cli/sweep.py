@@ -17,6 +17,7 @@ import click
 from scaleout.cli.printed import run_block
 
 if TYPE_CHECKING:
+    from scaleout.sweep.points import Points
     from scaleout.sweep.progress import Progress
     from scaleout.sweep.spec import Sweep
 
@@ -27,7 +28,12 @@ FORMAT = 1
 _SHOWN = 10
 """Points of the table."""
 _LINES = 5.0
-"""Between lines of progress where no terminal is [s]."""
+"""Between looks at the progress [s]."""
+_QUIET = 4
+"""Looks that found nothing new after which that is said, and then again [1]."""
+_MANY_SLOW = 100
+"""Points beyond the closed form from which on it is worth a word."""
+_SLOW = "about {:,} points are beyond the closed form: one by one, 0.05 to 1 s each (docs/sweeps.md, Stages)"
 _INTERRUPTED = {signal.SIGINT: "Interrupted", signal.SIGTERM: "Terminated"}
 
 
@@ -95,10 +101,13 @@ def command(
 def _compute(
     sweep: "Sweep", folder: Path, ray: str | None, workers: int | None, retry_failed: bool, as_json: bool
 ) -> None:
+    from scaleout.sweep.points import points_of
     from scaleout.sweep.run import run_sweep
 
     watch = _Watch()
     begun = time.perf_counter()
+    if (slow := _slow(sweep, points_of(sweep))) >= _MANY_SLOW:
+        click.echo(_SLOW.format(slow), err=True)
     try:
         with _terminable(), watch.shown(sweep) as told, _silent():
             results = run_sweep(sweep, store=folder, ray=ray, workers=workers, told=told, retry_failed=retry_failed)
@@ -121,11 +130,19 @@ def _compute(
     console = Console(highlight=False)
     console.print(sweep_tables(results, rows, console.width))
     seconds = time.perf_counter() - begun
-    click.echo(f"\n{watch.computed:,} evaluated in {seconds:.3g} s, what else there is was there; kept in {folder}")
+    found = f", {watch.found:,} found in the store" if watch.found else ""
+    click.echo(f"\n{watch.computed:,} evaluated in {seconds:.3g} s{found}; kept in {folder}")
     if counts_of(results)["failed"] and not retry_failed:
         click.echo("--retry-failed computes those that failed once more")
     click.echo(f"next: scaleout export {folder} -o {sweep.name}.csv, scaleout plot {folder}, "
                f"scaleout report {folder} -o {sweep.name}.html")  # fmt: skip
+
+
+def _slow(sweep: "Sweep", points: "Points") -> int:
+    """About how many points of the analytic stages the closed form does not know."""
+    from scaleout.sweep.points import slow_points
+
+    return slow_points(sweep, points) if any(stage.evaluator == "analytic" for stage in sweep.stages) else 0
 
 
 def _dry_run(sweep: "Sweep", folder: Path, as_json: bool) -> None:
@@ -145,6 +162,7 @@ def _dry_run(sweep: "Sweep", folder: Path, as_json: bool) -> None:
                 evaluator: stored_points(opened, points, context, evaluator)
                 for evaluator in sorted({stage.evaluator for stage in sweep.stages})
             }
+    slow = _slow(sweep, points)
     combined = len(points) + sum(points.left_out.values())
     stages = [
         {"evaluator": stage.evaluator, "within": stage.within, "stored": stored.get(stage.evaluator, 0)}
@@ -159,6 +177,7 @@ def _dry_run(sweep: "Sweep", folder: Path, as_json: bool) -> None:
             "left_out": dict(points.left_out),
         },
         "stages": stages,
+        "slow": slow,
         "first": points.settings(0),
         "last": points.settings(len(points) - 1),
         "store": str(folder),
@@ -177,6 +196,8 @@ def _dry_run(sweep: "Sweep", folder: Path, as_json: bool) -> None:
             if stage.within is not None:
                 takes = f"those within {stage.within:.1%} of the best"
         click.echo(f"  stage {at + 1}, {stage.evaluator}: {takes}; {stored.get(stage.evaluator, 0):,} are stored")
+    if slow:
+        click.echo(f"  {_SLOW.format(slow)}")
     for word, settings in (("first", document["first"]), ("last", document["last"])):
         given = (f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items())
         click.echo(f"  {word}: {', '.join(given)}")
@@ -219,13 +240,19 @@ class _Watch:
 
     def __init__(self) -> None:
         self._last: Progress | None = None
-        self._before = 0
+        self._before = self._found_before = 0
+        self._told = 0
         self._units: dict[str, str] = {}
 
     @property
     def computed(self) -> int:
         """Points that were computed, of all stages [1]."""
         return self._before + (self._last.computed if self._last else 0)
+
+    @property
+    def found(self) -> int:
+        """Points that were found in the store, of all stages [1]."""
+        return self._found_before + (self._last.kept if self._last else 0)
 
     def kept(self) -> str:
         """What an interrupt leaves, in words."""
@@ -247,30 +274,49 @@ class _Watch:
             with self._bar() as told:
                 yield told
             return
-        ended = threading.Event()
-        # a batch may take long: the line then says that nothing has come since
-        lines = threading.Thread(target=self._lines, args=(ended,), daemon=True)
-        lines.start()
-        try:
+        with self._looks(lambda words: click.echo(words, err=True)):
             yield self._follow
-        finally:
-            ended.set()
-            lines.join()
         click.echo(self._words(), err=True)
 
     def _follow(self, progress: "Progress") -> None:
         if self._last is not None and self._last.stage != progress.stage:
             self._before += self._last.computed
+            self._found_before += self._last.kept
         self._last = progress
+        self._told += 1
 
     def _words(self) -> str:
         from scaleout.report.sweep_table import progress_words
 
         return progress_words(self._last, self._units.get(self._last.objective, "")) if self._last else "begins"
 
-    def _lines(self, ended: threading.Event) -> None:
+    @contextmanager
+    def _looks(self, say: "Callable[[str], None]") -> Iterator[None]:
+        """Say how far it is now and then; where nothing comes for long, that."""
+        ended = threading.Event()
+        looks = threading.Thread(target=self._look, args=(ended, say), daemon=True)
+        looks.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            looks.join()
+
+    def _look(self, ended: threading.Event, say: "Callable[[str], None]") -> None:
+        told, quiet = -1, 0
         while not ended.wait(_LINES):
-            click.echo(self._words(), err=True)
+            if self._told != told:
+                told, quiet = self._told, 0
+                say(self._words())
+                continue
+            quiet += 1
+            if quiet % _QUIET == 0:
+                say(f"{self._words()}, nothing new for {quiet * _LINES:.0f} s{self._why()}")
+
+    def _why(self) -> str:
+        if self._last is None or self._last.evaluator != "analytic":
+            return ""
+        return ": the first closed form on a machine is compiled, a minute or two, once for good"
 
     @contextmanager
     def _bar(self) -> "Iterator[Callable[[Progress], None]]":

@@ -4,7 +4,7 @@ Points are not listed one by one: for each pair of tp and cp there is a table of
 computes, and for each pp a list of `Pipe`, which are how ranks are joined. Any of the one goes with any of the other.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from scaleout.specs import Batch, Layout, TrainingExperiment
 from scaleout.specs.experiment import LARGEST_STEP
 from scaleout.training.registry import SCHEDULES
 
-__all__ = ["AXES", "Axes", "Cut", "Pipe", "Point", "cuts", "legal_micro", "pipes", "point", "recompute_sets"]
+__all__ = ["AXES", "Axes", "Cut", "Pipe", "Point", "axes_of", "cuts", "legal_micro", "pipes", "point", "recompute_sets"]
 
 _DENSE: tuple[tuple[str, ...], ...] = (
     (),
@@ -75,6 +75,24 @@ class Axes:
 
 AXES = tuple(f.name for f in fields(Axes))
 """Names of the axes."""
+
+
+def axes_of(given: Mapping[str, Sequence[Any]]) -> Axes:
+    """Axes from lists by name.
+
+    Raises
+    ------
+    SpecError
+        No axis has this name, or its values are no list.
+    """
+    found: dict[str, tuple[Any, ...]] = {}
+    for name, values in given.items():
+        if name not in AXES:
+            raise SpecError(f"axes: {name!r:.40} is no axis; {near(str(name), AXES)}")
+        if isinstance(values, str) or not isinstance(values, Sequence):
+            raise SpecError(f"axes.{name}: {values!r:.40} is not accepted; expected a list such as [1, 2]")
+        found[name] = tuple(tuple(one) if isinstance(one, list) else one for one in values)
+    return Axes(**found)
 
 
 class Cut(NamedTuple):

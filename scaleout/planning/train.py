@@ -1,7 +1,7 @@
 """The best way to train a model: all legal layouts on all machines are bounded, and those that are left simulated."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -15,7 +15,7 @@ from scaleout.evaluate.analytic import analyse, analyse_programs
 from scaleout.planning.answer import answer, layout_words
 from scaleout.planning.asked import Asked, Machines, asked, machines_of
 from scaleout.planning.floor import Floor
-from scaleout.planning.layouts import Axes, Point, point, recompute_sets
+from scaleout.planning.layouts import Axes, Point, axes_of, point, recompute_sets
 from scaleout.planning.machines import Machine
 from scaleout.planning.plan import Plan
 from scaleout.planning.search import Level, Search, Stand, search
@@ -55,7 +55,7 @@ def plan_training(
     minimise: str | None = None,
     goodput: float | None = None,
     gap: float = 0.02,
-    axes: Axes | None = None,
+    axes: Axes | Mapping[str, Sequence[Any]] | None = None,
     seconds: float | None = None,
     told: Callable[[str], None] | None = None,
 ) -> Plan:
@@ -88,7 +88,7 @@ def plan_training(
     gap
         By how much the answer may be above the optimum, over it; 0 for the optimum [1].
     axes
-        What of layouts is gone through; None for all that is legal.
+        What of layouts is gone through, such as ``{"pp": [1, 2]}`` (names as in `Axes`); None for all that is legal.
     seconds
         The search ends after so long, once it has found something, with the gap that is proven then.
     told
@@ -108,7 +108,7 @@ def plan_training(
     question = asked(
         model, tokens=tokens, days=days, max_power=max_power, max_cost=max_cost, system=system, chips=chips,
         sequence=sequence, batch=batch, stack=stack, facility=facility, precision=precision, minimise=minimise,
-        goodput=goodput, gap=gap, axes=axes or Axes(),
+        goodput=goodput, gap=gap, axes=axes if isinstance(axes, Axes) else axes_of(axes or {}),
     )  # fmt: skip
     until = inf if seconds is None else time.monotonic() + seconds
     enough = None if seconds is None else lambda: time.monotonic() > until

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scaleout.errors import ScaleoutError, SpecError
+from scaleout.io.atomic import atomically
 from scaleout.report.style import FORMATS, render_as
 
 if TYPE_CHECKING:
@@ -56,21 +57,8 @@ def write_all(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
 
 def write_atomically(path: Path, data: bytes) -> Path:
     """Write a file beside its place, then move it there."""
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise ScaleoutError(f"{path}: cannot be written: {error.strerror}") from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
-        raise ScaleoutError(f"{path}: cannot be written: {error.strerror}") from None
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with atomically(path) as file:
+        file.write(data)
     return path
 
 

@@ -170,7 +170,8 @@ def _telling(settings: Settings, taken: list[Axis], worth: Floats, *, least: boo
     if not free:
         return []
     few = [axis for axis in free if len(axis.values) <= _MOST] or free
-    first = [axis for axis in few if axis.key.startswith(("system", "precision", "model", "stack", "engine"))]
+    first = [axis for axis in few if axis.key.startswith("system")]
+    first = first or [axis for axis in few if axis.key.startswith(("precision", "model", "stack", "engine"))]
     return [max(first or few, key=lambda axis: settings.strength(axis, worth, least=least))]
 
 

@@ -179,6 +179,7 @@ def draw_sweep_heat(table: HeatTable) -> "Figure":
     """Cells in colours that are as ordered in grey, hatched ones without a value, the best one framed."""
     import matplotlib
     from matplotlib.patches import Patch, Rectangle
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     columns, rows = len(table.columns), len(table.rows)
     values = np.array([[np.nan if one is None else one for one in row] for row in table.cells]) / table.scale.factor
@@ -224,6 +225,10 @@ def draw_sweep_heat(table: HeatTable) -> "Figure":
         for side in ("left", "bottom"):
             ax.spines[side].set_visible(False)
         bar = figure.colorbar(mesh, ax=ax, label=table.scale.label, pad=0.02)
+        if wide:
+            bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number_words(value)))
+            bar.ax.yaxis.set_minor_locator(NullLocator())
         bar.outline.set_visible(False)
         handles = [Patch(fill=False, edgecolor="#D55E00", linewidth=2.0, label="best")]
         present = Counter(reason for line in table.reasons for reason in line if reason)

@@ -10,7 +10,6 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from scaleout.sweep.outcomes import sense_of
 from scaleout.sweep.progress import Progress
 from scaleout.sweep.results import SweepResults
 from scaleout.units import describe
@@ -30,15 +29,8 @@ _WIDEST = 28
 
 
 def best_rows(results: SweepResults, count: int) -> list[int]:
-    """Rows of the best objective, the best first, of equals the first; of several stages those of the last."""
-    if results.best is None:
-        return []
-    stage = results.column("stage")
-    compared = (results.column("status") == "done") & (stage == stage[results.best])
-    values = results.column(results.objective).astype(np.float64)
-    costs = np.where(compared, -values if sense_of(results.kind, results.objective) == "most" else values, np.nan)
-    order = np.argsort(costs, kind="stable")[:count]
-    return [int(row) for row in order if not np.isnan(costs[row])]
+    """Rows of the best objective, the best first; see `SweepResults.best`."""
+    return [int(row) for row in results.ranked()[:count]]
 
 
 def counts_of(results: SweepResults) -> dict[str, int]:
@@ -58,7 +50,8 @@ def sweep_tables(results: SweepResults, rows: Sequence[int], width: int = 100) -
     """
     counts = counts_of(results)
     parts = [f"{counts[name]:,} {words}" for name, words in _COUNTS if counts[name]]
-    title = Text(f"{results.name}: {counts['points']:,} points of {results.kind}: {', '.join(parts)}", style="bold")
+    points = f"{counts['points']:,} point{'s' * (counts['points'] != 1)}"
+    title = Text(f"{results.name}: {points} of {results.kind}: {', '.join(parts)}", style="bold")
     if not rows:
         return Group(title, *_problems(results))
     values = [results.row(place) for place in rows]
@@ -83,7 +76,8 @@ def sweep_tables(results: SweepResults, rows: Sequence[int], width: int = 100) -
     for row in zip(*(cells for _, cells in columns), strict=True):
         table.add_row(*map(escape, row))
     evaluator = results.column("evaluator")[rows[0]]
-    words = f"the {len(rows)} best by {results.objective.replace('_', ' ')}, evaluator {evaluator}"
+    which = f"{len(rows)} best" if len(rows) > 1 else "best"
+    words = f"the {which} by {results.objective.replace('_', ' ')}, evaluator {evaluator}"
     below = [Text(words + (f"; all of them: {', '.join(alike)}" if alike else ""))]
     return Group(title, "", table, "", *below, *_problems(results))
 
@@ -93,7 +87,8 @@ def _width(column: tuple[str, list[str]]) -> int:
 
 
 _COUNTS = (
-    ("done", "computed"), ("infeasible", "that the experiment refuses"), ("failed", "failed"), ("missing", "missing"),
+    ("done", "computed"), ("infeasible", "that the experiment refuses"), ("failed", "failed"),
+    ("missing", "not computed yet"),
 )  # fmt: skip
 
 
@@ -126,6 +121,9 @@ def cell(name: str, value: Any, unit: str) -> str:
 def _setting(value: Any) -> str:
     """A setting as a file has it."""
     text = "-" if value is None else value if isinstance(value, str) else json.dumps(value)
+    if text.startswith("["):
+        # of names, without the quotes of JSON
+        text = text.replace('"', "").replace(", ", ",").replace(",", ", ")
     return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 3]}..."
 
 
@@ -154,7 +152,9 @@ def progress_words(progress: Progress, unit: str) -> str:
         settings = json.loads(progress.settings)
         given = ", ".join(f"{key.rpartition('.')[2]} {_setting(value)}" for key, value in settings.items())
         value = cell(progress.objective, progress.best, unit)
-        parts.append(f"best {progress.objective.replace('_', ' ')} {value} ({given[:120]})")
+        # of points that were there it knows only how many
+        best = "best of the new" if progress.kept else "best"
+        parts.append(f"{best} {progress.objective.replace('_', ' ')} {value} ({given[:120]})")
     return ", ".join(parts)
 
 

@@ -25,6 +25,7 @@ __all__ = ["AxisEffect", "SweepTornado", "draw_sweep_tornado", "sweep_tornado_of
 _MOST = 20
 """Axes of a figure."""
 _SAME = 1e-9
+_LITTLE = 1e-4
 _WIDE = 3.0
 """Factor from which on the axis is logarithmic [1]."""
 
@@ -205,24 +206,24 @@ def draw_sweep_tornado(table: SweepTornado) -> "Figure":
             )  # fmt: skip
             _words(ax, effect, row, scale)
         if wide:
-            log_axis(ax, "x", [1.0, worst * 1.6])
+            log_axis(ax, "x", [1.0, worst * 2.0])
             ax.set_xlim(left=worst**-0.02)
         else:
-            ax.set_xlim(-0.02 * scale(worst), max(scale(worst) * 1.32, 1.0))
+            ax.set_xlim(-0.02 * scale(worst), max(scale(worst) * 1.4, 1.0))
         ax.set_yticks(range(len(effects)), [f"{effect.key} = {effect.best}" for effect in effects], fontsize=8)
         ax.set_ylim(len(effects) - 0.4, -0.6)
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
         words = outcome_words(table.outcome)
-        over = f"{words} over the best's" if table.least else f"the best's {words} over it"
-        ax.set_xlabel(f"{over} [1]" if wide else f"{over}, more than 1 by [%]")
+        over = f"{words} / that of the best" if table.least else f"{words} of the best / that here"
+        ax.set_xlabel(f"{over} [1]" if wide else f"{over} - 1 [%]")
         grid_of(ax, "x")
         handles = [
             Patch(color=GROUP_COLOURS[5], label="to the worst value, others retuned"),
             Line2D([], [], color="black", linestyle="", marker="|", markersize=9, label="each value, others retuned"),
             Line2D(
                 [], [], color="white", linestyle="", marker="o", markersize=4.5, markeredgecolor=GROUP_COLOURS[1],
-                markeredgewidth=1.2, label="each value, nothing else changed",
+                markeredgewidth=1.2, label="each value, nothing else changed (in brackets)",
             ),
         ]  # fmt: skip
         lost = [f"{effect.without} of {effect.key}" for effect in effects if effect.without]
@@ -234,16 +235,27 @@ def draw_sweep_tornado(table: SweepTornado) -> "Figure":
         return figure
 
 
+def _factor(times: float) -> str:
+    return f"x {times:.3g}" if times >= 2.0 else f"+{100.0 * (times - 1.0):.3g}%"
+
+
 def _words(ax: "Axes", effect: AxisEffect, row: int, scale: Callable[[float], float]) -> None:
     """The worst value, beyond everything of its row."""
     retuned, alone = effect.reach
     if max(retuned, alone) < 1.0 + _SAME:
         words, end = "no difference", 1.0
+    elif max(retuned, alone) < 1.0 + _LITTLE:
+        words, end = "less than 0.01%", 1.0
     else:
         found = effect.retuned if retuned > 1.0 + _SAME else effect.alone
         worst = max((one, -at) for at, one in enumerate(found) if not math.isnan(one))
-        factor = f"x {worst[0]:.3g}" if worst[0] >= 2.0 else f"+{100.0 * (worst[0] - 1.0):.3g}%"
-        words, end = f"{effect.values[-worst[1]]}: {factor}", max(retuned, alone)
+        words, end = f"{effect.values[-worst[1]]}: {_factor(worst[0])}", max(retuned, alone)
+        # the label stands beside the circle, which is further out
+        as_is = effect.alone[-worst[1]]
+        if as_is > worst[0] * (1.0 + _LITTLE):
+            words = f"{words} ({_factor(as_is)})"
+        elif alone > worst[0] * (1.0 + _LITTLE):
+            words = f"{words}; {effect.values[effect.alone.index(alone)]}: ({_factor(alone)})"
     ax.annotate(
         words,
         (scale(end), row),

@@ -6,10 +6,11 @@ on are made once for each way in which the points change them, and all points th
 
 import json
 import os
+from collections import deque
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from scaleout.errors import ScaleoutError, SpecError
 from scaleout.io.catalogue import FOLDERS, copied, find, resolve, roots, validate
@@ -17,6 +18,7 @@ from scaleout.io.compress import compress
 from scaleout.io.experiments import check_rents, kind_of, place_trace, put
 from scaleout.io.yaml import read_mapping
 from scaleout.specs import ServingExperiment, TrainingExperiment
+from scaleout.sweep.identity import files_of
 from scaleout.sweep.seeds import seed_keys
 from scaleout.sweep.spec import SEED, Sweep, canonical, thawed
 
@@ -33,6 +35,8 @@ _PARTS = {
 """Keys of an experiment whose values are objects that points share."""
 _DEFAULTED = ("stack", "facility")
 _WHERE = "point"
+_MOST_MADE = 1024
+"""Systems, models and so on that are kept at a time: a system has some 50 kB."""
 _ENDS = (".yaml", ".yml", ".json", ".csv")
 
 
@@ -125,6 +129,8 @@ class Forms:
         """A system, a model and so on, with its changes (key, JSON of the value) carried out; made once."""
         key = (name, tuple(changes))
         if key not in self._made:
+            if len(self._made) >= _MOST_MADE:
+                self._made.clear()
             try:
                 self._made[key] = self._make(*key)
             except ScaleoutError as error:
@@ -165,48 +171,48 @@ def _bare(error: ScaleoutError) -> ScaleoutError:
     return type(error)("\n".join(line.removeprefix(f"{_WHERE}: ") for line in str(error).splitlines()))
 
 
+class _Kept(NamedTuple):
+    """The forms of a sweep, and what they were read from: where names are looked up, files, and how these were."""
+
+    sweep: Sweep
+    place: tuple[str, str]
+    files: list[Path]
+    stamp: list[tuple[str, int, int]]
+    forms: Forms
+
+
+_kept: deque[_Kept] = deque(maxlen=4)
+
+
 def forms_of(sweep: Sweep) -> Forms:
-    """The base of a sweep, read once as long as no file changes.
+    """The base of a sweep, read once as long as no file changes that it or its values reach.
 
     Raises
     ------
     SpecError
         There is no such file or name, or it is no experiment.
     """
-    base = sweep.base if isinstance(sweep.base, str) else repr(sweep.base)
-    return _forms(_Key((base, str(Path.cwd()), os.environ.get("SCALEOUT_PATH", ""), _stamp(sweep)), sweep.base))
+    place = str(Path.cwd()), os.environ.get("SCALEOUT_PATH", "")
+    for one in _kept:
+        if one.sweep is sweep and one.place == place and one.stamp == _stamp(one.files):
+            return one.forms
+    files = files_of(sweep)
+    # before they are read: a change meanwhile is seen the next time
+    stamp = _stamp(files)
+    forms = Forms(sweep.base)
+    _kept.append(_Kept(sweep, place, files, stamp, forms))
+    return forms
 
 
-class _Key:
-    """A base that is the same where its file and all that it may name are."""
-
-    def __init__(self, key: tuple[Any, ...], base: str | Mapping[str, Any]) -> None:
-        self.key, self.base = key, base
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self.key == other.key
-
-
-@lru_cache(maxsize=4)
-def _forms(key: _Key) -> Forms:
-    return Forms(key.base)
-
-
-def _stamp(sweep: Sweep) -> tuple[tuple[str, int, int], ...]:
-    """Names, sizes and dates of all files that a point may read a spec from."""
-    folders = {str(root / folder) for root in roots() for folder in FOLDERS.values()}
-    values = [sweep.base, *(value for axis in sweep.axes.values() for value in axis)]
-    values += [value for group in sweep.zipped for axis in group.values() for value in axis]
-    folders |= {str(Path(value).parent) for value in values if isinstance(value, str) and "." in value}
-    found = []
-    for folder in sorted(folders):
-        try:
-            with os.scandir(folder) as entries:
-                rows = [(one.path, one.stat()) for one in entries if one.name.endswith(_ENDS)]
-        except OSError:
-            continue
-        found += [(path, stat.st_mtime_ns, stat.st_size) for path, stat in sorted(rows, key=lambda row: row[0])]
-    return tuple(found)
+def _stamp(files: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """Names, sizes and dates of files, of what lies beside them, and of the catalogue."""
+    folders = {root / folder for root in roots() for folder in FOLDERS.values()} | {path.parent for path in files}
+    rows = []
+    for folder in folders:
+        # what is not there has no files
+        with suppress(OSError), os.scandir(folder) as entries:
+            rows += [(one.path, one.stat()) for one in entries if one.name.endswith(_ENDS)]
+    for path in files:
+        with suppress(OSError):
+            rows.append((str(path), path.stat()))
+    return sorted((name, stat.st_mtime_ns, stat.st_size) for name, stat in rows)

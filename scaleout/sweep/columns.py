@@ -109,7 +109,7 @@ class Columns:
         Raises
         ------
         SweepError
-            It is an axis, inside of one, or has another length.
+            It is an axis, inside of one, has another length, or a value is none that a file could give.
         """
         values = np.asarray(values)
         steps = key.split(".")
@@ -122,6 +122,8 @@ class Columns:
             raise SweepError(
                 f"{key}: a rule derives {values.shape} values of type {values.dtype} for {self._count} combinations"
             )
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise SweepError(f"{key}: a rule derives what is no number")
         self.derived[key] = values
 
     def base_pool_chips(self) -> int:

@@ -7,14 +7,12 @@ same number, and nothing tells of when or how long the simulator ran.
 import csv
 import io
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from scaleout.errors import SweepError
+from scaleout.io.atomic import atomically
 from scaleout.sweep.results import Column, SweepResults, plain_values
 
 __all__ = ["ENDINGS", "check_export", "export", "json_pieces"]
@@ -31,11 +29,13 @@ def export(results: SweepResults, path: str | Path) -> Path:
     Raises
     ------
     SweepError
-        The ending is none of `ENDINGS`; there is no such folder; Parquet without pyarrow; the file cannot be written.
+        The ending is none of `ENDINGS`; there is no such folder; Parquet without pyarrow.
+    ScaleoutError
+        The file cannot be written.
     """
     path = Path(path)
     write = ENDINGS[check_export(path)]
-    with _atomically(path) as file:
+    with atomically(path) as file:
         write(results, file)
     return path
 
@@ -135,25 +135,6 @@ def _spelled(column: Column) -> list[Any]:
     return (
         [_text(value) if isinstance(value, bool) else value for value in values] if column.dtype == object else values
     )
-
-
-@contextmanager
-def _atomically(path: Path) -> Iterator[BinaryIO]:
-    """A file beside its place, which is moved there once it is whole."""
-    temporary: Path | None = None
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        temporary.chmod(0o644)
-        temporary.replace(path)
-        temporary = None
-    except OSError as error:
-        raise SweepError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 ENDINGS: dict[str, Callable[[SweepResults, BinaryIO], None]] = {

@@ -1,15 +1,16 @@
 """Sweeps from files: by path or name, or a mapping of the same form, with ``--set`` carried out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from scaleout.errors import SpecError
-from scaleout.io.catalogue import enlist, find, list_names, schema, validate
+from scaleout.io.catalogue import enlist, find, schema, validate
+from scaleout.io.experiments import EXPERIMENTS
 from scaleout.io.yaml import parse_value, read_mapping
 from scaleout.sweep.spec import Sweep, in_form, thawed
 
-__all__ = ["files_of", "load_sweep", "sweep_schema"]
+__all__ = ["load_sweep", "sweep_schema"]
 
 enlist("sweep", Sweep)
 _ENDS = (".yaml", ".yml", ".json", ".jsonl", ".csv", ".parquet", ".graphml", ".xml", ".txt")
@@ -55,6 +56,11 @@ def load_sweep(source: str | Path | Mapping[str, Any], settings: tuple[str, ...]
             if key in data:
                 data[key] = _placed(data[key], path.parent)
     sweep: Sweep = validate("sweep", {**data, "zipped": list(data.get("zipped", ()))}, where)
+    if not (sweep.axes or sweep.zipped or sweep.seeds > 1):
+        raise SpecError(
+            f"{where}: axes: none, which leaves the base alone; expected a key with its values, such as "
+            "axes: {layout.tp: [1, 2, 4]}, or scaleout run for one point"
+        )
     return sweep
 
 
@@ -73,8 +79,7 @@ def sweep_schema() -> dict[str, Any]:
 
 
 def _hint(kind: object) -> str:
-    experiments = ("training", "serving", "inference", "stream")
-    return "; scaleout run simulates an experiment" if kind in experiments else ""
+    return "; scaleout run simulates an experiment" if kind in EXPERIMENTS else ""
 
 
 def _assign(data: dict[str, Any], setting: str) -> None:
@@ -117,31 +122,3 @@ def _placed(value: Any, folder: Path) -> Any:
     except OSError:
         return value
     return str(folder / value) if lost else value
-
-
-def files_of(sweep: Sweep) -> list[Path]:
-    """Files that the base and the axes of a sweep name by a path, or by the name of an experiment; sorted."""
-    values = [sweep.base, *sweep.axes.values(), *(values for group in sweep.zipped for values in group.values())]
-    found = {Path(text) for text in _texts(values) if text.lower().endswith(_ENDS) and _is_file(text)}
-    if isinstance(sweep.base, str) and not sweep.base.lower().endswith((".yaml", ".yml")):
-        kinds = ("training", "serving", "inference", "stream")
-        found |= {find(kind, sweep.base) for kind in kinds if sweep.base in list_names(kind)}
-    return sorted(found)
-
-
-def _is_file(text: str) -> bool:
-    try:
-        return Path(text).is_file()
-    except OSError:
-        return False
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for one in value.values():
-            yield from _texts(one)
-    elif isinstance(value, list | tuple):
-        for one in value:
-            yield from _texts(one)

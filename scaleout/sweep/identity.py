@@ -23,13 +23,13 @@ from scaleout.io.yaml import read_mapping
 from scaleout.specs.fields import plain
 from scaleout.sweep.spec import Sweep, canonical
 
-__all__ = ["catalogue_digest", "code_version", "context_of", "key_of", "kind_of", "spec_of", "sweep_of"]
+__all__ = ["catalogue_digest", "code_version", "context_of", "files_of", "key_of", "kind_of", "spec_of", "sweep_of"]
 
 _BESIDE = ("calibration", "cli", "planning", "report", "validation")
 """Rooms of the package that no result comes from."""
 _SWEEP = (
-    "__init__.py", "execute", "export.py", "identity.py", "points.py", "progress.py", "results.py", "rules.py",
-    "run.py", "schema.py", "spec.py", "store.py",
+    "__init__.py", "columns.py", "execute", "export.py", "files.py", "identity.py", "points.py", "progress.py",
+    "results.py", "rules.py", "run.py", "schema.py", "spec.py", "store.py",
 )  # fmt: skip
 """What of `scaleout.sweep` decides which points there are, or keeps them, but nothing of what comes out of one."""
 _GRAPHS = "topologies/graphs"
@@ -71,6 +71,16 @@ def context_of(sweep: Sweep) -> str:
             if found := reach.files(value, key, path):
                 files[f"{canonical(key)}:{canonical(value)}"] = _digest(found)
     return f"{common} {canonical(files)}" if files else common
+
+
+def files_of(sweep: Sweep) -> list[Path]:
+    """Files that the points of a sweep rest on beside the catalogue: its base, and those that a value names, sorted."""
+    path = _experiment(sweep.base) if isinstance(sweep.base, str) else None
+    reach = _Reach()
+    reach.files(sweep.base if path is None else _inside(path), "", path)
+    for values in (sweep.axes, *sweep.zipped):
+        reach.files(values, "", path)
+    return sorted(reach.reached | ({path} if path else set()))
 
 
 @lru_cache(maxsize=16)
@@ -156,6 +166,8 @@ class _Reach:
     """
 
     def __init__(self) -> None:
+        self.reached: set[Path] = set()
+        """Files that were named, so far."""
         self._catalogue: dict[str, list[Path]] = {}
         for name, path in _catalogue().items():
             self._catalogue.setdefault(name.rpartition("/")[2], []).append(path)
@@ -170,6 +182,7 @@ class _Reach:
             for last, name in _texts(value, key.rpartition(".")[2]):
                 file = _file(last, name, beside)
                 if file is not None:
+                    self.reached.add(file)
                     found.add((name, _content(file)))
                 for one in [file] if file is not None else self._catalogue.get(name, ()):
                     if one not in read:

@@ -1,7 +1,9 @@
 """Points of a sweep: all combinations of values that the rules leave, as whole numbers, a few bytes each."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from math import prod
 from typing import Any
 
@@ -16,13 +18,18 @@ from scaleout.sweep.outcomes import ANALYTIC, OBJECTIVES, check_objective
 from scaleout.sweep.rules import rule_of
 from scaleout.sweep.seeds import SEED_KEYS, draws
 from scaleout.sweep.spec import MOST_POINTS, SEED, Sweep, canonical, thawed
+from scaleout.training.missing import uncovered
 
-__all__ = ["Points", "points_of"]
+__all__ = ["Points", "points_of", "slow_points"]
 
 _CHUNK = 1 << 19
 """Combinations that rules see at a time."""
 _COUNTABLE = 2**62
 """Combinations that can be numbered."""
+_MOST_TRIED = 100
+"""Experiments that are asked whether they draw anything."""
+_MOST_ASKED = 200
+"""Points of which it is asked whether the closed form knows them."""
 _PLACES = ("has no key", "is no place in the list")
 """What a message says of a key that leads nowhere."""
 
@@ -166,6 +173,22 @@ def points_of(sweep: Sweep) -> Points:
     )
 
 
+def slow_points(sweep: Sweep, points: Points) -> int:
+    """About how many points the closed form of a training step does not know, by a sample of them [1].
+
+    The analytic evaluator takes these one by one through their Programs: 0.05 to 1 s each.
+    """
+    if points.kind != "training":
+        return 0
+    forms, slow = forms_of(sweep), 0
+    asked = _sampled(len(points), min(len(points), _MOST_ASKED), np.random.default_rng(0)).tolist()
+    for position in asked:
+        # what is refused takes no time
+        with suppress(ScaleoutError):
+            slow += bool(uncovered(forms.experiment(points.settings(position))))
+    return round(len(points) * slow / len(asked))
+
+
 def _axes(sweep: Sweep) -> tuple[_Axis, ...]:
     axes = [_Axis(names=(key,), values=(values,)) for key, values in sweep.axes.items()]
     axes += [_Axis(names=tuple(group), values=tuple(group.values())) for group in sweep.zipped]
@@ -293,14 +316,19 @@ def _check_seeds(sweep: Sweep, forms: Forms, axes: Sequence[_Axis]) -> None:
             if name in SEED_KEYS[forms.kind]:
                 raise SweepError(f"seeds: {sweep.seeds} of each point, and {name} is an axis; leave out one of them")
     first = {name: values[0] for axis in axes for name, values in zip(axis.names, axis.values, strict=True)}
-    last = {name: values[-1] for axis in axes for name, values in zip(axis.names, axis.values, strict=True)}
-    for settings in (first, last):
+    tried = [first]
+    for axis in axes:
+        rows = zip(*axis.values, strict=True)
+        tried += [first | dict(zip(axis.names, row, strict=True)) for row in islice(rows, 1, _MOST_TRIED)]
+    for settings in tried[:_MOST_TRIED]:
         try:
             if draws(forms.experiment(settings)):
                 return
         except ScaleoutError:
             # whether it draws anything is not known
             return
+    if len(tried) > _MOST_TRIED:
+        return
     raise SweepError(
         f"seeds: {sweep.seeds}: nothing in the base or its axes is drawn at random, so all would be equal; leave it out"
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from scaleout.arrays import Bools, Floats
+from scaleout.arrays import Bools, Floats, Ints
 from scaleout.errors import SweepError, near
 from scaleout.sweep.identity import sweep_of
 from scaleout.sweep.outcomes import OBJECTIVES, OUTCOMES, sense_of
@@ -105,12 +105,18 @@ class SweepResults:
     def best(self) -> int | None:
         """The row of the best objective, of equals the first; None where no row has one.
 
-        Of several stages only rows of the last are compared: a bound is no rival of what was simulated.
+        Of several stages only rows of the last are compared: a bound is no rival of what was simulated. Of several
+        seeds their mean is: the best draw of all is luck.
         """
-        if self.objective not in self.columns:
-            return None
-        costs = self._costs(self.objective)
-        return None if np.isnan(costs).all() else int(np.nanargmin(costs))
+        return next(iter(self.ranked().tolist()), None)
+
+    def ranked(self) -> Ints:
+        """Rows that have the objective and are compared, as for `best`, the best first, of equals the first first."""
+        if self.objective not in self.columns or self.columns[self.objective].dtype.kind not in "if":
+            return np.empty(0, dtype=np.int64)
+        costs = self.over_seeds(self._costs(self.objective))
+        order: Ints = np.argsort(costs, kind="stable")
+        return order[: np.count_nonzero(~np.isnan(costs))]
 
     def pareto(self, names: Sequence[str]) -> list[int]:
         """Rows, in their order, that no other row equals or beats in all of some outcomes; of equal rows the first.
@@ -132,17 +138,27 @@ class SweepResults:
             rows = rows[(costs[rows] < costs[rows[0]]).any(axis=1)]
         return sorted(front)
 
+    def over_seeds(self, values: Floats) -> Floats:
+        """In each row that has a value the mean of those that differ from it by their seed alone."""
+        if self.sweep.seeds == 1:
+            return values
+        _, setting = np.unique(self.columns["position"] // self.sweep.seeds, return_inverse=True)
+        known = ~np.isnan(values)
+        total = np.bincount(setting[known], values[known], minlength=len(values))
+        many = np.bincount(setting[known], minlength=len(values))
+        return np.where(known, (total / np.maximum(many, 1))[setting], np.nan)
+
     def _costs(self, name: str) -> Floats:
         """A column as what is to be least; NaN in rows that cannot be compared."""
         column = self.column(name)
         if column.dtype.kind not in "if":
             raise SweepError(f"{name!r} is not a column of numbers, so that no row is the best by it")
-        sense = OBJECTIVES[self.kind][1] if name == OBJECTIVES[self.kind][0] else sense_of(self.kind, name)
         values = column.astype(np.float64)
-        return np.where(self._compared(), -values if sense == "most" else values, np.nan)
+        return np.where(self.compared, -values if sense_of(self.kind, name) == "most" else values, np.nan)
 
-    def _compared(self) -> Bools:
-        """Rows that were simulated, by the last stage that any was."""
+    @property
+    def compared(self) -> Bools:
+        """Rows with outcomes of the last stage that took any: those of which the best is one."""
         stage = self.columns["stage"]
         compared: Bools = (self.columns["status"] == "done") & (stage == stage.max(initial=0))
         return compared

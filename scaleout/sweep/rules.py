@@ -75,7 +75,7 @@ def _sequence_parallel_with_tp(columns: Columns) -> None:
 
 
 def _ep_in_dp(columns: Columns) -> Bools:
-    """Experts are dealt out over data-parallel ranks alone: ep x etp divides cp x dp x tp, and ep divides cp x dp."""
+    """Experts are dealt out over data-parallel ranks alone: ep divides cp x dp."""
     ep, ranks = columns.whole("layout.ep", 1), _taken(columns, "cp", "dp")
     stays: Bools = ranks % ep == 0
     return stays

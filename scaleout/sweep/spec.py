@@ -135,6 +135,8 @@ class Sweep:
             except (TypeError, ValueError) as error:
                 yield f"{place}.{key}: {error}"
                 continue
+            if any("\\ud" in text and not _is_unicode(text) for text in texts):
+                yield f"{place}.{key}: half a character (a lone surrogate) is no text"
             if kind == "axes" and len(set(texts)) < len(texts):
                 twice = next(text for at, text in enumerate(texts) if text in texts[:at])
                 yield f"{place}.{key}: {twice:.60} is given twice"
@@ -242,8 +244,17 @@ def thawed(value: Any) -> Any:
     return value
 
 
+def _is_unicode(text: str) -> bool:
+    """Whether the texts in JSON can be written in a file."""
+    try:
+        json.dumps(json.loads(text), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def canonical(value: Any) -> str:
-    """The one JSON text of a value: sorted keys, no spaces.
+    """The one JSON text of a value: sorted keys, no spaces, ASCII alone.
 
     Raises
     ------

@@ -142,23 +142,16 @@ class Store:
                 values,
             )
             self._connection.execute(
-                "UPDATE sweeps SET used = 1 + (SELECT max(used) FROM sweeps) WHERE spec = ? AND context = ?",
-                (spec, context),
+                "UPDATE sweeps SET used = 1 + (SELECT max(used) FROM sweeps), points = ?"
+                " WHERE spec = ? AND context = ?",
+                (points, spec, context),
             )
             (number,) = self._connection.execute(
                 "SELECT number FROM sweeps WHERE spec = ? AND context = ?", (spec, context)
             ).fetchone()
+            # a rule may leave out more than it once did
+            self._connection.execute("DELETE FROM members WHERE sweep = ? AND position >= ?", (number, points))
         return int(number)
-
-    def outdated(self, sweep: Sweep, context: str) -> int:
-        """Points that were recorded of the same sweep under other contexts: other code, catalogue or files [1]."""
-        with in_words(self.path):
-            (count,) = self._connection.execute(
-                "SELECT count(DISTINCT position) FROM sweeps CROSS JOIN members ON sweep = number"
-                " CROSS JOIN points ON points.key = members.key WHERE spec = ? AND context <> ?",
-                (spec_of(sweep), context),
-            ).fetchone()
-        return int(count)
 
     def known(self, keys: Sequence[bytes], *, failed: bool = True) -> set[bytes]:
         """Those keys that have a row; without `failed`, a row of another status than "failed"."""

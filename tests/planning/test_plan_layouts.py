@@ -11,7 +11,7 @@ from scaleout.errors import PlanError, ScaleoutError, SpecError
 from scaleout.evaluate.analytic import analyse, analyse_programs
 from scaleout.io.experiments import experiment
 from scaleout.planning.floor import Floor, Ranks
-from scaleout.planning.layouts import Axes, Cut, Pipe, Point, point, recompute_sets
+from scaleout.planning.layouts import Axes, Cut, Pipe, Point, axes_of, point, recompute_sets
 from scaleout.planning.machines import template
 from scaleout.planning.survey import survey
 from scaleout.specs import TrainingExperiment
@@ -115,6 +115,14 @@ def test_sets_of_recomputation_are_those_of_the_model() -> None:
 def test_an_unknown_schedule_is_refused() -> None:
     with pytest.raises(SpecError, match="zb-v"):
         Axes(schedule=("zb-w",))
+
+
+def test_axes_may_be_lists_by_name() -> None:
+    assert axes_of({"pp": [1, 2], "recompute": [[], ["full"]]}) == Axes(pp=(1, 2), recompute=((), ("full",)))
+    with pytest.raises(SpecError, match="axes: 'ppp' is no axis; did you mean 'pp'"):
+        axes_of({"ppp": [1]})
+    with pytest.raises(SpecError, match=r"axes\.pp: 2 is not accepted"):
+        axes_of({"pp": 2})  # type: ignore[dict-item]
 
 
 def test_gradients_that_are_reduced_each_time_follow_the_experiment() -> None:

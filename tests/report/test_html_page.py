@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_up_report import EVIL, SMALL, analytic, made_up, many
+from made_up_sweep import made_up as made_sweep
 
 from scaleout.errors import ScaleoutError, SpecError
 from scaleout.report.html import page, story
@@ -108,9 +109,9 @@ def test_a_page_needs_nothing_else_and_is_whole(make: Callable[[], SweepResults]
     assert [tag for tag, _ in found.found].count("h1") == 1
 
 
-@pytest.mark.parametrize("text", ["a & b", r"$\frac{ <b>--!></svg>"])
-def test_the_figures_of_a_sweep_are_on_its_page(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_the_figures_of_a_sweep_are_on_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "figures", FIGURES)
+    text = r"a & $\frac{ <b>--!></svg>"
     sweep = Sweep(base="llama-3.1-8b-1k", axes={"layout.tp": (1, 2), "stack": (text, "b")}, name=text)
     data = report_page(made_up(sweep, status="done"))
     found = Page(data)
@@ -166,8 +167,42 @@ def test_a_bound_is_no_rival_of_what_was_simulated() -> None:
     found = story.story_of(replace(results, columns=columns))
     assert "the best of 12 points with outcomes of the last stage; earlier stages left out 12." in found.answer
     assert found.best is not None and last[found.best.point] and found.best.evaluator == "event"
+    halfway = story.story_of(replace(results, columns=columns, missing=5)).answer
+    assert "of the last stage; earlier stages left out 7, 5 are still to come." in halfway
     # in the table, what went the furthest stands on top
     assert [column.name for column in found.columns if column.name in ("stage", "evaluator")] == ["stage", "evaluator"]
+
+
+def test_an_objective_that_is_a_key_too_is_told() -> None:
+    results = made_sweep(
+        "training", {"chips": [8, 16, 18]}, lambda row: {"mfu": 0.5, "error": 0.2} if row["chips"] > 8 else "refused",
+        objective="chips",
+    )  # fmt: skip
+    told = story.story_of(results)
+    assert told.answer.startswith("The least chips is 16 ± 20\u00a0%, at chips = 16: the best of 2 points")
+    assert [one.point for one in told.ties] == [2]
+    assert report_page(results)
+
+
+def test_the_best_of_several_seeds_tells_their_mean() -> None:
+    rates = {(8, 0): 9.0, (8, 1): 1.0, (16, 0): 6.0, (16, 1): 7.0}
+    results = made_sweep(
+        "training", {"chips": [8, 16]}, lambda row: {"tokens_per_second": rates[row["chips"], row["seed"]]}, seeds=2
+    )
+    said = "The most tokens per second is 6 (6.5 in the mean of its seeds), at chips = 16, seed = 0"
+    assert story.story_of(results).answer.startswith(said)
+
+
+def test_there_is_no_best_point_for_one_of_several_reasons() -> None:
+    known = {"mfu": 0.5}
+    unsaid = made_sweep("training", {"chips": [8, 16]}, lambda row: known, objective="power")
+    assert story.story_of(unsaid).answer == "No point of this sweep tells its power: 2 done."
+    late = made_sweep(
+        "training", {"chips": [8, 16]}, lambda row: known if row["chips"] == 8 else "refused",
+        stage=lambda row: int(row["chips"] == 16),
+    )  # fmt: skip
+    said = "No point of this sweep has outcomes of its last stage: 1 done, 1 infeasible."
+    assert story.story_of(late).answer == said
 
 
 def test_a_hundred_thousand_points_fit() -> None:

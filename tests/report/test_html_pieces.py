@@ -8,6 +8,7 @@ import pytest
 
 from scaleout.errors import ScaleoutError
 from scaleout.report.html.columns import Scale, codes, numbers, scale_of, setting_words, whole
+from scaleout.report.html.layout import Drawn, figure
 from scaleout.report.html.markup import Html, element, join, script_data
 from scaleout.report.html.reasons import reasons_of
 from scaleout.report.html.vector import inline_svg
@@ -50,6 +51,8 @@ def test_figures_keep_no_name_that_another_may_have_and_nothing_that_loads_or_ru
 def test_what_is_no_svg_is_refused() -> None:
     with pytest.raises(ScaleoutError, match="figure 'x': is no SVG"):
         inline_svg(b"<svg", "f1-", "x")
+    told = figure(Drawn(title="Front", caption="What one sees.", svg=b"<svg>\0</svg>"), 1)
+    assert "It cannot be drawn: figure" in told and "What one sees." in told
 
 
 def test_messages_that_differ_in_numbers_are_one_reason() -> None:

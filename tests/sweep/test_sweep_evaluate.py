@@ -1,6 +1,7 @@
 """A point has one outcome, whatever it is evaluated with; it is that of its experiment."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 import scaleout
 from scaleout.errors import ScaleoutError
 from scaleout.evaluate.analytic import analyse
+from scaleout.io.catalogue import find
 from scaleout.io.experiments import any_experiment
+from scaleout.io.yaml import read_mapping
 from scaleout.specs.fields import plain
-from scaleout.sweep import evaluate, screen
+from scaleout.sweep import build, evaluate, screen
 from scaleout.sweep.build import Forms, forms_of
 from scaleout.sweep.evaluate import evaluate_batch
 from scaleout.sweep.outcomes import ANALYTIC, OUTCOMES
@@ -218,3 +221,34 @@ def test_bases_are_read_again_when_a_file_changes(tmp_path: Any) -> None:
     first = evaluate_batch(sweep, "analytic", ['{"layout.tp":8}'])
     path.write_text(json.dumps({**BASE, "batch": {"global": 128, "sequence": 2048}}))
     assert evaluate_batch(sweep, "analytic", ['{"layout.tp":8}']) != first
+
+
+def test_few_systems_are_kept_however_many_the_points_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "_MOST_MADE", 3)
+    forms = Forms(BASE)
+    for rate in (100, 200, 300, 400, 100):
+        spec = forms.experiment({"system.network.bandwidth": f"{rate} Gb/s"})
+        assert spec.system.network.bandwidth == rate / 8 * 1e9
+        assert len(forms._made) <= 3
+
+
+@pytest.mark.parametrize("where", ["base", "file", "axis", "inside"])
+def test_files_that_are_named_are_read_again_when_they_change(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    named = Path("mine/small.yaml")
+    named.parent.mkdir()
+    model = read_mapping(find("model", "llama-3.1-8b"))
+    base: Any = BASE if where in ("axis", "inside") else {**BASE, "model": str(named)}
+    value = {"axis": str(named), "inside": {"from": str(named), "ffn": 14336}}.get(where)
+    if where == "file":
+        Path("base.yaml").write_text(json.dumps(base))
+        base = "base.yaml"
+    sweep = Sweep(base=base, axes={"model": [value]} if value else {"layout.tp": [8]})
+    found = []
+    for layers in (16, 32):
+        named.write_text(json.dumps({**model, "layers": layers}))
+        found += evaluate_batch(sweep, "analytic", points_of(sweep).texts([0]))
+    assert [one.status for one in found] == ["done", "done"]
+    assert found[0] != found[1]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from scaleout.errors import SweepError
+from scaleout.errors import ScaleoutError, SweepError
 from scaleout.sweep import export as exports
 from scaleout.sweep.export import ENDINGS, export
 from scaleout.sweep.results import SweepResults, results_from
@@ -115,7 +115,7 @@ def test_a_file_is_replaced_whole_or_stays(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(28, "No space left on device")
 
     monkeypatch.setitem(ENDINGS, ".csv", full)
-    with pytest.raises(SweepError, match=r"table\.csv: cannot be written: No space left on device"):
+    with pytest.raises(ScaleoutError, match=r"table\.csv: cannot be written: No space left on device"):
         export(results(), path)
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]

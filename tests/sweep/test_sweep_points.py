@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scaleout.errors import SweepError
-from scaleout.sweep.points import points_of
+from scaleout.sweep.points import points_of, slow_points
 from scaleout.sweep.spec import MOST_POINTS, Sweep
 
 BASE = {
@@ -34,6 +34,15 @@ def test_points_are_the_product_in_order() -> None:
     assert points.settings(-1) == expected[-1]
 
 
+STEADY = {
+    "kind": "serving", "system": "dgx-h100", "model": "llama-3.1-8b", "engine": "vllm-0.19", "pools": [{"replicas": 2}],
+    "requests": {
+        "input": {"mean": 300}, "output": {"mean": 40}, "count": 30, "arrivals": {"process": "constant", "rate": 4},
+    },
+}  # fmt: skip
+"""Nothing of it is left to chance."""
+
+
 def test_rules_derive_after_axes_and_seeds_come_last() -> None:
     base = {**BASE, "slow": {"spread": 0.05}}
     points = points_of(
@@ -44,6 +53,13 @@ def test_rules_derive_after_axes_and_seeds_come_last() -> None:
     rows = [points.settings(at) for at in range(len(points))]
     assert [row["seed"] for row in rows] == [5, 6, 7, 5, 6, 7]
     assert rows[-1] == {"layout.tp": 4, "layout.dp": 4, "layout.sequence_parallel": True, "seed": 7}
+
+
+def test_one_value_that_draws_is_worth_seeds() -> None:
+    policies = ["round_robin", "power_of_two", "least_load"]
+    assert len(points_of(Sweep(base=STEADY, axes={"router.policy": policies}, seeds=2))) == 6
+    with pytest.raises(SweepError, match="nothing in the base or its axes is drawn at random"):
+        points_of(Sweep(base=STEADY, axes={"router.policy": ["round_robin", "least_load"]}, seeds=2))
 
 
 def test_no_axes_are_one_point() -> None:
@@ -109,6 +125,18 @@ def test_what_is_wrong_is_refused_before_anything_runs(given: dict[str, object],
 
 def test_a_value_that_does_not_fit_is_the_affair_of_its_point() -> None:
     assert len(points_of(Sweep(base=BASE, axes={"layout.tp": [7, "x"], "precision": ["fp7"]}))) == 2
+
+
+def test_points_beyond_the_closed_form_are_counted() -> None:
+    axes = {"layout.zero": [1, 3], "layout.tp": [4, 8, 16], "batch.micro": [1, 2]}
+    sweep = Sweep(base=BASE, axes=axes, rules="fill-dp")
+    points = points_of(sweep)
+    # 16 is more than the chips of BASE
+    assert slow_points(sweep, points) == sum(points.settings(at)["layout.zero"] == 3 for at in range(len(points))) > 0
+    many = Sweep(base=BASE, axes={**axes, "batch.global": range(64, 6464, 64)}, rules="fill-dp")
+    points = points_of(many)
+    assert slow_points(many, points) == pytest.approx(len(points) / 2, rel=0.2)
+    assert slow_points(Sweep(base=STEADY), points_of(Sweep(base=STEADY))) == 0
 
 
 def test_large_spaces_are_enumerated_in_index_columns() -> None:

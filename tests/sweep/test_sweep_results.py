@@ -119,6 +119,24 @@ def test_a_row_is_that_of_the_last_stage_that_computed_it() -> None:
     assert results.pareto(["tokens_per_second"]) == [1]
 
 
+def test_the_best_of_several_seeds_is_that_of_their_mean() -> None:
+    rates = (9.0, 1.0, None, 6.0, 4.0, 5.0)
+    rows = done(*({} if rate is None else {"tokens_per_second": rate} for rate in rates))
+    assert table(rows).best == 0
+    # means of pairs are 5, 6 and 4.5
+    assert table(rows, sweep=replace(SWEEP, seeds=2)).best == 3
+
+
+def test_an_objective_that_is_a_key_too() -> None:
+    few = replace(SWEEP, objective="chips")
+    rows = {at: ({"chips": chips}, status, {"mfu": 0.5}) for at, (chips, status) in enumerate(CHIPS)}
+    assert table(rows, sweep=few).best == 2
+    assert table({**rows, 3: ({"chips": "8"}, "done", {"mfu": 0.5})}, sweep=few).best is None
+
+
+CHIPS = ((4, "infeasible"), (16, "done"), (8, "done"))
+
+
 def test_the_best_is_that_of_the_objective() -> None:
     rows = done({"mfu": 0.5, "step_time": 2.0}, {"mfu": 0.7, "step_time": 1.0}, {"mfu": 0.7, "step_time": 1.0})
     assert table(rows).best is None

@@ -157,6 +157,9 @@ def test_rules_of_ones_own_are_checked(odd: str) -> None:
     assert {*RULES, odd} <= set(known_rules())
     with pytest.raises(SweepError, match=r"odd: gave .* of type int64; expected true or false"):
         points_of(Sweep(base=BASE, axes={"layout.tp": [1, 2]}, rules=odd))
+    register_rule("endless", lambda columns: columns.derive("slow.spread", np.full(len(columns), np.inf)))
+    with pytest.raises(SweepError, match=r"endless: slow.spread: a rule derives what is no number"):
+        points_of(Sweep(base=BASE, axes={"layout.tp": [1, 2]}, rules="endless"))
     with pytest.raises(SweepError, match="came along"):
         register_rule("divides", lambda columns: None)
     with pytest.raises(SweepError, match="no function"):

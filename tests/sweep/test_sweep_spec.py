@@ -14,7 +14,8 @@ from jsonschema import Draft202012Validator
 from scaleout.cli import cli
 from scaleout.errors import SpecError
 from scaleout.io.catalogue import find, list_names
-from scaleout.sweep.files import files_of, load_sweep, sweep_schema
+from scaleout.sweep.files import load_sweep, sweep_schema
+from scaleout.sweep.identity import files_of
 from scaleout.sweep.outcomes import ANALYTIC, OBJECTIVES, OUTCOMES, sense_of
 from scaleout.sweep.points import points_of
 from scaleout.sweep.spec import Stage, Sweep
@@ -58,6 +59,7 @@ def test_whole_mappings_are_values_and_are_frozen() -> None:
         ({"axes": {"layout.tp": [1]}, "zipped": [{"layout.tp": [1]}]}, "has values twice"),
         ({"zipped": [{"layout.tp": [1, 2], "layout.pp": [1]}]}, "different lengths: layout.tp 2, layout.pp 1"),
         ({"axes": {"batch.global": [float("nan")]}}, "nan is not accepted"),
+        ({"axes": {"model": ["\U0001f600", "\ud800"]}}, "model: half a character"),
         ({"stages": []}, "stages: none"),
         ({"stages": [{"evaluator": "event", "within": 0.1}]}, "no stage before the first"),
         ({"stages": [{"evaluator": "guess"}]}, "'guess' is not accepted"),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from scaleout.errors import ScaleoutError
 from scaleout.report.html.markup import Html, element, join
 from scaleout.report.html.vector import inline_svg
 from scaleout.result import Assumption
@@ -90,10 +91,16 @@ def section(name: str, title: str, *children: str) -> Html:
 
 def figure(drawn: Drawn, number: int) -> Html:
     """A figure with its caption; what is wider than the screen scrolls in its box."""
-    if drawn.svg is None:
+    problem = drawn.problem
+    if drawn.svg is not None:
+        try:
+            ink, width = inline_svg(drawn.svg, f"f{number}-", drawn.title)
+        except ScaleoutError as error:
+            # a name with a control character in it is no XML
+            problem = f"It cannot be drawn: {error}"
+    if problem:
         title = element("figcaption", element("strong", f"{drawn.title}."), f" {drawn.caption}")
-        return element("figure", element("p", drawn.problem, class_="none"), title)
-    ink, width = inline_svg(drawn.svg, f"f{number}-", drawn.title)
+        return element("figure", element("p", problem, class_="none"), title)
     # letters stay large enough to be read
     least = min(width, 560.0)
     box = element("div", ink, class_="paper", tabindex="0", role="group", aria_label=f"figure: {drawn.title}",

@@ -138,7 +138,7 @@ def _errors(story: Story) -> Html:
         element(
             "p",
             f"The best point is off by about {100 * story.error:.2g} % on the average, in either direction; "
-            f"over all points with outcomes it is {least} to {most}, {middle} in the middle.",
+            f"over all points that state one it is {least} to {most}, {middle} in the middle.",
         )
     ]
     if not story.tied:

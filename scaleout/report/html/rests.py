@@ -41,7 +41,7 @@ def rests_of(results: SweepResults, settings: Mapping[str, Any]) -> Rests:
         Of the best point.
     """
     if results.best is None:
-        return Rests(problem="No point has outcomes.")
+        return Rests(problem="There is no best point.")
     try:
         spec = forms_of(results.sweep).experiment(settings)
         found = _computed(spec, str(results.row(results.best)["evaluator"]))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from scaleout.arrays import Bools, Floats, Ints
+from scaleout.arrays import Ints
 from scaleout.errors import ScaleoutError, SpecError
 from scaleout.io.yaml import parse_value
 from scaleout.report.html.columns import (
@@ -171,7 +171,7 @@ def story_of(results: SweepResults, title: str | None = None) -> Story:
     found = None if best is None else _best(results, best, settings, scales, error)
     return Story(
         title=title or f"Sweep {results.name}",
-        answer=_answer(found, words(objective), sense, counts, int(np.count_nonzero(_last(results, status)))),
+        answer=_answer(found, words(objective), sense, counts, int(np.count_nonzero(results.compared))),
         objective=f"the {sense} {words(objective)}",
         total=max(results.stored.points, len(results)),
         counts=counts,
@@ -206,7 +206,9 @@ def _points(results: SweepResults, best: int | None) -> tuple[dict[str, Any], Ma
 
 def _scales(results: SweepResults) -> dict[str, Scale]:
     """Units of outcomes that are numbers; parts of a step are in that of the step."""
-    names = [name for name in results.outcomes if results.column(name).dtype.kind == "f"]
+    # the objective may be a key too, such as chips
+    names = [*results.outcomes, *([results.objective] if results.objective in results.keys else [])]
+    names = [name for name in names if results.column(name).dtype.kind in "if"]
     scales = {name: scale_of(name, results.unit(name), results.column(name)) for name in names}
     whole_step = scales.get("step_time")
     if whole_step is not None:
@@ -237,9 +239,9 @@ def _ties(results: SweepResults, best: int | None, error: float | None) -> list[
     """Rows of the best one's stage whose objective is within its error band, the nearest first."""
     if best is None or error is None:
         return []
-    values, stages = results.column(results.objective), results.column("stage")
+    values = results.column(results.objective)
     off = np.abs(values - values[best])
-    near = np.flatnonzero((off <= error * abs(values[best])) & (stages == stages[best]))
+    near = np.flatnonzero((off <= error * abs(values[best])) & results.compared)
     return [int(row) for row in sorted(near, key=lambda row: (off[row], row)) if row != best]
 
 
@@ -251,16 +253,11 @@ def _order(results: SweepResults, status: Any, sense: str) -> Ints:
     values = np.where(np.isfinite(values), values if sense == "least" else -values, np.inf)
     rank = {name: at for at, name in enumerate(STATUSES)}
     state = np.array([rank.get(name, len(rank)) for name in status.tolist()], dtype=np.int64)
-    stage = np.where(state == 0, -_floats(results.column("stage")), 0.0)
+    stage = np.where(state == 0, -results.column("stage"), 0.0)
     order: Ints = np.lexsort((np.arange(len(values)), values, stage, state))
     if results.best is not None and len(order):
         order = np.concatenate([[results.best], order[order != results.best]])
     return order
-
-
-def _floats(values: Any) -> Floats:
-    found: Floats = np.nan_to_num(np.asarray(values, dtype=float))
-    return found
 
 
 def _best(
@@ -282,13 +279,18 @@ def _best(
                 parts.append((words(name.removeprefix(_PART)), text))
         else:
             outcomes.append((words(name), text))
+    mean = ""
+    if results.sweep.seeds > 1:
+        column = np.where(results.compared, results.column(results.objective), np.nan)
+        middle = float(results.over_seeds(column)[row])
+        mean = f" ({scales[results.objective].words(middle)} in the mean of its seeds)"
     return Best(
         point=_position(results, row),
         evaluator=str(values["evaluator"]),
         settings={name: setting_words(settings[name]) for name in _in_order(settings, results.keys)},
         outcomes=tuple(outcomes),
         parts=tuple(parts),
-        value=_value(results, row, scales) + ("" if error is None else f" ± {100.0 * error:.2g}\u00a0%"),
+        value=_value(results, row, scales) + ("" if error is None else f" ± {100.0 * error:.2g}\u00a0%") + mean,
         command=_command(results.sweep.base, settings, str(values["evaluator"])),
     )
 
@@ -326,22 +328,22 @@ def _typed(value: Any) -> str:
         return text
 
 
-def _last(results: SweepResults, status: Any) -> Bools:
-    """Rows with outcomes of the last stage, among which the best is."""
-    stage = results.column("stage")
-    found: Bools = (status == "done") & (stage == stage.max(initial=0))
-    return found
-
-
 def _answer(best: Best | None, objective: str, sense: str, counts: Mapping[str, int], many: int) -> str:
     if best is None:
-        parts = [f"{number:,} {name}" for name, number in counts.items()]
-        return f"No point of this sweep has outcomes: {', '.join(parts)}." if parts else "This sweep has no points yet."
+        if not counts:
+            return "This sweep has no points yet."
+        none = f"tells its {objective}" if many else "has outcomes"
+        last = " of its last stage" if counts.get("done", 0) > many else ""
+        known = ", ".join(f"{number:,} {name}" for name, number in counts.items())
+        return f"No point of this sweep {none}{last}: {known}."
     where = ", ".join(f"{name} = {_short(text)}" for name, text in best.settings.items())
     bound = ", a bound in closed form" if best.evaluator == "analytic" else ""
     of = f"the best of {many:,} points with outcomes" if many > 1 else "the only point with outcomes"
     if earlier := counts.get("done", 0) - many:
-        of += f" of the last stage; earlier stages left out {earlier:,}"
+        waiting = min(earlier, counts.get("missing", 0))
+        rest = [f"earlier stages left out {earlier - waiting:,}"] if earlier > waiting else []
+        rest += [f"{waiting:,} are still to come"] if waiting else []
+        of += f" of the last stage; {', '.join(rest)}"
     at = f", at {where}" if where else ""
     return f"The {sense} {objective} is {best.value}{bound}{at}: {of}."
 

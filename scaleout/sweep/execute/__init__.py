@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 __all__ = ["cores", "executor_of"]
 
+_A_CORE = 4
+"""Processes for each core of this machine, at most [1]."""
+_LEAST_ROOM = 64
+"""So many it takes on any machine [1]."""
+
 
 def executor_of(ray: str | None, workers: int | None) -> "Executor":
     """Who computes.
@@ -29,7 +34,7 @@ def executor_of(ray: str | None, workers: int | None) -> "Executor":
     Raises
     ------
     SweepError
-        The address is none, or nobody answers there.
+        The address is none, nobody answers there, or this machine has no room for so many workers.
     """
     if workers is not None and workers < 1:
         raise SweepError(f"workers: {workers} is not accepted; expected a whole number of at least 1")
@@ -41,6 +46,11 @@ def executor_of(ray: str | None, workers: int | None) -> "Executor":
     from scaleout.sweep.execute.tasks import OnRay
 
     if ray is None or ray == "local":
+        most = max(_LEAST_ROOM, _A_CORE * cores())
+        if workers is not None and workers > most:
+            raise SweepError(
+                f"workers: {workers:,} are too many for {cores():,} cores of this machine; expected at most {most:,}"
+            )
         return OnRay(None, workers or cores())
     return OnRay(checked(ray), workers)
 

@@ -83,7 +83,9 @@ def _start(ray: Any, workers: int, folder: Path) -> None:
             _temp_dir=str(folder),
         )
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise SweepError(f"Ray cannot be started on this machine: {error}; without --ray it goes on one core") from None
+        raise SweepError(
+            f"Ray cannot be started on this machine: {error}; without --ray and --workers it goes on one core"
+        ) from None
     finally:
         for name, value in before.items():
             if value is None:
