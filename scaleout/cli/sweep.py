@@ -311,12 +311,13 @@ class _Watch:
                 continue
             quiet += 1
             if quiet % _QUIET == 0:
-                say(f"{self._words()}, nothing new for {quiet * _LINES:.0f} s{self._why()}")
+                # first, as the end of a line is cut off where the terminal is narrow
+                say(f"nothing new for {quiet * _LINES:.0f} s{self._why()}; {self._words()}")
 
     def _why(self) -> str:
         if self._last is None or self._last.evaluator != "analytic":
             return ""
-        return ": the first closed form on a machine is compiled, a minute or two, once for good"
+        return ", the closed form compiles once for good"
 
     @contextmanager
     def _bar(self) -> "Iterator[Callable[[Progress], None]]":
@@ -334,4 +335,5 @@ class _Watch:
                 ready = progress.kept + progress.computed
                 bars.update(task, description=self._words(), total=progress.points, completed=ready)
 
-            yield told
+            with self._looks(lambda words: bars.update(task, description=words)):
+                yield told
