@@ -207,7 +207,7 @@ def test_when_nothing_comes_for_long_that_is_said_and_no_line_is_said_twice(monk
         watch._follow(Progress(1, 1, "analytic", 9, 0, 2, 0, 0, 1.0, 2.0, "mfu", None, None))
         while len(lines) < 3:
             time.sleep(0.01)
-    first, then, later = lines[-3:]
+    first, then, later = lines[:3]
     assert first.startswith("analytic: 2 of 9 points")
     assert then == f"nothing new for 0 s, the closed form compiles once for good; {first}"
     assert later.startswith("nothing new for 0 s") and later.endswith(first)
