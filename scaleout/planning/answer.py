@@ -54,7 +54,7 @@ def answer(question: Asked, found: Found) -> Plan:
         pareto=pareto(candidates),
         why=(
             *why(best, [(_difference(best, one), one) for one in _rivals(best, runners)]),
-            *_contended(best, [one for one in runners if _tie(best, one)]),
+            *_contended(best, _rivals(best, [one for one in runners if _tie(best, one)])[:1]),
             *by_others(candidates, goal.objective),
         ),
         inputs=inputs_of([best, *runners]),
@@ -86,7 +86,7 @@ def _rivals(best: Tried, runners: list[Tried]) -> list[Tried]:
 
 
 def _contended(best: Tried, ties: list[Tried]) -> tuple[str, ...]:
-    """A sentence, where contention is simulated."""
+    """A sentence, where contention is simulated; of few, as it takes as long again as the step without."""
     try:
         return (under_contention([("it", best), *((_difference(best, one), one) for one in ties)]),)
     except ScaleoutError:

@@ -80,7 +80,7 @@ def why(best: Tried, rivals: Sequence[tuple[str, Tried]]) -> tuple[str, ...]:
 def under_contention(rows: Sequence[tuple[str, Tried]]) -> str:
     """What becomes of the best, the first, and of its ties, where kernels and transfers slow each other."""
     found = []
-    for name, one in rows[:_RIVALS]:
+    for name, one in rows:
         result = simulate(replace(one.spec, contention="all"))
         figures = one.machine.figures(result)
         value = float(one.spec.chips) if one.machine.goal.objective == "chips" else figures[one.machine.goal.objective]
@@ -92,7 +92,7 @@ def under_contention(rows: Sequence[tuple[str, Tried]]) -> str:
     least = min(found)
     if least[0] < found[0][0]:
         return f"{words}, and {least[2]} is ahead of it, by {1.0 - least[0] / found[0][0]:.1%}."
-    return f"{words}, and it stays ahead of {'its tie' if len(found) == 2 else 'its ties'}."
+    return f"{words}, and it stays ahead of its nearest tie in another layout."
 
 
 def by_others(candidates: Sequence[Candidate], objective: str) -> tuple[str, ...]:
