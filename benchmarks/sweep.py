@@ -58,12 +58,13 @@ def closed_form(points: int) -> Sweep:
 
 
 def simulated() -> Sweep:
-    """Steps that take tenths of a second, and differ in it."""
+    """Steps that take tenths of a second, and differ in it: about a minute of one core."""
     axes = {
         "layout.vpp": (1, 5),
         "layout.pp": (2, 4, 8),
         "layout.tp": (4, 8),
         "batch.global": (512, 1024, 1536),
+        "recompute": ("none", ("norm",), ("norm", "mlp_product"), ("core_attention",), "full"),
         "layout.zero": (0, 1),
     }
     return Sweep(base=BASE, axes=axes, rules=("fill-dp", "divides", "interleave-fits"), name="simulated")
