@@ -7,8 +7,8 @@ import numpy as np
 
 from scaleout.arrays import Floats
 from scaleout.errors import SweepError
-from scaleout.report.style import GROUP_COLOURS, PRINT_WIDTH, house_style
-from scaleout.report.sweep_ink import HATCHES, foot, grid_of, titled
+from scaleout.report.style import GROUP_COLOURS, HATCHES, PRINT_WIDTH, house_style
+from scaleout.report.sweep_ink import foot, grid_of, titled
 from scaleout.report.sweep_points import Axis, Settings, best_in, settings_of
 from scaleout.report.sweep_words import Scale, capital, scale_of
 
@@ -253,9 +253,10 @@ def _panel(ax: "Axes", table: BarsTable, at: int) -> None:
     if table.normalised and at == 0:
         over = float(np.nanmin(value) if table.least[0] else np.nanmax(value)) or 1.0
     places = np.arange(len(value))
+    colour = GROUP_COLOURS[(0, 4, 2)[at % 3]]
     ax.barh(
-        places, value / over, height=0.66, color=GROUP_COLOURS[(0, 4, 2)[at % 3]], alpha=0.85, hatch=HATCHES[at % 3],
-        edgecolor="white", linewidth=0,
+        places, value / over, height=0.66, color=colour, alpha=0.85, hatch=HATCHES.get(colour), edgecolor="white",
+        linewidth=0,
     )  # fmt: skip
     spread = np.array([np.maximum(value - low, 0.0), np.maximum(high - value, 0.0)]) / over
     wide = np.nan_to_num(spread).sum(axis=0) > 0.0

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scaleout.errors import SweepError
-from scaleout.report.style import COLOURS, PRINT_WIDTH, house_style
+from scaleout.report.style import COLOURS, HATCHES, OTHER_COLOUR, PRINT_WIDTH, house_style
 from scaleout.report.sweep_ink import foot, grid_of, titled
 from scaleout.report.sweep_points import best_in, settings_of
 from scaleout.report.sweep_words import Scale, capital, outcome_words, scale_of
@@ -22,10 +22,6 @@ _PREFIX = "time."
 _BARS = 16
 _SEEN = 1e-4
 """Parts that are less than this of the longest step get no entry [1]."""
-_HATCHES = {
-    "optimizer": "|||", "exposed_tp": "////", "exposed_cp": "++", "exposed_ep": "", "exposed_pp": "\\\\",
-    "exposed_dp": "xxx", "exposed_copy": "---", "imbalance": "//",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +137,9 @@ def draw_sweep_breakdown(table: StackTable) -> "Figure":
         handles = []
         for at, part in enumerate(table.parts):
             if seconds[:, at].max() > _SEEN * seconds.sum(axis=1).max():
+                colour = COLOURS.get(part, OTHER_COLOUR)
                 ink: dict[str, Any] = {
-                    "facecolor": COLOURS.get(part, "#999999"), "hatch": _HATCHES.get(part, ""), "edgecolor": "white",
-                    "linewidth": 0.3,
+                    "facecolor": colour, "hatch": HATCHES.get(colour), "edgecolor": "white", "linewidth": 0.3,
                 }  # fmt: skip
                 ax.barh(place, seconds[:, at], left=start, height=0.74, **ink)
                 handles.append(Patch(**ink, label=outcome_words(part)))

@@ -13,10 +13,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["GRID", "HATCHES", "MARKS", "OTHERS", "foot", "grid_of", "log_axis", "look", "titled"]
+__all__ = ["GRID", "MARKS", "OTHERS", "foot", "grid_of", "log_axis", "look", "titled"]
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
-HATCHES = ("", "////", "xxx", "\\\\\\\\", "+++", "---", "|||", "//")
 _DASHES: tuple[Any, ...] = (
     "-",
     "--",
