@@ -9,28 +9,15 @@ import time
 from pathlib import Path
 
 import pytest
+from slow_sweep import SWEEP
 
 import scaleout
 from scaleout.sweep.execute import connect, serial
 from scaleout.sweep.results import results_of
 from scaleout.sweep.run import run_sweep
-from scaleout.sweep.spec import Stage, Sweep
+from scaleout.sweep.spec import Sweep
 
 DRIVER = Path(__file__).with_name("slow_sweep.py")
-# as in slow_sweep.py
-SWEEP = Sweep(
-    base={
-        "kind": "training",
-        "system": "dgx-h100",
-        "chips": 16,
-        "model": "llama-3.2-1b",
-        "layout": {"tp": 2, "pp": 2, "dp": 4},
-        "batch": {"global": 32, "sequence": 1024},
-    },
-    axes={"layout.zero": (0, 1), "batch.micro": (1, 2, 3, 4, 8), "batch.sequence": (1024, 2048)},
-    stages=(Stage(evaluator="analytic"), Stage(evaluator="event", within=0.3)),
-    name="slow",
-)
 
 
 @pytest.fixture(name="undisturbed", scope="module")
